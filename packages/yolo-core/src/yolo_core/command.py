@@ -1,0 +1,41 @@
+"""How every command line of the house answers: one line for a bad input, and its exit code.
+
+Exit codes: 0 done, 2 bad input (click's own code for bad usage), 130 interrupted by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from yolo_core.errors import InputError
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+class _OneLine(click.ClickException):
+    """An `InputError` on its way to the terminal: click prints `Error: <line>`."""
+
+    exit_code = BAD_INPUT
+
+
+class Command(click.Command):
+    """A click command that reports `InputError` in one line."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except InputError as error:
+            raise _OneLine(str(error)) from error
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            context.exit(INTERRUPTED)
+
+
+class Group(click.Group):
+    """A click group whose commands are `Command`s."""
+
+    command_class = Command
+    group_class = type  # subgroups are `Group`s too

@@ -1,0 +1,34 @@
+"""The one error that people see: what was read, what is wrong with it, what was expected.
+
+Everything that comes from outside (files, options, images, labels) is refused with `InputError`;
+any other exception is a defect of ours and may show a traceback.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Optional, Union
+
+
+class InputError(Exception):
+    """Something from outside cannot be used.
+
+    source: the file, option or node that is at fault.
+    cause: what is wrong with it, in a few words.
+    expected: what would have been right, or None where the cause already says it.
+    """
+
+    def __init__(
+        self, source: Union[str, os.PathLike], cause: str, expected: Optional[str] = None
+    ) -> None:
+        self.source = os.fspath(source)
+        self.cause = cause
+        self.expected = expected
+        super().__init__(self.source, cause, expected)
+
+    def __str__(self) -> str:
+        line = f"{self.source}: {self.cause}"
+        if self.expected:
+            line += f"; expected {self.expected}"
+        # An error is one line even when a hostile file name or field carries line breaks.
+        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)

@@ -1,0 +1,152 @@
+"""Reading with a limit and writing all or nothing: every file of the house passes here.
+
+A reader names the size it is ready to hold before it reads. A writer leaves either the old
+content or the complete new one, also when it is killed half-way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, Iterator, Union
+
+import yaml
+
+from yolo_core.errors import InputError
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+#: Largest text file (YAML, JSON settings) that is read, in bytes.
+TEXT_LIMIT = 16 << 20
+
+
+def read_bytes(path: PathLike, limit: int) -> bytes:
+    """The content of a regular file of at most `limit` bytes."""
+    path = Path(path)
+    try:
+        # A FIFO or a device would block or never end, so only regular files are opened.
+        if not path.is_file():
+            cause = "is not a regular file" if path.exists() else "does not exist"
+            raise InputError(path, cause, "a file")
+        with open(path, "rb") as stream:
+            data = stream.read(limit + 1)
+    except (OSError, ValueError) as error:
+        raise InputError(path, f"cannot be read ({_reason(error)})") from error
+    if len(data) > limit:
+        raise InputError(path, f"is larger than {limit} bytes", "a smaller file")
+    return data
+
+
+def read_text(path: PathLike, limit: int = TEXT_LIMIT) -> str:
+    """The content of a UTF-8 text file of at most `limit` bytes."""
+    try:
+        return read_bytes(path, limit).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(path, f"is not UTF-8 text (byte {error.start})", "UTF-8") from error
+
+
+def read_yaml(path: PathLike) -> Any:
+    """The content of a YAML file as plain Python data; tags that build objects are refused.
+
+    Anchors and aliases are refused too: nobody needs them here, and a few of them expand to
+    more memory than any machine has.
+    """
+    text = read_text(path)
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.events.AliasEvent):
+                raise InputError(path, f"uses the YAML alias *{event.anchor}", "plain YAML")
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(path, f"is not valid YAML ({_first_line(error)})") from error
+
+
+def read_json(path: PathLike, limit: int = TEXT_LIMIT) -> Any:
+    """The content of a JSON file of at most `limit` bytes."""
+    text = read_text(path, limit)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(path, f"is not valid JSON ({_first_line(error)})") from error
+
+
+def sha256_file(path: PathLike) -> str:
+    """SHA-256 of a file's bytes, 64 lower-case hexadecimal digits."""
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as stream:
+            for block in iter(lambda: stream.read(1 << 20), b""):
+                digest.update(block)
+    except OSError as error:
+        raise InputError(path, f"cannot be read ({_reason(error)})") from error
+    return digest.hexdigest()
+
+
+def atomic_write(path: PathLike, content: Union[str, bytes]) -> None:
+    """Write a whole file or nothing: into a neighbour first, then renamed over `path`."""
+    path = Path(path)
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise InputError(path, f"cannot be written ({_reason(error)})") from error
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(path, f"cannot be written ({_reason(error)})") from error
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: PathLike) -> Iterator[Path]:
+    """A temporary folder that takes the place of `path` when the block ends without an error.
+
+    An existing folder is replaced as a whole; anything else at `path` is refused.
+    """
+    path = Path(path)
+    if (path.exists() or path.is_symlink()) and (path.is_symlink() or not path.is_dir()):
+        raise InputError(path, "is in the way", "a folder or a free name")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    except OSError as error:
+        raise InputError(path, f"cannot be written ({_reason(error)})") from error
+    fresh, old = temporary / "new", temporary / "old"
+    try:
+        fresh.mkdir()
+        yield fresh
+        if path.exists():
+            os.replace(path, old)
+        os.replace(fresh, path)
+    finally:
+        if old.exists() and not path.exists():
+            os.replace(old, path)
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _umask() -> int:
+    """The process's file mode mask; it can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or _first_line(error)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n", 1)[0] or type(error).__name__

@@ -1,0 +1,211 @@
+"""The Gluon network: an architecture turned into something that MXNet can run and train.
+
+One parametric network for all sizes. Its parameters carry the names of
+`Architecture.parameter_shapes`, so a checkpoint needs no translation. This module and what it
+returns need MXNet; nothing else in yolo-core but `float_predictor` does.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+import numpy as np
+
+from yolo_core.architecture import (
+    BATCH_NORM_EPSILON,
+    LEAKY_SLOPE,
+    Architecture,
+    Convolution,
+    Layer,
+)
+from yolo_core.mxnet_door import mxnet
+
+mx = mxnet()
+_HybridBlock = mx.gluon.HybridBlock
+
+#: Share of the old running statistics that a training step keeps (PyTorch's momentum of 0.03).
+BATCH_NORM_MOMENTUM = 0.97
+
+
+class ConvBlock(_HybridBlock):
+    """Convolution, batch normalisation (or its bias, when fused) and activation."""
+
+    def __init__(self, conv: Convolution, activation: str, fused: bool) -> None:
+        super().__init__(prefix="")
+        self._activation = activation
+        with self.name_scope():
+            self.conv = _convolution(conv, use_bias=fused)
+            self.bn = None
+            if not fused:
+                self.bn = mx.gluon.nn.BatchNorm(
+                    in_channels=conv.out_channels,
+                    momentum=BATCH_NORM_MOMENTUM,
+                    epsilon=BATCH_NORM_EPSILON,
+                    prefix=f"{conv.batch_norm}.",
+                )
+
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
+        x = self.conv(x)
+        if self.bn is not None:
+            x = self.bn(x)
+        if self._activation == "silu":
+            return x * F.sigmoid(x)
+        if self._activation == "leaky":
+            return F.LeakyReLU(x, act_type="leaky", slope=LEAKY_SLOPE)
+        return F.relu(x)
+
+
+class Bottleneck(_HybridBlock):
+    """1x1 and 3x3 convolution, added to the input where the layer has a shortcut."""
+
+    def __init__(self, first: ConvBlock, second: ConvBlock, shortcut: bool) -> None:
+        super().__init__(prefix="")
+        self.cv1, self.cv2 = first, second
+        self._shortcut = shortcut
+
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
+        y = self.cv2(self.cv1(x))
+        return x + y if self._shortcut else y
+
+
+class C3(_HybridBlock):
+    """Two 1x1 branches, one through a chain of bottlenecks, joined by a third 1x1."""
+
+    def __init__(
+        self, cv1: ConvBlock, chain: List[Bottleneck], cv2: ConvBlock, cv3: ConvBlock
+    ) -> None:
+        super().__init__(prefix="")
+        self.cv1, self.cv2, self.cv3 = cv1, cv2, cv3
+        self.m = mx.gluon.nn.HybridSequential(prefix="")
+        self.m.add(*chain)
+
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
+        return self.cv3(F.concat(self.m(self.cv1(x)), self.cv2(x), dim=1))
+
+
+class SPPF(_HybridBlock):
+    """Three chained max-pools of one kernel, all stages joined (spatial pyramid pooling)."""
+
+    def __init__(self, cv1: ConvBlock, cv2: ConvBlock, kernel: int) -> None:
+        super().__init__(prefix="")
+        self.cv1, self.cv2 = cv1, cv2
+        self._kernel = kernel
+
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
+        stages = [self.cv1(x)]
+        for _ in range(3):
+            stages.append(
+                F.Pooling(
+                    stages[-1],
+                    kernel=(self._kernel, self._kernel),
+                    stride=(1, 1),
+                    pad=(self._kernel // 2, self._kernel // 2),
+                    pool_type="max",
+                )
+            )
+        return self.cv2(F.concat(*stages, dim=1))
+
+
+class YoloV5(_HybridBlock):
+    """[B, 3, H, W] float32 in 0…1 → three raw heads [B, 3 * (5 + nc), h, w], strides 8, 16, 32.
+
+    Channel a * (5 + nc) + k of a head is number k (x, y, w, h, objectness, classes) of anchor a.
+    fused: batch normalisation is folded into the convolutions, as for inference.
+    """
+
+    def __init__(self, architecture: Architecture, fused: bool = False) -> None:
+        super().__init__(prefix="")
+        self.architecture, self.fused = architecture, fused
+        self._convs = {conv.name: conv for conv in architecture.convolutions()}
+        self._layers = architecture.layers()
+        with self.name_scope():
+            for layer in self._layers:
+                if layer.kind not in ("Upsample", "Concat", "Detect"):
+                    setattr(self, f"layer{layer.index}", self._block(layer))
+            self.detect = mx.gluon.nn.HybridSequential(prefix="")
+            for conv in self._convs.values():
+                if conv.batch_norm is None:
+                    self.detect.add(_convolution(conv, use_bias=True))
+
+    def _conv_block(self, stem: str) -> ConvBlock:
+        return ConvBlock(self._convs[f"{stem}.conv"], self.architecture.activation, self.fused)
+
+    def _block(self, layer: Layer) -> Any:
+        stem = f"model.{layer.index}"
+        if layer.kind == "Conv":
+            return self._conv_block(stem)
+        if layer.kind == "SPPF":
+            return SPPF(
+                self._conv_block(f"{stem}.cv1"), self._conv_block(f"{stem}.cv2"), layer.kernel
+            )
+        chain = [
+            Bottleneck(
+                self._conv_block(f"{stem}.m.{repeat}.cv1"),
+                self._conv_block(f"{stem}.m.{repeat}.cv2"),
+                layer.shortcut,
+            )
+            for repeat in range(layer.repeats)
+        ]
+        cv1, cv2, cv3 = (self._conv_block(f"{stem}.cv{number}") for number in (1, 2, 3))
+        return C3(cv1, chain, cv2, cv3)
+
+    def hybrid_forward(self, F: Any, x: Any) -> Tuple[Any, ...]:
+        outputs: Dict[int, Any] = {-1: x}
+        heads: Tuple[Any, ...] = ()
+        for layer in self._layers:
+            sources = [outputs[source] for source in layer.sources]
+            if layer.kind == "Upsample":
+                outputs[layer.index] = F.UpSampling(
+                    sources[0], scale=layer.kernel, sample_type="nearest"
+                )
+            elif layer.kind == "Concat":
+                outputs[layer.index] = F.concat(*sources, dim=1)
+            elif layer.kind == "Detect":
+                heads = tuple(conv(source) for conv, source in zip(self.detect, sources))
+            else:
+                outputs[layer.index] = getattr(self, f"layer{layer.index}")(sources[0])
+        return heads
+
+
+def _convolution(conv: Convolution, use_bias: bool) -> Any:
+    return mx.gluon.nn.Conv2D(
+        conv.out_channels,
+        kernel_size=conv.kernel,
+        strides=conv.stride,
+        padding=conv.padding,
+        in_channels=conv.in_channels,
+        use_bias=use_bias,
+        prefix=f"{conv.name}.",
+    )
+
+
+def build(
+    architecture: Architecture,
+    parameters: Mapping[str, np.ndarray],
+    fused: bool,
+    ctx: Optional[Any] = None,
+) -> YoloV5:
+    """The network with these parameters, ready to run on `ctx` (MXNet context, default CPU)."""
+    net = YoloV5(architecture, fused)
+    ctx = ctx or mx.cpu()
+    own = net.collect_params()
+    own.initialize(ctx=ctx)
+    for name, parameter in own.items():
+        parameter.set_data(mx.nd.array(parameters[name], dtype="float32"))
+    return net
+
+
+def parameters_of(net: YoloV5) -> Dict[str, np.ndarray]:
+    """The network's parameters as float32 arrays, by the names of the architecture."""
+    return {
+        name: parameter.data(parameter.list_ctx()[0]).asnumpy()
+        for name, parameter in net.collect_params().items()
+    }
+
+
+def symbol_json(architecture: Architecture, fused: bool) -> str:
+    """The network as an MXNet symbol: one input `data`, three outputs."""
+    # A fresh name counter: the file must not depend on what this process built before.
+    with mx.name.NameManager():
+        heads = YoloV5(architecture, fused)(mx.sym.var("data"))
+        return str(mx.sym.Group(list(heads)).tojson())
