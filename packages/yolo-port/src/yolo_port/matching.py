@@ -1,0 +1,156 @@
+"""From a source's tensors to a checkpoint: find which YOLOv5 it is, and hold it to every shape.
+
+The size follows from two numbers, the channels of the first convolution and the bottlenecks of
+the first C3; everything else must then be exactly what the architecture says.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from yolo_core.architecture import (
+    ANCHORS_PER_LEVEL,
+    BATCH_NORM_EPSILON,
+    SIZES,
+    Architecture,
+)
+from yolo_core.checkpoint import Checkpoint
+from yolo_core.errors import InputError
+from yolo_core.fusing import fuse
+from yolo_port.source import SourceModel, Structure
+from yolo_port.state_dict import to_parameters
+
+_FIRST = "model.0.conv.weight"
+_HEAD = re.compile(r"model\.24\.m\.(\d+)\.weight")
+_EXPECTED = "a YOLOv5 v6.0 to v7.0 detection model (n, s, m, l or x)"
+
+
+def match(model: SourceModel) -> Checkpoint:
+    """The checkpoint that a source model is; float32, fused only if the source already is.
+
+    InputError, naming the tensor, for sizes that fit no YOLOv5, missing or surplus tensors,
+    other shapes, values that are not finite, and layers wired in another way.
+    """
+    architecture = _architecture(model)
+    parameters = to_parameters(model.tensors)
+    fused = not any(".bn." in name for name in parameters)
+    shapes = architecture.parameter_shapes(fused)
+    for name in parameters:
+        if name not in shapes:
+            raise InputError(model.path, f"has {name}, which {architecture.model_name} has not",
+                             _EXPECTED)  # fmt: skip
+    found: dict[str, np.ndarray] = {}
+    for name, shape in shapes.items():
+        if name not in parameters:
+            raise InputError(model.path, f"lacks {name} of {architecture.model_name}", _EXPECTED)
+        found[name] = _checked(parameters[name], name, shape, model.path)
+    if model.structure is not None:
+        _check_structure(model.structure, architecture, model.path)
+    if not fused and model.epsilon != BATCH_NORM_EPSILON:
+        found = _with_our_epsilon(found, model.epsilon)
+    return Checkpoint(architecture, found, fused, model.color, dict(model.notes))
+
+
+def fused(checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint with batch normalisation folded into its convolutions."""
+    if checkpoint.fused:
+        return checkpoint
+    return replace(
+        checkpoint, parameters=fuse(checkpoint.parameters, checkpoint.architecture), fused=True
+    )
+
+
+def _architecture(model: SourceModel) -> Architecture:
+    first = model.tensors.get(_FIRST)
+    if first is None or first.ndim != 4:
+        raise InputError(model.path, f"lacks {_FIRST}", _EXPECTED)
+    depth = sum(
+        re.fullmatch(r"model\.2\.m\.\d+\.cv1\.conv\.weight", name) is not None
+        for name in model.tensors
+    )
+    size = next((size for size in SIZES if _signature(size) == (first.shape[0], depth)), None)
+    if size is None:
+        raise InputError(
+            model.path,
+            f"begins with {first.shape[0]} channels and {depth} bottlenecks, which fit no size",
+            _EXPECTED,
+        )
+    heads = {
+        int(found.group(1)): array.shape[:1]
+        for name, array in model.tensors.items()
+        if (found := _HEAD.fullmatch(name))
+    }
+    if len(heads) == 4:
+        raise InputError(model.path, "is a P6 model (four detection levels)", "three levels")
+    numbers, rest = divmod(heads[0][0], ANCHORS_PER_LEVEL) if heads.get(0) else (0, 0)
+    if rest or numbers < 6 or (model.names is not None and len(model.names) != numbers - 5):
+        raise InputError(
+            model.path,
+            f"has {heads[0][0] if heads.get(0) else 'no'} detection channels"
+            + ("" if model.names is None else f" for {len(model.names)} class names"),
+            "3 x (5 + classes) of them",
+        )
+    try:
+        return Architecture.named(
+            size, numbers - 5, model.names, model.anchors, model.activation or "silu"
+        )
+    except InputError as error:
+        raise InputError(model.path, error.cause, error.expected) from error
+
+
+def _signature(size: str) -> tuple[int, int]:
+    """Channels of the first convolution and bottlenecks of the first C3."""
+    layers = Architecture.named(size).layers()
+    return layers[0].out_channels, layers[2].repeats
+
+
+def _checked(array: np.ndarray, name: str, shape: tuple[int, ...], path: str) -> np.ndarray:
+    if array.shape != shape:
+        raise InputError(path, f"has {name} of shape {array.shape}", f"{shape}")
+    if array.dtype.kind != "f":
+        raise InputError(path, f"has {name} as {array.dtype}", "floating point")
+    with np.errstate(over="ignore"):
+        array = np.ascontiguousarray(array, np.float32)
+    if not np.isfinite(array).all():
+        raise InputError(path, f"has a value in {name} that is not finite", "finite numbers")
+    if name.endswith(".running_var") and (array < 0).any():
+        raise InputError(path, f"has a negative variance in {name}", "0 or more")
+    return array
+
+
+def _with_our_epsilon(
+    parameters: Mapping[str, np.ndarray], epsilon: float
+) -> dict[str, np.ndarray]:
+    """The same network for BN epsilon 1e-3: gamma takes up the change of the denominator."""
+    changed = dict(parameters)
+    for name, gamma in parameters.items():
+        if name.endswith(".gamma"):
+            variance = parameters[name[: -len("gamma")] + "running_var"].astype(np.float64)
+            ratio = np.sqrt((variance + BATCH_NORM_EPSILON) / (variance + epsilon))
+            changed[name] = (gamma * ratio).astype(np.float32)
+    return changed
+
+
+def _check_structure(structure: Structure, architecture: Architecture, path: str) -> None:
+    if structure.layers is not None:
+        ours = [(layer.kind, layer.sources) for layer in architecture.layers()]
+        for index, (ours_here, found) in enumerate(zip(ours, structure.layers)):
+            if ours_here != found:
+                raise InputError(path, f"has layer {index} as {found[0]} of layers {found[1]}",
+                                 f"{ours_here[0]} of layers {ours_here[1]}")  # fmt: skip
+        if len(ours) != len(structure.layers):
+            raise InputError(path, f"has {len(structure.layers)} layers", f"{len(ours)}")
+    for conv in architecture.convolutions():
+        own = (conv.stride, conv.padding)
+        theirs = structure.convolutions.get(conv.name, own)
+        if theirs != own:
+            raise InputError(path, f"has stride and padding {theirs} in {conv.name}", f"{own}")
+    for layer in architecture.layers():
+        for repeat in range(layer.repeats if layer.kind == "C3" else 0):
+            stem = f"model.{layer.index}.m.{repeat}"
+            if structure.shortcuts.get(stem, layer.shortcut) != layer.shortcut:
+                raise InputError(path, f"has another shortcut in {stem}", str(layer.shortcut))

@@ -1,0 +1,54 @@
+"""What every reader hands over: a file's tensors in Ultralytics' words, and what it says of them.
+
+Readers know file formats and nothing of YOLOv5's sizes; `matching` knows the sizes and nothing
+of files. This is what passes between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from yolo_core.architecture import BATCH_NORM_EPSILON, Anchors
+
+
+@dataclass(frozen=True)
+class Structure:
+    """How a file says its layers are wired, beyond the shapes of their tensors.
+
+    layers: kind and sources of each layer as in `yolo_core.architecture.Layer`, None where the
+    file has no notion of them. convolutions: name → stride and padding. shortcuts: stem of each
+    bottleneck → whether it adds its input.
+    """
+
+    layers: tuple[tuple[str, tuple[int, ...]], ...] | None
+    convolutions: Mapping[str, tuple[int, int]]
+    shortcuts: Mapping[str, bool]
+
+
+@dataclass(frozen=True)
+class SourceModel:
+    """The content of one source file.
+
+    path: of the file, for errors. form: what kind of file it is, in a few words.
+    tensors: float arrays by their names in an Ultralytics state dict (`model.0.conv.weight`,
+    `model.0.bn.running_mean`, …), without buffers that the network does not compute with.
+    names: one per class, None where the file does not say. anchors: in pixels of the network's
+    input, None where the file does not say. activation: a word of `yolo_core.architecture`.
+    color: channel order of the input. epsilon: what batch normalisation adds to the variance.
+    structure: None where the file holds tensors alone.
+    notes: remarks for the checkpoint's `meta`, plain values.
+    """
+
+    path: str
+    form: str
+    tensors: Mapping[str, np.ndarray]
+    names: tuple[str, ...] | None = None
+    anchors: Anchors | None = None
+    activation: str | None = None
+    color: str = "rgb"
+    epsilon: float = BATCH_NORM_EPSILON
+    structure: Structure | None = None
+    notes: Mapping[str, object] = field(default_factory=dict)

@@ -1,0 +1,86 @@
+"""The names that tensors have in an Ultralytics state dict, and in a checkpoint of this house.
+
+    model.0.conv.weight              the same
+    model.0.bn.weight, .bn.bias      model.0.bn.gamma, model.0.bn.beta
+    model.24.anchors                 not a parameter: the anchors, divided by their stride
+    *.num_batches_tracked            not used
+
+Readers of bare dictionaries pass through `tidy`, writers of state dicts through `to_ultralytics`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+
+from yolo_core.architecture import ANCHORS_PER_LEVEL, STRIDES, Anchors, Architecture
+from yolo_core.errors import InputError
+
+ANCHORS_NAME = "model.24.anchors"
+_TO_ULTRALYTICS = {"gamma": "weight", "beta": "bias"}
+_FROM_ULTRALYTICS = {"weight": "gamma", "bias": "beta"}
+_ANCHORS = re.compile(r"model\.\d+\.anchors")
+# What wrappers put before the names: DataParallel, DetectMultiBackend and AutoShape.
+_WRAPPERS = re.compile(r"^(?:module\.|model\.)+(?=model\.\d+\.)")
+_UNUSED = ("num_batches_tracked", ".anchor_grid", ".stride", ".grid")
+
+
+def tidy(
+    tensors: Mapping[str, np.ndarray], source: str
+) -> tuple[dict[str, np.ndarray], Anchors | None]:
+    """Parameters without wrapper prefixes, in Ultralytics' names, and the anchors in pixels.
+
+    Batch normalisation may be named in PyTorch's or MXNet's words. InputError for names that
+    meet, for anchors of another shape, and for a model with four detection levels.
+    """
+    found: dict[str, np.ndarray] = {}
+    anchors: Anchors | None = None
+    for name, array in tensors.items():
+        short = _WRAPPERS.sub("", name)
+        if _ANCHORS.fullmatch(short):
+            anchors = _anchors_in_pixels(array, source)
+            continue
+        if short.endswith(_UNUSED):
+            continue
+        stem, _, part = short.rpartition(".")
+        short = f"{stem}.{_TO_ULTRALYTICS.get(part, part)}"
+        if short in found:
+            raise InputError(source, f"has two tensors for {short}", "one of each")
+        found[short] = array
+    return found, anchors
+
+
+def _anchors_in_pixels(array: np.ndarray, source: str) -> Anchors:
+    """YOLOv5 stores each level's anchors divided by the level's stride."""
+    if array.ndim == 3 and array.shape[0] == 4:
+        raise InputError(source, "is a P6 model (four detection levels)", "three levels")
+    shape = (len(STRIDES), ANCHORS_PER_LEVEL, 2)
+    if array.shape != shape or not np.isfinite(array).all():
+        raise InputError(source, f"has anchors of shape {array.shape}", f"finite, of shape {shape}")
+    pixels = array.astype(np.float64) * np.array(STRIDES).reshape(3, 1, 1)
+    return tuple(
+        tuple((float(width), float(height)) for width, height in level) for level in pixels
+    )
+
+
+def anchors_tensor(architecture: Architecture) -> np.ndarray:
+    """The `anchors` buffer of an Ultralytics state dict: float32 [3, 3, 2], in strides."""
+    strides = np.array(architecture.strides).reshape(3, 1, 1)
+    return (np.array(architecture.anchors) / strides).astype(np.float32)
+
+
+def to_parameters(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Ultralytics' names → the names of `Architecture.parameter_shapes`."""
+    return {_rename(name, _FROM_ULTRALYTICS): array for name, array in tensors.items()}
+
+
+def to_ultralytics(parameters: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The names of `Architecture.parameter_shapes` → Ultralytics' names."""
+    return {_rename(name, _TO_ULTRALYTICS): array for name, array in parameters.items()}
+
+
+def _rename(name: str, words: Mapping[str, str]) -> str:
+    stem, _, part = name.rpartition(".")
+    return f"{stem}.{words.get(part, part)}" if stem.endswith(".bn") else name
