@@ -1,0 +1,94 @@
+"""The command line of yolo-eval: parse, call one function, print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from yolo_core.command import Group
+from yolo_eval import __version__, options
+from yolo_eval.options import PATH
+
+
+@click.group(cls=Group)
+@click.version_option(__version__)
+def main() -> None:
+    """COCO figures of float and integer detectors, and what quantization cost."""
+
+
+@main.command()
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@options.ground_truth_options
+@click.option("--json", "json_", type=PATH, help="Write the run file here (one MODEL).")
+@click.option("--out", type=PATH, help="Write one run file per MODEL into this folder.")
+@click.option("--predictions", type=PATH, help="Write the plain COCO results list (one MODEL).")
+@click.option("--text", type=PATH, help="Write the seed-format line (one MODEL).")
+@click.option("--conf", type=click.FloatRange(0, 1), default=0.001, show_default=True)
+@click.option("--iou", type=click.FloatRange(0, 1), default=0.6, show_default=True)
+@click.option("--max-det", type=click.IntRange(1, 10000), default=300, show_default=True)
+@click.option("--jobs", type=click.IntRange(1, 256), default=1, show_default=True,
+              help="Processes that share the images.")  # fmt: skip
+@click.option("--shard", help="Only every n-th image: i/n; see merge.")
+@options.model_options
+def coco(
+    models: tuple[str, ...],
+    data: Path | None,
+    split: str,
+    images: Path | None,
+    annotations: Path | None,
+    json_: Path | None,
+    out: Path | None,
+    predictions: Path | None,
+    text: Path | None,
+    conf: float,
+    iou: float,
+    max_det: int,
+    jobs: int,
+    shard: str | None,
+    imgsz: str | None,
+    squash: bool,
+    threads: int | None,
+    device: str,
+) -> None:
+    """Score each MODEL (checkpoint or CVM folder) on labelled images.
+
+    \b
+    yolo-eval coco weights/yolov5n --images val/images --annotations val/instances.json \\
+        --json float.json
+    yolo-eval coco qout/yolov5n_cvm --data shapes/data.yaml --json quant.json --jobs 2
+
+    A run that was interrupted goes on when the same command is given again.
+    """
+    from yolo_eval.evaluate import Places, evaluate_all
+    from yolo_eval.predict import PredictSettings, threads_per_process
+    from yolo_eval.text import summary
+
+    settings = PredictSettings(
+        imgsz=options.imgsz(imgsz),
+        mode="squash" if squash else "letterbox",
+        conf=conf,
+        iou=iou,
+        max_det=max_det,
+        threads=threads or threads_per_process(jobs),
+        device=device,
+    )
+    places = Places(json_, out, predictions, text)
+    part = options.shard(shard)
+    truth = options.truth(data, split, images, annotations)
+    for run in evaluate_all(models, truth, settings, jobs, part, places):
+        click.echo(summary(run))
+
+
+@main.command()
+@click.argument("shards", nargs=-1, required=True, type=PATH, metavar="SHARD.json...")
+@click.option("--json", "json_", type=PATH, required=True, help="Write the whole run file here.")
+def merge(shards: tuple[Path, ...], json_: Path) -> None:
+    """Put the run files of --shard 1/n … n/n together and score the whole."""
+    from yolo_eval.evaluate import merge as merge_shards
+    from yolo_eval.run import write_run
+    from yolo_eval.text import summary
+
+    run = merge_shards(shards)
+    write_run(json_, run)
+    click.echo(summary(run))

@@ -1,0 +1,79 @@
+"""Options that several commands share, and their parsing."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Callable
+
+import click
+
+from yolo_core.errors import InputError
+from yolo_eval.ground_truth import GroundTruth, from_coco, from_data_yaml
+
+#: click's type of every file or folder option; existence is checked where it is read.
+PATH = click.Path(path_type=Path)
+
+
+def imgsz(value: str | None) -> tuple[int, int] | None:
+    """`640` or `480x640` (height x width) as (height, width); multiples of 32."""
+    from yolo_core.letterbox import check_imgsz
+
+    if value is None:
+        return None
+    match = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", value)
+    if match is None:
+        raise InputError("--imgsz", f"is {value!r}", "640 or 480x640, multiples of 32")
+    height = int(match[1])
+    return check_imgsz((height, int(match[2] or height)), "--imgsz")
+
+
+def shard(value: str | None) -> tuple[int, int] | None:
+    """`2/3` as (2, 3)."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", value)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise InputError("--shard", f"is {value!r}", "i/n with 1 ≤ i ≤ n, as 2/3")
+    return int(match[1]), int(match[2])
+
+
+def truth(
+    data: Path | None, split: str, images: Path | None, annotations: Path | None
+) -> GroundTruth:
+    """The ground truth that the options name: --data, or --images with --annotations."""
+    if data is not None and images is None and annotations is None:
+        return from_data_yaml(data, split)
+    if data is None and images is not None and annotations is not None:
+        return from_coco(annotations, images)
+    raise InputError("options", "name no ground truth", "--data, or --images and --annotations")
+
+
+def ground_truth_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--data/--split, or --images/--annotations."""
+    for option in (
+        click.option("--annotations", type=PATH, help="COCO instances.json."),
+        click.option("--images", type=PATH, help="Folder of the annotated images."),
+        click.option(
+            "--split",
+            type=click.Choice(["train", "val", "test"]),
+            default="val",
+            show_default=True,
+            help="Which part of --data.",
+        ),
+        click.option("--data", type=PATH, help="YOLO dataset: data.yaml."),
+    ):
+        command = option(command)
+    return command
+
+
+def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How models are opened."""
+    for option in (
+        click.option("--device", default="cpu", show_default=True, help="cpu or gpu:0."),
+        click.option("--threads", type=click.IntRange(1, 1024), help="Threads per process."),
+        click.option("--squash", is_flag=True, help="Stretch images instead of letterboxing."),
+        click.option("--imgsz", help="640 or 480x640 (height x width); default the model's own."),
+    ):
+        command = option(command)
+    return command
