@@ -24,13 +24,14 @@ class FloatPredictor:
 
     kind = "float"
 
-    def __init__(self, path: PathLike, imgsz: Tuple[int, int], device: str) -> None:
+    def __init__(self, path: PathLike, imgsz: Optional[Tuple[int, int]], device: str) -> None:
         from yolo_core import network
         from yolo_core.device import context
 
         checkpoint = read_checkpoint(path)
         self.architecture: Architecture = checkpoint.architecture
-        self.imgsz = imgsz
+        # The trainer notes the size it trained at; that is where the model is at its best.
+        self.imgsz = check_imgsz(imgsz or checkpoint.meta.get("imgsz") or DEFAULT_IMGSZ, str(path))
         _, params, sidecar = checkpoint_files(path)
         both = sha256_file(params) + sha256_file(sidecar)
         self.digest = hashlib.sha256(both.encode("ascii")).hexdigest()
@@ -71,4 +72,4 @@ class CheckpointOpener:
         device: str,
     ) -> Predictor:
         """MXNet reads its thread count from OMP_NUM_THREADS alone, so `threads` cannot be set."""
-        return FloatPredictor(path, check_imgsz(imgsz or DEFAULT_IMGSZ), device)
+        return FloatPredictor(path, imgsz, device)

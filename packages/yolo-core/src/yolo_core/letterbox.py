@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any, Tuple, Union
+from typing import Any, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -29,14 +29,18 @@ _COEFFICIENT_BITS = 11
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
 
-def check_imgsz(value: Union[int, Tuple[int, ...]], source: str = "imgsz") -> Tuple[int, int]:
-    """(height, width) from one side or a pair; each a multiple of 32 from 32 to 8192."""
-    sides = (value, value) if isinstance(value, int) else tuple(value)
+def check_imgsz(value: Union[int, Sequence[int]], source: str = "imgsz") -> Tuple[int, int]:
+    """(height, width) from one side or a pair; each a multiple of 32 from 32 to 8192.
+
+    source: the option or file the value comes from, for the error.
+    """
+    sides = tuple(value) if isinstance(value, (list, tuple)) else (value, value)
     if len(sides) != 2 or any(
-        side % MAX_STRIDE or not MAX_STRIDE <= side <= MAX_SIDE for side in sides
+        not isinstance(side, int) or side % MAX_STRIDE or not MAX_STRIDE <= side <= MAX_SIDE
+        for side in sides
     ):
         raise InputError(
-            source, f"is {value}", f"multiples of {MAX_STRIDE} from {MAX_STRIDE} to {MAX_SIDE}"
+            source, f"has the size {value!r:.40}", f"multiples of {MAX_STRIDE} from {MAX_STRIDE} to {MAX_SIDE}"
         )
     return int(sides[0]), int(sides[1])
 

@@ -9,7 +9,7 @@ image) is done here once.
 from __future__ import annotations
 
 from importlib import metadata
-from typing import Any, List, Optional, Protocol, Tuple
+from typing import Any, Iterator, List, Optional, Protocol, Tuple
 
 import numpy as np
 
@@ -61,14 +61,15 @@ class Opener(Protocol):
         ...
 
 
-def openers() -> List[Tuple[str, Opener]]:
-    """Name and opener of every installed kind of model, sorted by name."""
+def openers() -> Iterator[Tuple[str, Opener]]:
+    """Name and opener of every installed kind of model, by name; each loaded when it is its turn."""
     points: Any = metadata.entry_points()
     if hasattr(points, "select"):
         found = points.select(group=ENTRY_POINTS)
     else:  # Python 3.9 returns a mapping of groups
         found = points.get(ENTRY_POINTS, ())
-    return sorted(((point.name, point.load()()) for point in found), key=lambda pair: pair[0])
+    for point in sorted(found, key=lambda point: str(point.name)):
+        yield point.name, point.load()()
 
 
 def open_predictor(
@@ -82,12 +83,14 @@ def open_predictor(
     imgsz: (height, width); None takes the model's own, or 640. threads: None leaves it to the
     library behind. device: "cpu" or "gpu:0" (float models).
     """
-    available = openers()
-    for _, opener in available:
+    kinds = []
+    for kind, opener in openers():
         if opener.accepts(path):
             return opener.open(path, imgsz, threads, device)
-    kinds = ", ".join(name for name, _ in available) or "none"
-    raise InputError(path, "is no model that can be opened here", f"one of the kinds: {kinds}")
+        kinds.append(kind)
+    raise InputError(
+        path, "is no model that can be opened here", f"one of the kinds: {', '.join(kinds)}"
+    )
 
 
 def detect_batch(

@@ -1,0 +1,120 @@
+# /// script
+# dependencies = ["nox>=2024.4"]
+# ///
+"""The front door.
+
+    nox -s train quantize compare    the main job: a detector, its integer twin, the comparison
+    nox -s tests                     every package by itself, then all of them together
+
+Each package is installed with yolo-core and nothing else of ours, which is how the law of the
+house (a package depends on yolo-core alone) is held. Sessions need the package index and nothing
+else.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.4"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.sessions = ["lint", "tests"]
+nox.options.reuse_existing_virtualenvs = True
+
+ROOT = Path(__file__).resolve().parent
+PACKAGES = ["yolo-core", "yolo-port", "yolo-train", "yolo-mrt", "yolo-cvm", "yolo-eval"]
+#: Packages whose tests need MXNet. yolo-cvm and yolo-eval must do without.
+WITH_MXNET = {"yolo-core", "yolo-port", "yolo-train", "yolo-mrt"}
+TEST_TOOLS = ["pytest>=7", "pytest-timeout", "hypothesis>=6"]
+MAIN_JOB = ["train", "quantize", "compare"]
+
+SHAPES = Path("datasets") / "shapes" / "data.yaml"
+RUNS = Path("runs")
+INTEGER_MODEL = Path("qout") / "model_cvm"
+
+
+def _install(session: nox.Session, *packages: str) -> None:
+    """Install packages of ours from this checkout, yolo-core always among them."""
+    if WITH_MXNET.intersection(packages) and sys.version_info >= (3, 13):
+        session.error("MXNet 1.9.1 runs on Python 3.9 to 3.12: start nox with one of those")
+    extra = "[mxnet]" if WITH_MXNET.intersection(packages) else ""
+    others = [f"./packages/{package}" for package in packages if package != "yolo-core"]
+    session.install(f"./packages/yolo-core{extra}", *others)
+
+
+def _options(session: nox.Session) -> list[str]:
+    """What follows `--`: meant for the first stage of the main job that was asked for."""
+    asked = [stage for stage in MAIN_JOB if stage in sys.argv]
+    return list(session.posargs) if not asked or asked[0] == session.name else []
+
+
+def _last_run(session: nox.Session) -> Path:
+    """The training run that was written last."""
+    runs = [path.parent.parent for path in (RUNS / "train").glob("*/weights/best.yaml")]
+    if not runs:
+        session.error("there is no trained model yet: nox -s train")
+    return max(runs, key=lambda run: (run / "weights" / "best.yaml").stat().st_mtime)
+
+
+@nox.session
+def train(session: nox.Session) -> None:
+    """Train a detector: on generated shapes, or as the options of `yolo-train fit` say."""
+    _install(session, "yolo-train")
+    options = _options(session)
+    if "--data" not in options:
+        if not SHAPES.exists():
+            session.run("yolo-train", "shapes", "--out", str(SHAPES.parent))
+        options = ["--data", str(SHAPES), *options]
+    session.run("yolo-train", "fit", *options)
+
+
+@nox.session
+def quantize(session: nox.Session) -> None:
+    """Turn the model trained last into an integer-only CVM model."""
+    _install(session, "yolo-mrt")
+    run = _last_run(session)
+    session.run(
+        "yolo-mrt", "quantize", str(run / "weights" / "best"),
+        "--run", str(run), "--out", str(INTEGER_MODEL), *_options(session),
+    )  # fmt: skip
+
+
+@nox.session
+def compare(session: nox.Session) -> None:
+    """Score the float and the integer model on the validation images and write the report."""
+    _install(session, "yolo-core", "yolo-cvm", "yolo-eval")
+
+
+@nox.session
+@nox.parametrize("package", [*PACKAGES, "across"], ids=[*PACKAGES, "across"])
+def tests(session: nox.Session, package: str) -> None:
+    """Each package alone with yolo-core, then, with all installed, the tests across packages."""
+    session.install(*TEST_TOOLS)
+    if package == "across":
+        _install(session, *PACKAGES)
+        _pytest(session, "tests")
+        return
+    _install(session, package)
+    if package not in WITH_MXNET:
+        absent = "import importlib.util, sys; sys.exit(bool(importlib.util.find_spec('mxnet')))"
+        session.run("python", "-c", absent)
+    _pytest(session, f"packages/{package}/tests")
+
+
+def _pytest(session: nox.Session, folder: str) -> None:
+    shared = ROOT.parent / "shared"
+    if "YOLO_SHARED" not in os.environ and shared.is_dir():
+        session.env["YOLO_SHARED"] = str(shared)
+    session.run("pytest", folder, *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and types."""
+    session.install("ruff>=0.9", "mypy>=1.10", "types-PyYAML", "numpy<2", "click>=8")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("mypy")

@@ -1,0 +1,56 @@
+"""The `yolo-core` command: look at what every stage shares. No logic lives here."""
+
+from __future__ import annotations
+
+import click
+
+from yolo_core import __version__
+from yolo_core.command import Group
+
+
+@click.group(cls=Group)
+@click.version_option(__version__)
+def main() -> None:
+    """Look at architectures, checkpoints and datasets of integer YOLOv5."""
+
+
+@main.command()
+@click.argument("model", metavar="yolov5{n,s,m,l,x}")
+@click.option("--nc", type=click.IntRange(1, 4096), default=80, show_default=True, help="Classes.")
+@click.option("--imgsz", default=640, show_default=True, help="Side of the square input, pixels.")
+def architecture(model: str, nc: int, imgsz: int) -> None:
+    """The layers of a size: channels, parameters, multiply-accumulates.
+
+    Example: yolo-core architecture yolov5n --nc 3
+    """
+    from yolo_core.architecture import Architecture
+    from yolo_core.describe import describe_architecture
+    from yolo_core.letterbox import check_imgsz
+
+    click.echo(describe_architecture(Architecture.named(model, nc=nc), check_imgsz(imgsz)))
+
+
+@main.command()
+@click.argument("stem", type=click.Path())
+def checkpoint(stem: str) -> None:
+    """What a checkpoint holds: which network, which classes, where it came from.
+
+    Example: yolo-core checkpoint weights/yolov5n
+    """
+    from yolo_core.checkpoint import read_checkpoint
+    from yolo_core.describe import describe_checkpoint
+
+    click.echo(describe_checkpoint(read_checkpoint(stem)))
+
+
+@main.command()
+@click.argument("data", type=click.Path())
+def dataset(data: str) -> None:
+    """Count the images and boxes of a data.yaml and refuse a label that cannot be used.
+
+    Example: yolo-core dataset datasets/shapes/data.yaml
+    """
+    from yolo_core.dataset import read_data_yaml
+    from yolo_core.describe import describe_dataset
+
+    click.echo(describe_dataset(read_data_yaml(data)))

@@ -1,0 +1,113 @@
+"""Decoding and suppression against plain definitions."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+from yolo_core.architecture import Architecture
+from yolo_core.boxes import NmsSettings, decode, detections, iou, nms, rows_of, sigmoid
+from yolo_core.errors import InputError
+
+
+def test_sigmoid_is_exact_to_the_last_digits():
+    x = np.linspace(-39, 39, 20001)
+    np.testing.assert_allclose(sigmoid(x), 1 / (1 + np.exp(-x)), rtol=5e-16)
+    assert sigmoid(np.array([-1e300, 1e300])).tolist() == [sigmoid(-40.0), sigmoid(40.0)]
+
+
+def test_sigmoid_bits_are_pinned():
+    """The same digest is expected on every processor, NumPy and Python."""
+    x = np.arange(-40000, 40001) / 1000.0
+    digest = hashlib.sha256(sigmoid(x).astype("<f8").tobytes()).hexdigest()
+    assert digest == (
+        "456fee96dd2415afbdbac4e7b0be969ffd13bcae48b3254deb49753b89dc4e06"
+    )
+
+
+def brute_force(boxes, scores, classes, threshold):
+    order = sorted(range(len(scores)), key=lambda i: (-scores[i], i))
+    kept = []
+    for i in order:
+        if all(classes[i] != classes[j] or iou(boxes[i], boxes[j]) <= threshold for j in kept):
+            kept.append(i)
+    return kept
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_nms_equals_the_definition(seed):
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(0, 120))
+    corner = rng.uniform(0, 50, (n, 2))
+    boxes = np.concatenate((corner, corner + rng.uniform(-1, 30, (n, 2))), axis=1)
+    scores = rng.integers(0, 20, n) / 20  # many ties
+    classes = rng.integers(0, 3, n)
+    expected = brute_force(boxes, scores, classes, 0.4)
+    assert nms(boxes, scores, classes, 0.4, 10**4).tolist() == expected
+    assert nms(boxes, scores, classes, 0.4, 5).tolist() == expected[:5]
+
+
+def test_iou():
+    box = np.array([0.0, 0.0, 2.0, 2.0])
+    others = np.array([[1, 1, 3, 3], [0, 0, 2, 2], [5, 5, 6, 6], [1, 1, 1, 1]], float)
+    np.testing.assert_allclose(iou(box, others), [1 / 7, 1, 0, 0])
+    assert iou(np.zeros(4), np.zeros(4)) == 0
+
+
+def test_rows_follow_level_anchor_y_x():
+    architecture = Architecture.named("n", nc=1)
+    heads = []
+    for level, side in enumerate((8, 4, 2)):
+        level_numbers = np.zeros((1, 3, 6, side, side))
+        a, y, x = np.mgrid[0:3, 0:side, 0:side]
+        level_numbers[0, :, 0] = level * 1000 + a * 100 + y * 10 + x
+        heads.append(level_numbers.reshape(1, 18, side, side))
+    rows = rows_of(tuple(heads))
+    assert rows.shape == (1, architecture.rows(64, 64), 6)
+    assert rows[0, 8 * 8 + 8 + 2, 0] == 112
+    assert rows[0, 3 * 64 + 4 + 3, 0] == 1013
+
+
+def test_decode_by_hand():
+    architecture = Architecture.named("n", nc=1)
+    # Second anchor (16x30) of stride 8, cell y 3, x 5, all numbers 0: sigmoid one half.
+    row = np.array([64 + 3 * 8 + 5])
+    box = decode(np.zeros((1, 4)), row, architecture, (64, 64))[0]
+    np.testing.assert_allclose(box, [44 - 8, 28 - 15, 44 + 8, 28 + 15])
+
+
+def plant(architecture, row, objectness, classes):
+    logits = np.full((architecture.rows(64, 64), architecture.no), -30.0)
+    logits[row, :4] = 0
+    logits[row, 4] = objectness
+    logits[row, 5:] = classes
+    return logits
+
+
+def test_multi_label_and_best_label():
+    architecture = Architecture.named("n", nc=3)
+    logits = plant(architecture, 70, 3.0, [2.0, -30.0, 1.0])
+    many = detections(logits, architecture, (64, 64), NmsSettings())
+    assert many[:, 5].tolist() == [0, 2]
+    np.testing.assert_allclose(many[0, 4], sigmoid(3.0) * sigmoid(2.0))
+    one = detections(logits, architecture, (64, 64), NmsSettings.for_display())
+    assert one[:, 5].tolist() == [0]
+    agnostic = detections(logits, architecture, (64, 64), NmsSettings(agnostic=True))
+    assert agnostic[:, 5].tolist() == [0]
+
+
+def test_nothing_found_is_an_empty_table():
+    architecture = Architecture.named("n", nc=3)
+    logits = np.full((architecture.rows(64, 64), 8), -30.0)
+    for settings in (NmsSettings(), NmsSettings.for_display()):
+        assert detections(logits, architecture, (64, 64), settings).shape == (0, 6)
+
+
+def test_refuses_another_shape_and_settings():
+    architecture = Architecture.named("n", nc=3)
+    with pytest.raises(InputError, match="shape"):
+        detections(np.zeros((5, 8)), architecture, (64, 64), NmsSettings())
+    for bad in ({"conf": 2}, {"iou": float("nan")}, {"max_det": 0}):
+        with pytest.raises(InputError):
+            NmsSettings(**bad)

@@ -1,0 +1,57 @@
+"""The `yolo-core` command as a user types it."""
+
+from __future__ import annotations
+
+from click.testing import CliRunner
+from conftest import random_parameters
+from yolo_core.architecture import Architecture
+from yolo_core.checkpoint import Checkpoint, write_checkpoint
+from yolo_core.cli import main
+
+
+def run(*arguments: str):
+    return CliRunner().invoke(main, list(arguments))
+
+
+def test_architecture():
+    result = run("architecture", "yolov5n")
+    assert result.exit_code == 0
+    assert "1,872,157 parameters, 60 convolutions, 2.23 GMAC and 25,200 rows" in result.output
+
+
+def test_checkpoint(tmp_path):
+    architecture = Architecture.named("n", names=["cat"])
+    write_checkpoint(
+        tmp_path / "w", Checkpoint(architecture, random_parameters(architecture, True), True)
+    )
+    result = run("checkpoint", str(tmp_path / "w"))
+    assert result.exit_code == 0
+    assert "1 classes: cat" in result.output
+    assert "folded" in result.output
+
+
+def test_dataset(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "images" / f"{name}.jpg").write_bytes(b"")
+    (tmp_path / "labels" / "a.txt").write_text("0 .5 .5 .5 .5\n1 .5 .5 .1 .1\n")
+    (tmp_path / "data.yaml").write_text("train: images\nnames: [cat, dog]\n")
+    result = run("dataset", str(tmp_path / "data.yaml"))
+    assert result.output == (
+        "train: 2 images (1 without a label file), 2 boxes: cat 1, dog 1\n"
+    )
+
+
+def test_bad_input_is_one_line_and_code_2(tmp_path):
+    for arguments, word in [
+        (["architecture", "yolov9"], "yolov5n, s, m, l or x"),
+        (["architecture", "yolov5n", "--imgsz", "100"], "multiples of 32"),
+        (["checkpoint", str(tmp_path / "none")], "does not exist"),
+        (["dataset", str(tmp_path)], "regular file"),
+    ]:
+        result = run(*arguments)
+        assert result.exit_code == 2
+        assert result.output.startswith("Error: ")
+        assert len(result.output.splitlines()) == 1
+        assert word in result.output

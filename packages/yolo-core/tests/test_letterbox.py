@@ -1,0 +1,110 @@
+"""Images in and boxes back: integer bilinear resize, placement, refusals."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from yolo_core.errors import InputError
+from yolo_core.letterbox import Letterbox, check_imgsz, read_image, resize
+
+
+def reference_resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Bilinear in exact arithmetic, half-pixel centres, edges repeated."""
+
+    def taps(source: int, target: int):
+        at = np.clip((np.arange(target) + 0.5) * source / target - 0.5, 0, source - 1)
+        low = np.floor(at).astype(int)
+        return low, np.minimum(low + 1, source - 1), at - low
+
+    x0, x1, u = taps(image.shape[1], width)
+    y0, y1, v = taps(image.shape[0], height)
+    rows = image[:, x0] * (1 - u)[:, None] + image[:, x1] * u[:, None]
+    return rows[y0] * (1 - v)[:, None, None] + rows[y1] * v[:, None, None]
+
+
+@pytest.mark.parametrize("sizes", [(7, 5, 13, 9), (100, 63, 40, 40), (1, 1, 8, 8), (64, 48, 32, 24)])
+def test_resize_is_bilinear(sizes):
+    h, w, height, width = sizes
+    image = np.random.default_rng(sum(sizes)).integers(0, 256, (h, w, 3)).astype(np.uint8)
+    ours = resize(image, height, width)
+    assert ours.dtype == np.uint8
+    assert np.abs(ours - reference_resize(image, height, width)).max() <= 1.01
+
+
+def test_resize_agrees_with_opencv():
+    rng = np.random.default_rng(3)
+    image = rng.integers(0, 256, (333, 500, 3)).astype(np.uint8)
+    difference = resize(image, 426, 640).astype(int) - cv2.resize(image, (640, 426))
+    assert np.abs(difference).max() <= 1
+    assert (difference != 0).mean() < 0.01
+
+
+def test_constant_images_stay_constant():
+    for value in (0, 1, 127, 254, 255):
+        image = np.full((37, 91, 3), value, np.uint8)
+        assert (resize(image, 64, 160) == value).all()
+
+
+def test_letterbox_centres_on_grey_and_boxes_come_back():
+    image = np.zeros((50, 100, 3), np.uint8)
+    canvas, placement = Letterbox(64, 64).apply(image)
+    assert canvas.shape == (64, 64, 3)
+    assert placement.resized == (32, 64)
+    assert (canvas[:16] == 114).all()
+    assert (canvas[48:] == 114).all()
+    assert (canvas[16:48] == 0).all()
+    boxes = np.array([[0.0, 0.0, 100.0, 50.0], [10.0, 20.0, 30.0, 40.0]])
+    np.testing.assert_allclose(placement.to_image(placement.from_image(boxes)), boxes)
+    outside = placement.to_image(np.array([[-50.0, -50.0, 500.0, 500.0]]))
+    np.testing.assert_array_equal(outside, [[0, 0, 100, 50]])
+
+
+def test_squash_fills_the_input():
+    canvas, placement = Letterbox(64, 64, mode="squash").apply(np.full((50, 100, 3), 9, np.uint8))
+    assert (canvas == 9).all()
+    np.testing.assert_allclose(
+        placement.to_image(np.array([[0.0, 0.0, 64.0, 64.0]])), [[0, 0, 100, 50]]
+    )
+
+
+def test_extreme_aspect_ratio_keeps_a_pixel():
+    canvas, placement = Letterbox(64, 64).apply(np.zeros((1, 5000, 3), np.uint8))
+    assert placement.resized == (1, 64)
+    assert canvas.shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize("name", ["bus", "zidane"])
+def test_letterbox_equals_the_reference(shared, name):
+    expected = np.load(shared / "data" / f"reference_{name}_320.npz")["letterboxed_rgb"]
+    image = read_image(shared / "data" / "images" / f"{name}.jpg")
+    np.testing.assert_array_equal(Letterbox(320, 320).apply(image)[0], expected)
+
+
+@pytest.mark.parametrize("value", [0, 31, 100, 8224, -32, (64,), (64, 65), "64", None, (1e3, 64)])
+def test_refuses_other_sizes(value):
+    with pytest.raises(InputError, match="multiples of 32"):
+        check_imgsz(value)
+
+
+def test_accepts_a_side_or_a_pair():
+    assert check_imgsz(320) == (320, 320)
+    assert check_imgsz([64, 96]) == (64, 96)
+
+
+def test_refuses_what_is_no_whole_image(tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    good = cv2.imencode(".jpg", image)[1].tobytes()
+    for name, data, word in [
+        ("empty.jpg", b"", "not an image"),
+        ("text.jpg", b"hello", "not an image"),
+        ("half.jpg", good[: len(good) // 2], "ends too early"),
+    ]:
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(InputError, match=word) as caught:
+            read_image(tmp_path / name)
+        assert name in str(caught.value)
+    with pytest.raises(InputError, match="does not exist"):
+        read_image(tmp_path / "none.jpg")
+    with pytest.raises(InputError, match="regular file"):
+        read_image(tmp_path)
