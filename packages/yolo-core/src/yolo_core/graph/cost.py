@@ -1,0 +1,88 @@
+"""The honest cost of one inference, beside the gas that the chain charges.
+
+Counted from shapes alone, before anything is allocated; independent of engine and machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Dict
+
+from yolo_core.graph.integers import elements
+from yolo_core.graph.program import Entry, Graph, Node
+
+ELEMENT_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Cost:
+    """macs: multiply-accumulates of conv2d and dense. steps: elementary steps of all operators,
+    suppression counted at its worst case. bytes_moved: operands read and results written at
+    int32. peak_bytes: most bytes alive at once, parameters included, each tensor freed after
+    its last reader.
+    """
+
+    macs: int
+    steps: int
+    bytes_moved: int
+    peak_bytes: int
+
+
+def macs(graph: Graph, node: Node) -> int:
+    """Multiply-accumulates of one node; 0 for all but conv2d and dense."""
+    if node.op not in ("conv2d", "dense"):
+        return 0
+    weight = graph.shape(node.inputs[1])
+    return elements(node.shapes[0]) * elements(weight[1:])
+
+
+def steps(graph: Graph, node: Node) -> int:
+    """Elementary steps of one node: its largest tensor, or what its loops really do."""
+    if node.is_variable:
+        return 0
+    if node.op in ("conv2d", "dense"):
+        return macs(graph, node)
+    if node.op == "max_pool2d":
+        return elements(node.shapes[0]) * elements(node.attributes.pool_size)
+    if node.op == "non_max_suppression":
+        batch, rows, _ = node.shapes[0]
+        return batch * rows * (rows - 1) // 2 * 20 + elements(node.shapes[0])
+    tensors = [*graph.input_shapes(node), *node.shapes]
+    return max(elements(shape) for shape in tensors)
+
+
+def bytes_moved(graph: Graph, node: Node) -> int:
+    """Bytes of the operands and the results of one node."""
+    if node.is_variable:
+        return 0
+    tensors = [*graph.input_shapes(node), *node.shapes]
+    return ELEMENT_BYTES * sum(elements(shape) for shape in tensors)
+
+
+def peak_bytes(graph: Graph) -> int:
+    """Most bytes of tensors alive while one node runs; all parameters live all the time."""
+    last = graph.last_uses()
+    sizes: Dict[Entry, int] = {
+        Entry(i, k): ELEMENT_BYTES * elements(shape)
+        for i, node in enumerate(graph.nodes) for k, shape in enumerate(node.shapes)}
+    alive = sum(size for entry, size in sizes.items() if graph.nodes[entry.node].is_variable)
+    peak = alive
+    for index, node in enumerate(graph.nodes):
+        if node.is_variable:
+            continue
+        own = [Entry(index, k) for k in range(len(node.shapes))]
+        alive += sum(sizes[entry] for entry in own)
+        peak = max(peak, alive)
+        for entry in {*node.inputs, *own}:
+            if last[entry] == index and not graph.nodes[entry.node].is_variable:
+                alive -= sizes[entry]
+    return peak
+
+
+def cost(graph: Graph) -> Cost:
+    """The cost of the whole program."""
+    return Cost(
+        macs=sum(macs(graph, node) for node in graph.nodes),
+        steps=sum(steps(graph, node) for node in graph.nodes),
+        bytes_moved=sum(bytes_moved(graph, node) for node in graph.nodes),
+        peak_bytes=peak_bytes(graph))

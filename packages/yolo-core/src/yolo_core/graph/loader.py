@@ -1,0 +1,69 @@
+"""From the two files to a program that may run: decode, check, budget, then bind parameters.
+
+Source: spec 1.5, 2, 8.6. Nothing larger than the files themselves is allocated before every
+check has passed.
+"""
+
+from __future__ import annotations
+
+from typing import Dict, Optional
+
+import numpy as np
+
+from yolo_core.graph import check, cost, gas, params, symbol
+from yolo_core.graph.errors import LogicError, RuntimeFault
+from yolo_core.graph.limits import Limits
+from yolo_core.graph.program import INPUT_NAME, Graph
+
+
+def load_program(symbol_bytes: bytes, limits: Optional[Limits] = None) -> Graph:
+    """The checked program of a symbol file, without parameters, within the caller's budgets.
+
+    Raises LogicError or RuntimeFault naming the node, the field and the rule.
+    """
+    limits = limits or Limits()
+    graph = check.declaration(symbol.decode(symbol_bytes, limits))
+    if limits.max_gas is not None and gas.gas(graph) > limits.max_gas:
+        raise LogicError("gas", f"{gas.gas(graph)}", f"at most {limits.max_gas}")
+    peak = cost.peak_bytes(graph)
+    if limits.max_memory is not None and peak > limits.max_memory:
+        raise LogicError("memory", f"{peak} bytes at the peak", f"at most {limits.max_memory}")
+    return graph
+
+
+def bind(
+    program: Graph, params_bytes: bytes, compat: bool = False, limits: Optional[Limits] = None
+) -> Graph:
+    """The program with the parameters of a params file. Raises LogicError or RuntimeFault.
+
+    compat: besides what `params.decode` tolerates, accept a parameter called `data`; it is
+    ignored, since the first inference overwrites it.
+    """
+    if len(params_bytes) > params.size_limit(program) and not compat:
+        raise RuntimeFault(params.SOURCE, f"{len(params_bytes)} bytes",
+                           f"at most {params.size_limit(program)} for this program")
+    arrays = params.decode(params_bytes, compat, limits)
+    variables = {node.name: node for node in program.nodes if node.is_variable}
+    bound: Dict[str, np.ndarray] = {}
+    for name, array in arrays.items():
+        if name not in variables:
+            raise RuntimeFault(f"parameter {name[:60]!r}", "no variable of the program")
+        if name == INPUT_NAME:
+            if not compat:
+                raise LogicError(f"parameter {name!r}", "is the input", "no stored value")
+            continue
+        node = variables[name]
+        check.parameter(name, array, node.shapes[0], node.precisions[0])
+        bound[name] = array
+    for name in variables:
+        if name != INPUT_NAME and name not in bound:
+            raise LogicError(f"parameter {name[:60]!r}", "missing")
+    return program.bind(bound)
+
+
+def load(
+    symbol_bytes: bytes, params_bytes: bytes, compat: bool = False,
+    limits: Optional[Limits] = None,
+) -> Graph:
+    """The program of a model's two files, checked and bound; see `load_program` and `bind`."""
+    return bind(load_program(symbol_bytes, limits), params_bytes, compat, limits)

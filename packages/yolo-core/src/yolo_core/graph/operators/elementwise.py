@@ -1,0 +1,192 @@
+"""The operators that look at one element at a time.
+
+Source: spec 3.2, 3.3. In the room: relu, abs, negative, cvm_precision, clip, cvm_clip,
+cvm_right_shift, cvm_left_shift, elemwise_add, elemwise_sub.
+"""
+
+from __future__ import annotations
+
+from typing import Tuple
+
+import numpy as np
+
+from yolo_core.graph.errors import RuntimeFault
+from yolo_core.graph.integers import INT32_MAX, Shape, clamp, precision_of
+from yolo_core.graph.operators.attributes import Attributes, Boolean, Integer
+from yolo_core.graph.operators.operator import Arrays, Operator, Precisions, Shapes, require
+
+
+class Relu(Operator):
+    """max(x, 0). Spec 3.2."""
+
+    name = "relu"
+    in_place = True
+
+    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
+        return (np.maximum(x[0], np.int32(0)),)
+
+
+class Abs(Operator):
+    """Absolute value; |-2^31| wraps to -2^31, which no honest precision allows. Spec 3.2, 8.1."""
+
+    name = "abs"
+    in_place = True
+
+    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
+        return (np.where(x[0] < 0, np.negative(x[0]), x[0]),)
+
+
+class Negative(Operator):
+    """-x; -(-2^31) wraps to -2^31. Spec 3.2.
+
+    It may not run in place: the original's list spells it wrongly (spec 1.5 step 4).
+    """
+
+    name = "negative"
+
+    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
+        return (np.negative(x[0]),)
+
+
+class CvmPrecision(Operator):
+    """max(1, bl(|x|)): the bits that hold the magnitude. Spec 3.2.
+
+    -2^31 has the magnitude 2^31 of 32 bits; the original's formal back end never ends there.
+    """
+
+    name = "cvm_precision"
+    in_place = True
+
+    def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> Tuple[int, ...]:
+        return (6,)
+
+    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
+        magnitude = np.abs(x[0].astype(np.int64))
+        bits = np.ones(x[0].shape, np.int32)
+        for bit in range(1, 32):
+            bits += magnitude >= 2**bit
+        return (bits,)
+
+
+class Clip(Operator):
+    """min(max(x, a_min), a_max) with a_min < a_max. Spec 3.2.
+
+    The declared precision is one bit wide at +-127 (NP of spec 3.1): clip(-127, 127) has 9 bits.
+    """
+
+    name = "clip"
+    attributes = (
+        Integer("a_min", required=True, low=-INT32_MAX),
+        Integer("a_max", required=True, low=-INT32_MAX),
+    )
+    in_place = True
+
+    def shape(self, x: Shapes, a: Attributes) -> Tuple[Shape, ...]:
+        require(a.a_min < a.a_max, "attribute a_min", f"{a.a_min}", f"less than a_max = {a.a_max}")
+        return (x[0],)
+
+    def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> Tuple[int, ...]:
+        return (precision_of(max(abs(a.a_min), abs(a.a_max))),)
+
+    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
+        return (np.minimum(np.maximum(x[0], np.int32(a.a_min)), np.int32(a.a_max)),)
+
+
+class CvmClip(Operator):
+    """x brought into [-R(precision), R(precision)]; is_sign is ignored. Spec 3.2."""
+
+    name = "cvm_clip"
+    attributes = (Integer("precision", required=True, low=1, high=32), Boolean("is_sign", True))
+    in_place = True
+
+    def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> Tuple[int, ...]:
+        return (a.precision,)
+
+    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
+        return (clamp(x[0], a.precision),)
+
+
+class CvmRightShift(Operator):
+    """x / 2^shift_bit rounded half up (toward +infinity), then clamped to +-R(precision).
+
+    t = floor(x / 2^(s-1)); u = floor((t + 1) / 2); y = clamp(u). Spec 3.3: -1.5 -> -1, 2.5 -> 3.
+    Defined for every s of 1..32, also s = 31 and 32 where the original's CPU back end differs.
+    Where t + 1 does not fit (s = 1, x = 2^31 - 1) the mathematical value 2^30 counts; the
+    original's formal back end overflows there, the one place where it is not followed.
+    """
+
+    name = "cvm_right_shift"
+    attributes = (
+        Integer("precision", required=True, low=1, high=32),
+        Integer("shift_bit", required=True, low=1, high=32),
+        Boolean("is_sign", True),
+    )
+    in_place = True
+
+    def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> Tuple[int, ...]:
+        return (a.precision,)
+
+    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
+        t = x[0] >> np.int32(a.shift_bit - 1)
+        u = (t >> np.int32(1)) + (t & np.int32(1))  # floor((t + 1) / 2) without forming t + 1
+        return (clamp(u, a.precision),)
+
+
+class CvmLeftShift(Operator):
+    """x * 2^shift_bit, wrapping, then clamped to +-R(precision). Spec 3.2, 3.3.
+
+    P(x) + shift_bit must not exceed 32, so that honest values never wrap; else a runtime fault.
+    """
+
+    name = "cvm_left_shift"
+    attributes = CvmRightShift.attributes
+    in_place = True
+
+    def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> Tuple[int, ...]:
+        if p[0] + a.shift_bit > 32:
+            raise RuntimeFault(
+                "precision", f"{p[0]} bits shifted left by {a.shift_bit}", "at most 32 bits")
+        return (a.precision,)
+
+    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
+        return (clamp(x[0] << np.int32(a.shift_bit), a.precision),)
+
+
+class _Pairwise(Operator):
+    """Two operands of one shape; the result has one bit more than the wider."""
+
+    in_place = True
+
+    def arity(self, a: Attributes) -> int:
+        return 2
+
+    def shape(self, x: Shapes, a: Attributes) -> Tuple[Shape, ...]:
+        require(x[0] == x[1], "operands", f"shapes {x[0]} and {x[1]}", "identical shapes")
+        return (x[0],)
+
+    def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> Tuple[int, ...]:
+        return (max(p) + 1,)
+
+
+class ElemwiseAdd(_Pairwise):
+    """x0 + x1 of identical shapes. Spec 3.2."""
+
+    name = "elemwise_add"
+
+    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
+        return (x[0] + x[1],)
+
+
+class ElemwiseSub(_Pairwise):
+    """x0 - x1 of identical shapes. Spec 3.2."""
+
+    name = "elemwise_sub"
+
+    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
+        return (x[0] - x[1],)
+
+
+OPERATORS = (
+    Relu(), Abs(), Negative(), CvmPrecision(), Clip(), CvmClip(), CvmRightShift(), CvmLeftShift(),
+    ElemwiseAdd(), ElemwiseSub(),
+)

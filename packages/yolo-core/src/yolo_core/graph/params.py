@@ -1,0 +1,150 @@
+"""The params file: named int8 and int32 arrays, one after the other.
+
+Source: spec 2. Reading checks every length against the bytes that are there before it believes
+it, and gives views into the file; writing stores int8 where the declared precision allows.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Dict, List, Mapping, Optional, Tuple
+
+import numpy as np
+
+from yolo_core.graph.errors import LogicError, RuntimeFault
+from yolo_core.graph.integers import MAX_NDIM, elements
+from yolo_core.graph.limits import Limits
+from yolo_core.graph.program import INPUT_NAME, Graph
+
+SOURCE = "params"
+
+LIST_MAGIC = 0xF7E58D4F05049CB7
+ARRAY_MAGIC = 0xDD5E40F096B4A13F
+CPU = 1
+INT = 0
+NAME_LIMIT = 4096
+
+_HEADER = struct.Struct("<QQQ")
+_COUNT = struct.Struct("<Q")
+_ARRAY = struct.Struct("<QQiiiBBH")
+_SIZE = struct.Struct("<q")
+
+
+class _Bytes:
+    """A position in the file; reading past the end is a runtime fault."""
+
+    def __init__(self, data: bytes) -> None:
+        self._view = memoryview(data)
+        self._at = 0
+
+    @property
+    def left(self) -> int:
+        return len(self._view) - self._at
+
+    def take(self, count: int, what: str) -> memoryview:
+        if count > self.left:
+            raise RuntimeFault(SOURCE, f"ends within {what}, at byte {len(self._view)}")
+        piece = self._view[self._at:self._at + count]
+        self._at += count
+        return piece
+
+    def unpack(self, layout: struct.Struct, what: str) -> Tuple[int, ...]:
+        return layout.unpack(self.take(layout.size, what))
+
+
+def decode(
+    data: bytes, compat: bool = False, limits: Optional[Limits] = None
+) -> Dict[str, np.ndarray]:
+    """The arrays of a params file by name, as read-only int8 or int32 views of its bytes.
+
+    compat: accept a name given twice (the last wins) and bytes after the end (ignored), as the
+    original does. Raises LogicError or RuntimeFault naming the array and the field.
+    """
+    limits = limits or Limits()
+    if not data:
+        raise LogicError(SOURCE, "empty file")
+    reader = _Bytes(data)
+    magic, _, count = reader.unpack(_HEADER, "the header")
+    if magic != LIST_MAGIC:
+        raise LogicError(SOURCE, f"list magic {magic:#x}", f"{LIST_MAGIC:#x}")
+    if count > limits.parameters:
+        raise RuntimeFault(SOURCE, f"claims {count} names", f"at most {limits.parameters}")
+    names = [_name(reader, n) for n in range(count)]
+    arrays, = reader.unpack(_COUNT, "the array count")
+    if arrays != count:
+        raise LogicError(SOURCE, f"{arrays} arrays for {count} names")
+    found: Dict[str, np.ndarray] = {}
+    for name in names:
+        array = _array(reader, f"{SOURCE}: array {name[:60]!r}")
+        if name in found and not compat:
+            raise LogicError(f"{SOURCE}: array {name[:60]!r}", "given twice", "unique names")
+        found[name] = array
+    if reader.left and not compat:
+        raise RuntimeFault(SOURCE, f"{reader.left} bytes after the end", "nothing")
+    return found
+
+
+def _name(reader: _Bytes, number: int) -> str:
+    length, = reader.unpack(_COUNT, f"name {number}")
+    if length > NAME_LIMIT:
+        raise RuntimeFault(SOURCE, f"name {number} of {length} bytes", f"at most {NAME_LIMIT}")
+    try:
+        return bytes(reader.take(length, f"name {number}")).decode("utf-8")
+    except UnicodeDecodeError:
+        raise RuntimeFault(SOURCE, f"name {number} is not UTF-8") from None
+
+
+def _array(reader: _Bytes, place: str) -> np.ndarray:
+    magic, _, device, _, ndim, code, bits, lanes = reader.unpack(_ARRAY, place)
+    if magic != ARRAY_MAGIC:
+        raise RuntimeFault(place, f"array magic {magic:#x}", f"{ARRAY_MAGIC:#x}")
+    if device != CPU:
+        raise LogicError(place, f"device type {device}", f"{CPU}")
+    if (code, lanes) != (INT, 1) or bits not in (8, 32):
+        raise RuntimeFault(place, f"dtype code {code}, {bits} bits, {lanes} lanes", "int8 or int32")
+    if not 1 <= ndim <= MAX_NDIM:
+        raise LogicError(place, f"{ndim} dimensions", f"1..{MAX_NDIM}")
+    shape: List[int] = [reader.unpack(_SIZE, place)[0] for _ in range(ndim)]
+    size, = reader.unpack(_SIZE, place)
+    if min(shape) < 1 or size != elements(shape) * bits // 8:
+        raise RuntimeFault(place, f"{size} bytes for shape {tuple(shape)} of {bits} bits")
+    values = np.frombuffer(reader.take(size, place), dtype="<i1" if bits == 8 else "<i4")
+    values.flags.writeable = False
+    return values.reshape(shape)
+
+
+def size_limit(graph: Graph) -> int:
+    """The most bytes that a params file of this program can have, all arrays being int32.
+
+    Twice the declared parameters leave room for the duplicates that `compat` accepts.
+    """
+    size = _HEADER.size + _COUNT.size
+    for node in graph.nodes:
+        if node.is_variable:
+            size += _COUNT.size + len(node.name.encode("utf-8")) + _ARRAY.size
+            size += 8 * (len(node.shapes[0]) + 1) + 4 * elements(node.shapes[0])
+    return 2 * size
+
+
+def encode(graph: Graph) -> bytes:
+    """The params file of a program: its parameters in node order, int8 where P <= 8."""
+    nodes = [n for n in graph.nodes if n.is_variable and n.name != INPUT_NAME]
+    return encode_arrays({
+        node.name: graph.parameters[node.name].astype("<i1" if node.precisions[0] <= 8 else "<i4")
+        for node in nodes})
+
+
+def encode_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """A params file of int8 and int32 arrays in the order given."""
+    pieces = [_HEADER.pack(LIST_MAGIC, 0, len(arrays))]
+    for name in arrays:
+        raw = name.encode("utf-8")
+        pieces += [_COUNT.pack(len(raw)), raw]
+    pieces.append(_COUNT.pack(len(arrays)))
+    for array in arrays.values():
+        bits = 8 * array.dtype.itemsize
+        pieces.append(_ARRAY.pack(ARRAY_MAGIC, 0, CPU, 0, array.ndim, INT, bits, 1))
+        pieces += [_SIZE.pack(dim) for dim in array.shape]
+        pieces.append(_SIZE.pack(array.nbytes))
+        pieces.append(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
+    return b"".join(pieces)

@@ -1,0 +1,141 @@
+"""The integer program: an immutable graph of nodes, each with shapes and precisions.
+
+Source: spec 1. A `Graph` has passed every check of `check`; nothing in it may be changed. Those
+who build one use `builder`, those who read one use `loader`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Dict, List, Mapping, Optional, Tuple
+
+import numpy as np
+
+from yolo_core.graph.integers import Shape
+from yolo_core.graph.operators import TABLE, Attributes, Operator
+
+INPUT_NAME = "data"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor of the program: output number `output` of node number `node`."""
+
+    node: int
+    output: int = 0
+
+
+@dataclass(frozen=True)
+class Node:
+    """A variable (op None) or an operator.
+
+    shapes, precisions: one of each output; attributes: parsed, complete, empty for a variable.
+    """
+
+    name: str
+    op: Optional[str]
+    inputs: Tuple[Entry, ...]
+    attributes: Attributes
+    shapes: Tuple[Shape, ...]
+    precisions: Tuple[int, ...]
+
+    @property
+    def is_variable(self) -> bool:
+        """True for the input and the parameters."""
+        return self.op is None
+
+    @property
+    def operator(self) -> Operator:
+        """The entry of the operator table; only for operators."""
+        assert self.op is not None
+        return TABLE[self.op]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A checked program.
+
+    nodes: in topological order; node `input_index` is the variable called `data`.
+    heads: the outputs, in order.
+    parameters: name to read-only int32 array, one for every other variable; empty in a program
+        whose parameters have not been bound yet.
+    storage: storage id of every tensor, in entry order (spec 1.3); what a file declares, or a
+        plan of our own. It sizes the original's memory pool and binds no engine.
+    postprocess: "", "argmax", "detection" or any other word, which means raw output.
+    """
+
+    nodes: Tuple[Node, ...]
+    heads: Tuple[Entry, ...]
+    storage: Tuple[int, ...]
+    parameters: Mapping[str, np.ndarray] = field(default_factory=dict)
+    postprocess: str = ""
+
+    @property
+    def input_index(self) -> int:
+        """Number of the node called `data`."""
+        return next(i for i, n in enumerate(self.nodes) if n.is_variable and n.name == INPUT_NAME)
+
+    @property
+    def input_shape(self) -> Shape:
+        """Shape of `data`."""
+        return self.nodes[self.input_index].shapes[0]
+
+    @property
+    def input_precision(self) -> int:
+        """Declared precision of `data`, 1..32."""
+        return self.nodes[self.input_index].precisions[0]
+
+    def shape(self, entry: Entry) -> Shape:
+        """Shape of a tensor."""
+        return self.nodes[entry.node].shapes[entry.output]
+
+    def precision(self, entry: Entry) -> int:
+        """Declared precision of a tensor, 1..32."""
+        return self.nodes[entry.node].precisions[entry.output]
+
+    def input_shapes(self, node: Node) -> List[Shape]:
+        """Shapes of the operands of a node."""
+        return [self.shape(entry) for entry in node.inputs]
+
+    def row_starts(self) -> List[int]:
+        """The prefix sum of outputs per node (`node_row_ptr`): entry id = row_starts[node] + output.
+        """
+        starts = [0]
+        for node in self.nodes:
+            starts.append(starts[-1] + len(node.shapes))
+        return starts
+
+    def last_uses(self) -> Dict[Entry, int]:
+        """The number of the last node that reads each tensor.
+
+        A tensor that nobody reads counts its own node; a head counts len(nodes), past the end.
+        """
+        last = {}
+        for index, node in enumerate(self.nodes):
+            for entry in node.inputs:
+                last[entry] = index
+            for output in range(len(node.shapes)):
+                last[Entry(index, output)] = index
+        for head in self.heads:
+            last[head] = len(self.nodes)
+        return last
+
+    def consumers(self) -> Dict[Entry, List[int]]:
+        """The numbers of the nodes that read each tensor, ascending, once per node."""
+        readers: Dict[Entry, List[int]] = {}
+        for index, node in enumerate(self.nodes):
+            for entry in dict.fromkeys(node.inputs):
+                readers.setdefault(entry, []).append(index)
+        return readers
+
+    def bind(self, parameters: Mapping[str, np.ndarray]) -> Graph:
+        """The same program with its parameters; the arrays become read-only int32."""
+        frozen = {}
+        for name, array in parameters.items():
+            held = np.ascontiguousarray(array, dtype=np.int32)
+            if held is array:
+                held = array.view()
+            held.flags.writeable = False
+            frozen[name] = held
+        return replace(self, parameters=MappingProxyType(frozen))

@@ -1,0 +1,28 @@
+"""The reference engine: the operators' own meaning, node by node, in NumPy."""
+
+from __future__ import annotations
+
+from typing import Iterator, List, Tuple
+
+import numpy as np
+
+from yolo_core.graph import Graph, interpret
+
+
+class ReferenceEngine:
+    """Runs a program by its definition; one thread, any platform."""
+
+    name = "reference"
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+
+    def run(self, data: np.ndarray) -> List[np.ndarray]:
+        """See `Engine.run`."""
+        return interpret.run(self._graph, data)
+
+    def trace(self, data: np.ndarray) -> Iterator[Tuple[int, Tuple[np.ndarray, ...]]]:
+        """See `Engine.trace`."""
+        for index, outputs in interpret.trace(self._graph, data):
+            if not self._graph.nodes[index].is_variable:
+                yield index, outputs
