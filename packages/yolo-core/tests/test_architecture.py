@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+
 from yolo_core.architecture import Architecture
 from yolo_core.coco import COCO_NAMES
 from yolo_core.errors import InputError

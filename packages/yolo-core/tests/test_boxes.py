@@ -6,6 +6,7 @@ import hashlib
 
 import numpy as np
 import pytest
+
 from yolo_core.architecture import Architecture
 from yolo_core.boxes import NmsSettings, decode, detections, iou, nms, rows_of, sigmoid
 from yolo_core.errors import InputError
@@ -21,9 +22,7 @@ def test_sigmoid_bits_are_pinned():
     """The same digest is expected on every processor, NumPy and Python."""
     x = np.arange(-40000, 40001) / 1000.0
     digest = hashlib.sha256(sigmoid(x).astype("<f8").tobytes()).hexdigest()
-    assert digest == (
-        "456fee96dd2415afbdbac4e7b0be969ffd13bcae48b3254deb49753b89dc4e06"
-    )
+    assert digest == ("456fee96dd2415afbdbac4e7b0be969ffd13bcae48b3254deb49753b89dc4e06")
 
 
 def brute_force(boxes, scores, classes, threshold):

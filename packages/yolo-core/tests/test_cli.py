@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from click.testing import CliRunner
 from conftest import random_parameters
+
 from yolo_core.architecture import Architecture
 from yolo_core.checkpoint import Checkpoint, write_checkpoint
 from yolo_core.cli import main
@@ -38,9 +39,7 @@ def test_dataset(tmp_path):
     (tmp_path / "labels" / "a.txt").write_text("0 .5 .5 .5 .5\n1 .5 .5 .1 .1\n")
     (tmp_path / "data.yaml").write_text("train: images\nnames: [cat, dog]\n")
     result = run("dataset", str(tmp_path / "data.yaml"))
-    assert result.output == (
-        "train: 2 images (1 without a label file), 2 boxes: cat 1, dog 1\n"
-    )
+    assert result.output == ("train: 2 images (1 without a label file), 2 boxes: cat 1, dog 1\n")
 
 
 def test_bad_input_is_one_line_and_code_2(tmp_path):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from yolo_core.dataset import label_path, list_images, read_data_yaml, read_labels
 from yolo_core.errors import InputError
 

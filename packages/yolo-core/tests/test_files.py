@@ -7,6 +7,7 @@ import os
 import click
 import pytest
 from click.testing import CliRunner
+
 from yolo_core.command import Group
 from yolo_core.errors import InputError
 from yolo_core.files import atomic_folder, atomic_write, read_bytes, read_json, sha256_file
@@ -29,9 +30,9 @@ def current_umask() -> int:
 
 
 def test_atomic_folder_appears_whole_or_not_at_all(tmp_path):
-    with pytest.raises(ZeroDivisionError), atomic_folder(tmp_path / "out") as folder:
-        (folder / "half").write_text("x")
-        raise ZeroDivisionError
+    with pytest.raises(InputError, match="none"), atomic_folder(tmp_path / "out") as folder:
+        atomic_write(folder / "half", "x")
+        read_bytes(folder / "none", 1)
     assert not os.listdir(tmp_path)
     for content in ("one", "two"):
         with atomic_folder(tmp_path / "out") as folder:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+
 from yolo_core.errors import InputError
 from yolo_core.letterbox import Letterbox, check_imgsz, read_image, resize
 
@@ -23,7 +24,9 @@ def reference_resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     return rows[y0] * (1 - v)[:, None, None] + rows[y1] * v[:, None, None]
 
 
-@pytest.mark.parametrize("sizes", [(7, 5, 13, 9), (100, 63, 40, 40), (1, 1, 8, 8), (64, 48, 32, 24)])
+@pytest.mark.parametrize(
+    "sizes", [(7, 5, 13, 9), (100, 63, 40, 40), (1, 1, 8, 8), (64, 48, 32, 24)]
+)
 def test_resize_is_bilinear(sizes):
     h, w, height, width = sizes
     image = np.random.default_rng(sum(sizes)).integers(0, 256, (h, w, 3)).astype(np.uint8)

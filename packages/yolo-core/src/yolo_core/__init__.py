@@ -1,3 +1,3 @@
-"""What every stage of integer YOLOv5 shares: architecture, checkpoint, letterbox, boxes, and the integer graph."""
+"""What every stage of integer YOLOv5 shares, from the architecture to the integer graph."""
 
 __version__ = "0.1.0"

@@ -8,14 +8,15 @@ the quantizer) asks this file what the network looks like.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
+from typing import Any
 
 from yolo_core.coco import COCO_NAMES
 from yolo_core.errors import InputError
 
 #: size → (depth multiple, width multiple)
-SIZES: Mapping[str, Tuple[float, float]] = {
+SIZES: Mapping[str, tuple[float, float]] = {
     "n": (0.33, 0.25),
     "s": (0.33, 0.50),
     "m": (0.67, 0.75),
@@ -29,8 +30,8 @@ LEAKY_SLOPE = 0.1
 BATCH_NORM_EPSILON = 1e-3
 MAX_CLASSES = 4096
 
-Pair = Tuple[float, float]
-Anchors = Tuple[Tuple[Pair, ...], ...]
+Pair = tuple[float, float]
+Anchors = tuple[tuple[Pair, ...], ...]
 
 #: Width and height of the three anchors of each level, in pixels of the network's input.
 COCO_ANCHORS: Anchors = (
@@ -41,7 +42,7 @@ COCO_ANCHORS: Anchors = (
 
 # One row per layer: kind, indices of the layers it reads (-1 is the one before), width before the
 # width multiple, repeats before the depth multiple, kernel, stride, shortcut.
-_PLAN: Tuple[Tuple[str, Tuple[int, ...], int, int, int, int, bool], ...] = (
+_PLAN: tuple[tuple[str, tuple[int, ...], int, int, int, int, bool], ...] = (
     ("Conv", (-1,), 64, 1, 6, 2, False),
     ("Conv", (-1,), 128, 1, 3, 2, False),
     ("C3", (-1,), 128, 3, 3, 1, True),
@@ -81,8 +82,8 @@ class Layer:
 
     index: int
     kind: str
-    sources: Tuple[int, ...]
-    in_channels: Tuple[int, ...]
+    sources: tuple[int, ...]
+    in_channels: tuple[int, ...]
     out_channels: int
     repeats: int
     kernel: int
@@ -107,8 +108,19 @@ class Convolution:
     kernel: int
     stride: int
     padding: int
-    batch_norm: Optional[str]
+    batch_norm: str | None
     input_stride: int
+
+
+def _normalised(
+    stem: str, inside: int, outside: int, kernel: int, input_stride: int, stride: int = 1
+) -> Convolution:
+    """A convolution without bias and the batch normalisation behind it."""
+    # (kernel - 1) // 2 keeps the size; the 6x6 stem, the old Focus layer in disguise, pads 2 too.
+    padding = (kernel - 1) // 2
+    return Convolution(
+        f"{stem}.conv", inside, outside, kernel, stride, padding, f"{stem}.bn", input_stride
+    )
 
 
 @dataclass(frozen=True)
@@ -123,10 +135,10 @@ class Architecture:
     size: str
     depth_multiple: float
     width_multiple: float
-    names: Tuple[str, ...]
+    names: tuple[str, ...]
     anchors: Anchors = COCO_ANCHORS
     activation: str = "silu"
-    strides: Tuple[int, ...] = STRIDES
+    strides: tuple[int, ...] = STRIDES
 
     def __post_init__(self) -> None:
         self._require(
@@ -172,9 +184,9 @@ class Architecture:
     def named(
         cls,
         size: str,
-        nc: Optional[int] = None,
-        names: Optional[Sequence[str]] = None,
-        anchors: Optional[Anchors] = None,
+        nc: int | None = None,
+        names: Sequence[str] | None = None,
+        anchors: Anchors | None = None,
         activation: str = "silu",
     ) -> Architecture:
         """One of the five sizes: "n", "s", "m", "l", "x", or "yolov5n" and so on.
@@ -188,8 +200,10 @@ class Architecture:
             if nc in (None, len(COCO_NAMES)):
                 names = COCO_NAMES
             else:
-                count = int(nc)  # type: ignore[arg-type]
-                cls._require(1 <= count <= MAX_CLASSES, f"has {count} classes", f"1 to {MAX_CLASSES}")
+                count = int(nc or 0)
+                cls._require(
+                    1 <= count <= MAX_CLASSES, f"has {count} classes", f"1 to {MAX_CLASSES}"
+                )
                 names = [f"class{index}" for index in range(count)]
         elif nc is not None and nc != len(names):
             raise InputError("model", f"has {nc} classes and {len(names)} names", "as many")
@@ -208,7 +222,7 @@ class Architecture:
 
     @property
     def model_name(self) -> str:
-        """"yolov5n" and so on."""
+        """The name users know: yolov5n and so on."""
         return f"yolov5{self.size}" if self.size in SIZES else "yolov5-custom"
 
     def _width(self, channels: int) -> int:
@@ -217,9 +231,9 @@ class Architecture:
     def _depth(self, repeats: int) -> int:
         return max(round(repeats * self.depth_multiple), 1) if repeats > 1 else repeats
 
-    def layers(self) -> Tuple[Layer, ...]:
+    def layers(self) -> tuple[Layer, ...]:
         """The 25 layers in the order they run."""
-        layers: Tuple[Layer, ...] = ()
+        layers: tuple[Layer, ...] = ()
         for index, (kind, relative, width, repeats, kernel, stride, shortcut) in enumerate(_PLAN):
             sources = tuple(index - 1 if source == -1 else source for source in relative)
             before = [layers[source] for source in sources if source >= 0]
@@ -241,55 +255,47 @@ class Architecture:
             )  # fmt: skip
         return layers
 
-    def convolutions(self) -> Tuple[Convolution, ...]:
+    def convolutions(self) -> tuple[Convolution, ...]:
         """Every convolution in the order it runs."""
-        found = []
         layers = self.layers()
-        for layer in layers:
-            stem = f"model.{layer.index}"
+        return tuple(conv for layer in layers for conv in self._convolutions_of(layer, layers))
 
-            def block(
-                name: str, inside: int, outside: int, kernel: int, stride: int, input_stride: int,
-                padding: Optional[int] = None,
-            ) -> Convolution:  # fmt: skip
-                return Convolution(
-                    f"{name}.conv", inside, outside, kernel, stride,
-                    kernel // 2 if padding is None else padding, f"{name}.bn", input_stride,
-                )  # fmt: skip
+    def _convolutions_of(self, layer: Layer, layers: tuple[Layer, ...]) -> Iterator[Convolution]:
+        stem = f"model.{layer.index}"
+        inside, outside = layer.in_channels[0], layer.out_channels
+        scale = layer.stride_from_input
+        if layer.kind == "Conv":
+            yield _normalised(
+                stem, inside, outside, layer.kernel, scale // layer.stride, layer.stride
+            )
+        elif layer.kind == "C3":
+            half = outside // 2
+            yield _normalised(f"{stem}.cv1", inside, half, 1, scale)
+            for repeat in range(layer.repeats):
+                yield _normalised(f"{stem}.m.{repeat}.cv1", half, half, 1, scale)
+                yield _normalised(f"{stem}.m.{repeat}.cv2", half, half, layer.kernel, scale)
+            yield _normalised(f"{stem}.cv2", inside, half, 1, scale)
+            yield _normalised(f"{stem}.cv3", 2 * half, outside, 1, scale)
+        elif layer.kind == "SPPF":
+            half = inside // 2
+            yield _normalised(f"{stem}.cv1", inside, half, 1, scale)
+            yield _normalised(f"{stem}.cv2", 4 * half, outside, 1, scale)
+        elif layer.kind == "Detect":
+            for level, (source, channels) in enumerate(zip(layer.sources, layer.in_channels)):
+                yield Convolution(
+                    name=f"{stem}.m.{level}",
+                    in_channels=channels,
+                    out_channels=ANCHORS_PER_LEVEL * self.no,
+                    kernel=1,
+                    stride=1,
+                    padding=0,
+                    batch_norm=None,
+                    input_stride=layers[source].stride_from_input,
+                )
 
-            inside, outside = layer.in_channels[0], layer.out_channels
-            scale = layer.stride_from_input
-            if layer.kind == "Conv":
-                # The 6x6 stem is the old Focus layer in disguise and pads 2, not 3.
-                padding = 2 if layer.kernel == 6 else None
-                found.append(
-                    block(stem, inside, outside, layer.kernel, layer.stride,
-                          scale // layer.stride, padding)
-                )  # fmt: skip
-            elif layer.kind == "C3":
-                half = outside // 2
-                found.append(block(f"{stem}.cv1", inside, half, 1, 1, scale))
-                for repeat in range(layer.repeats):
-                    found.append(block(f"{stem}.m.{repeat}.cv1", half, half, 1, 1, scale))
-                    found.append(
-                        block(f"{stem}.m.{repeat}.cv2", half, half, layer.kernel, 1, scale)
-                    )
-                found.append(block(f"{stem}.cv2", inside, half, 1, 1, scale))
-                found.append(block(f"{stem}.cv3", 2 * half, outside, 1, 1, scale))
-            elif layer.kind == "SPPF":
-                found.append(block(f"{stem}.cv1", inside, inside // 2, 1, 1, scale))
-                found.append(block(f"{stem}.cv2", inside // 2 * 4, outside, 1, 1, scale))
-            elif layer.kind == "Detect":
-                for level, (source, channels) in enumerate(zip(layer.sources, layer.in_channels)):
-                    found.append(
-                        Convolution(f"{stem}.m.{level}", channels, ANCHORS_PER_LEVEL * self.no,
-                                    1, 1, 0, None, layers[source].stride_from_input)
-                    )  # fmt: skip
-        return tuple(found)
-
-    def parameter_shapes(self, fused: bool) -> Dict[str, Tuple[int, ...]]:
+    def parameter_shapes(self, fused: bool) -> dict[str, tuple[int, ...]]:
         """Name → shape of every parameter, batch normalisation folded (`fused`) or not."""
-        shapes: Dict[str, Tuple[int, ...]] = {}
+        shapes: dict[str, tuple[int, ...]] = {}
         for conv in self.convolutions():
             shapes[f"{conv.name}.weight"] = (
                 conv.out_channels, conv.in_channels, conv.kernel, conv.kernel,
@@ -314,7 +320,7 @@ class Architecture:
             total += conv.out_channels * taps * (height // scale) * (width // scale)
         return total
 
-    def to_dict(self) -> Dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain data for YAML and JSON; `from_dict` reads it back."""
         return {
             "size": self.size,
@@ -339,9 +345,9 @@ class Architecture:
                 width_multiple=float(data["width_multiple"]),
                 names=tuple(str(name) for name in _sequence(data["names"])),
                 anchors=tuple(
-                    tuple(tuple(float(side) for side in _sequence(pair)) for pair in _sequence(level))
+                    tuple(_pair(pair) for pair in _sequence(level))
                     for level in _sequence(data["anchors"])
-                ),  # type: ignore[arg-type]
+                ),
                 activation=str(data.get("activation", "silu")),
                 strides=tuple(int(stride) for stride in _sequence(data["strides"])),
             )
@@ -356,6 +362,11 @@ class Architecture:
                 source, f"says nc {data['nc']} and has {architecture.nc} names", "as many names"
             )
         return architecture
+
+
+def _pair(value: Any) -> Pair:
+    width, height = _sequence(value)
+    return float(width), float(height)
 
 
 def _sequence(value: Any) -> Sequence[Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Tuple
 
 import numpy as np
 
@@ -73,7 +72,7 @@ class NmsSettings:
 
 
 @functools.lru_cache(maxsize=8)
-def _grid(anchors: Anchors, strides: Tuple[int, ...], height: int, width: int) -> np.ndarray:
+def _grid(anchors: Anchors, strides: tuple[int, ...], height: int, width: int) -> np.ndarray:
     """float64 [N, 5]: cell x, cell y, stride, anchor width, anchor height of every row."""
     parts = []
     for level, stride in zip(anchors, strides):
@@ -89,7 +88,7 @@ def _grid(anchors: Anchors, strides: Tuple[int, ...], height: int, width: int) -
     return grid
 
 
-def rows_of(heads: Tuple[np.ndarray, ...]) -> np.ndarray:
+def rows_of(heads: tuple[np.ndarray, ...]) -> np.ndarray:
     """Raw heads [B, 3*no, h, w] → [B, N, no]: rows by level, anchor, y, x."""
     parts = []
     for head in heads:
@@ -101,7 +100,7 @@ def rows_of(heads: Tuple[np.ndarray, ...]) -> np.ndarray:
 
 
 def decode(
-    logits: np.ndarray, rows: np.ndarray, architecture: Architecture, imgsz: Tuple[int, int]
+    logits: np.ndarray, rows: np.ndarray, architecture: Architecture, imgsz: tuple[int, int]
 ) -> np.ndarray:
     """Boxes float64 [n, 4] (x1 y1 x2 y2, input pixels) of the numbers [n, >=4] of these rows.
 
@@ -139,7 +138,7 @@ def nms(
     boxes, classes = boxes[order], classes[order]
     members = {label: np.flatnonzero(classes == label) for label in np.unique(classes)}
     alive = np.ones(len(order), bool)
-    kept = []
+    kept: list[int] = []
     at = 0
     while len(kept) < max_det and at < len(order):
         at += int(np.argmax(alive[at:]))
@@ -155,7 +154,7 @@ def nms(
 
 
 def detections(
-    logits: np.ndarray, architecture: Architecture, imgsz: Tuple[int, int], settings: NmsSettings
+    logits: np.ndarray, architecture: Architecture, imgsz: tuple[int, int], settings: NmsSettings
 ) -> np.ndarray:
     """One image's numbers [N, 5 + nc] → detections float64 [n, 6], best first.
 

@@ -10,9 +10,10 @@ and shape that the architecture gives it. The symbol is written for other progra
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Mapping, Tuple
+from typing import Any
 
 import numpy as np
 import yaml
@@ -53,7 +54,7 @@ def checkpoint_stem(path: PathLike) -> Path:
     return Path(text)
 
 
-def checkpoint_files(path: PathLike) -> Tuple[Path, Path, Path]:
+def checkpoint_files(path: PathLike) -> tuple[Path, Path, Path]:
     """Symbol, parameters and sidecar of a checkpoint."""
     stem = checkpoint_stem(path)
     symbol, params, sidecar = (
@@ -75,7 +76,9 @@ def check_parameters(
     shapes = architecture.parameter_shapes(fused)
     for name, shape in shapes.items():
         if name not in parameters:
-            raise InputError(source, f"lacks {name}", f"every parameter of {architecture.model_name}")
+            raise InputError(
+                source, f"lacks {name}", f"every parameter of {architecture.model_name}"
+            )
         if parameters[name].shape != shape:
             raise InputError(
                 source, f"has {name} of shape {parameters[name].shape}", f"shape {shape}"
@@ -85,7 +88,9 @@ def check_parameters(
     for name in parameters:
         if name not in shapes:
             raise InputError(
-                source, f"has {name}, which {architecture.model_name} has not", "its parameters alone"
+                source,
+                f"has {name}, which {architecture.model_name} has not",
+                "its parameters alone",
             )
 
 
@@ -107,7 +112,7 @@ def read_checkpoint(path: PathLike) -> Checkpoint:
     return Checkpoint(architecture, parameters, fused, color, meta)
 
 
-def write_checkpoint(path: PathLike, checkpoint: Checkpoint) -> Tuple[Path, Path, Path]:
+def write_checkpoint(path: PathLike, checkpoint: Checkpoint) -> tuple[Path, Path, Path]:
     """Write the three files (needs MXNet for the symbol); the sidecar comes last.
 
     Same checkpoint, same bytes.
@@ -117,7 +122,7 @@ def write_checkpoint(path: PathLike, checkpoint: Checkpoint) -> Tuple[Path, Path
     symbol, params, sidecar = checkpoint_files(path)
     architecture = checkpoint.architecture
     check_parameters(checkpoint.parameters, architecture, checkpoint.fused, str(path))
-    arrays: Dict[str, np.ndarray] = {}
+    arrays: dict[str, np.ndarray] = {}
     for name in architecture.parameter_shapes(checkpoint.fused):
         kind = "aux" if name.endswith(_AUXILIARY) else "arg"
         arrays[f"{kind}:{name}"] = np.asarray(checkpoint.parameters[name], np.float32)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Mapping, Sequence, Tuple
+from collections.abc import Mapping, Sequence
 
 from yolo_core.errors import InputError
 
-COCO_NAMES: Tuple[str, ...] = (
+COCO_NAMES: tuple[str, ...] = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat",
     "traffic light", "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog",
     "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe", "backpack", "umbrella",
@@ -20,7 +20,9 @@ COCO_NAMES: Tuple[str, ...] = (
 )  # fmt: skip
 
 
-def category_ids(names: Sequence[str], categories: Sequence[Mapping], source: str) -> Tuple[int, ...]:
+def category_ids(
+    names: Sequence[str], categories: Sequence[Mapping], source: str
+) -> tuple[int, ...]:
     """For each class index its category id in a COCO annotation file.
 
     names: the model's classes. categories: the file's `categories` list. Classes are matched by

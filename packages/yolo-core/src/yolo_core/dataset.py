@@ -12,9 +12,10 @@ The labels of `images/train/7.jpg` are in `labels/train/7.txt`, one box a line:
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, List, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -32,14 +33,14 @@ class DataConfig:
 
     source: Path
     root: Path
-    train: Tuple[Path, ...]
-    val: Tuple[Path, ...]
-    test: Tuple[Path, ...]
-    names: Tuple[str, ...]
+    train: tuple[Path, ...]
+    val: tuple[Path, ...]
+    test: tuple[Path, ...]
+    names: tuple[str, ...]
 
-    def images(self, split: str) -> List[Path]:
+    def images(self, split: str) -> list[Path]:
         """The images of "train", "val" or "test", sorted; InputError when there are none."""
-        places: Tuple[Path, ...] = getattr(self, split)
+        places: tuple[Path, ...] = getattr(self, split)
         if not places:
             raise InputError(self.source, f"has no `{split}`", "a folder of images")
         return [image for place in places for image in list_images(place)]
@@ -59,7 +60,7 @@ def read_data_yaml(path: PathLike) -> DataConfig:
     return DataConfig(source, root, splits[0], splits[1], splits[2], names)
 
 
-def _names(value: Any, source: Path) -> Tuple[str, ...]:
+def _names(value: Any, source: Path) -> tuple[str, ...]:
     if isinstance(value, dict):
         if set(value) != set(range(len(value))):
             raise InputError(source, "has `names` with gaps", f"keys 0 to {len(value) - 1}")
@@ -81,7 +82,7 @@ def _root(value: Any, source: Path) -> Path:
     return beside if beside.is_dir() else Path(value)
 
 
-def _places(value: Any, root: Path, source: Path, split: str) -> Tuple[Path, ...]:
+def _places(value: Any, root: Path, source: Path, split: str) -> tuple[Path, ...]:
     items = [] if value is None else value if isinstance(value, list) else [value]
     places = []
     for item in items:
@@ -94,8 +95,8 @@ def _places(value: Any, root: Path, source: Path, split: str) -> Tuple[Path, ...
     return tuple(places)
 
 
-def list_images(place: PathLike) -> List[Path]:
-    """Images of a folder (and the folders in it), of a .txt list, or the one image itself, sorted."""
+def list_images(place: PathLike) -> list[Path]:
+    """Images of a folder (and those in it), of a .txt list, or the one image itself, sorted."""
     place = Path(place)
     if place.is_dir():
         found = [
@@ -143,7 +144,7 @@ def read_labels(path: PathLike, nc: int) -> np.ndarray:
     return np.array(rows, np.float32).reshape(-1, 5)
 
 
-def _label(words: Sequence[str], nc: int, source: str) -> Tuple[float, ...]:
+def _label(words: Sequence[str], nc: int, source: str) -> tuple[float, ...]:
     expected = "class x-centre y-centre width height"
     if len(words) != 5:
         raise InputError(source, f"has {len(words)} words", expected)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import List, Tuple
 
 import numpy as np
 
@@ -12,9 +11,11 @@ from yolo_core.checkpoint import Checkpoint
 from yolo_core.dataset import DataConfig, label_path, read_labels
 
 
-def describe_architecture(architecture: Architecture, imgsz: Tuple[int, int]) -> str:
+def describe_architecture(architecture: Architecture, imgsz: tuple[int, int]) -> str:
     """A table with a line per layer, then the totals."""
-    lines = [f"{'layer':>5}  {'from':<10} {'kind':<9} {'channels':>12} {'repeats':>7} {'parameters':>11}"]
+    lines = [
+        f"{'layer':>5}  {'from':<10} {'kind':<9} {'channels':>12} {'repeats':>7} {'parameters':>11}"
+    ]
     shapes = architecture.parameter_shapes(fused=False)
     for layer in architecture.layers():
         count = sum(
@@ -22,7 +23,9 @@ def describe_architecture(architecture: Architecture, imgsz: Tuple[int, int]) ->
             for name, shape in shapes.items()
             if name.startswith(f"model.{layer.index}.") and ".running_" not in name
         )
-        channels = f"{'+'.join(map(str, layer.in_channels))}→{layer.out_channels or architecture.no * 3}"
+        channels = (
+            f"{'+'.join(map(str, layer.in_channels))}→{layer.out_channels or architecture.no * 3}"
+        )
         sources = ",".join(map(str, layer.sources))
         lines.append(
             f"{layer.index:>5}  {sources:<10} {layer.kind:<9} {channels:>12} {layer.repeats:>7}"
@@ -57,7 +60,7 @@ def describe_checkpoint(checkpoint: Checkpoint) -> str:
 
 def describe_dataset(data: DataConfig) -> str:
     """Images, boxes and boxes per class of each split. InputError at the first unusable label."""
-    lines: List[str] = []
+    lines: list[str] = []
     for split in ("train", "val", "test"):
         if not getattr(data, split):
             continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, List
+from typing import Any
 
 from yolo_core.errors import InputError
 from yolo_core.mxnet_door import mxnet
@@ -26,7 +26,7 @@ def context(device: str) -> Any:
     return mx.gpu(index)
 
 
-def contexts(devices: str) -> List[Any]:
+def contexts(devices: str) -> list[Any]:
     """The MXNet contexts of "cpu", "gpu:0", "gpu:0,1" or "cpu:0,cpu:1"."""
     kind, found = "", []
     for item in devices.split(","):

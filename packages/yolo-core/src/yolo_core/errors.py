@@ -7,7 +7,6 @@ any other exception is a defect of ours and may show a traceback.
 from __future__ import annotations
 
 import os
-from typing import Optional, Union
 
 
 class InputError(Exception):
@@ -18,9 +17,7 @@ class InputError(Exception):
     expected: what would have been right, or None where the cause already says it.
     """
 
-    def __init__(
-        self, source: Union[str, os.PathLike], cause: str, expected: Optional[str] = None
-    ) -> None:
+    def __init__(self, source: str | os.PathLike, cause: str, expected: str | None = None) -> None:
         self.source = os.fspath(source)
         self.cause = cause
         self.expected = expected

@@ -12,8 +12,9 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Iterator, Union
+from typing import Any, Union
 
 import yaml
 
@@ -87,7 +88,7 @@ def sha256_file(path: PathLike) -> str:
     return digest.hexdigest()
 
 
-def atomic_write(path: PathLike, content: Union[str, bytes]) -> None:
+def atomic_write(path: PathLike, content: str | bytes) -> None:
     """Write a whole file or nothing: into a neighbour first, then renamed over `path`."""
     path = Path(path)
     data = content.encode("utf-8") if isinstance(content, str) else content

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Optional, Tuple
 
 import numpy as np
 
@@ -24,7 +23,7 @@ class FloatPredictor:
 
     kind = "float"
 
-    def __init__(self, path: PathLike, imgsz: Optional[Tuple[int, int]], device: str) -> None:
+    def __init__(self, path: PathLike, imgsz: tuple[int, int] | None, device: str) -> None:
         from yolo_core import network
         from yolo_core.device import context
 
@@ -44,7 +43,7 @@ class FloatPredictor:
         self._net = network.build(self.architecture, parameters, fused=True, ctx=self._context)
         self._net.hybridize(static_alloc=True, static_shape=True)
 
-    def heads(self, batch: np.ndarray) -> Tuple[np.ndarray, ...]:
+    def heads(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
         """uint8 [B, height, width, 3] RGB → the three raw heads float32 [B, 3*no, h, w]."""
         if batch.shape[1:] != (*self.imgsz, 3) or batch.dtype != np.uint8:
             raise InputError("images", f"are {batch.dtype} {batch.shape}", f"uint8 of {self.imgsz}")
@@ -67,8 +66,8 @@ class CheckpointOpener:
     def open(
         self,
         path: PathLike,
-        imgsz: Optional[Tuple[int, int]],
-        threads: Optional[int],
+        imgsz: tuple[int, int] | None,
+        threads: int | None,
         device: str,
     ) -> Predictor:
         """MXNet reads its thread count from OMP_NUM_THREADS alone, so `threads` cannot be set."""

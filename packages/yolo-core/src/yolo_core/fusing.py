@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Dict, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
 from yolo_core.architecture import BATCH_NORM_EPSILON, Architecture
 
 
-def fuse(
-    parameters: Mapping[str, np.ndarray], architecture: Architecture
-) -> Dict[str, np.ndarray]:
+def fuse(parameters: Mapping[str, np.ndarray], architecture: Architecture) -> dict[str, np.ndarray]:
     """Fused parameters (float32) from unfused ones; computed in float64.
 
     y = gamma * (w * x - mean) / sqrt(var + eps) + beta, so the weight is scaled per output
     channel by gamma / sqrt(var + eps) and what remains becomes the bias.
     """
-    fused: Dict[str, np.ndarray] = {}
+    fused: dict[str, np.ndarray] = {}
     for conv in architecture.convolutions():
         weight = parameters[f"{conv.name}.weight"].astype(np.float64)
         if conv.batch_norm is None:

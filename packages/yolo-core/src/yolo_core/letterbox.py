@@ -9,8 +9,9 @@ Colour order is RGB everywhere; whoever feeds a network in another order turns i
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Sequence, Tuple, Union
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,7 @@ _COEFFICIENT_BITS = 11
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
 
-def check_imgsz(value: Union[int, Sequence[int]], source: str = "imgsz") -> Tuple[int, int]:
+def check_imgsz(value: int | Sequence[int], source: str = "imgsz") -> tuple[int, int]:
     """(height, width) from one side or a pair; each a multiple of 32 from 32 to 8192.
 
     source: the option or file the value comes from, for the error.
@@ -40,7 +41,9 @@ def check_imgsz(value: Union[int, Sequence[int]], source: str = "imgsz") -> Tupl
         for side in sides
     ):
         raise InputError(
-            source, f"has the size {value!r:.40}", f"multiples of {MAX_STRIDE} from {MAX_STRIDE} to {MAX_SIDE}"
+            source,
+            f"has the size {value!r:.40}",
+            f"multiples of {MAX_STRIDE} from {MAX_STRIDE} to {MAX_SIDE}",
         )
     return int(sides[0]), int(sides[1])
 
@@ -80,7 +83,7 @@ def decode_image(data: bytes, source: str) -> np.ndarray:
     return np.ascontiguousarray(image[:, :, ::-1])
 
 
-def _taps(source: int, target: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _taps(source: int, target: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """For each target pixel: its two source indices and their weights (int32, sum 2048)."""
     scale = 1.0 / (target / source)
     # Single precision here is part of the definition: it decides ties, and only basic IEEE
@@ -120,13 +123,13 @@ class Placement:
     image: its (height, width) in pixels. resized: its size inside the input. left, top: offset.
     """
 
-    image: Tuple[int, int]
-    resized: Tuple[int, int]
+    image: tuple[int, int]
+    resized: tuple[int, int]
     left: int
     top: int
 
     def to_image(self, boxes: np.ndarray) -> np.ndarray:
-        """Boxes [..., 4] (x1 y1 x2 y2) from input pixels to original pixels, clipped to the image."""
+        """Boxes [..., 4] (x1 y1 x2 y2), input pixels → original pixels, clipped to the image."""
         height, width = self.image
         scale_x, scale_y = width / self.resized[1], height / self.resized[0]
         moved = np.empty(boxes.shape, np.float64)
@@ -169,12 +172,12 @@ class Letterbox:
             (self.height - resized[0]) // 2,
         )
 
-    def apply(self, image: np.ndarray) -> Tuple[np.ndarray, Placement]:
+    def apply(self, image: np.ndarray) -> tuple[np.ndarray, Placement]:
         """uint8 [h, w, 3] → uint8 [height, width, 3], and where it went."""
         placement = self.place(image.shape[0], image.shape[1])
         rows, columns = placement.resized
         canvas = np.full((self.height, self.width, 3), self.fill, np.uint8)
-        canvas[
-            placement.top : placement.top + rows, placement.left : placement.left + columns
-        ] = resize(image, rows, columns)
+        canvas[placement.top : placement.top + rows, placement.left : placement.left + columns] = (
+            resize(image, rows, columns)
+        )
         return canvas, placement

@@ -19,7 +19,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -45,11 +45,11 @@ class Extension:
     """
 
     architecture: Architecture
-    imgsz: Tuple[int, int]
+    imgsz: tuple[int, int]
     input_scale: float
     input_zero_point: int
     input_precision: int
-    output_scales: Tuple[float, ...]
+    output_scales: tuple[float, ...]
     color: str = "rgb"
     letterbox: str = "letterbox"
 
@@ -122,11 +122,7 @@ class Extension:
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A model folder that was read.
-
-    extension: None when the folder has no `ext` or one without the key `detection`.
-    sizes: bytes of `symbol` and `params`.
-    """
+    """A model that was read and checked, and the bytes it was read from."""
 
     path: Path
     graph: Graph
@@ -134,7 +130,7 @@ class ModelFolder:
     params: bytes
 
     def extension(self) -> Extension:
-        """What the integers mean. InputError when the folder does not say it or lies about shapes."""
+        """What the integers mean. InputError when the folder does not say or says it wrong."""
         path = self.path / EXT
         extension = Extension.from_dict(read_json(path), str(path))
         architecture, (height, width) = extension.architecture, extension.imgsz
@@ -169,12 +165,14 @@ def read_model_folder(path: PathLike, compat: bool = False) -> ModelFolder:
         raise InputError(path, "does not exist" if not path.exists() else "is a file", "a folder")
     symbol_bytes = read_bytes(path / SYMBOL, SYMBOL_LIMIT)
     params_bytes = read_bytes(path / PARAMS, PARAMS_LIMIT)
-    return ModelFolder(path, load(symbol_bytes, params_bytes, compat=compat), symbol_bytes, params_bytes)
+    return ModelFolder(
+        path, load(symbol_bytes, params_bytes, compat=compat), symbol_bytes, params_bytes
+    )
 
 
 def write_model_folder(path: PathLike, graph: Graph, extension: Extension) -> None:
     """Write the three files as a whole; same graph and extension, same bytes."""
-    contents: Dict[str, Any] = {
+    contents: dict[str, Any] = {
         SYMBOL: symbol.encode(graph),
         PARAMS: params.encode(graph),
         EXT: extension.to_json(),

@@ -19,7 +19,7 @@ from yolo_core.errors import InputError
 _REMOVED_ALIASES = ("bool", "int", "float", "complex", "object", "str")
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def mxnet() -> ModuleType:
     """The mxnet module. InputError with the remedy when it cannot be had here."""
     if int(np.__version__.split(".")[0]) >= 2:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import struct
-from typing import Dict, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -82,7 +82,7 @@ def _read_array(reader: _Reader) -> np.ndarray:
     return np.frombuffer(raw, dtype).reshape(shape).copy()
 
 
-def decode_params(data: bytes, source: str) -> Dict[str, np.ndarray]:
+def decode_params(data: bytes, source: str) -> dict[str, np.ndarray]:
     """Name (with its `arg:` or `aux:` prefix) → array. InputError for anything irregular."""
     reader = _Reader(data, source)
     if reader.number("Q") != _LIST_MAGIC or reader.number("Q") != 0:
@@ -90,7 +90,7 @@ def decode_params(data: bytes, source: str) -> Dict[str, np.ndarray]:
     arrays = [_read_array(reader) for _ in range(reader.count(24))]
     if reader.count(8) != len(arrays):
         raise reader.fail("has not one name per array", f"{len(arrays)} names")
-    found: Dict[str, np.ndarray] = {}
+    found: dict[str, np.ndarray] = {}
     for array in arrays:
         length = reader.number("Q")
         if length > NAME_LIMIT:
@@ -106,7 +106,7 @@ def decode_params(data: bytes, source: str) -> Dict[str, np.ndarray]:
     return found
 
 
-def read_params(path: PathLike) -> Dict[str, np.ndarray]:
+def read_params(path: PathLike) -> dict[str, np.ndarray]:
     """`decode_params` of a file of at most 1 GiB."""
     return decode_params(read_bytes(path, FILE_LIMIT), str(path))
 
@@ -125,4 +125,3 @@ def encode_params(arrays: Mapping[str, np.ndarray]) -> bytes:
         encoded = name.encode("utf-8")
         parts.append(struct.pack("<Q", len(encoded)) + encoded)
     return b"".join(parts)
-

@@ -7,7 +7,8 @@ returns need MXNet; nothing else in yolo-core but `float_predictor` does.
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from yolo_core.architecture import (
 from yolo_core.mxnet_door import mxnet
 
 mx = mxnet()
-_HybridBlock = mx.gluon.HybridBlock
+_HybridBlock: Any = mx.gluon.HybridBlock
 
 #: Share of the old running statistics that a training step keeps (PyTorch's momentum of 0.03).
 BATCH_NORM_MOMENTUM = 0.97
@@ -72,7 +73,7 @@ class C3(_HybridBlock):
     """Two 1x1 branches, one through a chain of bottlenecks, joined by a third 1x1."""
 
     def __init__(
-        self, cv1: ConvBlock, chain: List[Bottleneck], cv2: ConvBlock, cv3: ConvBlock
+        self, cv1: ConvBlock, chain: list[Bottleneck], cv2: ConvBlock, cv3: ConvBlock
     ) -> None:
         super().__init__(prefix="")
         self.cv1, self.cv2, self.cv3 = cv1, cv2, cv3
@@ -149,9 +150,9 @@ class YoloV5(_HybridBlock):
         cv1, cv2, cv3 = (self._conv_block(f"{stem}.cv{number}") for number in (1, 2, 3))
         return C3(cv1, chain, cv2, cv3)
 
-    def hybrid_forward(self, F: Any, x: Any) -> Tuple[Any, ...]:
-        outputs: Dict[int, Any] = {-1: x}
-        heads: Tuple[Any, ...] = ()
+    def hybrid_forward(self, F: Any, x: Any) -> tuple[Any, ...]:
+        outputs: dict[int, Any] = {-1: x}
+        heads: tuple[Any, ...] = ()
         for layer in self._layers:
             sources = [outputs[source] for source in layer.sources]
             if layer.kind == "Upsample":
@@ -183,7 +184,7 @@ def build(
     architecture: Architecture,
     parameters: Mapping[str, np.ndarray],
     fused: bool,
-    ctx: Optional[Any] = None,
+    ctx: Any | None = None,
 ) -> YoloV5:
     """The network with these parameters, ready to run on `ctx` (MXNet context, default CPU)."""
     net = YoloV5(architecture, fused)
@@ -195,7 +196,7 @@ def build(
     return net
 
 
-def parameters_of(net: YoloV5) -> Dict[str, np.ndarray]:
+def parameters_of(net: YoloV5) -> dict[str, np.ndarray]:
     """The network's parameters as float32 arrays, by the names of the architecture."""
     return {
         name: parameter.data(parameter.list_ctx()[0]).asnumpy()

@@ -8,8 +8,9 @@ image) is done here once.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import metadata
-from typing import Any, Iterator, List, Optional, Protocol, Tuple
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -30,7 +31,7 @@ class Predictor(Protocol):
     """
 
     architecture: Architecture
-    imgsz: Tuple[int, int]
+    imgsz: tuple[int, int]
     kind: str
     digest: str
 
@@ -53,16 +54,16 @@ class Opener(Protocol):
     def open(
         self,
         path: PathLike,
-        imgsz: Optional[Tuple[int, int]],
-        threads: Optional[int],
+        imgsz: tuple[int, int] | None,
+        threads: int | None,
         device: str,
     ) -> Predictor:
         """The model, loaded. InputError when it is damaged or cannot run as asked."""
         ...
 
 
-def openers() -> Iterator[Tuple[str, Opener]]:
-    """Name and opener of every installed kind of model, by name; each loaded when it is its turn."""
+def openers() -> Iterator[tuple[str, Opener]]:
+    """Name and opener of every installed kind of model, by name; loaded one at a time."""
     points: Any = metadata.entry_points()
     if hasattr(points, "select"):
         found = points.select(group=ENTRY_POINTS)
@@ -74,8 +75,8 @@ def openers() -> Iterator[Tuple[str, Opener]]:
 
 def open_predictor(
     path: PathLike,
-    imgsz: Optional[Tuple[int, int]] = None,
-    threads: Optional[int] = None,
+    imgsz: tuple[int, int] | None = None,
+    threads: int | None = None,
     device: str = "cpu",
 ) -> Predictor:
     """The model at `path`, whatever its kind.
@@ -95,7 +96,7 @@ def open_predictor(
 
 def detect_batch(
     predictor: Predictor, batch: np.ndarray, settings: NmsSettings
-) -> List[np.ndarray]:
+) -> list[np.ndarray]:
     """Detections [n, 6] (input pixels) of each image of uint8 [B, height, width, 3]."""
     return [
         detections(logits, predictor.architecture, predictor.imgsz, settings)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Iterable, Iterator, Optional, TypeVar
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 T = TypeVar("T")
 
@@ -14,7 +15,7 @@ _SECONDS_BETWEEN_LINES = 15.0
 
 
 def progress(
-    items: Iterable[T], label: str, total: Optional[int] = None, unit: str = "it"
+    items: Iterable[T], label: str, total: int | None = None, unit: str = "it"
 ) -> Iterator[T]:
     """Yield `items` and report on standard error how many have passed and how fast.
 
