@@ -5,8 +5,8 @@ Whoever lowers a network to the machine works here: yolo-mrt, tests, generators 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Sequence
 
 import numpy as np
 
@@ -36,10 +36,10 @@ class GraphBuilder:
     """
 
     def __init__(self) -> None:
-        self._nodes: List[Node] = []
-        self._names: Dict[str, int] = {}
-        self._counts: Dict[str, int] = {}
-        self._parameters: Dict[str, np.ndarray] = {}
+        self._nodes: list[Node] = []
+        self._names: dict[str, int] = {}
+        self._counts: dict[str, int] = {}
+        self._parameters: dict[str, np.ndarray] = {}
 
     def input(self, name: str, shape: Sequence[int], precision: int) -> Ref:
         """The one input; its name must be `data`. precision: 1..32. LogicError otherwise."""
@@ -58,7 +58,7 @@ class GraphBuilder:
         return ref
 
     def operator(
-        self, op: str, inputs: Sequence[Ref], name: Optional[str] = None, **attributes: object
+        self, op: str, inputs: Sequence[Ref], name: str | None = None, **attributes: object
     ) -> Ref:
         """An operator of the table with Python attribute values; its first output.
 
@@ -69,19 +69,23 @@ class GraphBuilder:
         name = name if name is not None else f"{op}_{count}"
         try:
             parsed, shapes, precisions = check.infer(
-                op, [r.shape for r in inputs], [r.precision for r in inputs], attributes, raw=False)
+                op, [r.shape for r in inputs], [r.precision for r in inputs], attributes, raw=False
+            )
         except GraphError as error:
             raise error.at(f"node {len(self._nodes)} {name!r} ({op})") from None
         entry = Entry(len(self._nodes))
         self._nodes.append(
-            Node(name, op, tuple(r.entry for r in inputs), parsed, shapes, precisions))
+            Node(name, op, tuple(r.entry for r in inputs), parsed, shapes, precisions)
+        )
         return Ref(entry, shapes[0], precisions[0])
 
     def output(self, ref: Ref, number: int) -> Ref:
         """Another output of the operator that `ref` belongs to (get_valid_counts has two)."""
         node = self._nodes[ref.entry.node]
         if not 0 <= number < len(node.shapes):
-            raise LogicError(f"node {node.name!r}", f"output {number}", f"0..{len(node.shapes) - 1}")
+            raise LogicError(
+                f"node {node.name!r}", f"output {number}", f"0..{len(node.shapes) - 1}"
+            )
         return Ref(Entry(ref.entry.node, number), node.shapes[number], node.precisions[number])
 
     def build(self, heads: Sequence[Ref], postprocess: str = "") -> Graph:
@@ -104,5 +108,3 @@ class GraphBuilder:
         self._names[name] = len(self._nodes)
         self._nodes.append(Node(name, None, (), Attributes({}), (shape,), (precision,)))
         return Ref(Entry(self._names[name]), shape, precision)
-
-

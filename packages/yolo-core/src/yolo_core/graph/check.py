@@ -6,7 +6,7 @@ write outside its tensors. `declaration` checks what a file declares, `infer` on
 
 from __future__ import annotations
 
-from typing import Dict, List, Mapping, Sequence, Tuple
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -27,7 +27,7 @@ def precision(value: int) -> None:
 
 def infer(
     op: str, x: Sequence[Shape], p: Sequence[int], given: Mapping[str, object], raw: bool
-) -> Tuple[Attributes, Tuple[Shape, ...], Tuple[int, ...]]:
+) -> tuple[Attributes, tuple[Shape, ...], tuple[int, ...]]:
     """Attributes, output shapes and output precisions of one operator on these operands.
 
     given: strings of a file where raw, else Python values. Raises LogicError or RuntimeFault.
@@ -80,9 +80,9 @@ def whole(graph: Graph) -> None:
 
 def declaration(declared: Declaration) -> Graph:
     """The program that a file declares, without parameters; raises where any rule is broken."""
-    nodes: List[Node] = []
+    nodes: list[Node] = []
     starts = [0]
-    names: Dict[str, int] = {}
+    names: dict[str, int] = {}
     for index, item in enumerate(declared.nodes):
         try:
             node = _node(declared, index, nodes, starts[-1])
@@ -95,8 +95,7 @@ def declaration(declared: Declaration) -> Graph:
         starts.append(starts[-1] + len(node.shapes))
     _whole_lists(declared, nodes, starts)
     structure(nodes, declared.heads)
-    graph = Graph(tuple(nodes), declared.heads, declared.storage,
-                  postprocess=declared.postprocess)
+    graph = Graph(tuple(nodes), declared.heads, declared.storage, postprocess=declared.postprocess)
     whole(graph)
     return graph
 
@@ -118,9 +117,12 @@ def _node(declared: Declaration, index: int, nodes: Sequence[Node], start: int) 
         if not 0 <= entry.output < len(nodes[entry.node].shapes):
             raise LogicError(f"operand {number}", f"node {entry.node} has no output {entry.output}")
     a, y, q = infer(
-        item.op, [nodes[e.node].shapes[e.output] for e in item.inputs],
+        item.op,
+        [nodes[e.node].shapes[e.output] for e in item.inputs],
         [nodes[e.node].precisions[e.output] for e in item.inputs],
-        declared.op_attributes[index], raw=True)
+        declared.op_attributes[index],
+        raw=True,
+    )
     for number, shape in enumerate(y):
         stated = _declared(declared.shapes, start + number)
         if stated != shape:
@@ -137,19 +139,24 @@ def _declared(values: Sequence, entry_id: int):  # type: ignore[no-untyped-def]
     return values[entry_id]
 
 
-def _whole_lists(declared: Declaration, nodes: Sequence[Node], starts: List[int]) -> None:
+def _whole_lists(declared: Declaration, nodes: Sequence[Node], starts: list[int]) -> None:
     """Lists with one item per tensor are complete; node_row_ptr and arg_nodes are as derived."""
     count = starts[-1]
-    for name, values in (("shape", declared.shapes), ("storage_id", declared.storage),
-                         ("precision", declared.precisions)):
+    for name, values in (
+        ("shape", declared.shapes),
+        ("storage_id", declared.storage),
+        ("precision", declared.precisions),
+    ):
         if len(values) != count:
             raise LogicError(f"attrs.{name}", f"{len(values)} items", f"{count}, one per tensor")
     if declared.types is not None and declared.types != count:
         raise LogicError("attrs.dltype", f"{declared.types} items", f"{count}, one per tensor")
     required = declared.version == VERSION_1_0
     variables = tuple(i for i, node in enumerate(nodes) if node.is_variable)
-    for name, stated, derived in (("node_row_ptr", declared.row_starts, tuple(starts)),
-                                  ("arg_nodes", declared.variables, variables)):
+    for name, stated, derived in (
+        ("node_row_ptr", declared.row_starts, tuple(starts)),
+        ("arg_nodes", declared.variables, variables),
+    ):
         if stated is None:
             if required:
                 raise LogicError(name, "missing", f"required by {VERSION_1_0}")

@@ -6,7 +6,6 @@ Counted from shapes alone, before anything is allocated; independent of engine a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict
 
 from yolo_core.graph.integers import elements
 from yolo_core.graph.program import Entry, Graph, Node
@@ -62,9 +61,11 @@ def bytes_moved(graph: Graph, node: Node) -> int:
 def peak_bytes(graph: Graph) -> int:
     """Most bytes of tensors alive while one node runs; all parameters live all the time."""
     last = graph.last_uses()
-    sizes: Dict[Entry, int] = {
+    sizes: dict[Entry, int] = {
         Entry(i, k): ELEMENT_BYTES * elements(shape)
-        for i, node in enumerate(graph.nodes) for k, shape in enumerate(node.shapes)}
+        for i, node in enumerate(graph.nodes)
+        for k, shape in enumerate(node.shapes)
+    }
     alive = sum(size for entry, size in sizes.items() if graph.nodes[entry.node].is_variable)
     peak = alive
     for index, node in enumerate(graph.nodes):
@@ -85,4 +86,5 @@ def cost(graph: Graph) -> Cost:
         macs=sum(macs(graph, node) for node in graph.nodes),
         steps=sum(steps(graph, node) for node in graph.nodes),
         bytes_moved=sum(bytes_moved(graph, node) for node in graph.nodes),
-        peak_bytes=peak_bytes(graph))
+        peak_bytes=peak_bytes(graph),
+    )

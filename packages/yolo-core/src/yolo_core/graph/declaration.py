@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Mapping, Optional, Tuple
 
 from yolo_core.graph.integers import Shape
 from yolo_core.graph.program import Entry
@@ -17,8 +17,8 @@ class DeclaredNode:
     """A node as written: its name, its operator (None for a variable) and its operands."""
 
     name: str
-    op: Optional[str]
-    inputs: Tuple[Entry, ...]
+    op: str | None
+    inputs: tuple[Entry, ...]
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,14 @@ class Declaration:
     row_starts, variables: node_row_ptr and arg_nodes, None where absent.
     """
 
-    nodes: Tuple[DeclaredNode, ...]
-    heads: Tuple[Entry, ...]
-    shapes: Tuple[Shape, ...]
-    storage: Tuple[int, ...]
-    precisions: Tuple[int, ...]
-    op_attributes: Tuple[Mapping[str, str], ...]
-    types: Optional[int]
-    row_starts: Optional[Tuple[int, ...]]
-    variables: Optional[Tuple[int, ...]]
+    nodes: tuple[DeclaredNode, ...]
+    heads: tuple[Entry, ...]
+    shapes: tuple[Shape, ...]
+    storage: tuple[int, ...]
+    precisions: tuple[int, ...]
+    op_attributes: tuple[Mapping[str, str], ...]
+    types: int | None
+    row_starts: tuple[int, ...] | None
+    variables: tuple[int, ...] | None
     version: str
     postprocess: str

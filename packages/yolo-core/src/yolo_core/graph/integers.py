@@ -5,13 +5,13 @@ Source: spec notation and 3.1. Nothing here knows operators or graphs.
 
 from __future__ import annotations
 
-from typing import Iterable, Tuple
+from collections.abc import Iterable
 
 import numpy as np
 
 from yolo_core.graph.errors import LogicError
 
-Shape = Tuple[int, ...]
+Shape = tuple[int, ...]
 
 INT32_MIN = -(2**31)
 INT32_MAX = 2**31 - 1

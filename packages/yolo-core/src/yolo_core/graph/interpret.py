@@ -5,7 +5,7 @@ Other engines must give the same integers for every node; this one is read, not 
 
 from __future__ import annotations
 
-from typing import Dict, Iterator, List, Tuple
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -31,7 +31,7 @@ def check_input(graph: Graph, data: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(data, dtype=np.int32)
 
 
-def trace(graph: Graph, data: np.ndarray) -> Iterator[Tuple[int, Tuple[np.ndarray, ...]]]:
+def trace(graph: Graph, data: np.ndarray) -> Iterator[tuple[int, tuple[np.ndarray, ...]]]:
     """Run the program and yield (node number, int32 outputs) of every node in order.
 
     Variables are yielded too. A tensor is forgotten after its last reader; arrays yielded must
@@ -40,9 +40,9 @@ def trace(graph: Graph, data: np.ndarray) -> Iterator[Tuple[int, Tuple[np.ndarra
     data = check_input(graph, data)
     input_index = graph.input_index
     last = graph.last_uses()
-    living: Dict[Entry, np.ndarray] = {}
+    living: dict[Entry, np.ndarray] = {}
     for index, node in enumerate(graph.nodes):
-        outputs: Tuple[np.ndarray, ...]
+        outputs: tuple[np.ndarray, ...]
         if index == input_index:
             outputs = (data,)
         elif node.is_variable:
@@ -57,7 +57,7 @@ def trace(graph: Graph, data: np.ndarray) -> Iterator[Tuple[int, Tuple[np.ndarra
                 del living[entry]
 
 
-def run(graph: Graph, data: np.ndarray) -> List[np.ndarray]:
+def run(graph: Graph, data: np.ndarray) -> list[np.ndarray]:
     """The heads of one inference as contiguous int32 arrays. Raises as `check_input`."""
     wanted = {head.node for head in graph.heads}
     found = {index: outputs for index, outputs in trace(graph, data) if index in wanted}

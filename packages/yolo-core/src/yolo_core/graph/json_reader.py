@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Dict, Iterator, List, NoReturn, Tuple
+from collections.abc import Iterator
+from typing import Any, NoReturn
 
 from yolo_core.graph.errors import RuntimeFault
 
@@ -22,7 +23,7 @@ def _no_number(text: str) -> NoReturn:
     raise ValueError(f"{text[:20]} is not an integer")
 
 
-def _object(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
         raise ValueError("a key appears twice")
@@ -43,7 +44,7 @@ class JsonReader:
         self._at = 0
         self._scan = json.JSONDecoder(
             object_pairs_hook=_object, parse_float=_no_number, parse_constant=_no_number
-        ).scan_once
+        ).scan_once  # type: ignore[attr-defined]
 
     def members(self) -> Iterator[str]:
         """The keys of the object here; the caller consumes each value before the next key."""
@@ -80,7 +81,7 @@ class JsonReader:
     def value(self, what: str) -> Any:
         """The one small value here, fully decoded."""
         start = self._skip()
-        piece = self._text[start:start + self._limit]
+        piece = self._text[start : start + self._limit]
         try:
             value, length = self._scan(piece, 0)
         except StopIteration:
@@ -92,7 +93,7 @@ class JsonReader:
                 self.fail(f"{what} is broken or longer than {self._limit} bytes")
             self.fail(f"{what} is broken ({getattr(error, 'msg', error)})")
         if _FOREIGN_ESCAPE.search(piece, 0, length):
-            self.fail(f"{what} has an escape other than \\r \\n \\t \\\\ \\\"")
+            self.fail(f'{what} has an escape other than \\r \\n \\t \\\\ \\"')
         self._at = start + length
         return value
 
@@ -113,14 +114,14 @@ class JsonReader:
 
     def _next(self, mark: str) -> bool:
         at = self._skip()
-        if self._text[at:at + 1] != mark:
+        if self._text[at : at + 1] != mark:
             return False
         self._at = at + 1
         return True
 
     def _expect(self, mark: str) -> None:
         if not self._next(mark):
-            found = self._text[self._at:self._at + 1]
+            found = self._text[self._at : self._at + 1]
             self.fail(f"{found!r} instead of {mark!r}" if found else f"ends before {mark!r}")
 
 

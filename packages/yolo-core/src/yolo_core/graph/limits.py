@@ -6,7 +6,6 @@ Source: spec 4.5, 8.3, 8.6. Symbols that tools write stay far below these.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
 
 
 @dataclass(frozen=True)
@@ -24,5 +23,5 @@ class Limits:
     nodes: int = 2**15
     operands: int = 2**17
     parameters: int = 2**15
-    max_gas: Optional[int] = None
-    max_memory: Optional[int] = None
+    max_gas: int | None = None
+    max_memory: int | None = None

@@ -6,8 +6,6 @@ check has passed.
 
 from __future__ import annotations
 
-from typing import Dict, Optional
-
 import numpy as np
 
 from yolo_core.graph import check, cost, gas, params, symbol
@@ -16,7 +14,7 @@ from yolo_core.graph.limits import Limits
 from yolo_core.graph.program import INPUT_NAME, Graph
 
 
-def load_program(symbol_bytes: bytes, limits: Optional[Limits] = None) -> Graph:
+def load_program(symbol_bytes: bytes, limits: Limits | None = None) -> Graph:
     """The checked program of a symbol file, without parameters, within the caller's budgets.
 
     Raises LogicError or RuntimeFault naming the node, the field and the rule.
@@ -32,7 +30,7 @@ def load_program(symbol_bytes: bytes, limits: Optional[Limits] = None) -> Graph:
 
 
 def bind(
-    program: Graph, params_bytes: bytes, compat: bool = False, limits: Optional[Limits] = None
+    program: Graph, params_bytes: bytes, compat: bool = False, limits: Limits | None = None
 ) -> Graph:
     """The program with the parameters of a params file. Raises LogicError or RuntimeFault.
 
@@ -40,11 +38,14 @@ def bind(
     ignored, since the first inference overwrites it.
     """
     if len(params_bytes) > params.size_limit(program) and not compat:
-        raise RuntimeFault(params.SOURCE, f"{len(params_bytes)} bytes",
-                           f"at most {params.size_limit(program)} for this program")
+        raise RuntimeFault(
+            params.SOURCE,
+            f"{len(params_bytes)} bytes",
+            f"at most {params.size_limit(program)} for this program",
+        )
     arrays = params.decode(params_bytes, compat, limits)
     variables = {node.name: node for node in program.nodes if node.is_variable}
-    bound: Dict[str, np.ndarray] = {}
+    bound: dict[str, np.ndarray] = {}
     for name, array in arrays.items():
         if name not in variables:
             raise RuntimeFault(f"parameter {name[:60]!r}", "no variable of the program")
@@ -62,8 +63,10 @@ def bind(
 
 
 def load(
-    symbol_bytes: bytes, params_bytes: bytes, compat: bool = False,
-    limits: Optional[Limits] = None,
+    symbol_bytes: bytes,
+    params_bytes: bytes,
+    compat: bool = False,
+    limits: Limits | None = None,
 ) -> Graph:
     """The program of a model's two files, checked and bound; see `load_program` and `bind`."""
     return bind(load_program(symbol_bytes, limits), params_bytes, compat, limits)

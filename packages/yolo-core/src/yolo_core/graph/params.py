@@ -7,7 +7,7 @@ it, and gives views into the file; writing stores int8 where the declared precis
 from __future__ import annotations
 
 import struct
-from typing import Dict, List, Mapping, Optional, Tuple
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -44,17 +44,17 @@ class _Bytes:
     def take(self, count: int, what: str) -> memoryview:
         if count > self.left:
             raise RuntimeFault(SOURCE, f"ends within {what}, at byte {len(self._view)}")
-        piece = self._view[self._at:self._at + count]
+        piece = self._view[self._at : self._at + count]
         self._at += count
         return piece
 
-    def unpack(self, layout: struct.Struct, what: str) -> Tuple[int, ...]:
+    def unpack(self, layout: struct.Struct, what: str) -> tuple[int, ...]:
         return layout.unpack(self.take(layout.size, what))
 
 
 def decode(
-    data: bytes, compat: bool = False, limits: Optional[Limits] = None
-) -> Dict[str, np.ndarray]:
+    data: bytes, compat: bool = False, limits: Limits | None = None
+) -> dict[str, np.ndarray]:
     """The arrays of a params file by name, as read-only int8 or int32 views of its bytes.
 
     compat: accept a name given twice (the last wins) and bytes after the end (ignored), as the
@@ -70,10 +70,10 @@ def decode(
     if count > limits.parameters:
         raise RuntimeFault(SOURCE, f"claims {count} names", f"at most {limits.parameters}")
     names = [_name(reader, n) for n in range(count)]
-    arrays, = reader.unpack(_COUNT, "the array count")
+    (arrays,) = reader.unpack(_COUNT, "the array count")
     if arrays != count:
         raise LogicError(SOURCE, f"{arrays} arrays for {count} names")
-    found: Dict[str, np.ndarray] = {}
+    found: dict[str, np.ndarray] = {}
     for name in names:
         array = _array(reader, f"{SOURCE}: array {name[:60]!r}")
         if name in found and not compat:
@@ -85,7 +85,7 @@ def decode(
 
 
 def _name(reader: _Bytes, number: int) -> str:
-    length, = reader.unpack(_COUNT, f"name {number}")
+    (length,) = reader.unpack(_COUNT, f"name {number}")
     if length > NAME_LIMIT:
         raise RuntimeFault(SOURCE, f"name {number} of {length} bytes", f"at most {NAME_LIMIT}")
     try:
@@ -104,8 +104,8 @@ def _array(reader: _Bytes, place: str) -> np.ndarray:
         raise RuntimeFault(place, f"dtype code {code}, {bits} bits, {lanes} lanes", "int8 or int32")
     if not 1 <= ndim <= MAX_NDIM:
         raise LogicError(place, f"{ndim} dimensions", f"1..{MAX_NDIM}")
-    shape: List[int] = [reader.unpack(_SIZE, place)[0] for _ in range(ndim)]
-    size, = reader.unpack(_SIZE, place)
+    shape: list[int] = [reader.unpack(_SIZE, place)[0] for _ in range(ndim)]
+    (size,) = reader.unpack(_SIZE, place)
     if min(shape) < 1 or size != elements(shape) * bits // 8:
         raise RuntimeFault(place, f"{size} bytes for shape {tuple(shape)} of {bits} bits")
     values = np.frombuffer(reader.take(size, place), dtype="<i1" if bits == 8 else "<i4")
@@ -129,9 +129,14 @@ def size_limit(graph: Graph) -> int:
 def encode(graph: Graph) -> bytes:
     """The params file of a program: its parameters in node order, int8 where P <= 8."""
     nodes = [n for n in graph.nodes if n.is_variable and n.name != INPUT_NAME]
-    return encode_arrays({
-        node.name: graph.parameters[node.name].astype("<i1" if node.precisions[0] <= 8 else "<i4")
-        for node in nodes})
+    return encode_arrays(
+        {
+            node.name: graph.parameters[node.name].astype(
+                "<i1" if node.precisions[0] <= 8 else "<i4"
+            )
+            for node in nodes
+        }
+    )
 
 
 def encode_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:

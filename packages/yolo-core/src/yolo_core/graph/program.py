@@ -6,9 +6,9 @@ who build one use `builder`, those who read one use `loader`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 
@@ -34,11 +34,11 @@ class Node:
     """
 
     name: str
-    op: Optional[str]
-    inputs: Tuple[Entry, ...]
+    op: str | None
+    inputs: tuple[Entry, ...]
     attributes: Attributes
-    shapes: Tuple[Shape, ...]
-    precisions: Tuple[int, ...]
+    shapes: tuple[Shape, ...]
+    precisions: tuple[int, ...]
 
     @property
     def is_variable(self) -> bool:
@@ -65,9 +65,9 @@ class Graph:
     postprocess: "", "argmax", "detection" or any other word, which means raw output.
     """
 
-    nodes: Tuple[Node, ...]
-    heads: Tuple[Entry, ...]
-    storage: Tuple[int, ...]
+    nodes: tuple[Node, ...]
+    heads: tuple[Entry, ...]
+    storage: tuple[int, ...]
     parameters: Mapping[str, np.ndarray] = field(default_factory=dict)
     postprocess: str = ""
 
@@ -94,19 +94,21 @@ class Graph:
         """Declared precision of a tensor, 1..32."""
         return self.nodes[entry.node].precisions[entry.output]
 
-    def input_shapes(self, node: Node) -> List[Shape]:
+    def input_shapes(self, node: Node) -> list[Shape]:
         """Shapes of the operands of a node."""
         return [self.shape(entry) for entry in node.inputs]
 
-    def row_starts(self) -> List[int]:
-        """The prefix sum of outputs per node (`node_row_ptr`): entry id = row_starts[node] + output.
+    def row_starts(self) -> list[int]:
+        """The prefix sum of outputs per node (`node_row_ptr`).
+
+        The entry id of a tensor is row_starts()[node] + output.
         """
         starts = [0]
         for node in self.nodes:
             starts.append(starts[-1] + len(node.shapes))
         return starts
 
-    def last_uses(self) -> Dict[Entry, int]:
+    def last_uses(self) -> dict[Entry, int]:
         """The number of the last node that reads each tensor.
 
         A tensor that nobody reads counts its own node; a head counts len(nodes), past the end.
@@ -121,9 +123,9 @@ class Graph:
             last[head] = len(self.nodes)
         return last
 
-    def consumers(self) -> Dict[Entry, List[int]]:
+    def consumers(self) -> dict[Entry, list[int]]:
         """The numbers of the nodes that read each tensor, ascending, once per node."""
-        readers: Dict[Entry, List[int]] = {}
+        readers: dict[Entry, list[int]] = {}
         for index, node in enumerate(self.nodes):
             for entry in dict.fromkeys(node.inputs):
                 readers.setdefault(entry, []).append(index)

@@ -7,7 +7,7 @@ memory, so a plan only has to be sound and its size the one that the original re
 
 from __future__ import annotations
 
-from typing import Dict, List, Sequence, Tuple
+from collections.abc import Sequence
 
 from yolo_core.graph.errors import LogicError
 from yolo_core.graph.integers import elements
@@ -17,14 +17,14 @@ ELEMENT_BYTES = 4
 MAX_STORAGE_BYTES = 2**32
 
 
-def entries(nodes: Sequence[Node]) -> List[Entry]:
+def entries(nodes: Sequence[Node]) -> list[Entry]:
     """Every tensor in entry order."""
     return [Entry(i, k) for i, node in enumerate(nodes) for k in range(len(node.shapes))]
 
 
 def storage_bytes(graph: Graph) -> int:
     """Size of the original's pool: the largest tensor of every storage id, summed."""
-    sizes: Dict[int, int] = {}
+    sizes: dict[int, int] = {}
     for entry, pool in zip(entries(graph.nodes), graph.storage):
         size = ELEMENT_BYTES * elements(graph.shape(entry))
         sizes[pool] = max(sizes.get(pool, 0), size)
@@ -34,42 +34,51 @@ def storage_bytes(graph: Graph) -> int:
 def check(graph: Graph) -> None:
     """Refuse a plan in which two tensors need one storage at the same time. LogicError."""
     last = graph.last_uses()
-    owner: Dict[int, Entry] = {}
+    owner: dict[int, Entry] = {}
     for entry, pool in zip(entries(graph.nodes), graph.storage):
         node = graph.nodes[entry.node]
         held = owner.get(pool)
         if held is not None:
             holder = graph.nodes[held.node]
             if held in node.inputs and not node.operator.in_place:
-                raise LogicError(_where(node), f"output shares storage {pool} with its operand "
-                                 f"{holder.name!r}", "a storage of its own: not an in-place op")
+                raise LogicError(
+                    _where(node),
+                    f"output shares storage {pool} with its operand {holder.name!r}",
+                    "a storage of its own: not an in-place op",
+                )
             permanent = holder.is_variable and holder.name != INPUT_NAME
             if permanent or node.is_variable or last[held] > entry.node or held.node == entry.node:
-                raise LogicError(_where(node), f"output overwrites {holder.name!r} in storage "
-                                 f"{pool} while it is still needed", "a storage of its own")
+                raise LogicError(
+                    _where(node),
+                    f"output overwrites {holder.name!r} in storage {pool} while it is still needed",
+                    "a storage of its own",
+                )
         owner[pool] = entry
     if storage_bytes(graph) > MAX_STORAGE_BYTES:
         raise LogicError("storage", f"{storage_bytes(graph)} bytes", "at most 2^32")
 
 
-def plan(nodes: Sequence[Node], heads: Sequence[Entry]) -> Tuple[int, ...]:
+def plan(nodes: Sequence[Node], heads: Sequence[Entry]) -> tuple[int, ...]:
     """A sound plan: operators share pool ids greedily, every variable has its own id after them.
 
     Never in place, as the original compiler writes it (spec 1.7).
     """
     graph = Graph(tuple(nodes), tuple(heads), ())
     last = graph.last_uses()
-    pool_of: Dict[Entry, int] = {}
-    size_of: List[int] = []
-    free: List[int] = []
+    pool_of: dict[Entry, int] = {}
+    size_of: list[int] = []
+    free: list[int] = []
     for index, node in enumerate(nodes):
         if node.is_variable:
             continue
         for output, shape in enumerate(node.shapes):
             size = elements(shape)
             # The free pool that wastes least: the smallest that is large enough, else the largest.
-            best = min(free, key=lambda pool: (
-                size_of[pool] < size, abs(size_of[pool] - size), pool), default=None)
+            best = min(
+                free,
+                key=lambda pool: (size_of[pool] < size, abs(size_of[pool] - size), pool),
+                default=None,
+            )
             if best is None:
                 best = len(size_of)
                 size_of.append(size)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from collections.abc import Mapping
+from typing import Any
 
 from yolo_core.graph.declaration import VERSION_1_0, VERSION_1_1, Declaration, DeclaredNode
 from yolo_core.graph.errors import LogicError, RuntimeFault
@@ -20,9 +21,15 @@ from yolo_core.graph.program import Entry, Graph, Node
 SOURCE = "symbol"
 
 _REQUIRED = ("nodes", "heads", "attrs")
-_LISTS = {"shape": "list_shape", "storage_id": "list_int", "op_attrs": "list_str",
-          "precision": "list_int", "dltype": "list_str", "device_index": "list_int",
-          "dtype": "list_int"}
+_LISTS = {
+    "shape": "list_shape",
+    "storage_id": "list_int",
+    "op_attrs": "list_str",
+    "precision": "list_int",
+    "dltype": "list_str",
+    "device_index": "list_int",
+    "dtype": "list_int",
+}
 _REQUIRED_LISTS = ("shape", "storage_id", "op_attrs", "precision")
 _NODE_ATTRS = ("func_name", "num_inputs", "num_outputs", "op_attrs", "flatten_data")
 _COUNTER = re.compile(r"_[0-9]+\Z")
@@ -30,7 +37,7 @@ _MAX_INDEX = 2**31 - 1
 _POSTPROCESS_LENGTH = 32
 
 
-def decode(data: bytes, limits: Optional[Limits] = None) -> Declaration:
+def decode(data: bytes, limits: Limits | None = None) -> Declaration:
     """The declaration in the bytes of a symbol file.
 
     Raises LogicError or RuntimeFault (spec 1.1) naming the field; nothing is allocated in
@@ -40,7 +47,7 @@ def decode(data: bytes, limits: Optional[Limits] = None) -> Declaration:
     if len(data) > limits.symbol_bytes:
         raise RuntimeFault(SOURCE, f"{len(data)} bytes", f"at most {limits.symbol_bytes}")
     reader = JsonReader(data.decode("latin-1"), SOURCE, limits.element_bytes)
-    found: Dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for key in reader.members():
         found[key] = _top(reader, key, limits)
     reader.end()
@@ -48,12 +55,20 @@ def decode(data: bytes, limits: Optional[Limits] = None) -> Declaration:
         if key not in found:
             raise LogicError(SOURCE, f"no {key!r}")
     lists = found["attrs"]
-    nodes: Tuple[DeclaredNode, ...] = found["nodes"]
+    nodes: tuple[DeclaredNode, ...] = found["nodes"]
     return Declaration(
-        nodes, found["heads"], lists["shape"], lists["storage_id"], lists["precision"],
-        _op_attributes(nodes, lists["op_attrs"]), lists.get("dltype"),
-        found.get("node_row_ptr"), found.get("arg_nodes"),
-        found.get("version", VERSION_1_0), found.get("postprocess", ""))
+        nodes,
+        found["heads"],
+        lists["shape"],
+        lists["storage_id"],
+        lists["precision"],
+        _op_attributes(nodes, lists["op_attrs"]),
+        lists.get("dltype"),
+        found.get("node_row_ptr"),
+        found.get("arg_nodes"),
+        found.get("version", VERSION_1_0),
+        found.get("postprocess", ""),
+    )
 
 
 def _top(reader: JsonReader, key: str, limits: Limits) -> Any:
@@ -62,10 +77,12 @@ def _top(reader: JsonReader, key: str, limits: Limits) -> Any:
         return _nodes(reader, limits)
     if key == "heads":
         return tuple(
-            _entry(reader.value("a head"), f"head {n}") for n in _bounded(reader, limits.nodes, key))
+            _entry(reader.value("a head"), f"head {n}") for n in _bounded(reader, limits.nodes, key)
+        )
     if key in ("arg_nodes", "node_row_ptr"):
         return tuple(
-            _index(reader.value(key), f"{key} {n}") for n in _bounded(reader, 2 * limits.nodes, key))
+            _index(reader.value(key), f"{key} {n}") for n in _bounded(reader, 2 * limits.nodes, key)
+        )
     if key == "attrs":
         return _lists(reader, limits)
     if key == "version":
@@ -88,8 +105,8 @@ def _bounded(reader: JsonReader, most: int, what: str) -> Any:
         yield number
 
 
-def _nodes(reader: JsonReader, limits: Limits) -> Tuple[DeclaredNode, ...]:
-    nodes: List[DeclaredNode] = []
+def _nodes(reader: JsonReader, limits: Limits) -> tuple[DeclaredNode, ...]:
+    nodes: list[DeclaredNode] = []
     operands = 0
     for number in _bounded(reader, limits.nodes, "nodes"):
         node = _node(reader.value(f"node {number}"), f"node {number}")
@@ -128,7 +145,7 @@ def _node(value: Any, place: str) -> DeclaredNode:
     return DeclaredNode(name, _COUNTER.sub("", function), inputs)
 
 
-def _function(attrs: Any, place: str) -> Optional[str]:
+def _function(attrs: Any, place: str) -> str | None:
     """func_name of a node's attrs; None where there are no attrs."""
     if attrs is None:
         return None
@@ -167,9 +184,9 @@ def _index(value: Any, place: str) -> int:
     return value
 
 
-def _lists(reader: JsonReader, limits: Limits) -> Dict[str, Any]:
+def _lists(reader: JsonReader, limits: Limits) -> dict[str, Any]:
     """The attrs object of spec 1.3: lists by name, dltype as its length."""
-    found: Dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for key in reader.members():
         if key not in _LISTS:
             raise RuntimeFault("attrs", f"unknown key {key[:60]!r}")
@@ -182,7 +199,7 @@ def _lists(reader: JsonReader, limits: Limits) -> Dict[str, Any]:
 
 def _tagged_list(reader: JsonReader, key: str, limits: Limits) -> Any:
     place = f"attrs.{key}"
-    values: List[Any] = []
+    values: list[Any] = []
     size = 0
     for part in reader.items():
         if part == 0:
@@ -222,14 +239,15 @@ def _item(value: Any, key: str, place: str) -> Any:
 
 
 def _op_attributes(
-    nodes: Tuple[DeclaredNode, ...], texts: Tuple[str, ...]
-) -> Tuple[Mapping[str, str], ...]:
+    nodes: tuple[DeclaredNode, ...], texts: tuple[str, ...]
+) -> tuple[Mapping[str, str], ...]:
     """The attribute strings of each operator; a variable's text is not looked at (spec 1.4)."""
     if len(texts) != len(nodes):
         raise LogicError("attrs.op_attrs", f"{len(texts)} items", f"{len(nodes)}, one per node")
     return tuple(
         {} if node.op is None else _strings(text, f"node {n} {node.name[:60]!r} ({node.op[:60]})")
-        for n, (node, text) in enumerate(zip(nodes, texts)))
+        for n, (node, text) in enumerate(zip(nodes, texts))
+    )
 
 
 def _strings(text: str, place: str) -> Mapping[str, str]:
@@ -248,21 +266,26 @@ def encode(graph: Graph) -> bytes:
     """The symbol file of a program, version cvm_1.0.0; the same program gives the same bytes."""
     starts = graph.row_starts()
     nodes, texts = [], []
-    shapes: List[Shape] = []
-    precisions: List[int] = []
+    shapes: list[Shape] = []
+    precisions: list[int] = []
     for node in graph.nodes:
-        record: Dict[str, Any] = {
-            "op": "null" if node.is_variable else "cvm_op", "name": node.name,
-            "inputs": [[e.node, e.output, 0] for e in node.inputs]}
+        record: dict[str, Any] = {
+            "op": "null" if node.is_variable else "cvm_op",
+            "name": node.name,
+            "inputs": [[e.node, e.output, 0] for e in node.inputs],
+        }
         if not node.is_variable:
             record["attrs"] = {
-                "func_name": node.op, "flatten_data": "0",
-                "num_inputs": str(len(node.inputs)), "num_outputs": str(len(node.shapes))}
+                "func_name": node.op,
+                "flatten_data": "0",
+                "num_inputs": str(len(node.inputs)),
+                "num_outputs": str(len(node.shapes)),
+            }
         nodes.append(record)
         texts.append(json.dumps(attribute_strings(node)))
         shapes.extend(node.shapes)
         precisions.extend(node.precisions if node.is_variable else [-1] * len(node.shapes))
-    document: Dict[str, Any] = {
+    document: dict[str, Any] = {
         "nodes": nodes,
         "arg_nodes": [i for i, node in enumerate(graph.nodes) if node.is_variable],
         "node_row_ptr": starts,
@@ -281,13 +304,12 @@ def encode(graph: Graph) -> bytes:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
 
 
-def attribute_strings(node: Node) -> Dict[str, str]:
+def attribute_strings(node: Node) -> dict[str, str]:
     """The attributes of a node as the strings of a file; a variable states its precision."""
     if node.is_variable:
         return {"precision": str(node.precisions[0])}
     return {
         attribute.name: attribute.write(node.attributes[attribute.name])
         for attribute in node.operator.attributes
-        if attribute.required or node.attributes[attribute.name] != attribute.default}
-
-
+        if attribute.required or node.attributes[attribute.name] != attribute.default
+    }

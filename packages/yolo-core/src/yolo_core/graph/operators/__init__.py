@@ -6,17 +6,19 @@ Source: spec 3. Read `operator.py` first (what a rule receives), then the rooms:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Mapping
 
 from yolo_core.graph.operators import broadcast, elementwise, nn, reduce, shape, vision
 from yolo_core.graph.operators.attributes import Attributes
 from yolo_core.graph.operators.operator import Operator
 
-TABLE: Mapping[str, Operator] = MappingProxyType({
-    operator.name: operator
-    for room in (nn, elementwise, broadcast, reduce, shape, vision)
-    for operator in room.OPERATORS
-})
+TABLE: Mapping[str, Operator] = MappingProxyType(
+    {
+        operator.name: operator
+        for room in (nn, elementwise, broadcast, reduce, shape, vision)
+        for operator in room.OPERATORS
+    }
+)
 
 __all__ = ["TABLE", "Attributes", "Operator"]

@@ -6,13 +6,14 @@ Source: spec 1.4. Each operator lists the attributes it takes; everything else i
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, Mapping, Optional, Tuple, Union
+from typing import Any, Union
 
 from yolo_core.graph.errors import LogicError, RuntimeFault
 from yolo_core.graph.integers import INT32_MAX, INT32_MIN
 
-Value = Union[int, bool, str, None, Tuple[int, ...]]
+Value = Union[int, bool, str, None, tuple[int, ...]]
 
 # The largest value that the original allows in a range-checked attribute (spec 3.1).
 RANGE_LIMIT = 4096
@@ -63,8 +64,8 @@ class Attribute:
     name: str
     default: Value = None
     required: bool = False
-    low: Optional[int] = None
-    high: Optional[int] = None
+    low: int | None = None
+    high: int | None = None
 
     def read(self, text: str) -> Value:
         """The value that the string stands for; RuntimeFault where the grammar is broken."""
@@ -124,8 +125,9 @@ class Integers(Attribute):
         if not match:
             items = [text]
         else:
-            inside = match.group("round") if match.group("round") is not None else match.group(
-                "square")
+            inside = (
+                match.group("round") if match.group("round") is not None else match.group("square")
+            )
             items = inside.split(",")
             if not items[-1].strip():
                 items.pop()
@@ -151,7 +153,7 @@ class Text(Attribute):
         return text
 
 
-def parse(allowed: Tuple[Attribute, ...], given: Mapping[str, object], raw: bool) -> Attributes:
+def parse(allowed: tuple[Attribute, ...], given: Mapping[str, object], raw: bool) -> Attributes:
     """Every attribute of an operator from what a node gives.
 
     raw: True for the strings of a file, False for Python values from a builder.
@@ -162,9 +164,8 @@ def parse(allowed: Tuple[Attribute, ...], given: Mapping[str, object], raw: bool
         if not allowed:
             raise LogicError(f"attribute {name[:60]!r}", "the operator takes no attributes")
         if name not in names and not _HIDDEN.fullmatch(name):
-            raise RuntimeFault(
-                f"attribute {name[:60]!r}", "unknown", ", ".join(sorted(names)))
-    values: Dict[str, Value] = {}
+            raise RuntimeFault(f"attribute {name[:60]!r}", "unknown", ", ".join(sorted(names)))
+    values: dict[str, Value] = {}
     for attribute in allowed:
         if attribute.name not in given:
             if attribute.required:
@@ -172,19 +173,18 @@ def parse(allowed: Tuple[Attribute, ...], given: Mapping[str, object], raw: bool
             values[attribute.name] = attribute.default
             continue
         value = given[attribute.name]
-        values[attribute.name] = (
-            attribute.read(str(value)) if raw else attribute.accept(value))
+        values[attribute.name] = attribute.read(str(value)) if raw else attribute.accept(value)
     return Attributes(values)
 
 
-def check_range(name: str, values: Tuple[int, ...], low: int = 0, high: int = RANGE_LIMIT) -> None:
+def check_range(name: str, values: tuple[int, ...], low: int = 0, high: int = RANGE_LIMIT) -> None:
     """The range check of spec 3.1: each value in low..high (default 0..4096), else LogicError."""
     for value in values:
         if not low <= value <= high:
             raise LogicError(f"attribute {name}", f"{value}", f"{low}..{high}")
 
 
-def check_pair(name: str, values: Tuple[int, ...], low: int) -> None:
+def check_pair(name: str, values: tuple[int, ...], low: int) -> None:
     """A tuple of exactly two values in low..4096, else LogicError."""
     if len(values) != 2:
         raise LogicError(f"attribute {name}", f"{len(values)} values", "2")
@@ -204,7 +204,7 @@ def check_axis(axis: int, ndim: int, name: str = "axis") -> int:
     return axis % ndim
 
 
-def check_axes(axes: Tuple[int, ...], ndim: int, name: str = "axis") -> Tuple[int, ...]:
+def check_axes(axes: tuple[int, ...], ndim: int, name: str = "axis") -> tuple[int, ...]:
     """Distinct axes counted from the front, in the order given; else LogicError."""
     result = tuple(check_axis(axis, ndim, name) for axis in axes)
     if len(set(result)) != len(result):

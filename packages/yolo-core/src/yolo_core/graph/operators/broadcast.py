@@ -6,8 +6,6 @@ broadcast_sub, broadcast_mul, broadcast_max, broadcast_div, broadcast_greater.
 
 from __future__ import annotations
 
-from typing import Tuple
-
 import numpy as np
 
 from yolo_core.graph.integers import Shape
@@ -21,8 +19,12 @@ def broadcast_shape(left: Shape, right: Shape) -> Shape:
     left_dims = (1,) * (ndim - len(left)) + tuple(left)
     right_dims = (1,) * (ndim - len(right)) + tuple(right)
     for p, q in zip(left_dims, right_dims):
-        require(p == q or 1 in (p, q), "operands", f"shapes {left} and {right}",
-                "dimensions that are equal or 1")
+        require(
+            p == q or 1 in (p, q),
+            "operands",
+            f"shapes {left} and {right}",
+            "dimensions that are equal or 1",
+        )
     return tuple(max(p, q) for p, q in zip(left_dims, right_dims))
 
 
@@ -32,7 +34,7 @@ class _Broadcast(Operator):
     def arity(self, a: Attributes) -> int:
         return 2
 
-    def shape(self, x: Shapes, a: Attributes) -> Tuple[Shape, ...]:
+    def shape(self, x: Shapes, a: Attributes) -> tuple[Shape, ...]:
         return (broadcast_shape(x[0], x[1]),)
 
 
@@ -41,10 +43,10 @@ class BroadcastAdd(_Broadcast):
 
     name = "broadcast_add"
 
-    def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> Tuple[int, ...]:
+    def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> tuple[int, ...]:
         return (max(p) + 1,)
 
-    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
         return (x[0] + x[1],)
 
 
@@ -53,10 +55,10 @@ class BroadcastSub(_Broadcast):
 
     name = "broadcast_sub"
 
-    def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> Tuple[int, ...]:
+    def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> tuple[int, ...]:
         return (max(p) + 1,)
 
-    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
         return (x[0] - x[1],)
 
 
@@ -65,10 +67,10 @@ class BroadcastMul(_Broadcast):
 
     name = "broadcast_mul"
 
-    def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> Tuple[int, ...]:
+    def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> tuple[int, ...]:
         return (p[0] + p[1],)
 
-    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
         return (x[0] * x[1],)
 
 
@@ -77,10 +79,10 @@ class BroadcastMax(_Broadcast):
 
     name = "broadcast_max"
 
-    def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> Tuple[int, ...]:
+    def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> tuple[int, ...]:
         return (max(p),)
 
-    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
         return (np.maximum(x[0], x[1]),)
 
 
@@ -92,7 +94,7 @@ class BroadcastDiv(_Broadcast):
 
     name = "broadcast_div"
 
-    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
         top, bottom = x[0].astype(np.int64), x[1].astype(np.int64)
         divisor = np.where(bottom == 0, np.int64(1), bottom)
         magnitude = np.abs(top) // np.abs(divisor)
@@ -109,11 +111,15 @@ class BroadcastGreater(_Broadcast):
 
     name = "broadcast_greater"
 
-    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
         return ((x[0] > x[1]).astype(np.int32),)
 
 
 OPERATORS = (
-    BroadcastAdd(), BroadcastSub(), BroadcastMul(), BroadcastMax(), BroadcastDiv(),
+    BroadcastAdd(),
+    BroadcastSub(),
+    BroadcastMul(),
+    BroadcastMax(),
+    BroadcastDiv(),
     BroadcastGreater(),
 )

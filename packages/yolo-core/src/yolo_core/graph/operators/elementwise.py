@@ -6,8 +6,6 @@ cvm_right_shift, cvm_left_shift, elemwise_add, elemwise_sub.
 
 from __future__ import annotations
 
-from typing import Tuple
-
 import numpy as np
 
 from yolo_core.graph.errors import RuntimeFault
@@ -22,7 +20,7 @@ class Relu(Operator):
     name = "relu"
     in_place = True
 
-    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
         return (np.maximum(x[0], np.int32(0)),)
 
 
@@ -32,7 +30,7 @@ class Abs(Operator):
     name = "abs"
     in_place = True
 
-    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
         return (np.where(x[0] < 0, np.negative(x[0]), x[0]),)
 
 
@@ -44,7 +42,7 @@ class Negative(Operator):
 
     name = "negative"
 
-    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
         return (np.negative(x[0]),)
 
 
@@ -57,10 +55,10 @@ class CvmPrecision(Operator):
     name = "cvm_precision"
     in_place = True
 
-    def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> Tuple[int, ...]:
+    def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> tuple[int, ...]:
         return (6,)
 
-    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
         magnitude = np.abs(x[0].astype(np.int64))
         bits = np.ones(x[0].shape, np.int32)
         for bit in range(1, 32):
@@ -81,14 +79,14 @@ class Clip(Operator):
     )
     in_place = True
 
-    def shape(self, x: Shapes, a: Attributes) -> Tuple[Shape, ...]:
+    def shape(self, x: Shapes, a: Attributes) -> tuple[Shape, ...]:
         require(a.a_min < a.a_max, "attribute a_min", f"{a.a_min}", f"less than a_max = {a.a_max}")
         return (x[0],)
 
-    def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> Tuple[int, ...]:
+    def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> tuple[int, ...]:
         return (precision_of(max(abs(a.a_min), abs(a.a_max))),)
 
-    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
         return (np.minimum(np.maximum(x[0], np.int32(a.a_min)), np.int32(a.a_max)),)
 
 
@@ -99,10 +97,10 @@ class CvmClip(Operator):
     attributes = (Integer("precision", required=True, low=1, high=32), Boolean("is_sign", True))
     in_place = True
 
-    def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> Tuple[int, ...]:
+    def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> tuple[int, ...]:
         return (a.precision,)
 
-    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
         return (clamp(x[0], a.precision),)
 
 
@@ -123,10 +121,10 @@ class CvmRightShift(Operator):
     )
     in_place = True
 
-    def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> Tuple[int, ...]:
+    def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> tuple[int, ...]:
         return (a.precision,)
 
-    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
         t = x[0] >> np.int32(a.shift_bit - 1)
         u = (t >> np.int32(1)) + (t & np.int32(1))  # floor((t + 1) / 2) without forming t + 1
         return (clamp(u, a.precision),)
@@ -142,13 +140,14 @@ class CvmLeftShift(Operator):
     attributes = CvmRightShift.attributes
     in_place = True
 
-    def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> Tuple[int, ...]:
+    def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> tuple[int, ...]:
         if p[0] + a.shift_bit > 32:
             raise RuntimeFault(
-                "precision", f"{p[0]} bits shifted left by {a.shift_bit}", "at most 32 bits")
+                "precision", f"{p[0]} bits shifted left by {a.shift_bit}", "at most 32 bits"
+            )
         return (a.precision,)
 
-    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
         return (clamp(x[0] << np.int32(a.shift_bit), a.precision),)
 
 
@@ -160,11 +159,11 @@ class _Pairwise(Operator):
     def arity(self, a: Attributes) -> int:
         return 2
 
-    def shape(self, x: Shapes, a: Attributes) -> Tuple[Shape, ...]:
+    def shape(self, x: Shapes, a: Attributes) -> tuple[Shape, ...]:
         require(x[0] == x[1], "operands", f"shapes {x[0]} and {x[1]}", "identical shapes")
         return (x[0],)
 
-    def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> Tuple[int, ...]:
+    def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> tuple[int, ...]:
         return (max(p) + 1,)
 
 
@@ -173,7 +172,7 @@ class ElemwiseAdd(_Pairwise):
 
     name = "elemwise_add"
 
-    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
         return (x[0] + x[1],)
 
 
@@ -182,11 +181,19 @@ class ElemwiseSub(_Pairwise):
 
     name = "elemwise_sub"
 
-    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
         return (x[0] - x[1],)
 
 
 OPERATORS = (
-    Relu(), Abs(), Negative(), CvmPrecision(), Clip(), CvmClip(), CvmRightShift(), CvmLeftShift(),
-    ElemwiseAdd(), ElemwiseSub(),
+    Relu(),
+    Abs(),
+    Negative(),
+    CvmPrecision(),
+    Clip(),
+    CvmClip(),
+    CvmRightShift(),
+    CvmLeftShift(),
+    ElemwiseAdd(),
+    ElemwiseSub(),
 )

@@ -5,8 +5,6 @@ Source: spec 3.2, 3.3. Layout is NCHW for tensors and OIHW for weights, nothing 
 
 from __future__ import annotations
 
-from typing import Tuple
-
 import numpy as np
 
 from yolo_core.graph.integers import INT32_MIN, Shape, elements, growth
@@ -58,7 +56,7 @@ class Conv2d(Operator):
     def arity(self, a: Attributes) -> int:
         return 3 if a.use_bias else 2
 
-    def shape(self, x: Shapes, a: Attributes) -> Tuple[Shape, ...]:
+    def shape(self, x: Shapes, a: Attributes) -> tuple[Shape, ...]:
         check_text("layout", a.layout, "NCHW")
         check_text("kernel_layout", a.kernel_layout, "OIHW")
         check_text("out_layout", a.out_layout, "__undef__", "NCHW")
@@ -70,30 +68,39 @@ class Conv2d(Operator):
         require(len(x[0]) == 4, "data", f"shape {x[0]}", "4 dimensions")
         batch, channels, height, width = x[0]
         require(a.groups > 0, "attribute groups", f"{a.groups}", "at least 1")
-        require(channels % a.groups == 0 and a.channels % a.groups == 0, "attribute groups",
-                f"{a.groups}", f"a divisor of {channels} and of {a.channels} channels")
+        require(
+            channels % a.groups == 0 and a.channels % a.groups == 0,
+            "attribute groups",
+            f"{a.groups}",
+            f"a divisor of {channels} and of {a.channels} channels",
+        )
         weight = (a.channels, channels // a.groups, *a.kernel_size)
         require(x[1] == weight, "weight", f"shape {x[1]}", f"{weight}")
         if a.use_bias:
             require(x[2] == (a.channels,), "bias", f"shape {x[2]}", f"({a.channels},)")
         out = []
         for size, k, stride, pad, dilation in zip(
-                (height, width), a.kernel_size, a.strides, a.padding, a.dilation):
+            (height, width), a.kernel_size, a.strides, a.padding, a.dilation
+        ):
             reach = (k - 1) * dilation + 1
-            require(reach <= size + 2 * pad, "kernel", f"{reach} wide when dilated",
-                    f"at most {size + 2 * pad}, the padded input")
+            require(
+                reach <= size + 2 * pad,
+                "kernel",
+                f"{reach} wide when dilated",
+                f"at most {size + 2 * pad}, the padded input",
+            )
             out.append((size + 2 * pad - reach) // stride + 1)
         return ((batch, a.channels, *out),)
 
-    def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> Tuple[int, ...]:
+    def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> tuple[int, ...]:
         return (_product_sum_precision(p, elements(x[1][1:])),)
 
     def gas(self, x: Shapes, y: Shapes, a: Attributes) -> int:
         return 3 * elements(x[1][1:]) + (1 if a.use_bias else 0)
 
-    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
         data, weight = x[0], x[1]
-        (batch, outputs, height, width), = self.shape([array.shape for array in x], a)
+        ((batch, outputs, height, width),) = self.shape([array.shape for array in x], a)
         (pad_h, pad_w), (step_h, step_w), (dil_h, dil_w) = a.padding, a.strides, a.dilation
         padded = np.pad(data, ((0, 0), (0, 0), (pad_h, pad_h), (pad_w, pad_w)))
         y = np.zeros((batch, outputs, height, width), np.int32)
@@ -101,16 +108,22 @@ class Conv2d(Operator):
             y += x[2].reshape(1, -1, 1, 1)
         group_in, group_out = weight.shape[1], outputs // a.groups
         for g in range(a.groups):
-            source = padded[:, g * group_in:(g + 1) * group_in]
+            source = padded[:, g * group_in : (g + 1) * group_in]
             rows = slice(g * group_out, (g + 1) * group_out)
             for r in range(weight.shape[2]):
                 for s in range(weight.shape[3]):
-                    tap = source[:, :, r * dil_h:r * dil_h + (height - 1) * step_h + 1:step_h,
-                                 s * dil_w:s * dil_w + (width - 1) * step_w + 1:step_w]
+                    tap = source[
+                        :,
+                        :,
+                        r * dil_h : r * dil_h + (height - 1) * step_h + 1 : step_h,
+                        s * dil_w : s * dil_w + (width - 1) * step_w + 1 : step_w,
+                    ]
                     # Contiguous operands: einsum on int32 is several times faster with them.
                     y[:, rows] += np.einsum(
-                        "oc,nchw->nohw", np.ascontiguousarray(weight[rows, :, r, s]),
-                        np.ascontiguousarray(tap))
+                        "oc,nchw->nohw",
+                        np.ascontiguousarray(weight[rows, :, r, s]),
+                        np.ascontiguousarray(tap),
+                    )
         return (y,)
 
 
@@ -123,7 +136,7 @@ class Dense(Operator):
     def arity(self, a: Attributes) -> int:
         return 3 if a.use_bias else 2
 
-    def shape(self, x: Shapes, a: Attributes) -> Tuple[Shape, ...]:
+    def shape(self, x: Shapes, a: Attributes) -> tuple[Shape, ...]:
         require(len(x[0]) == 2, "data", f"shape {x[0]}", "2 dimensions")
         rows, terms = x[0]
         require(x[1] == (a.units, terms), "weight", f"shape {x[1]}", f"{(a.units, terms)}")
@@ -131,13 +144,13 @@ class Dense(Operator):
             require(x[2] == (a.units,), "bias", f"shape {x[2]}", f"({a.units},)")
         return ((rows, a.units),)
 
-    def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> Tuple[int, ...]:
+    def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> tuple[int, ...]:
         return (_product_sum_precision(p, x[0][1]),)
 
     def gas(self, x: Shapes, y: Shapes, a: Attributes) -> int:
         return 3 * x[1][1] + (1 if a.use_bias else 0)
 
-    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
         y = np.einsum("mk,uk->mu", x[0], x[1])
         return (y + x[2] if a.use_bias else y,)
 
@@ -158,7 +171,7 @@ class MaxPool2d(Operator):
         Boolean("ceil_mode", False),
     )
 
-    def shape(self, x: Shapes, a: Attributes) -> Tuple[Shape, ...]:
+    def shape(self, x: Shapes, a: Attributes) -> tuple[Shape, ...]:
         check_text("layout", a.layout, "NCHW")
         require(len(x[0]) == 4, "data", f"shape {x[0]}", "4 dimensions")
         check_pair("pool_size", a.pool_size, 1)
@@ -167,33 +180,51 @@ class MaxPool2d(Operator):
         require(len(a.padding) in (1, 2), "attribute padding", f"{len(a.padding)} values", "1 or 2")
         out = []
         for size, k, stride, pad in zip(x[0][2:], a.pool_size, a.strides, self.padding(a)):
-            require(k <= size + 2 * pad, "attribute pool_size", f"{k}",
-                    f"at most {size + 2 * pad}, the padded input")
+            require(
+                k <= size + 2 * pad,
+                "attribute pool_size",
+                f"{k}",
+                f"at most {size + 2 * pad}, the padded input",
+            )
             require(pad < k, "attribute padding", f"{pad}", f"less than the window of {k}")
             count = (size + 2 * pad - k + (stride - 1 if a.ceil_mode else 0)) // stride + 1
-            require((count - 1) * stride - pad < size, "attribute ceil_mode",
-                    "the last window lies outside the picture")
+            require(
+                (count - 1) * stride - pad < size,
+                "attribute ceil_mode",
+                "the last window lies outside the picture",
+            )
             out.append(count)
         return ((*x[0][:2], *out),)
 
     def gas(self, x: Shapes, y: Shapes, a: Attributes) -> int:
         return elements(a.pool_size)
 
-    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
-        shape, = self.shape([x[0].shape], a)
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
+        (shape,) = self.shape([x[0].shape], a)
         (step_h, step_w), (pad_h, pad_w) = a.strides, self.padding(a)
         # With ceil_mode the last window may reach past the padding; one stride more covers it.
-        padded = np.pad(x[0], ((0, 0), (0, 0), (pad_h, pad_h + step_h), (pad_w, pad_w + step_w)),
-                        constant_values=INT32_MIN)
+        padded = np.pad(
+            x[0],
+            ((0, 0), (0, 0), (pad_h, pad_h + step_h), (pad_w, pad_w + step_w)),
+            constant_values=INT32_MIN,
+        )
         y = np.full(shape, INT32_MIN, np.int32)
         for r in range(a.pool_size[0]):
             for s in range(a.pool_size[1]):
-                np.maximum(y, padded[:, :, r:r + (shape[2] - 1) * step_h + 1:step_h,
-                                     s:s + (shape[3] - 1) * step_w + 1:step_w], out=y)
+                np.maximum(
+                    y,
+                    padded[
+                        :,
+                        :,
+                        r : r + (shape[2] - 1) * step_h + 1 : step_h,
+                        s : s + (shape[3] - 1) * step_w + 1 : step_w,
+                    ],
+                    out=y,
+                )
         return (y,)
 
     @staticmethod
-    def padding(a: Attributes) -> Tuple[int, int]:
+    def padding(a: Attributes) -> tuple[int, int]:
         """Padding of height and width; a single value serves both."""
         return (a.padding[0], a.padding[-1])
 
@@ -208,7 +239,7 @@ class Upsampling(Operator):
         Text("method", "NEAREST_NEIGHBOR"),
     )
 
-    def shape(self, x: Shapes, a: Attributes) -> Tuple[Shape, ...]:
+    def shape(self, x: Shapes, a: Attributes) -> tuple[Shape, ...]:
         check_range("scale", (a.scale,), 1)
         check_text("layout", a.layout, "NCHW")
         check_text("method", a.method, "NEAREST_NEIGHBOR")
@@ -216,7 +247,7 @@ class Upsampling(Operator):
         batch, channels, height, width = x[0]
         return ((batch, channels, height * a.scale, width * a.scale),)
 
-    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
         return (x[0].repeat(a.scale, axis=2).repeat(a.scale, axis=3),)
 
 

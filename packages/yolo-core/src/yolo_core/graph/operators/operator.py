@@ -13,7 +13,8 @@ All arrays are int32 in row-major order and all arithmetic wraps modulo 2^32 (sp
 
 from __future__ import annotations
 
-from typing import ClassVar, Sequence, Tuple
+from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -30,18 +31,18 @@ class Operator:
     """One operation of the machine. Stateless; the table holds one instance of each."""
 
     name: ClassVar[str]
-    attributes: ClassVar[Tuple[Attribute, ...]] = ()
+    attributes: ClassVar[tuple[Attribute, ...]] = ()
     in_place: ClassVar[bool] = False  # may write its result over its operand (spec 1.5 step 4)
 
     def arity(self, a: Attributes) -> int:
         """Number of inputs; -1 for one or more."""
         return 1
 
-    def shape(self, x: Shapes, a: Attributes) -> Tuple[Shape, ...]:
+    def shape(self, x: Shapes, a: Attributes) -> tuple[Shape, ...]:
         """Shapes of the outputs. LogicError where inputs or attributes do not fit."""
         return (x[0],)
 
-    def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> Tuple[int, ...]:
+    def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> tuple[int, ...]:
         """Declared precisions of the outputs; the checker refuses any outside 1..32."""
         return (p[0],)
 
@@ -49,7 +50,7 @@ class Operator:
         """Base w of spec 5.1: the operator costs w * elements(y[0])."""
         return 1
 
-    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
         """The value of every output as int32 arrays."""
         raise NotImplementedError
 

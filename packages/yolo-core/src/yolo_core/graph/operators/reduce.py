@@ -6,8 +6,6 @@ back end; its CPU and CUDA back ends read wrong elements there).
 
 from __future__ import annotations
 
-from typing import Tuple
-
 import numpy as np
 
 from yolo_core.graph.integers import Shape, elements, growth
@@ -29,14 +27,14 @@ class _Reduction(Operator):
         Text("dtype", "int32"),
     )
 
-    def axes(self, ndim: int, a: Attributes) -> Tuple[int, ...]:
+    def axes(self, ndim: int, a: Attributes) -> tuple[int, ...]:
         """The axes that are reduced, ascending. LogicError for a bad or repeated axis."""
         listed = check_axes(a.axis, ndim)
         if not listed:
             return tuple(range(ndim))
         return tuple(d for d in range(ndim) if (d in listed) != a.exclude)
 
-    def shape(self, x: Shapes, a: Attributes) -> Tuple[Shape, ...]:
+    def shape(self, x: Shapes, a: Attributes) -> tuple[Shape, ...]:
         axes = self.axes(len(x[0]), a)
         if a.keepdims:
             return (tuple(1 if d in axes else size for d, size in enumerate(x[0])),)
@@ -48,14 +46,14 @@ class Sum(_Reduction):
 
     name = "sum"
 
-    def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> Tuple[int, ...]:
+    def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> tuple[int, ...]:
         return (p[0] + growth(elements(x[0]) // elements(y[0])),)
 
     def gas(self, x: Shapes, y: Shapes, a: Attributes) -> int:
         return elements(x[0]) // elements(y[0])
 
-    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
-        shape, = self.shape([x[0].shape], a)
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
+        (shape,) = self.shape([x[0].shape], a)
         axes = self.axes(x[0].ndim, a)
         return (np.sum(x[0], axis=axes, dtype=np.int32).reshape(shape),)
 
@@ -69,8 +67,8 @@ class Max(_Reduction):
 
     name = "max"
 
-    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
-        shape, = self.shape([x[0].shape], a)
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
+        (shape,) = self.shape([x[0].shape], a)
         axes = self.axes(x[0].ndim, a)
         y = np.max(x[0], axis=axes).reshape(shape) if axes else x[0].copy()
         return (np.maximum(y, np.int32(0)) if not a.axis else y,)

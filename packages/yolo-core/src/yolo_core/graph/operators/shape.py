@@ -7,8 +7,6 @@ beyond the limits of spec 4.5 before any of them runs.
 
 from __future__ import annotations
 
-from typing import List, Tuple
-
 import numpy as np
 
 from yolo_core.graph.integers import Shape, elements
@@ -27,8 +25,8 @@ from yolo_core.graph.operators.operator import Arrays, Operator, Precisions, Sha
 class _Copy(Operator):
     """The same elements in the same order under another shape."""
 
-    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
-        shape, = self.shape([x[0].shape], a)
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
+        (shape,) = self.shape([x[0].shape], a)
         return (x[0].reshape(shape),)
 
 
@@ -38,7 +36,7 @@ class Flatten(_Copy):
     name = "flatten"
     in_place = True
 
-    def shape(self, x: Shapes, a: Attributes) -> Tuple[Shape, ...]:
+    def shape(self, x: Shapes, a: Attributes) -> tuple[Shape, ...]:
         return ((x[0][0], elements(x[0][1:])),)
 
 
@@ -49,21 +47,20 @@ class ExpandDims(_Copy):
     attributes = (Integer("axis", required=True), Integer("num_newaxis", 1))
     in_place = True
 
-    def shape(self, x: Shapes, a: Attributes) -> Tuple[Shape, ...]:
+    def shape(self, x: Shapes, a: Attributes) -> tuple[Shape, ...]:
         check_range("num_newaxis", (a.num_newaxis,), 1)
         axis = check_axis(a.axis, len(x[0]) + 1)
         return (x[0][:axis] + (1,) * a.num_newaxis + x[0][axis:],)
 
 
 class Squeeze(_Copy):
-    """Unit dims dropped: all, or the listed ones which must be 1; never fewer than [1]. Spec 3.2.
-    """
+    """Unit dims dropped: all, or the listed ones, which must be 1; at least [1]. Spec 3.2."""
 
     name = "squeeze"
     attributes = (Integers("axis", ()),)
     in_place = True
 
-    def shape(self, x: Shapes, a: Attributes) -> Tuple[Shape, ...]:
+    def shape(self, x: Shapes, a: Attributes) -> tuple[Shape, ...]:
         axes = check_axes(a.axis, len(x[0]))
         for axis in axes:
             require(x[0][axis] == 1, "attribute axis", f"dimension {axis} is {x[0][axis]}", "1")
@@ -83,10 +80,10 @@ class Reshape(_Copy):
     attributes = (Integers("shape", required=True),)
     in_place = True
 
-    def shape(self, x: Shapes, a: Attributes) -> Tuple[Shape, ...]:
+    def shape(self, x: Shapes, a: Attributes) -> tuple[Shape, ...]:
         source, codes = x[0], list(a.shape)
         require(bool(codes), "attribute shape", "empty")
-        out: List[int] = []
+        out: list[int] = []
         cursor, infer = 0, -1
         while codes:
             code = codes.pop(0)
@@ -110,25 +107,39 @@ class Reshape(_Copy):
                 out.append(source[cursor] * source[cursor + 1])
                 cursor += 2
             elif code == -4:
-                require(cursor < len(source) and len(codes) >= 2, "attribute shape",
-                        "-4 splits no source dimension into two")
+                require(
+                    cursor < len(source) and len(codes) >= 2,
+                    "attribute shape",
+                    "-4 splits no source dimension into two",
+                )
                 out.extend(self._split(source[cursor], codes.pop(0), codes.pop(0)))
                 cursor += 1
             else:
                 require(False, "attribute shape", f"code {code}", "-4 or more")
         if infer >= 0:
             known = elements(out)
-            require(elements(source) % known == 0, "attribute shape",
-                    f"{elements(source)} elements do not divide by {known}")
+            require(
+                elements(source) % known == 0,
+                "attribute shape",
+                f"{elements(source)} elements do not divide by {known}",
+            )
             out[infer] = elements(source) // known
-        require(elements(out) == elements(source), "attribute shape",
-                f"{tuple(out)} has {elements(out)} elements", f"{elements(source)}")
+        require(
+            elements(out) == elements(source),
+            "attribute shape",
+            f"{tuple(out)} has {elements(out)} elements",
+            f"{elements(source)}",
+        )
         return (tuple(out),)
 
     @staticmethod
-    def _split(dim: int, left: int, right: int) -> Tuple[int, int]:
-        require((left > 0 or left == -1) and (right > 0 or right == -1) and left + right != -2,
-                "attribute shape", f"-4 {left} {right}", "two sizes, at most one of them -1")
+    def _split(dim: int, left: int, right: int) -> tuple[int, int]:
+        require(
+            (left > 0 or left == -1) and (right > 0 or right == -1) and left + right != -2,
+            "attribute shape",
+            f"-4 {left} {right}",
+            "two sizes, at most one of them -1",
+        )
         if left == -1:
             left = dim // right
         elif right == -1:
@@ -143,16 +154,16 @@ class Transpose(Operator):
     name = "transpose"
     attributes = (Integers("axes", ()),)
 
-    def axes(self, ndim: int, a: Attributes) -> Tuple[int, ...]:
+    def axes(self, ndim: int, a: Attributes) -> tuple[int, ...]:
         """The source axis of each result axis."""
         axes = check_axes(a.axes, ndim, "axes")
         require(len(axes) in (0, ndim), "attribute axes", f"{len(axes)} axes", f"{ndim}")
         return axes or tuple(reversed(range(ndim)))
 
-    def shape(self, x: Shapes, a: Attributes) -> Tuple[Shape, ...]:
+    def shape(self, x: Shapes, a: Attributes) -> tuple[Shape, ...]:
         return (tuple(x[0][axis] for axis in self.axes(len(x[0]), a)),)
 
-    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
         return (np.transpose(x[0], self.axes(x[0].ndim, a)),)
 
 
@@ -165,18 +176,22 @@ class Concatenate(Operator):
     def arity(self, a: Attributes) -> int:
         return -1
 
-    def shape(self, x: Shapes, a: Attributes) -> Tuple[Shape, ...]:
+    def shape(self, x: Shapes, a: Attributes) -> tuple[Shape, ...]:
         axis = check_axis(a.axis, len(x[0]))
-        first = x[0][:axis] + x[0][axis + 1:]
+        first = x[0][:axis] + x[0][axis + 1 :]
         for shape in x:
-            require(len(shape) == len(x[0]) and shape[:axis] + shape[axis + 1:] == first,
-                    "operands", f"shapes {x[0]} and {shape}", f"equal dims but for axis {axis}")
-        return (x[0][:axis] + (sum(shape[axis] for shape in x),) + x[0][axis + 1:],)
+            require(
+                len(shape) == len(x[0]) and shape[:axis] + shape[axis + 1 :] == first,
+                "operands",
+                f"shapes {x[0]} and {shape}",
+                f"equal dims but for axis {axis}",
+            )
+        return ((*x[0][:axis], sum(shape[axis] for shape in x), *x[0][axis + 1 :]),)
 
-    def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> Tuple[int, ...]:
+    def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> tuple[int, ...]:
         return (max(p),)
 
-    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
         return (np.concatenate(x, axis=a.axis),)
 
 
@@ -186,11 +201,11 @@ class Repeat(Operator):
     name = "repeat"
     attributes = (Integer("repeats", required=True, low=1), Integer("axis", 0))
 
-    def shape(self, x: Shapes, a: Attributes) -> Tuple[Shape, ...]:
+    def shape(self, x: Shapes, a: Attributes) -> tuple[Shape, ...]:
         axis = check_axis(a.axis, len(x[0]))
-        return (x[0][:axis] + (x[0][axis] * a.repeats,) + x[0][axis + 1:],)
+        return ((*x[0][:axis], x[0][axis] * a.repeats, *x[0][axis + 1 :]),)
 
-    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
         return (x[0].repeat(a.repeats, axis=a.axis),)
 
 
@@ -200,7 +215,7 @@ class Tile(Operator):
     name = "tile"
     attributes = (Integers("reps", required=True),)
 
-    def shape(self, x: Shapes, a: Attributes) -> Tuple[Shape, ...]:
+    def shape(self, x: Shapes, a: Attributes) -> tuple[Shape, ...]:
         require(bool(a.reps), "attribute reps", "empty")
         check_range("reps", a.reps, 1)
         ndim = max(len(x[0]), len(a.reps))
@@ -208,7 +223,7 @@ class Tile(Operator):
         reps = (1,) * (ndim - len(a.reps)) + a.reps
         return (tuple(d * r for d, r in zip(dims, reps)),)
 
-    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
         return (np.tile(x[0], a.reps),)
 
 
@@ -223,11 +238,15 @@ class StridedSlice(Operator):
     name = "strided_slice"
     attributes = (Integers("begin", (0,)), Integers("end", (1,)), Integers("stride", ()))
 
-    def slices(self, shape: Shape, a: Attributes) -> List[Tuple[int, int, int]]:
+    def slices(self, shape: Shape, a: Attributes) -> list[tuple[int, int, int]]:
         """First index, count and stride of every axis. LogicError where a slice is empty."""
         for name in ("begin", "end", "stride"):
-            require(len(a[name]) <= len(shape), f"attribute {name}",
-                    f"{len(a[name])} entries", f"at most {len(shape)}")
+            require(
+                len(getattr(a, name)) <= len(shape),
+                f"attribute {name}",
+                f"{len(getattr(a, name))} entries",
+                f"at most {len(shape)}",
+            )
         result = []
         for axis, dim in enumerate(shape):
             begin = a.begin[axis] if axis < len(a.begin) else 0
@@ -242,10 +261,10 @@ class StridedSlice(Operator):
             result.append((begin, -(-span // abs(stride)), stride))
         return result
 
-    def shape(self, x: Shapes, a: Attributes) -> Tuple[Shape, ...]:
+    def shape(self, x: Shapes, a: Attributes) -> tuple[Shape, ...]:
         return (tuple(count for _, count, _ in self.slices(x[0], a)),)
 
-    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
         y = x[0]
         for axis, (begin, count, stride) in enumerate(self.slices(x[0].shape, a)):
             y = np.take(y, begin + stride * np.arange(count), axis=axis)
@@ -261,22 +280,30 @@ class SliceLike(Operator):
     def arity(self, a: Attributes) -> int:
         return 2
 
-    def shape(self, x: Shapes, a: Attributes) -> Tuple[Shape, ...]:
+    def shape(self, x: Shapes, a: Attributes) -> tuple[Shape, ...]:
         axes = check_axes(a.axis, len(x[0]))
         if not axes:
-            require(len(x[0]) == len(x[1]), "operands", f"shapes {x[0]} and {x[1]}",
-                    "as many dimensions")
+            require(
+                len(x[0]) == len(x[1]),
+                "operands",
+                f"shapes {x[0]} and {x[1]}",
+                "as many dimensions",
+            )
             axes = tuple(range(len(x[0])))
         out = list(x[0])
         for axis in axes:
             require(axis < len(x[1]), "attribute axis", f"{axis}", f"an axis of {x[1]}")
-            require(x[1][axis] <= x[0][axis], "operands", f"{x[1]} is longer on axis {axis}",
-                    f"at most {x[0][axis]}")
+            require(
+                x[1][axis] <= x[0][axis],
+                "operands",
+                f"{x[1]} is longer on axis {axis}",
+                f"at most {x[0][axis]}",
+            )
             out[axis] = x[1][axis]
         return (tuple(out),)
 
-    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
-        shape, = self.shape([x[0].shape, x[1].shape], a)
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
+        (shape,) = self.shape([x[0].shape, x[1].shape], a)
         return (x[0][tuple(slice(size) for size in shape)],)
 
 
@@ -292,13 +319,13 @@ class Take(Operator):
     def arity(self, a: Attributes) -> int:
         return 2
 
-    def shape(self, x: Shapes, a: Attributes) -> Tuple[Shape, ...]:
+    def shape(self, x: Shapes, a: Attributes) -> tuple[Shape, ...]:
         if a.axis is None:
             return (x[1],)
         axis = check_axis(a.axis, len(x[0]))
-        return (x[0][:axis] + x[1] + x[0][axis + 1:],)
+        return (x[0][:axis] + x[1] + x[0][axis + 1 :],)
 
-    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
         return (np.take(x[0], x[1], axis=a.axis, mode="clip"),)
 
 
@@ -314,15 +341,19 @@ class CvmLut(Operator):
     def arity(self, a: Attributes) -> int:
         return 2
 
-    def shape(self, x: Shapes, a: Attributes) -> Tuple[Shape, ...]:
-        require(elements(x[1]) == a.in_dim, "attribute in_dim", f"{a.in_dim}",
-                f"{elements(x[1])}, the size of the table")
+    def shape(self, x: Shapes, a: Attributes) -> tuple[Shape, ...]:
+        require(
+            elements(x[1]) == a.in_dim,
+            "attribute in_dim",
+            f"{a.in_dim}",
+            f"{elements(x[1])}, the size of the table",
+        )
         return (x[0],)
 
-    def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> Tuple[int, ...]:
+    def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> tuple[int, ...]:
         return (p[1],)
 
-    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
         return (np.take(x[1], x[0], mode="clip"),)
 
 
@@ -341,14 +372,13 @@ class Where(Operator):
     def arity(self, a: Attributes) -> int:
         return 3
 
-    def shape(self, x: Shapes, a: Attributes) -> Tuple[Shape, ...]:
+    def shape(self, x: Shapes, a: Attributes) -> tuple[Shape, ...]:
         cond, left, right = x
         require(left == right, "operands", f"shapes {left} and {right}", "identical shapes")
-        require(cond in (left, (left[0],)), "condition", f"shape {cond}",
-                f"{left} or ({left[0]},)")
+        require(cond in (left, (left[0],)), "condition", f"shape {cond}", f"{left} or ({left[0]},)")
         return (left,)
 
-    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
         cond, left, right = x
         if cond.ndim == left.ndim:
             return (np.where(cond != 0, left, right),)
@@ -361,6 +391,17 @@ class Where(Operator):
 
 
 OPERATORS = (
-    Flatten(), ExpandDims(), Squeeze(), Reshape(), Transpose(), Concatenate(), Repeat(), Tile(),
-    StridedSlice(), SliceLike(), Take(), CvmLut(), Where(),
+    Flatten(),
+    ExpandDims(),
+    Squeeze(),
+    Reshape(),
+    Transpose(),
+    Concatenate(),
+    Repeat(),
+    Tile(),
+    StridedSlice(),
+    SliceLike(),
+    Take(),
+    CvmLut(),
+    Where(),
 )

@@ -5,8 +5,6 @@ Source: spec 3.2, 3.3, the formal definition. A box row is [id, score, x1, y1, x
 
 from __future__ import annotations
 
-from typing import Tuple
-
 import numpy as np
 
 from yolo_core.graph.integers import Shape, elements, precision_of
@@ -24,21 +22,21 @@ class GetValidCounts(Operator):
     name = "get_valid_counts"
     attributes = (Integer("score_threshold", 0),)
 
-    def shape(self, x: Shapes, a: Attributes) -> Tuple[Shape, ...]:
+    def shape(self, x: Shapes, a: Attributes) -> tuple[Shape, ...]:
         require(len(x[0]) == 3, "data", f"shape {x[0]}", "3 dimensions")
         require(2 <= x[0][2] < 32, "data", f"rows of {x[0][2]}", "2..31 columns")
         return (x[0][:1], x[0])
 
-    def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> Tuple[int, ...]:
+    def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> tuple[int, ...]:
         return (precision_of(elements(x[0][1:])), p[0])
 
-    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
         counts = np.zeros(len(x[0]), np.int32)
         packed = np.full(x[0].shape, -1, np.int32)
         for batch, rows in enumerate(x[0]):
             kept = rows[rows[:, 1] > a.score_threshold]
             counts[batch] = len(kept)
-            packed[batch, :len(kept)] = kept
+            packed[batch, : len(kept)] = kept
         return (counts, packed)
 
 
@@ -68,19 +66,24 @@ class NonMaxSuppression(Operator):
     def arity(self, a: Attributes) -> int:
         return 2
 
-    def shape(self, x: Shapes, a: Attributes) -> Tuple[Shape, ...]:
+    def shape(self, x: Shapes, a: Attributes) -> tuple[Shape, ...]:
         require(len(x[0]) == 3 and x[0][2] == 6, "data", f"shape {x[0]}", "[B, N, 6]")
         require(x[1] == x[0][:1], "valid_count", f"shape {x[1]}", f"{x[0][:1]}")
         require(a.iou_threshold > 0, "attribute iou_threshold", f"{a.iou_threshold}", "at least 1")
-        for name, fixed in (("coord_start", 2), ("score_index", 1), ("id_index", 0),
-                            ("return_indices", False), ("invalid_to_bottom", True)):
+        for name, fixed in (
+            ("coord_start", 2),
+            ("score_index", 1),
+            ("id_index", 0),
+            ("return_indices", False),
+            ("invalid_to_bottom", True),
+        ):
             require(a[name] == fixed, f"attribute {name}", f"{a[name]}", f"{fixed}")
         return (x[0],)
 
     def gas(self, x: Shapes, y: Shapes, a: Attributes) -> int:
         return 20 * x[0][0]
 
-    def meaning(self, x: Arrays, a: Attributes) -> Tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
         y = np.full(x[0].shape, -1, np.int32)
         for batch, (rows, valid) in enumerate(zip(x[0], x[1])):
             total = min(max(int(valid), 0), len(rows))
