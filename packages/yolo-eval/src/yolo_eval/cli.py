@@ -92,3 +92,57 @@ def merge(shards: tuple[Path, ...], json_: Path) -> None:
     run = merge_shards(shards)
     write_run(json_, run)
     click.echo(summary(run))
+
+
+@main.command()
+@click.argument("runs", nargs=-1, required=True, type=PATH, metavar="A.json B.json...")
+@click.option("--out", type=PATH, required=True, help="Folder for report.html and the rest.")
+@click.option("--images", type=PATH, help="Image folder, if not where the runs found it.")
+@click.option("--annotations", type=PATH, help="Ground truth of bare COCO result lists.")
+@click.option("--resamples", type=click.IntRange(1, 100000), default=1000, show_default=True,
+              help="Draws of the bootstrap.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
+def compare(
+    runs: tuple[Path, ...],
+    out: Path,
+    images: Path | None,
+    annotations: Path | None,
+    resamples: int,
+    seed: int,
+) -> None:
+    """Say what changed from run A to run B (and C …), with intervals and pictures.
+
+    \b
+    yolo-eval compare float.json quant.json --out runs/compare
+    """
+    from yolo_eval.compare import compare as compare_runs
+    from yolo_eval.compare import read_runs
+    from yolo_eval.publish import markdown, publish
+
+    truth = options.truth(None, "val", images, annotations) if annotations else None
+    comparison = compare_runs(read_runs(runs, truth), resamples, seed)
+    written = publish(comparison, out, images)
+    click.echo(markdown(comparison))
+    click.echo("\n".join(str(path) for path in written))
+
+
+@main.command()
+@click.argument("predictions", type=PATH, metavar="PREDICTIONS.json")
+@options.ground_truth_options
+@click.option("--json", "json_", type=PATH, help="Write the run file here.")
+@click.option("--text", type=PATH, help="Write the seed-format line.")
+def score(
+    predictions: Path,
+    data: Path | None,
+    split: str,
+    images: Path | None,
+    annotations: Path | None,
+    json_: Path | None,
+    text: Path | None,
+) -> None:
+    """Score a COCO results list (.json or .json.gz) that any tool has written."""
+    from yolo_eval.evaluate import Places, score_file
+    from yolo_eval.text import summary
+
+    truth = options.truth(data, split, images, annotations)
+    click.echo(summary(score_file(predictions, truth, Places(json=json_, text=text))))

@@ -74,11 +74,27 @@ def evaluate_all(
             raise InputError("--out", "would hold two files of one name", "models named apart")
     for model, out in zip(models, outs):
         run = evaluate(model, truth, settings, jobs, shard, out)
-        if places.predictions is not None:
-            write_predictions(places.predictions, run)
-        if places.text is not None:
-            atomic_write(places.text, seed_line(run))
+        _write_beside(run, places)
         yield run
+
+
+def score_file(path: Path, truth: GroundTruth, places: Places) -> Run:
+    """Score detections that lie in a file, a COCO results list or a run file."""
+    run = read_run(path, truth)
+    if run.truth.digest() != truth.digest():
+        raise InputError(path, f"has other ground truth than {truth.source}", "a results list")
+    run = run.with_metrics(measure(truth, run.predictions))
+    if places.json is not None:
+        write_run(places.json, run)
+    _write_beside(run, places)
+    return run
+
+
+def _write_beside(run: Run, places: Places) -> None:
+    if places.predictions is not None:
+        write_predictions(places.predictions, run)
+    if places.text is not None:
+        atomic_write(places.text, seed_line(run))
 
 
 def merge(paths: Sequence[Path]) -> Run:

@@ -17,7 +17,13 @@ from yolo_eval.scoring import Scoring, score
 def measure(truth: GroundTruth, predictions: Predictions) -> dict[str, Any]:
     """All metrics of a run as plain data; fractions 0–1, None where nothing can be measured."""
     scoring = score(truth, predictions)
-    found = curves(scoring.matches[0])
+    return from_scoring(truth, predictions, scoring, curves(scoring.matches[0]))
+
+
+def from_scoring(
+    truth: GroundTruth, predictions: Predictions, scoring: Scoring, found: Curves
+) -> dict[str, Any]:
+    """As `measure`, for whoever has scored already."""
     return {
         "images": len(truth.images),
         "objects": truth.objects,

@@ -35,12 +35,14 @@ class Matches:
 
     Detections are ordered by category, then score (best first, ties in image order):
     category, image: int64 [n] indices into the ground truth's categories and images.
+    rank: int64 [n], position among the detections of its image and category, best is 0.
     score: float64 [n]. right, ignored: bool [10, n] per IoU threshold; what is neither is wrong.
     objects: int64 [categories, images], the objects that count.
     """
 
     category: np.ndarray
     image: np.ndarray
+    rank: np.ndarray
     score: np.ndarray
     right: np.ndarray
     ignored: np.ndarray
@@ -123,12 +125,13 @@ def _matches(evaluated: list[Any], truth: GroundTruth, area: int) -> Matches:
     parts: list[tuple[np.ndarray, ...]] = []
     for category in range(count_categories):
         start = (category * len(AREAS) + area) * count_images
-        images, scores, right, ignored = [], [], [], []
+        images, ranks, scores, right, ignored = [], [], [], [], []
         for image, result in enumerate(evaluated[start : start + count_images]):
             if result is None:
                 continue
             objects[category, image] = np.count_nonzero(result["gtIgnore"] == 0)
             images.append(np.full(len(result["dtScores"]), image, dtype=np.int64))
+            ranks.append(np.arange(len(result["dtScores"]), dtype=np.int64))
             scores.append(np.asarray(result["dtScores"], dtype=np.float64))
             ignored.append(np.asarray(result["dtIgnore"], dtype=bool))
             right.append((np.asarray(result["dtMatches"]) > 0) & ~ignored[-1])
@@ -139,6 +142,7 @@ def _matches(evaluated: list[Any], truth: GroundTruth, area: int) -> Matches:
                 (
                     np.full(len(merged), category, dtype=np.int64),
                     np.concatenate(images)[order],
+                    np.concatenate(ranks)[order],
                     merged[order],
                     np.concatenate(right, axis=1)[:, order],
                     np.concatenate(ignored, axis=1)[:, order],
@@ -146,7 +150,7 @@ def _matches(evaluated: list[Any], truth: GroundTruth, area: int) -> Matches:
             )
     if not parts:
         none, never = np.zeros(0, dtype=np.int64), np.zeros((10, 0), dtype=bool)
-        return Matches(none, none, np.zeros(0), never, never, objects)
-    category_, image_, score_ = (np.concatenate([p[i] for p in parts]) for i in range(3))
-    right_, ignored_ = (np.concatenate([p[i] for p in parts], axis=1) for i in (3, 4))
-    return Matches(category_, image_, score_, right_, ignored_, objects)
+        return Matches(none, none, none, np.zeros(0), never, never, objects)
+    flat = [np.concatenate([part[i] for part in parts]) for i in range(4)]
+    right_all, ignored_all = (np.concatenate([p[i] for p in parts], axis=1) for i in (4, 5))
+    return Matches(flat[0], flat[1], flat[2], flat[3], right_all, ignored_all, objects)

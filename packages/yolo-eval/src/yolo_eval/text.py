@@ -35,5 +35,5 @@ def summary(run: Run) -> str:
         lines[-1] += f"  at confidence {m['confidence']:.3f}"
     rate = run.provenance.get("images_per_second")
     if rate:
-        lines.append(f"speed   {rate:.1f} images/s, {run.provenance['jobs']} process(es)")
+        lines.append(f"speed   {rate:.1f} images/s, {run.provenance.get('jobs', 1)} process(es)")
     return "\n".join(lines)

@@ -1,0 +1,195 @@
+"""Charts as inline SVG: text that can be read aloud and searched, colours from the page's style.
+
+Series are told apart by dash as well as by colour. Every chart has a title and a description.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+
+_WIDTH = 560
+_ids = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line of a chart. tone: CSS class, "a", "b", "c" … as the page colours the runs."""
+
+    label: str
+    tone: str
+    x: Sequence[float]
+    y: Sequence[float]
+
+
+def line_chart(title: str, about: str, series: Sequence[Series], x_label: str, y_label: str) -> str:
+    """Lines over the unit square; both axes run from 0 to 1."""
+    left, top, width, height = 48, 12, _WIDTH - 64, 240
+    parts = []
+    for tick in (0, 0.2, 0.4, 0.6, 0.8, 1):
+        x, y = left + tick * width, top + (1 - tick) * height
+        parts.append(_line(left, y, left + width, y, "grid"))
+        parts.append(_line(x, top, x, top + height, "grid"))
+        parts.append(_text(left - 8, y + 4, f"{tick:g}", "end"))
+        parts.append(_text(x, top + height + 18, f"{tick:g}", "middle"))
+    parts.append(_text(left + width / 2, top + height + 38, x_label, "middle"))
+    parts.append(
+        f'<text class="t" transform="translate(12 {top + height / 2:.0f}) rotate(-90)" '
+        f'text-anchor="middle">{escape(y_label)}</text>'
+    )
+    for line in series:
+        points = " ".join(
+            f"{left + x * width:.1f},{top + (1 - y) * height:.1f}" for x, y in zip(line.x, line.y)
+        )
+        parts.append(f'<polyline class="line {line.tone}" points="{points}"/>')
+    return _svg(title, about, parts, top + height + 46) + _legend(series)
+
+
+def interval_chart(title: str, about: str, rows: Sequence[tuple[str, float, float, float]]) -> str:
+    """Differences with their intervals around a zero line. rows: label, delta, low, high."""
+    left, right, step = 120, 96, 26
+    width = _WIDTH - left - right
+    top, height = 10, step * len(rows)
+    low = min([0.0, *(row[2] for row in rows)])
+    high = max([0.0, *(row[3] for row in rows)])
+    ticks = _ticks(low, high)
+    low, high = min(low, ticks[0]), max(high, ticks[-1])
+    scale = width / (high - low)
+    parts = []
+    for tick in ticks:
+        x = left + (tick - low) * scale
+        parts.append(_line(x, top, x, top + height, "zero" if tick == 0 else "grid"))
+        parts.append(_text(x, top + height + 18, signed(tick, 1 if abs(ticks[1]) < 1 else 0),
+                           "middle"))  # fmt: skip
+    for number, (label, delta, least, most) in enumerate(rows):
+        y = top + step * (number + 0.5)
+        x, x1, x2 = (left + (value - low) * scale for value in (delta, least, most))
+        tone = "loss" if most < 0 else "gain" if least > 0 else "even"
+        parts.append(_text(left - 10, y + 4, label, "end"))
+        parts.append(_line(x1, y, x2, y, f"bar {tone}"))
+        parts.append(f'<circle class="dot {tone}" cx="{x:.1f}" cy="{y:.1f}" r="5"/>')
+        parts.append(_text(_WIDTH - right + 12, y + 4, signed(delta, 2), "start"))
+    return _svg(title, about, parts, top + height + 26)
+
+
+def histogram(
+    title: str, about: str, counts: Sequence[int], edges: Sequence[float], x_label: str
+) -> str:
+    """Counts per bin. edges: one more than counts, evenly spaced."""
+    left, top, width, height = 48, 16, _WIDTH - 64, 190
+    most = max([1, *counts])
+    step = width / len(counts)
+    parts = [_line(left, top + height, left + width, top + height, "zero")]
+    for tick in _ticks(0, most):
+        if tick <= most:
+            y = top + (1 - tick / most) * height
+            parts.append(_line(left, y, left + width, y, "grid"))
+            parts.append(_text(left - 8, y + 4, f"{tick:g}", "end"))
+    for number, count in enumerate(counts):
+        tall = count / most * height
+        middle = (edges[number] + edges[number + 1]) / 2
+        tone = "even" if abs(middle) < 1e-9 else "loss" if middle < 0 else "gain"
+        tip = f"{signed(edges[number], 2)} to {signed(edges[number + 1], 2)}: {count}"
+        parts.append(
+            f'<rect class="fill {tone}" x="{left + number * step + 1:.1f}" '
+            f'y="{top + height - tall:.1f}" width="{step - 2:.1f}" height="{tall:.1f}">'
+            f"<title>{tip}</title></rect>"
+        )
+    for number in range(0, len(edges), max(1, (len(edges) - 1) // 10)):
+        x = left + number * step
+        parts.append(_text(x, top + height + 18, signed(edges[number], 2), "middle"))
+    parts.append(_text(left + width / 2, top + height + 38, x_label, "middle"))
+    return _svg(title, about, parts, top + height + 46)
+
+
+def heat_map(title: str, about: str, table: np.ndarray, names: Sequence[str], tone: str) -> str:
+    """A confusion matrix, each row shaded by its share; hover or `title` gives the counts.
+
+    table: int64 [n, n]. names: n labels; drawn where they fit.
+    """
+    count = len(names)
+    labelled = count <= 24
+    left = 110 if labelled else 28
+    top = 86 if labelled else 24
+    side = (_WIDTH - left - 8) / count
+    shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+    parts = [
+        f'<rect class="frame" x="{left}" y="{top}" width="{side * count:.1f}" '
+        f'height="{side * count:.1f}"/>'
+    ]
+    for row, column in zip(*np.nonzero(table)):
+        tip = f"{names[row]} → {names[column]}: {table[row, column]}"
+        x, y = left + column * side, top + row * side
+        parts.append(
+            f'<rect class="cell {tone}" x="{x:.1f}" y="{y:.1f}" width="{side:.1f}" '
+            f'height="{side:.1f}" opacity="{0.12 + 0.88 * shares[row, column]:.2f}">'
+            f"<title>{escape(tip)}</title></rect>"
+        )
+        if count <= 10:
+            parts.append(
+                f'<text class="n" x="{x + side / 2:.1f}" y="{y + side / 2 + 4:.1f}" '
+                f'text-anchor="middle">{table[row, column]}</text>'
+            )
+    if labelled:
+        for number, name in enumerate(names):
+            middle = side * (number + 0.5)
+            shown = name if len(name) <= 14 else name[:13] + "…"
+            parts.append(_text(left - 6, top + middle + 4, shown, "end"))
+            parts.append(
+                f'<text class="t" transform="translate({left + middle + 4:.1f} {top - 6}) '
+                f'rotate(-60)">{escape(shown)}</text>'
+            )
+    else:
+        parts.append(_text(left + side * count / 2, top - 8, "predicted class →", "middle"))
+        parts.append(
+            f'<text class="t" transform="translate(18 {top + side * count / 2:.0f}) rotate(-90)" '
+            f'text-anchor="middle">← true class</text>'
+        )
+    return _svg(title, about, parts, top + side * count + 8)
+
+
+def signed(value: float, digits: int) -> str:
+    """A number with its sign, minus as typographers write it; zero has none."""
+    text = f"{value:+.{digits}f}"
+    if float(text) == 0:
+        return text[1:]
+    return text.replace("-", "−")
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Four to nine round numbers that enclose low … high and contain 0 when they do."""
+    span = max(high - low, 1e-6)
+    size = 10.0 ** np.floor(np.log10(span / 4))
+    step = next(size * factor for factor in (1, 2, 5, 10) if span / (size * factor) <= 7)
+    first, last = int(np.floor(low / step + 1e-9)), int(np.ceil(high / step - 1e-9))
+    return [number * float(step) for number in range(first, last + 1)]
+
+
+def _svg(title: str, about: str, parts: Sequence[str], height: float) -> str:
+    number = next(_ids)
+    return (
+        f'<svg class="chart" viewBox="0 0 {_WIDTH} {height:.0f}" role="img" '
+        f'aria-labelledby="ct{number} cd{number}"><title id="ct{number}">{escape(title)}</title>'
+        f'<desc id="cd{number}">{escape(about)}</desc>{"".join(parts)}</svg>'
+    )
+
+
+def _legend(series: Sequence[Series]) -> str:
+    items = "".join(
+        f'<li><svg viewBox="0 0 28 10" aria-hidden="true"><path class="line {line.tone}" '
+        f'd="M0 5H28"/></svg>{escape(line.label)}</li>'
+        for line in series
+    )
+    return f'<ul class="legend">{items}</ul>'
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, tone: str) -> str:
+    return f'<path class="{tone}" d="M{x1:.1f} {y1:.1f}L{x2:.1f} {y2:.1f}"/>'
+
+
+def _text(x: float, y: float, text: str, anchor: str) -> str:
+    return f'<text class="t" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'

@@ -1,0 +1,99 @@
+"""The same picture with different boxes: one embedded JPEG, boxes as SVG on top.
+
+Boxes stay sharp at any size, are readable as text, and the picture is in the page only once.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+import numpy as np
+
+from yolo_core.errors import InputError
+from yolo_core.files import sha256_file
+from yolo_core.letterbox import opencv, read_image
+
+#: Longest side of an embedded picture in pixels, and its JPEG quality.
+LONGEST = 480
+QUALITY = 78
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One box to draw: x, y, width, height in original pixels, a short label, a CSS class."""
+
+    box: Sequence[float]
+    label: str
+    tone: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture ready for a page. data: the JPEG as data URL, None where the file is not there."""
+
+    name: str
+    number: int
+    width: int
+    height: int
+    scale: float
+    data: str | None
+
+
+def load(
+    path: Path, number: int, width: int, height: int, digest: str | None, embed: bool
+) -> Picture:
+    """Shrink a picture for the page. digest: its SHA-256 in the run, checked when known.
+
+    width, height: its original size. embed: False draws an empty frame instead.
+    """
+    scale = min(1.0, LONGEST / max(width, height))
+    small = max(1, round(width * scale)), max(1, round(height * scale))
+    data = None
+    if embed:
+        if digest is not None and sha256_file(path) != digest:
+            raise InputError(path, "has changed since the run", f"SHA-256 {digest[:16]}…")
+        cv2 = opencv()
+        pixels = np.ascontiguousarray(read_image(path)[:, :, ::-1])
+        shrunk = cv2.resize(pixels, small, interpolation=cv2.INTER_AREA)
+        done, coded = cv2.imencode(".jpg", shrunk, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+        assert done
+        data = "data:image/jpeg;base64," + base64.b64encode(coded.tobytes()).decode("ascii")
+    return Picture(path.name, number, small[0], small[1], scale, data)
+
+
+def panel(picture: Picture, caption: str, boxes: Iterable[Drawn], first: bool) -> str:
+    """A figure of the picture with boxes. first: the panel that carries the JPEG itself."""
+    boxes = list(boxes)
+    key = f"p{picture.number}"
+    size = f'width="{picture.width}" height="{picture.height}"'
+    if picture.data is None:
+        image = f'<rect class="blank" {size}/>'
+    elif first:
+        image = f'<image id="{key}" {size} href="{picture.data}"/>'
+    else:
+        image = f'<use href="#{key}"/>'
+    spoken = ", ".join(drawn.label for drawn in boxes) or "no boxes"
+    # The strongest box is drawn last, so that its label lies on top.
+    shapes = "".join(_shape(drawn, picture) for drawn in reversed(boxes))
+    return (
+        f'<figure><svg viewBox="0 0 {picture.width} {picture.height}" role="img" '
+        f'aria-label="{escape(caption)}, {escape(picture.name)}: {escape(spoken)}">'
+        f"{image}{shapes}</svg><figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def _shape(drawn: Drawn, picture: Picture) -> str:
+    x, y, width, height = (side * picture.scale for side in drawn.box)
+    wide = 6.3 * len(drawn.label) + 6
+    left = min(max(x, 0), max(0, picture.width - wide))
+    up = y - 15 if y >= 15 else y
+    return (
+        f'<g class="box {drawn.tone}"><rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" '
+        f'height="{height:.1f}"/><rect class="tag" x="{left:.1f}" y="{up:.1f}" width="{wide:.1f}" '
+        f'height="15"/><text x="{left + 3:.1f}" y="{up + 11.5:.1f}">{escape(drawn.label)}</text>'
+        "</g>"
+    )
