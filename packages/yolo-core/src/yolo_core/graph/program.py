@@ -86,6 +86,16 @@ class Graph:
         """Declared precision of `data`, 1..32."""
         return self.nodes[self.input_index].precisions[0]
 
+    @property
+    def head_shapes(self) -> tuple[Shape, ...]:
+        """Shapes of the heads, in order."""
+        return tuple(self.shape(head) for head in self.heads)
+
+    @property
+    def head_precisions(self) -> tuple[int, ...]:
+        """Declared precisions of the heads, in order."""
+        return tuple(self.precision(head) for head in self.heads)
+
     def shape(self, entry: Entry) -> Shape:
         """Shape of a tensor."""
         return self.nodes[entry.node].shapes[entry.output]

@@ -1,14 +1,24 @@
-"""Engines: whatever runs a checked program. All give the same integers for every node."""
+"""Engines: whatever runs a checked program. All give the same integers for every node.
+
+`reference` is the definition in NumPy; `compiled` is the native library, with one list of
+functions per instruction set (native/arch/). Environment: YOLO_CVM_ARCH forces an instruction set.
+"""
 
 from __future__ import annotations
 
-from typing import Iterator, List, Optional, Protocol, Tuple
+import os
+import warnings
+from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 
 from yolo_core.errors import InputError
 from yolo_core.graph import Graph
+from yolo_cvm.engine import library
 from yolo_cvm.engine.reference import ReferenceEngine
+
+ARCH_VARIABLE = "YOLO_CVM_ARCH"
 
 
 class Engine(Protocol):
@@ -18,17 +28,49 @@ class Engine(Protocol):
     otherwise. Nothing that an engine returns depends on threads, machine or earlier runs.
     """
 
-    name: str
+    @property
+    def name(self) -> str:
+        """`reference`, or `compiled-` and the instruction set in use."""
 
-    def run(self, data: np.ndarray) -> List[np.ndarray]:
+    def run(self, data: np.ndarray) -> list[np.ndarray]:
         """The heads of one inference as contiguous int32 arrays, owned by the caller."""
 
-    def trace(self, data: np.ndarray) -> Iterator[Tuple[int, Tuple[np.ndarray, ...]]]:
+    def trace(self, data: np.ndarray) -> Iterator[tuple[int, tuple[np.ndarray, ...]]]:
         """(node number, int32 outputs) of every operator in node order; read-only to the caller."""
 
 
-def select(graph: Graph, threads: Optional[int] = None, name: Optional[str] = None) -> Engine:
-    """The engine called `name`, or the fastest that is there. InputError where unknown."""
-    if name in (None, "reference"):
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def select(graph: Graph, threads: int | None = None, name: str | None = None) -> Engine:
+    """The engine called `name`, or the fastest that is there.
+
+    threads: cores of one run, all of them if None. name: `reference`, `compiled`, or an
+    instruction set of `library.instruction_sets()`. Raises InputError where it is unknown or
+    cannot run here.
+    """
+    if name == "reference":
         return ReferenceEngine(graph)
-    raise InputError(f"engine {name!r}", "unknown", "reference")
+    sets = library.instruction_sets()
+    if not sets:
+        if name is not None:
+            raise InputError(f"engine {name!r}", "the package was installed without a compiler",
+                             "reference")
+        _say_slow()
+        return ReferenceEngine(graph)
+    wanted = name if name not in (None, "compiled") else os.environ.get(ARCH_VARIABLE) or ""
+    if wanted and wanted not in sets:
+        source = f"engine {name!r}" if name == wanted else f"{ARCH_VARIABLE}={wanted}"
+        raise InputError(source, "unknown or not of this machine", ", ".join(("reference", *sets)))
+    from yolo_cvm.engine.compiled import CompiledEngine
+
+    return CompiledEngine(graph, cores() if threads is None else threads, wanted)
+
+
+def _say_slow() -> None:
+    warnings.warn("yolo-cvm was installed without a C++ compiler: the slow reference runs",
+                  RuntimeWarning, stacklevel=3)

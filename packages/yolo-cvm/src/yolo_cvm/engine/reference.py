@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Iterator, List, Tuple
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -17,11 +17,11 @@ class ReferenceEngine:
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
 
-    def run(self, data: np.ndarray) -> List[np.ndarray]:
+    def run(self, data: np.ndarray) -> list[np.ndarray]:
         """See `Engine.run`."""
         return interpret.run(self._graph, data)
 
-    def trace(self, data: np.ndarray) -> Iterator[Tuple[int, Tuple[np.ndarray, ...]]]:
+    def trace(self, data: np.ndarray) -> Iterator[tuple[int, tuple[np.ndarray, ...]]]:
         """See `Engine.trace`."""
         for index, outputs in interpret.trace(self._graph, data):
             if not self._graph.nodes[index].is_variable:
