@@ -1,0 +1,184 @@
+"""Training batches, made ahead of time by worker processes.
+
+The workers are started afresh (spawned, not forked: a fork of a process whose MXNet engine runs
+can hang) and import neither MXNet nor the trainer. A sample depends on (seed, epoch, position)
+alone, so any number of workers gives the same batches. A worker that dies ends the training with
+an error instead of a wait.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+from collections import deque
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Deque, Iterator, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from yolo_core.errors import InputError
+from yolo_core.letterbox import opencv
+from yolo_train.augment import training_sample
+from yolo_train.hyp import Hyp
+from yolo_train.images import CacheIndex, ImageReader
+from yolo_train.samples import Sample
+
+#: Batches under way per worker.
+_AHEAD = 3
+#: Boxes are padded to a multiple of this, so that the loss meets few shapes.
+_BOX_STEP = 64
+
+
+@dataclass(frozen=True)
+class Batch:
+    """images: uint8 [B, 3, S, S] RGB. targets: float32 [T, 6] of image, class, centre x, centre
+    y, width, height (shares of S); rows of class -1 are padding.
+    """
+
+    images: np.ndarray
+    targets: np.ndarray
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a worker needs to make any sample of the training split."""
+
+    paths: Tuple[Path, ...]
+    labels: Tuple[np.ndarray, ...]
+    sizes: Tuple[Tuple[int, int], ...]
+    imgsz: int
+    hyp: Hyp
+    seed: int
+    cache: Optional[CacheIndex] = None
+
+    @classmethod
+    def of(
+        cls, samples: Sequence[Sample], imgsz: int, hyp: Hyp, seed: int,
+        cache: Optional[CacheIndex] = None,
+    ) -> Source:  # fmt: skip
+        return cls(
+            tuple(sample.image for sample in samples),
+            tuple(sample.labels for sample in samples),
+            tuple(sample.size for sample in samples),
+            imgsz,
+            hyp,
+            seed,
+            cache,
+        )
+
+
+class SampleMaker:
+    """Makes samples and batches of a `Source` in the process where it lives."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._reader = ImageReader(source.paths, source.imgsz, source.cache)
+        opencv().setNumThreads(1)
+
+    def load(self, number: int) -> Tuple[np.ndarray, np.ndarray]:
+        """Image at training size and its boxes [n, 5]: class, x1, y1, x2, y2 in its pixels."""
+        image = self._reader.read(number)
+        labels = self._source.labels[number].astype(np.float64)
+        boxes = labels.copy()
+        half = labels[:, 3:] / 2
+        sides = np.array([image.shape[1], image.shape[0]], np.float64)
+        boxes[:, 1:3] = (labels[:, 1:3] - half) * sides
+        boxes[:, 3:] = (labels[:, 1:3] + half) * sides
+        return image, boxes
+
+    def batch(self, epoch: int, positions: Sequence[int], numbers: Sequence[int]) -> Batch:
+        """The samples `numbers`, drawn with the randomness of (epoch, positions)."""
+        source = self._source
+        size = source.imgsz
+        images = np.empty((len(numbers), 3, size, size), np.uint8)
+        rows: List[np.ndarray] = []
+        for place, (position, number) in enumerate(zip(positions, numbers)):
+            rng = np.random.default_rng([source.seed, epoch, position])
+            image, boxes = training_sample(
+                self.load, number, len(source.paths), size, source.hyp, rng
+            )
+            images[place] = image.transpose(2, 0, 1)
+            row = np.empty((len(boxes), 6), np.float32)
+            row[:, 0], row[:, 1] = place, boxes[:, 0]
+            row[:, 2:4] = (boxes[:, 1:3] + boxes[:, 3:]) / 2 / size
+            row[:, 4:] = (boxes[:, 3:] - boxes[:, 1:3]) / size
+            rows.append(row)
+        return Batch(images, pad_targets(np.concatenate(rows)))
+
+
+def pad_targets(targets: np.ndarray) -> np.ndarray:
+    """Targets [n, 6] with rows of class -1 up to the next multiple of 64 (at least 64)."""
+    count = max(-(-len(targets) // _BOX_STEP), 1) * _BOX_STEP
+    padded = np.zeros((count, 6), np.float32)
+    padded[:, 1] = -1
+    padded[:, 4:] = 1
+    padded[: len(targets)] = targets
+    return padded
+
+
+_maker: Optional[SampleMaker] = None
+
+
+def _start_worker(source: Source) -> None:
+    global _maker
+    _maker = SampleMaker(source)
+
+
+def _make(epoch: int, positions: Sequence[int], numbers: Sequence[int]) -> Batch:
+    assert _maker is not None, "the pool starts every worker with a maker"
+    return _maker.batch(epoch, positions, numbers)
+
+
+class Loader:
+    """Batches of one training run. Use as a context manager: leaving it ends the workers."""
+
+    def __init__(self, source: Source, workers: int) -> None:
+        """workers: 0 makes the samples in this process."""
+        self._pool: Optional[ProcessPoolExecutor] = None
+        self._here: Optional[SampleMaker] = None
+        self._ahead = max(workers * _AHEAD, 1)
+        if workers:
+            self._pool = ProcessPoolExecutor(
+                workers, multiprocessing.get_context("spawn"), _start_worker, (source,)
+            )
+        else:
+            self._here = SampleMaker(source)
+
+    def __enter__(self) -> Loader:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def epoch(self, epoch: int, batches: Sequence[Sequence[int]], first: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch, in order.
+
+        batches: sample numbers of each. first: position in the epoch of the first sample.
+        """
+        tasks: List[Tuple[int, Sequence[int], Sequence[int]]] = []
+        for numbers in batches:
+            tasks.append((epoch, range(first, first + len(numbers)), numbers))
+            first += len(numbers)
+        if self._pool is None:
+            assert self._here is not None
+            for task in tasks:
+                yield self._here.batch(*task)
+            return
+        under_way: Deque[Future[Batch]] = deque()
+        try:
+            for task in tasks:
+                under_way.append(self._pool.submit(_make, *task))
+                if len(under_way) >= self._ahead:
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
+        except BrokenProcessPool as error:
+            raise InputError("--workers", "a data worker died", "enough memory for it") from error
+        finally:
+            for future in under_way:
+                with contextlib.suppress(BrokenProcessPool):
+                    future.cancel()

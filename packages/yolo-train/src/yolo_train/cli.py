@@ -1,0 +1,82 @@
+"""The command line of yolo-train: parse, call one function, print."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+import click
+
+from yolo_core.command import Group
+from yolo_train.options import FitOptions
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="yolo-train")
+def main() -> None:
+    """Train YOLOv5 in MXNet."""
+
+
+@main.command()
+@click.option("--out", required=True, type=click.Path(), help="Folder of the dataset.")
+@click.option("--images", default=1000, show_default=True, help="Pictures; a fifth validates.")
+@click.option("--imgsz", default=160, show_default=True, help="Side of a picture in pixels.")
+@click.option("--seed", default=0, show_default=True, help="Same seed, same bytes.")
+def shapes(out: str, images: int, imgsz: int, seed: int) -> None:
+    """Make a labelled dataset of coloured shapes on cluttered backgrounds."""
+    from yolo_train.shapes import write_shapes
+
+    click.echo(write_shapes(out, images, imgsz, seed))
+
+
+def _bytes(_context: Any, _parameter: Any, value: str) -> int:
+    """A size such as 500M or 2G, in bytes."""
+    units = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+    number, unit = (value[:-1], value[-1].upper()) if value[-1:].isalpha() else (value, "")
+    if unit not in units or not number.isdigit():
+        raise click.BadParameter(f"{value!r} is no size such as 500M or 2G")
+    return int(number) * units[unit]
+
+
+@main.command()
+@click.option("--data", type=click.Path(), help="The dataset's data.yaml.")
+@click.option("--model", default="yolov5n", show_default=True, help="yolov5n, s, m, l or x.")
+@click.option("--weights", type=click.Path(), help="Checkpoint to start from.")
+@click.option("--epochs", default=100, show_default=True)
+@click.option("--batch-size", default=16, show_default=True, help="Over all devices.")
+@click.option("--imgsz", default=640, show_default=True, help="Pixels, a multiple of 32.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, gpu:0, gpu:0,1 …")
+@click.option("--workers", default=2, show_default=True, help="Processes that load data.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--project", default="runs/train", show_default=True, type=click.Path())
+@click.option("--name", default="exp", show_default=True, help="Folder under --project.")
+@click.option("--resume", is_flag=False, flag_value="", help="Continue a run folder, or the last.")
+@click.option("--freeze", default=0, show_default=True, help="Keep the first N layers.")
+@click.option("--hyp", type=click.Path(), help="YAML file of hyper-parameters.")
+@click.option("-o", "set", multiple=True, metavar="KEY=VALUE", help="One hyper-parameter.")
+@click.option("--optimizer", default="sgd", show_default=True, help="sgd, adam or adamw.")
+@click.option("--cos-lr", is_flag=True, help="Cosine instead of linear decay.")
+@click.option("--patience", default=100, show_default=True, help="Epochs without gain; 0 never.")
+@click.option("--cache", default="0", callback=_bytes, help="Memory for images: 500M, 2G …")
+@click.option("--strict", is_flag=True, help="Stop when a file of the dataset is at fault.")
+@click.option("--multi-scale", is_flag=True, help="Vary the input from half to 1.5 times.")
+@click.option("--image-weights", is_flag=True, help="Prefer images of classes that score low.")
+@click.option("--autoanchor/--no-autoanchor", default=True, show_default=True)
+@click.option("--plots/--no-plots", default=True, show_default=True)
+@click.pass_context
+def fit(context: click.Context, resume: Optional[str], data: Optional[str], **options: Any) -> None:
+    """Train a network, or continue to."""
+    from yolo_train import trainer
+    from yolo_train.run_folder import RunFolder
+
+    if resume is not None:
+        for name in (*options, "data"):
+            source = context.get_parameter_source(name)
+            if name != "project" and source == click.core.ParameterSource.COMMANDLINE:
+                raise click.UsageError(f"--resume takes no other options (got {name})")
+        project = options["project"]
+        folder = RunFolder.open(resume) if resume else RunFolder.latest(project)
+        trainer.resume(folder)
+        return
+    if data is None:
+        raise click.UsageError("Missing option '--data'.")
+    trainer.fit(FitOptions(data=data, **options))

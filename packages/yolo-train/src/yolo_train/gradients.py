@@ -1,0 +1,54 @@
+"""Adding up gradients between devices and between machines."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Mapping, Sequence
+
+from yolo_core.mxnet_door import mxnet
+
+mx = mxnet()
+
+
+class GradientSum:
+    """Adds up the gradients of all devices and all machines, in place.
+
+    Several machines are there when `yolo-train launch` started this process: MXNet's parameter
+    server then holds the sum of all workers.
+    """
+
+    def __init__(self, devices: Sequence[Any]) -> None:
+        self._store = None
+        if "DMLC_PS_ROOT_URI" in os.environ:
+            self._store = mx.kv.create("dist_sync")
+        elif len(devices) > 1:
+            self._store = mx.kv.create("device" if devices[0].device_type == "gpu" else "local")
+
+    @property
+    def rank(self) -> int:
+        """Number of this machine's worker, from 0."""
+        return 0 if self._store is None else int(self._store.rank)
+
+    @property
+    def workers(self) -> int:
+        """Number of workers that train together."""
+        return 1 if self._store is None else int(self._store.num_workers)
+
+    def share_start(self, parameters: Mapping[str, Any]) -> None:
+        """Give every worker the parameters of worker 0. Call once, before the first `add_up`."""
+        if self._store is None:
+            return
+        for name, parameter in parameters.items():
+            copies = parameter.list_data()
+            self._store.init(name, copies[0])
+            if self.workers > 1:
+                self._store.pull(name, out=copies)
+
+    def add_up(self, parameters: Mapping[str, Any]) -> None:
+        """Replace each gradient by its sum over devices and workers."""
+        if self._store is None:
+            return
+        for priority, (name, parameter) in enumerate(parameters.items()):
+            gradients = parameter.list_grad()
+            self._store.push(name, gradients, priority=-priority)
+            self._store.pull(name, out=gradients, priority=-priority)

@@ -1,0 +1,246 @@
+"""The YOLOv5 loss on the device: which cells answer for which box, and how wrong they are.
+
+One hybrid block without a loop over boxes or levels. Every target meets every anchor of every
+level and up to three cells (its own and the nearest neighbour in x and in y); those that match
+are a mask over a fixed-size array, so nothing has to come back to the host to be counted.
+
+Objectness targets are the IoU of the matched prediction; where several boxes fall on one cell
+and anchor, the largest IoU counts (YOLOv5 leaves the choice to the order of writing).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Dict, Tuple
+
+import numpy as np
+
+from yolo_core.architecture import ANCHORS_PER_LEVEL, Architecture
+from yolo_core.mxnet_door import mxnet
+from yolo_train.hyp import Hyp
+
+mx = mxnet()
+
+#: Weight of the objectness loss of the levels of stride 8, 16, 32.
+BALANCE = (4.0, 1.0, 0.4)
+#: The gains of `Hyp` are meant for this many levels, classes, pixels.
+_NOMINAL_LEVELS, _NOMINAL_CLASSES, _NOMINAL_IMGSZ = 3, 80, 640
+_EPSILON = 1e-7
+_CELLS = 3
+
+
+def scaled_gains(hyp: Hyp, nc: int, imgsz: int) -> Tuple[float, float, float]:
+    """Gains of the box, objectness and class losses for this many classes and pixels."""
+    levels = _NOMINAL_LEVELS / len(BALANCE)
+    return (
+        hyp.box * levels,
+        hyp.obj * (imgsz / _NOMINAL_IMGSZ) ** 2 * levels,
+        hyp.cls * nc / _NOMINAL_CLASSES * levels,
+    )
+
+
+class DetectionLoss(mx.gluon.HybridBlock):  # type: ignore[misc]
+    """Loss of a batch for inputs of one size.
+
+    Inputs: the three raw heads [B, 3 * no, h, w] and targets [T, 6] as in `batches.Batch`.
+    Outputs: loss [1], the weighted sum times B, and parts [3]: weighted box, objectness and
+    class loss, without gradient.
+    """
+
+    def __init__(
+        self, architecture: Architecture, imgsz: Tuple[int, int], batch: int, hyp: Hyp,
+        gains: Tuple[float, float, float],
+    ) -> None:  # fmt: skip
+        super().__init__(prefix="")
+        self._nc, self._no, self._batch = architecture.nc, architecture.no, batch
+        self._hyp, self._gains = hyp, gains
+        height, width = imgsz
+        strides = np.array(architecture.strides, np.float64)
+        grid_x, grid_y = width // strides, height // strides
+        cells = (grid_x * grid_y).astype(np.int64)
+        self._places = int(cells.sum())
+        anchors = np.array(architecture.anchors, np.float64) / strides[:, None, None]
+        share = np.array(BALANCE) / (batch * ANCHORS_PER_LEVEL * cells)
+        constants: Dict[str, np.ndarray] = {
+            # per level [3, 1, 1]
+            "grid_x": grid_x.reshape(3, 1, 1),
+            "grid_y": grid_y.reshape(3, 1, 1),
+            "level_start": (np.cumsum(cells) - cells).reshape(3, 1, 1),
+            # per level and anchor [3, 3, 1]
+            "anchor_w": anchors[:, :, 0:1],
+            "anchor_h": anchors[:, :, 1:2],
+            "anchor": np.tile(np.arange(ANCHORS_PER_LEVEL)[:, None], (3, 1, 1)),
+            # per place [1, 1, P] and per number of a row [1, no]
+            "objectness_share": np.repeat(share, cells).reshape(1, 1, -1),
+            "column": np.arange(self._no).reshape(1, -1),
+        }
+        with self.name_scope():
+            for name, value in constants.items():
+                constant = self.params.get_constant(name, value.astype(np.float32))
+                setattr(self, name, constant)
+
+    def hybrid_forward(
+        self, F: Any, p3: Any, p4: Any, p5: Any, targets: Any, **constants: Any
+    ) -> Tuple[Any, Any]:
+        heads = [F.reshape(head, (0, ANCHORS_PER_LEVEL, self._no, -1)) for head in (p3, p4, p5)]
+        rows = F.concat(*heads, dim=3)
+        found = self._assign(F, F.BlockGrad(targets), **constants)
+        numbers = self._gather(F, rows, found, constants["column"])
+        ciou = _ciou(F, numbers, found)
+        mask, count = found["mask"], found["count"]
+        box = F.sum(F.sum(mask * (1 - ciou), axis=1) / count)
+        target = self._objectness_target(F, found, F.BlockGrad(F.relu(ciou)))
+        objectness = F.reshape(F.slice_axis(rows, axis=2, begin=4, end=5), (0, 0, -1))
+        losses = _cross_entropy(F, objectness, target, self._hyp.obj_pw)
+        obj = F.sum(F.broadcast_mul(losses, constants["objectness_share"]))
+        parts = [self._gains[0] * box, self._gains[1] * obj]
+        if self._nc > 1:
+            parts.append(self._gains[2] * self._classes(F, numbers, found))
+        else:
+            parts.append(F.zeros_like(box))
+        stacked = F.concat(*[F.reshape(part, (1,)) for part in parts], dim=0)
+        return F.sum(stacked) * self._batch, F.BlockGrad(stacked)
+
+    def _assign(
+        self, F: Any, targets: Any, grid_x: Any, grid_y: Any, level_start: Any, anchor_w: Any,
+        anchor_h: Any, anchor: Any, **_: Any,
+    ) -> Dict[str, Any]:  # fmt: skip
+        """Matches of every target with 3 levels x 3 anchors x 3 cells, as arrays [3, 9 T]."""
+        image, label, x, y, w, h = (
+            F.reshape(F.slice_axis(targets, axis=1, begin=i, end=i + 1), (1, 1, -1))
+            for i in range(6)
+        )
+        x, w = F.broadcast_mul(grid_x, x), F.broadcast_mul(grid_x, w)
+        y, h = F.broadcast_mul(grid_y, y), F.broadcast_mul(grid_y, h)
+        ratio_w, ratio_h = F.broadcast_div(w, anchor_w), F.broadcast_div(h, anchor_h)
+        worst = F.maximum(
+            F.maximum(ratio_w, 1 / ratio_w), F.maximum(ratio_h, 1 / ratio_h)
+        )
+        match = F.broadcast_mul(worst < self._hyp.anchor_t, label >= 0)
+        step_x, near_x = _neighbour(F, x, grid_x)
+        step_y, near_y = _neighbour(F, y, grid_y)
+        nowhere, always = F.zeros_like(x), F.ones_like(x)
+        cell_x = _clip_cell(F, F.floor(x), [nowhere, step_x, nowhere], grid_x)
+        cell_y = _clip_cell(F, F.floor(y), [nowhere, nowhere, step_y], grid_y)
+        usable = [F.broadcast_mul(match, near) for near in (always, near_x, near_y)]
+        place = [
+            F.broadcast_add(F.broadcast_mul(row, grid_x) + column, level_start)
+            for row, column in zip(cell_y, cell_x)
+        ]
+        mask = _flatten(F, usable)
+        like = F.zeros_like(match)
+        spread = {
+            "x": [F.broadcast_add(like, x - column) for column in cell_x],
+            "y": [F.broadcast_add(like, y - row) for row in cell_y],
+            "w": [F.broadcast_add(like, w)] * _CELLS,
+            "h": [F.broadcast_add(like, h)] * _CELLS,
+            "place": [F.broadcast_add(like, value) for value in place],
+            "image": [F.broadcast_add(like, image)] * _CELLS,
+            "label": [F.broadcast_add(like, label)] * _CELLS,
+            "anchor": [F.broadcast_add(like, anchor)] * _CELLS,
+            "anchor_w": [F.broadcast_add(like, anchor_w)] * _CELLS,
+            "anchor_h": [F.broadcast_add(like, anchor_h)] * _CELLS,
+        }
+        found = {name: _flatten(F, values) for name, values in spread.items()}
+        found["mask"] = mask
+        found["count"] = F.maximum(F.sum(mask, axis=1), F.ones_like(F.sum(mask, axis=1)))
+        # float32 counts exactly to 2**24; a batch of large images has more places than that.
+        slot = F.cast(found["image"] * ANCHORS_PER_LEVEL + found["anchor"], "int32")
+        found["slot"], found["place"] = slot, F.cast(found["place"], "int32")
+        return found
+
+    def _gather(self, F: Any, rows: Any, found: Dict[str, Any], column: Any) -> Any:
+        """The raw numbers [9 T * 3, no] that answer for each match."""
+        start = found["slot"] * (self._no * self._places) + found["place"]
+        index = F.broadcast_add(
+            F.reshape(start, (-1, 1)), F.cast(column, "int32") * self._places
+        )
+        return F.take(F.reshape(rows, (-1,)), index, axis=0, mode="clip")
+
+    def _objectness_target(self, F: Any, found: Dict[str, Any], iou: Any) -> Any:
+        """[B, 3, P]: the largest IoU of the matches at each place, 0 where there is none."""
+        total = self._batch * ANCHORS_PER_LEVEL * self._places
+        mask = F.cast(F.reshape(found["mask"], (-1,)), "int32")
+        place = F.reshape(found["slot"] * self._places + found["place"], (-1,))
+        place = place * mask + (1 - mask) * total
+        iou = F.reshape(iou, (-1,))
+        key = F.cast(place, "float64") * 2 + F.cast(iou, "float64")
+        order = F.argsort(key, axis=0, dtype="int32")
+        place, iou = F.take(place, order), F.take(iou, order)
+        following = F.concat(F.slice_axis(place, axis=0, begin=1, end=None), -F.ones((1,), dtype="int32"), dim=0)
+        last = place != following
+        last = F.cast(last, "int32")
+        target = place * last + (1 - last) * total
+        written = F.scatter_nd(iou, F.reshape(target, (1, -1)), shape=(total + 1,))
+        return F.reshape(
+            F.slice_axis(written, axis=0, begin=0, end=total),
+            (self._batch, ANCHORS_PER_LEVEL, self._places),
+        )
+
+    def _classes(self, F: Any, numbers: Any, found: Dict[str, Any]) -> Any:
+        """Mean cross-entropy of the class numbers of each level's matches, summed over levels."""
+        logits = F.slice_axis(numbers, axis=1, begin=5, end=self._no)
+        wrong = 0.5 * self._hyp.label_smoothing
+        truth = F.one_hot(
+            F.reshape(found["label"], (-1,)), self._nc, on_value=1 - wrong, off_value=wrong
+        )
+        losses = F.sum(_cross_entropy(F, logits, truth, self._hyp.cls_pw), axis=1)
+        losses = F.reshape(losses, (len(BALANCE), -1))
+        return F.sum(F.sum(losses * found["mask"], axis=1) / found["count"]) / self._nc
+
+
+def _neighbour(F: Any, position: Any, cells: Any) -> Tuple[Any, Any]:
+    """Step (-1 or 1) to the nearest neighbour cell, and 1.0 where that cell counts."""
+    share = position - F.floor(position)
+    before = (share < 0.5) * (position > 1)
+    after = (share > 0.5) * (F.broadcast_sub(cells, position) > 1)
+    return after - before, after + before
+
+
+def _clip_cell(F: Any, own: Any, steps: Any, cells: Any) -> Any:
+    moved = [F.relu(own + step) for step in steps]
+    return [F.broadcast_minimum(cell, cells - 1) for cell in moved]
+
+
+def _flatten(F: Any, parts: Any) -> Any:
+    """Arrays [3, 3, T] → [3, 9 T]."""
+    return F.reshape(F.concat(*parts, dim=2), (0, -1))
+
+
+def _cross_entropy(F: Any, logits: Any, truth: Any, positive_weight: float) -> Any:
+    """Binary cross-entropy with logits; positives weigh `positive_weight`."""
+    softplus = F.Activation(logits, act_type="softrelu")
+    if positive_weight == 1:
+        return softplus - logits * truth
+    positive = positive_weight * truth
+    return (positive + 1 - truth) * softplus - logits * positive
+
+
+def _ciou(F: Any, numbers: Any, found: Dict[str, Any]) -> Any:
+    """Complete IoU [3, 9 T] of the decoded numbers with their targets, in grid cells."""
+    x, y, w, h = (
+        F.reshape(
+            F.Activation(F.slice_axis(numbers, axis=1, begin=i, end=i + 1), act_type="sigmoid"),
+            (len(BALANCE), -1),
+        )
+        * 2
+        for i in range(4)
+    )
+    x, y = x - 0.5, y - 0.5
+    w, h = F.square(w) * found["anchor_w"], F.square(h) * found["anchor_h"]
+    tx, ty, tw, th = found["x"], found["y"], found["w"], found["h"]
+    x1, x2, y1, y2 = x - w / 2, x + w / 2, y - h / 2, y + h / 2
+    tx1, tx2, ty1, ty2 = tx - tw / 2, tx + tw / 2, ty - th / 2, ty + th / 2
+    overlap = F.relu(F.minimum(x2, tx2) - F.maximum(x1, tx1)) * F.relu(
+        F.minimum(y2, ty2) - F.maximum(y1, ty1)
+    )
+    union = w * h + tw * th - overlap + _EPSILON
+    iou = overlap / union
+    hull_w = F.maximum(x2, tx2) - F.minimum(x1, tx1)
+    hull_h = F.maximum(y2, ty2) - F.minimum(y1, ty1)
+    diagonal = F.square(hull_w) + F.square(hull_h) + _EPSILON
+    distance = F.square(tx - x) + F.square(ty - y)
+    angles = F.arctan(tw / (th + _EPSILON)) - F.arctan(w / (h + _EPSILON))
+    aspect = (4 / math.pi**2) * F.square(angles)
+    weight = F.BlockGrad(aspect / (aspect - iou + (1 + _EPSILON)))
+    return iou - (distance / diagonal + aspect * weight)

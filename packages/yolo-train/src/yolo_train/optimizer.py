@@ -1,0 +1,143 @@
+"""SGD with Nesterov momentum, and Adam, over three groups of parameters; and the moving average.
+
+The groups are those of YOLOv5: weights of convolutions decay, scales of batch normalisation do
+not, biases do not and warm up from a higher rate. All state is plain arrays by parameter name, so
+that a training can be written down and taken up again exactly.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
+
+import numpy as np
+
+from yolo_core.errors import InputError
+from yolo_core.mxnet_door import mxnet
+from yolo_train.schedule import Rates
+
+mx = mxnet()
+
+OPTIMIZERS = ("sgd", "adam", "adamw")
+_ADAM_BETA2, _ADAM_EPSILON = 0.999, 1e-8
+#: Arrays that one call of MXNet's multi-tensor kernels takes at most.
+_MULTI = 40
+
+
+class Optimizer:
+    """Updates the parameters of one device, or the same ones on several devices."""
+
+    def __init__(
+        self, kind: str, parameters: Mapping[str, Any], devices: Sequence[Any], weight_decay: float
+    ) -> None:
+        """parameters: Gluon parameters by name, those that are trained. devices: MXNet contexts."""
+        if kind not in OPTIMIZERS:
+            raise InputError("--optimizer", f"is {kind!r}", f"one of {', '.join(OPTIMIZERS)}")
+        self._kind, self._parameters, self._devices = kind, dict(parameters), list(devices)
+        self._decay = {
+            name: weight_decay if name.endswith(".weight") else 0.0 for name in self._parameters
+        }
+        self._bias = {name for name in self._parameters if name.endswith((".bias", ".beta"))}
+        slots = ("momentum",) if kind == "sgd" else ("mean", "variance")
+        self._state: Dict[str, List[Dict[str, Any]]] = {
+            slot: [
+                {name: mx.nd.zeros(p.shape, ctx=device) for name, p in self._parameters.items()}
+                for device in self._devices
+            ]
+            for slot in slots
+        }
+        self._updates = 0
+
+    def step(self, rates: Rates) -> None:
+        """One update from the gradients that the parameters hold."""
+        self._updates += 1
+        for place, device in enumerate(self._devices):
+            for name, parameter in self._parameters.items():
+                weight, gradient = parameter.data(device), parameter.grad(device)
+                lr = rates.bias_lr if name in self._bias else rates.lr
+                if self._kind == "sgd":
+                    mx.nd.nag_mom_update(
+                        weight,
+                        gradient,
+                        self._state["momentum"][place][name],
+                        lr=lr,
+                        momentum=rates.momentum,
+                        wd=self._decay[name],
+                        out=weight,
+                    )
+                else:
+                    self._adam(weight, gradient, place, name, lr, rates.momentum)
+
+    def _adam(
+        self, weight: Any, gradient: Any, place: int, name: str, lr: float, beta1: float
+    ) -> None:
+        # Bias correction goes into the rate, as Adam's authors propose.
+        correction = math.sqrt(1 - _ADAM_BETA2**self._updates) / (1 - beta1**self._updates)
+        decay = self._decay[name]
+        if self._kind == "adamw":
+            weight *= 1 - lr * decay
+            decay = 0.0
+        mx.nd.adam_update(
+            weight,
+            gradient,
+            self._state["mean"][place][name],
+            self._state["variance"][place][name],
+            lr=lr * correction,
+            beta1=beta1,
+            beta2=_ADAM_BETA2,
+            epsilon=_ADAM_EPSILON,
+            wd=decay,
+            out=weight,
+        )
+
+    def state(self) -> Dict[str, np.ndarray]:
+        """Everything that `restore` needs, by name."""
+        arrays = {
+            f"{slot}/{name}": array.asnumpy()
+            for slot, places in self._state.items()
+            for name, array in places[0].items()
+        }
+        arrays["updates"] = np.array(self._updates, np.int64)
+        return arrays
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take up where `state` was taken. KeyError or ValueError when it belongs elsewhere."""
+        self._updates = int(state["updates"])
+        for slot, places in self._state.items():
+            for arrays in places:
+                for name, array in arrays.items():
+                    array[:] = state[f"{slot}/{name}"]
+
+
+class MovingAverage:
+    """Exponential moving average of a network's parameters, kept in a second network.
+
+    Its decay grows from 0 to 0.9999 over about 2000 updates, so that a short training is
+    not averaged with its own beginning.
+    """
+
+    DECAY, RAMP = 0.9999, 2000.0
+
+    def __init__(self, average: Mapping[str, Any], source: Mapping[str, Any], device: Any) -> None:
+        """average, source: Gluon parameters of two networks by name. device: MXNet context."""
+        self._pairs: List[Tuple[Any, Any]] = [
+            (average[name].data(device), source[name].data(device)) for name in source
+        ]
+        self.updates = 0
+
+    def update(self) -> None:
+        """average += (1 - decay) * (source - average), for every parameter."""
+        self.updates += 1
+        share = 1 - self.DECAY * (1 - math.exp(-self.updates / self.RAMP))
+        # Plain SGD with the negated source as gradient and a weight decay of 1 is just that,
+        # and takes many arrays in one call.
+        for start in range(0, len(self._pairs), _MULTI):
+            pairs = self._pairs[start : start + _MULTI]
+            mx.nd.multi_sgd_update(
+                *[array for pair in pairs for array in pair],
+                lrs=[share] * len(pairs),
+                wds=[1.0] * len(pairs),
+                rescale_grad=-1.0,
+                num_weights=len(pairs),
+                out=[average for average, _ in pairs],
+            )

@@ -1,0 +1,83 @@
+"""What a training run is asked to do: read once, written into the run folder, passed down."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Dict, Optional, Tuple
+
+from yolo_core.errors import InputError
+
+#: Parts of the network that `freeze` counts.
+MAX_FREEZE = 24
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """Options of `yolo-train fit` under their command-line names; `yolo-train fit --help` says
+    what each means. cache: bytes of the image cache. batch_size: images over all devices and
+    machines. InputError when a value is out of range.
+    """
+
+    data: str
+    model: str = "yolov5n"
+    weights: Optional[str] = None
+    epochs: int = 100
+    batch_size: int = 16
+    imgsz: int = 640
+    device: str = "cpu"
+    workers: int = 2
+    seed: int = 0
+    project: str = "runs/train"
+    name: str = "exp"
+    freeze: int = 0
+    hyp: Optional[str] = None
+    set: Tuple[str, ...] = ()
+    optimizer: str = "sgd"
+    cos_lr: bool = False
+    patience: int = 100
+    cache: int = 0
+    strict: bool = False
+    multi_scale: bool = False
+    image_weights: bool = False
+    autoanchor: bool = True
+    plots: bool = True
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("epochs", 1, 100_000),
+            ("batch_size", 1, 4096),
+            ("workers", 0, 256),
+            ("seed", 0, 2**31 - 1),
+            ("freeze", 0, MAX_FREEZE),
+            ("patience", 0, 100_000),
+            ("cache", 0, 1 << 50),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                option = f"--{name.replace('_', '-')}"
+                raise InputError(option, f"is {value}", f"{low} to {high}")
+
+    def to_dict(self) -> Dict[str, Any]:
+        return {**dataclasses.asdict(self), "set": list(self.set)}
+
+    @classmethod
+    def from_dict(cls, data: Dict[str, Any], source: str) -> FitOptions:
+        """The options that `to_dict` wrote. source: the file they come from."""
+        known = {field.name: field for field in dataclasses.fields(cls)}
+        defaults = {name: field.default for name, field in known.items()}
+        for name, value in data.items():
+            if name not in known:
+                raise InputError(source, f"has the unknown option {name!r}")
+            expected = type(defaults[name]) if name != "data" else str
+            if name == "set":
+                valid = isinstance(value, list) and all(isinstance(v, str) for v in value)
+            elif defaults[name] is None:
+                valid = value is None or isinstance(value, str)
+            else:
+                valid = type(value) is expected
+            if not valid:
+                raise InputError(source, f"has {name} {value!r}", "what `yolo-train fit` wrote")
+        if "data" not in data:
+            raise InputError(source, "has no `data`")
+        return cls(**{**data, "set": tuple(data.get("set", ()))})

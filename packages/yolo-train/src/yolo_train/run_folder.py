@@ -1,0 +1,126 @@
+"""The folder of a training run: its settings, its results so far, its checkpoints, its state.
+
+Everything is written whole or not at all. The state file alone decides where a resumed run
+continues; the other files follow from it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import zipfile
+from pathlib import Path
+from typing import Any, Dict, List, Mapping
+
+import numpy as np
+import yaml
+
+from yolo_core.errors import InputError
+from yolo_core.files import PathLike, atomic_write, read_bytes, read_yaml
+
+STATE = "weights/last.state.npz"
+COLUMNS = (
+    "epoch",
+    "train/box_loss",
+    "train/obj_loss",
+    "train/cls_loss",
+    "metrics/precision",
+    "metrics/recall",
+    "metrics/mAP_0.5",
+    "metrics/mAP_0.5:0.95",
+    "val/box_loss",
+    "val/obj_loss",
+    "val/cls_loss",
+    "x/lr0",
+    "x/lr1",
+    "x/lr2",
+)
+_STATE_LIMIT = 8 << 30
+
+
+class RunFolder:
+    """One `runs/train/exp*`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.best = path / "weights" / "best"
+        self.last = path / "weights" / "last"
+        self.rows: List[Dict[str, float]] = []
+
+    @classmethod
+    def create(cls, project: PathLike, name: str) -> RunFolder:
+        """A new folder `name`, `name2`, `name3` … under `project`, the first that is free."""
+        project = Path(project)
+        if not name or Path(name).name != name or name in (".", ".."):
+            raise InputError("--name", f"is {name!r}", "a plain folder name")
+        number = 1
+        while True:
+            path = project / (name if number == 1 else f"{name}{number}")
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError as error:
+                if project.exists() and not project.is_dir():
+                    raise InputError(project, "is not a folder") from error
+                number += 1
+            except OSError as error:
+                raise InputError(path, f"cannot be made ({error.strerror})") from error
+            else:
+                (path / "weights").mkdir()
+                return cls(path)
+
+    @classmethod
+    def open(cls, path: PathLike) -> RunFolder:
+        """The folder of an earlier run that has got through an epoch at least."""
+        folder = cls(Path(path))
+        if not (folder.path / STATE).is_file():
+            raise InputError(path, "has no run to resume", f"a folder with {STATE}")
+        return folder
+
+    @classmethod
+    def latest(cls, project: PathLike) -> RunFolder:
+        """The folder under `project` whose state was written last."""
+        states = sorted(Path(project).glob(f"*/{STATE}"), key=lambda file: file.stat().st_mtime)
+        if not states:
+            raise InputError(project, "has no run to resume", f"a folder with {STATE} in it")
+        return cls(states[-1].parent.parent)
+
+    def write_yaml(self, name: str, content: Mapping[str, Any]) -> None:
+        atomic_write(self.path / name, yaml.safe_dump(dict(content), sort_keys=False))
+
+    def read_yaml(self, name: str) -> Dict[str, Any]:
+        content = read_yaml(self.path / name)
+        if not isinstance(content, dict):
+            raise InputError(self.path / name, "is not a mapping")
+        return content
+
+    def add_row(self, row: Mapping[str, float]) -> None:
+        """Add an epoch to results.csv."""
+        self.rows.append(dict(row))
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for values in self.rows:
+            writer.writerow([f"{values[column]:.6g}" for column in COLUMNS])
+        atomic_write(self.path / "results.csv", text.getvalue())
+
+    def write_state(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """What a resumed run needs, with the results so far."""
+        table = np.array([[row[column] for column in COLUMNS] for row in self.rows], np.float64)
+        stream = io.BytesIO()
+        np.savez(stream, **{"results": table, **arrays})
+        atomic_write(self.path / STATE, stream.getvalue())
+
+    def read_state(self) -> Dict[str, np.ndarray]:
+        """The arrays of the last complete epoch; `rows` become those of that time."""
+        path = self.path / STATE
+        try:
+            with np.load(io.BytesIO(read_bytes(path, _STATE_LIMIT)), allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+        except (ValueError, zipfile.BadZipFile, OSError) as error:
+            raise InputError(path, "is damaged", "a state that this trainer wrote") from error
+        table = arrays.pop("results", None)
+        if table is None or table.ndim != 2 or table.shape[1] != len(COLUMNS):
+            raise InputError(path, "lacks the results", "a state that this trainer wrote")
+        self.rows = [dict(zip(COLUMNS, (float(v) for v in values))) for values in table]
+        return arrays
+

@@ -1,0 +1,76 @@
+"""What the learning rate, momentum and accumulation are at every step. Pure arithmetic."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from yolo_train.hyp import Hyp
+
+#: Images that one optimizer step stands for, whatever the batch size.
+NOMINAL_BATCH = 64
+#: The warm-up lasts at least so many batches.
+_MIN_WARMUP = 100
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Settings of one step. bias_lr: learning rate of the biases, which warm up from above."""
+
+    lr: float
+    bias_lr: float
+    momentum: float
+    accumulate: int
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Warm-up, then linear or cosine decay from lr0 to lr0 * lrf.
+
+    batches: per epoch. batch_size: images of a batch over all devices and machines.
+    """
+
+    hyp: Hyp
+    epochs: int
+    batches: int
+    batch_size: int
+    cosine: bool = False
+
+    @property
+    def accumulate(self) -> int:
+        """Batches per optimizer step once warm."""
+        return max(round(NOMINAL_BATCH / self.batch_size), 1)
+
+    @property
+    def weight_decay(self) -> float:
+        """Weight decay for the images that a step really stands for."""
+        return self.hyp.weight_decay * self.batch_size * self.accumulate / NOMINAL_BATCH
+
+    @property
+    def warmup(self) -> int:
+        """Batches of the warm-up; never more than half of the training."""
+        if self.hyp.warmup_epochs == 0:
+            return 0
+        wanted = max(round(self.hyp.warmup_epochs * self.batches), _MIN_WARMUP)
+        return min(wanted, self.epochs * self.batches // 2)
+
+    def decay(self, epoch: int) -> float:
+        """Share of lr0 in an epoch (counted from 0)."""
+        done = epoch / self.epochs
+        if self.cosine:
+            return (1 - math.cos(math.pi * done)) / 2 * (self.hyp.lrf - 1) + 1
+        return (1 - done) * (1 - self.hyp.lrf) + self.hyp.lrf
+
+    def at(self, epoch: int, batch: int) -> Rates:
+        """Settings of batch number `batch` of an epoch, both counted from 0."""
+        lr = self.hyp.lr0 * self.decay(epoch)
+        step = epoch * self.batches + batch
+        if step >= self.warmup:
+            return Rates(lr, lr, self.hyp.momentum, self.accumulate)
+        share = step / self.warmup
+        return Rates(
+            lr * share,
+            self.hyp.warmup_bias_lr + (lr - self.hyp.warmup_bias_lr) * share,
+            self.hyp.warmup_momentum + (self.hyp.momentum - self.hyp.warmup_momentum) * share,
+            max(round(1 + (NOMINAL_BATCH / self.batch_size - 1) * share), 1),
+        )

@@ -1,0 +1,150 @@
+"""Validation: the network over a labelled split, with the decoding and suppression of yolo-core.
+
+Images are letterboxed as everywhere in the house, into the smallest rectangle that holds all
+images of a batch (rectangular validation), batches sorted by shape.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Dict, Iterator, List, Sequence, Tuple
+
+import numpy as np
+
+from yolo_core.architecture import Architecture
+from yolo_core.boxes import NmsSettings, detections, rows_of
+from yolo_core.letterbox import MAX_STRIDE, Letterbox, Placement, read_image
+from yolo_core.mxnet_door import mxnet
+from yolo_core.progress import progress
+from yolo_train.batches import pad_targets
+from yolo_train.hyp import Hyp
+from yolo_train.loss import DetectionLoss
+from yolo_train.samples import Sample
+from yolo_train.scores import Scores, score
+
+mx = mxnet()
+
+
+@dataclass(frozen=True)
+class Validated:
+    """scores, the mean losses (box, objectness, class), and per sample its boxes in pixels of
+    the image: truths [n, 5] class x1 y1 x2 y2, found [m, 6] x1 y1 x2 y2 score class.
+    """
+
+    scores: Scores
+    losses: Tuple[float, float, float]
+    truths: Tuple[np.ndarray, ...]
+    found: Tuple[np.ndarray, ...]
+
+
+class Validator:
+    """Scores a network on always the same samples."""
+
+    def __init__(
+        self, samples: Sequence[Sample], architecture: Architecture, imgsz: int, batch: int,
+        device: Any, hyp: Hyp, gains: Tuple[float, float, float],
+    ) -> None:  # fmt: skip
+        self._samples, self._architecture, self._device = samples, architecture, device
+        self._hyp, self._gains = hyp, gains
+        self._truths = tuple(_boxes_in_pixels(sample) for sample in samples)
+        self._batches = rectangles([sample.size for sample in samples], imgsz, batch)
+        self._losses: Dict[Tuple[int, ...], DetectionLoss] = {}
+
+    def run(self, net: Any, label: str) -> Validated:
+        """net: the Gluon network on the validator's device, with what it has learned so far."""
+        found: List[np.ndarray] = [np.zeros((0, 6))] * len(self._samples)
+        totals = np.zeros(3)
+        for members, shape, images, placements in progress(
+            self._loaded(), label, total=len(self._batches), unit="batches"
+        ):
+            planar = images.transpose(0, 3, 1, 2).astype(np.float32) / 255.0
+            heads = net(mx.nd.array(planar, ctx=self._device))
+            totals += self._loss(heads, members, shape, placements)
+            logits = rows_of(tuple(head.asnumpy() for head in heads))
+            for number, row, placement in zip(members, logits, placements):
+                boxes = detections(row, self._architecture, shape, NmsSettings())
+                boxes[:, :4] = placement.to_image(boxes[:, :4])
+                found[number] = boxes
+        scores = score(self._truths, found, self._architecture.nc)
+        box, obj, cls = totals / len(self._samples)
+        return Validated(scores, (float(box), float(obj), float(cls)), self._truths, tuple(found))
+
+    def _loaded(
+        self,
+    ) -> Iterator[Tuple[Sequence[int], Tuple[int, int], np.ndarray, Sequence[Placement]]]:
+        """Batches with their images, the next one read while the network works."""
+
+        def load(batch: Tuple[Sequence[int], Tuple[int, int]]) -> Tuple[Any, ...]:
+            members, shape = batch
+            letterbox = Letterbox(*shape)
+            pairs = [letterbox.apply(read_image(self._samples[n].image)) for n in members]
+            return members, shape, np.stack([p[0] for p in pairs]), [p[1] for p in pairs]
+
+        with ThreadPoolExecutor(1) as pool:
+            waiting = None
+            for batch in self._batches:
+                coming = pool.submit(load, batch)
+                if waiting is not None:
+                    yield waiting.result()  # type: ignore[misc]
+                waiting = coming
+            if waiting is not None:
+                yield waiting.result()  # type: ignore[misc]
+
+    def _loss(
+        self, heads: Any, members: Sequence[int], shape: Tuple[int, int],
+        placements: Sequence[Placement],
+    ) -> np.ndarray:  # fmt: skip
+        """Losses of the batch, each times its number of images."""
+        rows = []
+        for place, (number, placement) in enumerate(zip(members, placements)):
+            truth = self._truths[number]
+            boxes = placement.from_image(truth[:, 1:])
+            sides = np.array([shape[1], shape[0]])
+            row = np.empty((len(truth), 6), np.float32)
+            row[:, 0], row[:, 1] = place, truth[:, 0]
+            row[:, 2:4] = (boxes[:, :2] + boxes[:, 2:]) / 2 / sides
+            row[:, 4:] = (boxes[:, 2:] - boxes[:, :2]) / sides
+            rows.append(row)
+        key = (len(members), *shape)
+        if key not in self._losses:
+            self._losses[key] = DetectionLoss(
+                self._architecture, shape, len(members), self._hyp, self._gains
+            )
+            self._losses[key].initialize(ctx=self._device)
+        targets = mx.nd.array(pad_targets(np.concatenate(rows)), ctx=self._device)
+        _, parts = self._losses[key](*heads, targets)
+        return parts.asnumpy().astype(np.float64) * len(members)
+
+
+def rectangles(
+    sizes: Sequence[Tuple[int, int]], imgsz: int, batch: int
+) -> List[Tuple[List[int], Tuple[int, int]]]:
+    """Batches of image numbers, each with its input (height, width), multiples of 32.
+
+    sizes: (height, width) of every image. imgsz: longer side of every input.
+    """
+    order = sorted(range(len(sizes)), key=lambda n: (sizes[n][0] / sizes[n][1], n))
+    batches = []
+    for start in range(0, len(order), batch):
+        members = order[start : start + batch]
+        ratios = [sizes[number][0] / sizes[number][1] for number in members]
+        height = min(max(ratios), 1.0)
+        width = min(1 / min(ratios), 1.0)
+        batches.append((members, (_stride_up(height * imgsz), _stride_up(width * imgsz))))
+    return batches
+
+
+def _stride_up(side: float) -> int:
+    # Rounded first: the letterbox rounds an image's side as well.
+    return max(-(-round(side) // MAX_STRIDE), 1) * MAX_STRIDE
+
+
+def _boxes_in_pixels(sample: Sample) -> np.ndarray:
+    height, width = sample.size
+    labels = sample.labels.astype(np.float64)
+    boxes = labels.copy()
+    sides = np.array([width, height], np.float64)
+    boxes[:, 1:3] = (labels[:, 1:3] - labels[:, 3:] / 2) * sides
+    boxes[:, 3:] = (labels[:, 1:3] + labels[:, 3:] / 2) * sides
+    return boxes
