@@ -122,8 +122,8 @@ def _image(
     left_b = [row for position, row in enumerate(rows_b) if position not in paired_b]
     iou, _ = overlaps(a.box[left_a], b.box[left_b])
     change = float(a.score[left_a].sum() + b.score[left_b].sum())
-    for first, second, overlap in pairs:
-        change += abs(float(b.score[rows_b[second]] - a.score[rows_a[first]])) + 1 - overlap
+    for first, second, _ in pairs:
+        change += abs(float(b.score[rows_b[second]] - a.score[rows_a[first]]))
     rows = tuple(rows_a.tolist()), tuple(rows_b.tolist())
     return ImageAgreement(number, *rows, tuple(pairs), len(pair(iou, PAIRED_IOU)), change)
 
@@ -131,8 +131,8 @@ def _image(
 def most_changed(found: Agreement, count: int) -> list[ImageAgreement]:
     """The images with the largest `change`, largest first, ties by id; unchanged ones left out.
 
-    The change of an image is the sum of: the score of every detection that only one model shows,
-    and for every pair the distance of the two scores plus one minus the IoU of the two boxes.
+    The change of an image is the sum of the scores of all detections that only one model shows
+    and of the distances between the two scores of every pair.
     """
     changed = [image for image in found.images if image.change > 0]
     return sorted(changed, key=lambda image: (-image.change, image.image_id))[:count]

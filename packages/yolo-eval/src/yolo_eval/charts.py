@@ -99,9 +99,10 @@ def histogram(
             f'y="{top + height - tall:.1f}" width="{step - 2:.1f}" height="{tall:.1f}">'
             f"<title>{tip}</title></rect>"
         )
-    for number in range(0, len(edges), max(1, (len(edges) - 1) // 10)):
-        x = left + number * step
-        parts.append(_text(x, top + height + 18, signed(edges[number], 2), "middle"))
+    for number in range(0, len(counts), max(1, len(counts) // 4)):
+        x = left + (number + 0.5) * step
+        middle = (edges[number] + edges[number + 1]) / 2
+        parts.append(_text(x, top + height + 18, signed(middle, 2), "middle"))
     parts.append(_text(left + width / 2, top + height + 38, x_label, "middle"))
     return _svg(title, about, parts, top + height + 46)
 

@@ -21,6 +21,10 @@ from yolo_core.letterbox import opencv, read_image
 LONGEST = 480
 QUALITY = 78
 
+#: With more boxes than this, only the boxes that differ carry their label; the rest keep it as
+#: a tooltip and in the panel's description.
+LABELLED = 12
+
 
 @dataclass(frozen=True)
 class Drawn:
@@ -77,8 +81,13 @@ def panel(picture: Picture, caption: str, boxes: Iterable[Drawn], first: bool) -
     else:
         image = f'<use href="#{key}"/>'
     spoken = ", ".join(drawn.label for drawn in boxes) or "no boxes"
-    # The strongest box is drawn last, so that its label lies on top.
-    shapes = "".join(_shape(drawn, picture) for drawn in reversed(boxes))
+    # What differs and what is strong is drawn last and lies on top.
+    order = boxes[::-1]
+    order.sort(key=lambda drawn: drawn.tone == "only")
+    crowded = len(boxes) > LABELLED
+    shapes = "".join(
+        _shape(drawn, picture, labelled=drawn.tone == "only" or not crowded) for drawn in order
+    )
     return (
         f'<figure><svg viewBox="0 0 {picture.width} {picture.height}" role="img" '
         f'aria-label="{escape(caption)}, {escape(picture.name)}: {escape(spoken)}">'
@@ -86,14 +95,20 @@ def panel(picture: Picture, caption: str, boxes: Iterable[Drawn], first: bool) -
     )
 
 
-def _shape(drawn: Drawn, picture: Picture) -> str:
+def _shape(drawn: Drawn, picture: Picture, labelled: bool) -> str:
     x, y, width, height = (side * picture.scale for side in drawn.box)
+    label = escape(drawn.label)
+    frame = (
+        f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"/>'
+        f"<title>{label}</title>"
+    )
+    if not labelled:
+        return f'<g class="box {drawn.tone}">{frame}</g>'
     wide = 6.3 * len(drawn.label) + 6
     left = min(max(x, 0), max(0, picture.width - wide))
     up = y - 15 if y >= 15 else y
     return (
-        f'<g class="box {drawn.tone}"><rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" '
-        f'height="{height:.1f}"/><rect class="tag" x="{left:.1f}" y="{up:.1f}" width="{wide:.1f}" '
-        f'height="15"/><text x="{left + 3:.1f}" y="{up + 11.5:.1f}">{escape(drawn.label)}</text>'
-        "</g>"
+        f'<g class="box {drawn.tone}">{frame}<rect class="tag" x="{left:.1f}" y="{up:.1f}" '
+        f'width="{wide:.1f}" height="15"/><text x="{left + 3:.1f}" y="{up + 11.5:.1f}">{label}'
+        "</text></g>"
     )

@@ -82,14 +82,15 @@ def _figures(comparison: Comparison) -> str:
         rows.append(f'<tr data-figure="{key}"><th scope=row>{escape(name)}</th>{cells}</tr>')
     counts = (
         f"{first.get('images')} images, {first.get('objects')} objects, "
-        f"{first.get('crowds')} crowds. AP and AR by pycocotools; precision, recall and F1 are "
+        f"{first.get('crowds')} crowds. AP and AR (ARn: at most n boxes per image) by pycocotools; "
+        "precision, recall and F1 are "
         "means over the classes at IoU 0.5 and each run's best confidence "
         f"({_confidences(comparison)}). Intervals: paired bootstrap over the images, "
         f"{comparison.resamples} draws, seed {comparison.seed}. Differences are in percent points "
         "and are coloured where the interval leaves zero out."
     )
     charts = "".join(
-        f'<div class="card"><h3>{escape(label)} minus {escape(comparison.labels[0])}</h3>'
+        f'<div class="card single"><h3>{escape(label)} minus {escape(comparison.labels[0])}</h3>'
         + interval_chart(
             "Differences with 95 % intervals, percent points",
             wording.verdict(comparison, pair, label),
@@ -99,8 +100,8 @@ def _figures(comparison: Comparison) -> str:
         for pair, label in _pairs(comparison)
     )
     return (
-        f"{_scrolled(head, rows, 'All figures in percent')}"
-        f'<p class="soft">{escape(counts)}</p><div class="charts">{charts}</div>'
+        f"""<div class="beside">{_scrolled(head, rows, "All figures in percent")}"""
+        f'<div>{charts}</div></div><p class="soft">{escape(counts)}</p>'
     )
 
 
@@ -172,7 +173,7 @@ def _classes(comparison: Comparison) -> str:
         )
         which = "" if charted is known else ": the eight that lost and the eight that gained most"
         parts.append(
-            f'<div class="card"><h3>AP per class{which}</h3>{chart}</div>'
+            f'<div class="card single"><h3>AP per class{which}</h3>{chart}</div>'
             f"<details><summary>All {len(known)} classes</summary>"
             f"{_scrolled(head, rows, 'AP per class in percent, largest loss first')}</details>"
             f'<p class="soft">Classes with few objects move a lot by chance; the interval says how '
@@ -219,8 +220,8 @@ def _agreement(comparison: Comparison) -> str:
             f"<p>Of {sum(hit.values())} objects, both find {hit['both']}, only {escape(base)} "
             f"finds {hit['a']}, only {escape(label)} finds {hit['b']}, and neither finds "
             f"{hit['neither']}.</p>"
-            f'<div class="card"><h3>Score drift: {escape(label)} minus {escape(base)}</h3>{chart}'
-            "</div>"
+            f'<div class="card single"><h3>Score drift: {escape(label)} minus {escape(base)}</h3>'
+            f"{chart}</div>"
         )
     return "".join(parts)
 
@@ -230,8 +231,10 @@ def _pictures(comparison: Comparison, folder: Path | None) -> str:
         '<p><span class="swatch truth"></span>ground truth &nbsp; '
         '<span class="swatch both"></span>both models show it &nbsp; '
         '<span class="swatch only"></span>only this model shows it</p>'
-        "<p class=soft>Images are ordered by how much changed: the scores of boxes that only one "
-        "model shows, plus the score drift and the lost overlap of every pair.</p>"
+        "<p class=soft>Boxes with a confidence of at least "
+        f"{SHOWN}. Images are ordered by how much changed: the scores of boxes that only one "
+        "model shows, plus the score drift of every pair. Where a panel has many boxes, only the "
+        "differing ones are labelled.</p>"
     ]
     number = 0
     for pair, label in _pairs(comparison):
