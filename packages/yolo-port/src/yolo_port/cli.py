@@ -19,16 +19,24 @@ def main() -> None:
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write into.")
 @click.option(
+    "--to",
+    "form",
+    type=click.Choice(["mxnet", "safetensors", "onnx", "pt"]),
+    default="mxnet",
+    show_default=True,
+    help="Format to write.",
+)
+@click.option(
     "--no-fuse", is_flag=True, help="Keep batch normalisation, so that the model can be trained."
 )
-def convert(source: Path, out: Path, no_fuse: bool) -> None:
-    """Convert SOURCE to an MXNet checkpoint in the folder --out.
+def convert(source: Path, out: Path, form: str, no_fuse: bool) -> None:
+    """Convert SOURCE, a file or a checkpoint's stem, and write it into the folder --out.
 
     Example: yolo-port convert yolov5n.pt --out weights/
     """
     from yolo_port.convert import convert as run
 
-    checkpoint, files = run(source, out, fuse=not no_fuse)
+    checkpoint, files = run(source, out, form, fuse=not no_fuse)
     architecture = checkpoint.architecture
     click.echo(
         f"{architecture.model_name}, {architecture.nc} classes, "
@@ -36,3 +44,53 @@ def convert(source: Path, out: Path, no_fuse: bool) -> None:
     )
     for file in files:
         click.echo(file)
+
+
+@main.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option(
+    "--image",
+    "images",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Picture to compare on; may be repeated. Default: two generated ones.",
+)
+@click.option(
+    "--imgsz", type=int, default=320, show_default=True, help="Side of the input, pixels."
+)
+def verify(source: Path, checkpoint: Path, images: tuple[Path, ...], imgsz: int) -> None:
+    """Compare what SOURCE and CHECKPOINT compute, layer by layer.
+
+    SOURCE runs in NumPy in double precision, CHECKPOINT in MXNet. Exit code 1 when a raw head
+    differs by more than 0.001.
+
+    Example: yolo-port verify yolov5n.pt weights/yolov5n --image bus.jpg
+    """
+    from yolo_port.verification import TOLERANCE
+    from yolo_port.verification import verify as run
+
+    result = run(source, checkpoint, images, imgsz)
+    click.echo(f"{'':9}  {'':6}  difference  largest value")
+    for row in result.rows:
+        click.echo(f"{row.name:9}  {row.kind:6}  {row.difference:10.1e}  {row.magnitude:13.3f}")
+    verdict = "same" if result.passed else "DIFFERENT"
+    click.echo(
+        f"{verdict}: heads differ by at most {result.largest:.1e} on {result.images} images "
+        f"({TOLERANCE:g} allowed)"
+    )
+    if not result.passed:
+        raise SystemExit(1)
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def inspect(file: Path) -> None:
+    """Say what FILE holds: format, model, classes, anchors, colour order.
+
+    Example: yolo-port inspect yolov5n.pt
+    """
+    from yolo_port.inspection import inspect as run
+
+    for label, text in run(file).items():
+        click.echo(f"{label:12}  {text}")

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from yolo_core.checkpoint import Checkpoint, checkpoint_stem, write_checkpoint
+from yolo_core.errors import InputError
 from yolo_core.files import PathLike, sha256_file
 from yolo_port.matching import fused
 from yolo_port.readers import load, source_file
+from yolo_port.writers.onnx_file import write_onnx
+from yolo_port.writers.safetensors_file import write_safetensors
+from yolo_port.writers.torch_file import write_torch
 
-_WRITERS = {
-    "mxnet": lambda stem, checkpoint: write_checkpoint(stem, checkpoint),
+#: Format → writer of a checkpoint under a stem; it returns the files that it wrote.
+WRITERS: Mapping[str, Callable[[Path, Checkpoint], Sequence[Path]]] = {
+    "mxnet": write_checkpoint,
+    "safetensors": write_safetensors,
+    "onnx": write_onnx,
+    "pt": write_torch,
 }
-FORMATS = tuple(_WRITERS)
 
 
 def convert(
-    source: PathLike, out: PathLike, formats: Sequence[str] = ("mxnet",), fuse: bool = True
+    source: PathLike, out: PathLike, form: str = "mxnet", fuse: bool = True
 ) -> tuple[Checkpoint, list[Path]]:
-    """Read `source` and write it into the folder `out` in each of `formats`.
+    """Read `source` and write it into the folder `out`, called like the source.
 
-    The files are called like the source. fuse: fold batch normalisation into the convolutions.
-    The checkpoint's meta names the source and its sha256. InputError for a source that is no
-    YOLOv5 model.
+    form: one of `WRITERS`. fuse: fold batch normalisation into the convolutions. The meta names
+    the source and its sha256. Returns what was written and where. InputError for a source that
+    is no YOLOv5 model, and for a target that would overwrite the source.
     """
     checkpoint = load(source)
     if fuse:
@@ -34,9 +41,18 @@ def convert(
         checkpoint,
         meta={**checkpoint.meta, "source": origin.name, "source_sha256": sha256_file(origin)},
     )
-    name = checkpoint_stem(source).name
-    stem = Path(out) / (name[: -len(origin.suffix)] if name == origin.name else name)
-    written: list[Path] = []
-    for form in formats:
-        written += _WRITERS[form](stem, checkpoint)
-    return checkpoint, written
+    stem = Path(out) / _name(Path(source))
+    if stem.parent.resolve() == origin.parent.resolve() and (
+        form == "mxnet" if origin.suffix == ".params" else origin.suffix == f".{form}"
+    ):
+        raise InputError(out, f"holds the source {origin.name}", "another folder")
+    return checkpoint, list(WRITERS[form](stem, checkpoint))
+
+
+def _name(source: Path) -> str:
+    """What the source is called without the endings of its format."""
+    stem = checkpoint_stem(source)
+    if stem != source:
+        return stem.name
+    known = (".pt", ".pth", ".safetensors", ".npy", ".npz", ".onnx")
+    return source.stem if source.suffix in known else source.name

@@ -22,9 +22,8 @@ from yolo_core.checkpoint import Checkpoint
 from yolo_core.errors import InputError
 from yolo_core.fusing import fuse
 from yolo_port.source import SourceModel, Structure
-from yolo_port.state_dict import to_parameters
+from yolo_port.state_dict import FIRST_WEIGHT, to_parameters
 
-_FIRST = "model.0.conv.weight"
 _HEAD = re.compile(r"model\.24\.m\.(\d+)\.weight")
 _EXPECTED = "a YOLOv5 v6.0 to v7.0 detection model (n, s, m, l or x)"
 
@@ -65,9 +64,9 @@ def fused(checkpoint: Checkpoint) -> Checkpoint:
 
 
 def _architecture(model: SourceModel) -> Architecture:
-    first = model.tensors.get(_FIRST)
+    first = model.tensors.get(FIRST_WEIGHT)
     if first is None or first.ndim != 4:
-        raise InputError(model.path, f"lacks {_FIRST}", _EXPECTED)
+        raise InputError(model.path, f"lacks {FIRST_WEIGHT}", _EXPECTED)
     depth = sum(
         re.fullmatch(r"model\.2\.m\.\d+\.cv1\.conv\.weight", name) is not None
         for name in model.tensors

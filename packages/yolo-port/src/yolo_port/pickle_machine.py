@@ -277,6 +277,7 @@ _OPCODES: dict[int, _Method] = {
         "B": lambda m: m.take_bytes(m.number("<I")),  # BINBYTES
         "C": lambda m: m.take_bytes(m.number("<B")),  # SHORT_BINBYTES
         "\x8e": lambda m: m.take_bytes(m.number("<Q")),  # BINBYTES8
+        "\x96": lambda m: m.take_bytes(m.number("<Q")),  # BYTEARRAY8, taken as bytes
         "]": lambda m: m.push([]),  # EMPTY_LIST
         "l": lambda m: m.push(m.pop_to_mark()),  # LIST
         "a": lambda m: m.append_one(),  # APPEND

@@ -5,19 +5,23 @@
     model.24.anchors                 not a parameter: the anchors, divided by their stride
     *.num_batches_tracked            not used
 
-Readers of bare dictionaries pass through `tidy`, writers of state dicts through `to_ultralytics`.
+Readers of bare dictionaries pass through `tidy`, writers of state dicts through
+`ultralytics_state_dict`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
-from yolo_core.architecture import ANCHORS_PER_LEVEL, STRIDES, Anchors, Architecture
+from yolo_core.architecture import ANCHORS_PER_LEVEL, STRIDES, Anchors
+from yolo_core.checkpoint import Checkpoint
 from yolo_core.errors import InputError
 
+FIRST_WEIGHT = "model.0.conv.weight"
 ANCHORS_NAME = "model.24.anchors"
 _TO_ULTRALYTICS = {"gamma": "weight", "beta": "bias"}
 _FROM_ULTRALYTICS = {"weight": "gamma", "bias": "beta"}
@@ -65,20 +69,39 @@ def _anchors_in_pixels(array: np.ndarray, source: str) -> Anchors:
     )
 
 
-def anchors_tensor(architecture: Architecture) -> np.ndarray:
-    """The `anchors` buffer of an Ultralytics state dict: float32 [3, 3, 2], in strides."""
+def ultralytics_state_dict(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
+    """Everything that `Model.state_dict()` of YOLOv5 has, for RGB input; fused as the checkpoint.
+
+    float32 parameters, the int64 batch counters where batch normalisation is kept, and the
+    `anchors` buffer [3, 3, 2], each level divided by its stride.
+    """
+    architecture = checkpoint.architecture
+    found: dict[str, np.ndarray] = {}
+    for name, array in to_rgb(checkpoint).parameters.items():
+        found[_rename(name, _TO_ULTRALYTICS)] = array
+        if name.endswith(".running_var"):
+            counter = name[: -len("running_var")] + "num_batches_tracked"
+            found[counter] = np.zeros((), np.int64)
     strides = np.array(architecture.strides).reshape(3, 1, 1)
-    return (np.array(architecture.anchors) / strides).astype(np.float32)
+    found[ANCHORS_NAME] = (np.array(architecture.anchors) / strides).astype(np.float32)
+    return found
+
+
+def to_rgb(checkpoint: Checkpoint) -> Checkpoint:
+    """The same network for RGB input: the first convolution's input channels in RGB order.
+
+    Formats without a place for the colour order are always RGB, as Ultralytics' models are.
+    """
+    if checkpoint.color == "rgb":
+        return checkpoint
+    turned = np.ascontiguousarray(checkpoint.parameters[FIRST_WEIGHT][:, ::-1])
+    parameters = {**checkpoint.parameters, FIRST_WEIGHT: turned}
+    return replace(checkpoint, parameters=parameters, color="rgb")
 
 
 def to_parameters(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Ultralytics' names → the names of `Architecture.parameter_shapes`."""
     return {_rename(name, _FROM_ULTRALYTICS): array for name, array in tensors.items()}
-
-
-def to_ultralytics(parameters: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The names of `Architecture.parameter_shapes` → Ultralytics' names."""
-    return {_rename(name, _TO_ULTRALYTICS): array for name, array in parameters.items()}
 
 
 def _rename(name: str, words: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""One module per source format, and `load`, which tells them apart by content, not by name."""
+"""One module per source format, and `read`, which tells them apart by content, not by name."""
 
 from __future__ import annotations
 
@@ -8,12 +8,22 @@ from yolo_core.checkpoint import Checkpoint, checkpoint_files, is_checkpoint, re
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike
 from yolo_port.matching import match
+from yolo_port.readers.numpy_file import read_npy, read_npz
+from yolo_port.readers.onnx_file import read_onnx
+from yolo_port.readers.original_port import original_files, read_original
+from yolo_port.readers.safetensors_file import is_safetensors, read_safetensors
 from yolo_port.readers.torch_model import read_torch
+from yolo_port.source import SourceModel
 
 _EXPECTED = "a .pt, .safetensors, .npy, .npz or .onnx file, or an MXNet checkpoint"
 _ZIP = b"PK\x03\x04"
-# The first thing in a file of torch.save before PyTorch 1.6: a pickled magic number.
+_NPY = b"\x93NUMPY"
+# The name of a zip's first entry begins at byte 30; NumPy's end in .npy.
+_ZIP_NAME_LENGTH, _ZIP_NAME = slice(26, 28), 30
+# What torch.save wrote before PyTorch 1.6 begins with this pickled number.
 _LEGACY_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+# The first field of an ONNX file is its format version, a small number.
+_ONNX = b"\x08"
 
 
 def load(path: PathLike) -> Checkpoint:
@@ -21,9 +31,15 @@ def load(path: PathLike) -> Checkpoint:
 
     As stored: fused only if the source is. InputError names the file and what is wrong with it.
     """
+    return read_checkpoint(path) if is_checkpoint(path) else match(read(path))
+
+
+def read(path: PathLike) -> SourceModel:
+    """The content of a file in any foreign format, in Ultralytics' words."""
     path = Path(path)
-    if is_checkpoint(path):
-        return read_checkpoint(path)
+    original = original_files(path)
+    if original is not None:
+        return read_original(*original)
     if not path.is_file():
         cause = "is not a regular file" if path.exists() else "does not exist"
         raise InputError(path, cause, _EXPECTED)
@@ -33,14 +49,25 @@ def load(path: PathLike) -> Checkpoint:
     except OSError as error:
         raise InputError(path, f"cannot be read ({error.strerror})") from error
     if head.startswith(_ZIP):
-        return match(read_torch(path))
+        length = int.from_bytes(head[_ZIP_NAME_LENGTH], "little")
+        numpy = head[_ZIP_NAME : _ZIP_NAME + length].endswith(b".npy")
+        return read_npz(path) if numpy else read_torch(path)
+    if head.startswith(_NPY):
+        return read_npy(path)
     if head.startswith(_LEGACY_TORCH):
         raise InputError(path, "is a PyTorch file in the form of before 1.6",
                          "one saved again by PyTorch 1.6 or later")  # fmt: skip
+    if is_safetensors(head, path.stat().st_size):
+        return read_safetensors(path)
+    if head.startswith(_ONNX):
+        return read_onnx(path)
     raise InputError(path, "is in no format that is known here", _EXPECTED)
 
 
 def source_file(path: PathLike) -> Path:
     """The file whose digest stands for a source: itself, or the parameters of a checkpoint."""
     path = Path(path)
-    return checkpoint_files(path)[1] if is_checkpoint(path) else path
+    if is_checkpoint(path):
+        return checkpoint_files(path)[1]
+    original = original_files(path)
+    return path if original is None else original[1]

@@ -15,6 +15,7 @@ import numpy as np
 
 from yolo_core.architecture import BATCH_NORM_EPSILON
 from yolo_core.errors import InputError
+from yolo_port.description import KEY, checked_names, understand
 from yolo_port.pickle_machine import Global, Record
 from yolo_port.readers.torch_archive import TENSOR_GLOBALS, TorchArchive
 from yolo_port.readers.torch_modules import ModuleTree, mapping
@@ -142,7 +143,7 @@ def _whole_model(archive: TorchArchive, model: Record, notes: Mapping[str, objec
         path=archive.path,
         form="PyTorch model",
         tensors=tensors,
-        names=_names(model.state.get("names"), archive.path),
+        names=checked_names(model.state.get("names"), archive.path),
         anchors=anchors,
         activation=tree.activation(),
         epsilon=tree.epsilon(BATCH_NORM_EPSILON),
@@ -166,17 +167,17 @@ def _state_dict(
         if isinstance(name, str) and archive.is_tensor(value)
     }
     tensors, anchors = tidy(_read(archive, records), archive.path)
-    return SourceModel(archive.path, "PyTorch state dict", tensors, anchors=anchors, notes=notes)
+    description = _description(archive.content)
+    described = (
+        {"anchors": anchors, "notes": notes}
+        if description is None
+        else understand(description, archive.path)
+    )
+    return SourceModel(archive.path, "PyTorch state dict", tensors, **described)
 
 
-def _names(value: Any, path: str) -> tuple[str, ...] | None:
-    """Class names from the list or the index → name dictionary that YOLOv5 stores."""
-    if isinstance(value, dict):
-        if sorted(value, key=str) != sorted(range(len(value)), key=str):
-            raise InputError(path, "has class names with gaps in their numbers", "0, 1, 2 …")
-        value = [value[index] for index in range(len(value))]
-    if value is None:
-        return None
-    if not isinstance(value, list) or not all(isinstance(name, str) and name for name in value):
-        raise InputError(path, "has class names that are not text", "a list of names")
-    return tuple(value)
+def _description(content: Any) -> str | None:
+    """The text that our own writer leaves as an attribute of the dictionary."""
+    state = content.state if isinstance(content, Record) else None
+    text = state.get(KEY) if isinstance(state, dict) else None
+    return text if isinstance(text, str) else None

@@ -1,0 +1,68 @@
+"""What tensors alone do not tell, as one JSON text inside the files that this package writes.
+
+Class names, anchors, activation and notes travel in the metadata of safetensors and ONNX files
+and beside the tensors of a `.pt`, so that a model which leaves comes back the same.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from typing import Any
+
+from yolo_core.architecture import Architecture
+from yolo_core.checkpoint import Checkpoint
+from yolo_core.errors import InputError
+
+#: The key of the text in a file's metadata.
+KEY = "yolo_checkpoint"
+_LIMIT = 1 << 20
+
+
+def describe(checkpoint: Checkpoint) -> str:
+    """The text for a checkpoint; its colour order is always RGB in the files it goes into."""
+    record = {**checkpoint.architecture.to_dict(), "meta": dict(checkpoint.meta)}
+    return json.dumps(record, sort_keys=True, ensure_ascii=True, default=str)
+
+
+def understand(text: str, path: str) -> dict[str, Any]:
+    """`names`, `anchors`, `activation` and `notes` of a `SourceModel` from such a text."""
+    try:
+        record = json.loads(text) if len(text) <= _LIMIT else {}
+    except (ValueError, RecursionError) as error:
+        raise InputError(path, f"has a {KEY} text that is not JSON", "an untouched text") from error
+    architecture = Architecture.from_dict(record, path)
+    meta = record.get("meta", {})
+    if not isinstance(meta, dict):
+        raise InputError(path, f"has a {KEY} text without notes", "an untouched text")
+    return {
+        "names": architecture.names,
+        "anchors": architecture.anchors,
+        "activation": architecture.activation,
+        "notes": meta,
+    }
+
+
+def understand_ultralytics_names(text: str, path: str) -> tuple[str, ...]:
+    """Class names from the list or dictionary literal that Ultralytics writes into ONNX."""
+    try:
+        value = ast.literal_eval(text) if len(text) <= _LIMIT else None
+    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+        raise InputError(path, "has class names that cannot be read", "a list of names") from error
+    names = checked_names(value, path)
+    if names is None:
+        raise InputError(path, "has empty class names", "a list of names")
+    return names
+
+
+def checked_names(value: Any, path: str) -> tuple[str, ...] | None:
+    """Class names from the list or the index → name dictionary that YOLOv5 stores."""
+    if isinstance(value, dict):
+        if any(type(key) is not int for key in value) or set(value) != set(range(len(value))):
+            raise InputError(path, "has class names with gaps in their numbers", "0, 1, 2 …")
+        value = [value[index] for index in range(len(value))]
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(isinstance(name, str) and name for name in value):
+        raise InputError(path, "has class names that are not text", "a list of names")
+    return tuple(value)

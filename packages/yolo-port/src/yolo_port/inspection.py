@@ -1,0 +1,60 @@
+"""What a file holds, in the words a person asks in."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from yolo_core.checkpoint import is_checkpoint, read_checkpoint
+from yolo_core.files import PathLike, sha256_file
+from yolo_port.matching import match
+from yolo_port.readers import read, source_file
+
+_STATISTICS = (".running_mean", ".running_var")
+
+
+def inspect(path: PathLike) -> dict[str, str]:
+    """Label → text, in reading order. InputError when the file holds no supported model."""
+    path = Path(path)
+    file = source_file(path)
+    if is_checkpoint(path):
+        checkpoint = read_checkpoint(path)
+        form, stored, epsilon = "MXNet checkpoint", "float32", ""
+        silent: tuple[str, ...] = ()
+    else:
+        model = read(path)
+        checkpoint = match(model)
+        form = model.form
+        stored = ", ".join(sorted({array.dtype.name for array in model.tensors.values()}))
+        silent = tuple(
+            what for what in ("names", "anchors", "activation") if getattr(model, what) is None
+        )
+        epsilon = f" (epsilon {model.epsilon:g})"
+    architecture = checkpoint.architecture
+    count = sum(
+        array.size
+        for name, array in checkpoint.parameters.items()
+        if not name.endswith(_STATISTICS)
+    )
+    names = ", ".join(architecture.names[:5]) + (", …" if architecture.nc > 5 else "")
+    anchors = " | ".join(
+        " ".join(f"{width:g},{height:g}" for width, height in level)
+        for level in architecture.anchors
+    )
+    found = {
+        "file": f"{file.name}, {os.path.getsize(file):,} bytes",
+        "sha256": sha256_file(file),
+        "form": form,
+        "model": f"{architecture.model_name}, {len(architecture.convolutions())} convolutions, "
+        f"{count:,} parameters",
+        "stored": f"{stored}, "
+        + ("fused" if checkpoint.fused else f"batch normalisation kept{epsilon}"),
+        "input": f"{checkpoint.color.upper()}, 0 to 1",
+        "classes": f"{architecture.nc}: {names}",
+        "anchors": anchors,
+        "activation": architecture.activation,
+    }
+    if silent:
+        found["assumed"] = f"{', '.join(silent)}: the file does not say, YOLOv5's own are taken"
+    found.update({f"note {key}": str(value) for key, value in checkpoint.meta.items()})
+    return found

@@ -1,0 +1,182 @@
+"""`.npz` and `.npy` files of earlier ports: dictionaries of arrays, read without NumPy's unpickler.
+
+An `.npz` is a zip of plain arrays. An `.npy` that holds a dictionary is a header and a pickle;
+the pickle goes through `pickle_machine`, which knows four globals of NumPy and refuses the rest.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+
+from yolo_core.errors import InputError
+from yolo_core.files import read_bytes
+from yolo_port.pickle_machine import Global, Record, read_pickle
+from yolo_port.source import SourceModel
+from yolo_port.state_dict import tidy
+
+#: Largest file, and largest content of a compressed file: yolov5x in double precision is 0.7 GB.
+FILE_LIMIT = 1 << 30
+_MAX_TENSORS = 4000
+_MAX_NDIM = 8
+#: A compressed entry may claim this many times its size; weights compress to nine tenths.
+_MAX_RATIO = 64
+_SMALL = 1 << 20
+_EXPECTED = "a dictionary of YOLOv5's arrays"
+
+_RECONSTRUCT = frozenset(
+    Global(module, "_reconstruct") for module in ("numpy.core.multiarray", "numpy._core.multiarray")
+)
+_FROM_BUFFER = frozenset(
+    Global(module, "_frombuffer") for module in ("numpy.core.numeric", "numpy._core.numeric")
+)
+_DTYPE = Global("numpy", "dtype")
+_ENCODE = Global("_codecs", "encode")
+_ALLOWED = (
+    _RECONSTRUCT
+    | _FROM_BUFFER
+    | {_DTYPE, _ENCODE, Global("numpy", "ndarray"), Global("collections", "OrderedDict")}
+)
+_CODES = {"f2", "f4", "f8", "i4", "i8"}
+
+
+def read_npz(path: Path) -> SourceModel:
+    """The arrays of an `.npz`, compressed or not. InputError for bombs, pickles and damage."""
+    source = str(path)
+    arrays: dict[str, np.ndarray] = {}
+    budget = FILE_LIMIT
+    try:
+        with zipfile.ZipFile(path) as archive:
+            infos = archive.infolist()
+            if len(infos) > _MAX_TENSORS:
+                raise InputError(source, f"has {len(infos)} arrays", f"at most {_MAX_TENSORS}")
+            for info in infos:
+                budget -= info.file_size
+                if budget < 0 or info.file_size > _MAX_RATIO * info.compress_size + _SMALL:
+                    raise InputError(
+                        source, f"unpacks to too much at {info.filename} (a zip bomb?)"
+                    )
+                name = info.filename[: -len(".npy")]
+                if not info.filename.endswith(".npy") or name in arrays:
+                    raise InputError(source, f"has the entry {info.filename}", "one .npy per array")
+                with archive.open(info) as stream:
+                    arrays[name] = _plain_array(stream.read(info.file_size + 1), source, name)
+    except (zipfile.BadZipFile, EOFError, OSError, ValueError, RuntimeError) as error:
+        raise InputError(source, f"is a damaged .npz ({error})", _EXPECTED) from error
+    return _model(arrays, source, "npz")
+
+
+def read_npy(path: Path) -> SourceModel:
+    """The dictionary in an `.npy`. InputError for any global but NumPy's own, and for damage."""
+    source = str(path)
+    data = read_bytes(path, FILE_LIMIT)
+    shape, dtype, offset = _header(data, source, "the array")
+    if shape != () or not dtype.hasobject:
+        raise InputError(source, f"holds one array of shape {shape}", _EXPECTED)
+
+    def admit(reference: Global) -> None:
+        if reference not in _ALLOWED:
+            raise InputError(
+                source,
+                f"asks for the global {reference}, which is not on the allow-list",
+                _EXPECTED,
+            )
+
+    content, _ = read_pickle(memoryview(data)[offset:], source, admit)
+    cell = _array_state(content, source, "the dictionary")[-1]
+    values = cell[0] if isinstance(cell, list) and len(cell) == 1 else None
+    if isinstance(values, Record):
+        values = values.pairs
+    if not isinstance(values, dict) or not 0 < len(values) <= _MAX_TENSORS:
+        raise InputError(source, "holds no dictionary", _EXPECTED)
+    arrays = {
+        name: _pickled_array(value, source, name)
+        for name, value in values.items()
+        if isinstance(name, str)
+    }
+    return _model(arrays, source, "npy")
+
+
+def _model(arrays: Mapping[str, np.ndarray], source: str, form: str) -> SourceModel:
+    tensors, anchors = tidy(arrays, source)
+    return SourceModel(source, f"NumPy dictionary ({form})", tensors, anchors=anchors)
+
+
+def _header(data: bytes, source: str, name: str) -> tuple[tuple[int, ...], np.dtype, int]:
+    """Shape, dtype and offset of the data in an `.npy`; C order only."""
+    stream = io.BytesIO(data)
+    try:
+        version = npy.read_magic(stream)
+        reader = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, fortran, dtype = reader(stream)
+    except (ValueError, SyntaxError, TypeError, EOFError, MemoryError, RecursionError) as error:
+        raise InputError(source, f"has no valid .npy header for {name}", _EXPECTED) from error
+    if fortran and len(shape) > 1:
+        raise InputError(source, f"has {name} in Fortran order", "C order")
+    return shape, dtype, stream.tell()
+
+
+def _plain_array(data: bytes, source: str, name: str) -> np.ndarray:
+    shape, dtype, offset = _header(data, source, name)
+    if dtype.hasobject:
+        raise InputError(source, f"holds pickled objects in {name}", "plain arrays")
+    return _from_bytes(data[offset:], dtype, shape, source, name)
+
+
+def _from_bytes(
+    data: bytes, dtype: np.dtype, shape: tuple[int, ...], source: str, name: str
+) -> np.ndarray:
+    if dtype.str[1:] not in _CODES:
+        raise InputError(source, f"has {name} as {dtype}", "floating point")
+    if len(shape) > _MAX_NDIM or any(side < 0 for side in shape):
+        raise InputError(source, f"has {name} of shape {shape}", _EXPECTED)
+    if math.prod(shape) * dtype.itemsize != len(data):
+        raise InputError(source, f"has {len(data)} bytes for {name} of shape {shape}",
+                         f"{math.prod(shape) * dtype.itemsize}")  # fmt: skip
+    return np.frombuffer(data, dtype).reshape(shape)
+
+
+def _array_state(value: Any, source: str, name: str) -> tuple[Any, ...]:
+    """(shape, dtype record, Fortran order, content) of a pickled array."""
+    if isinstance(value, Record) and value.function in _FROM_BUFFER and len(value.arguments) == 4:
+        content, dtype, shape, order = value.arguments
+        return shape, dtype, order != "C", content
+    if (
+        isinstance(value, Record)
+        and value.function in _RECONSTRUCT
+        and isinstance(value.state, tuple)
+        and len(value.state) == 5
+    ):
+        return value.state[1:]
+    raise InputError(source, f"holds no array in {name}", _EXPECTED)
+
+
+def _pickled_array(value: Any, source: str, name: str) -> np.ndarray:
+    shape, dtype, fortran, content = _array_state(value, source, name)
+    if isinstance(content, Record) and content.function == _ENCODE:
+        # How bytes are written for Python 2 readers: as Latin-1 text to be encoded.
+        text = content.arguments[0] if len(content.arguments) == 2 else None
+        content = text.encode("latin-1", "replace") if isinstance(text, str) else None
+    sides = isinstance(shape, tuple) and all(type(side) is int and side >= 0 for side in shape)
+    if not isinstance(content, bytes) or fortran is not False or not sides:
+        raise InputError(source, f"describes {name} in an unusual way", "a plain array in C order")
+    return _from_bytes(content, _dtype(dtype, source, name), shape, source, name)
+
+
+def _dtype(value: Any, source: str, name: str) -> np.dtype:
+    """A dtype from its pickled code ("f4") and byte order (state entry 1)."""
+    code = value.arguments[0] if isinstance(value, Record) and value.arguments else None
+    state = value.state if isinstance(value, Record) else None
+    known = isinstance(value, Record) and value.function == _DTYPE
+    if not known or code not in _CODES or not isinstance(state, tuple):
+        raise InputError(source, f"has {name} of an unknown element type", "floating point")
+    if len(state) < 2 or state[1] not in ("<", ">", "="):
+        raise InputError(source, f"has {name} of an unknown byte order", "little-endian")
+    return np.dtype(str(state[1]) + str(code))
