@@ -1,3 +1,13 @@
-"""Deterministic CVM runtime: the same integers on every machine, and the bundle builder."""
+"""Deterministic CVM runtime: the same integers on every machine, and the bundle builder.
+
+import yolo_cvm
+
+model = yolo_cvm.load("model")          # a folder with the files symbol and params
+outputs = model.run(x)                  # integers in, one int32 array per head out
+"""
+
+from yolo_cvm.model import Model, load
 
 __version__ = "0.1.0"
+
+__all__ = ["Model", "load"]

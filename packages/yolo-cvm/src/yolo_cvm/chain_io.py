@@ -1,0 +1,94 @@
+"""Bytes in and bytes out, as the chain serialises them.
+
+Source: spec 4.2 to 4.4. The C interface speaks little-endian and wants the exact length; the
+chain's kernel speaks big-endian and cuts what is too long. Integers of one byte have no order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from yolo_core.graph import Graph, LogicError
+from yolo_core.graph.integers import elements
+
+C_INTERFACE, CHAIN = "c", "chain"
+DIALECTS = (C_INTERFACE, CHAIN)
+
+ARGMAX, DETECTION = "argmax", "detection"
+
+_ORDER = {C_INTERFACE: "<", CHAIN: ">"}
+
+
+def input_type_size(graph: Graph) -> int:
+    """Bytes per input element: 1 where the input has at most 8 bits, else 4."""
+    return 1 if graph.input_precision <= 8 else 4
+
+
+def output_type_size(graph: Graph) -> int:
+    """Bytes per output element: 1 where every head has at most 8 bits, else 4.
+
+    The post-processing words `argmax` and `detection` force 4.
+    """
+    if graph.postprocess in (ARGMAX, DETECTION):
+        return 4
+    return 1 if max(graph.head_precisions) <= 8 else 4
+
+
+def input_length(graph: Graph) -> int:
+    """Bytes of one input."""
+    return elements(graph.input_shape) * input_type_size(graph)
+
+
+def output_length(graph: Graph) -> int:
+    """Bytes of one output. LogicError as `write_output`."""
+    _check_heads(graph)
+    if _is_argmax(graph):
+        return 4 * (elements(graph.head_shapes[0]) // graph.head_shapes[0][-1])
+    return output_type_size(graph) * sum(elements(shape) for shape in graph.head_shapes)
+
+
+def read_input(graph: Graph, data: bytes, dialect: str = C_INTERFACE) -> np.ndarray:
+    """The input integers, int8 or int32 in the graph's input shape, not yet clamped.
+
+    dialect: "c" (little-endian, exact length) or "chain" (big-endian, what is too long is cut).
+    LogicError for a wrong length.
+    """
+    wanted = input_length(graph)
+    if len(data) < wanted or (len(data) > wanted and dialect == C_INTERFACE):
+        raise LogicError("input", f"{len(data)} bytes", f"{wanted}")
+    kind = _kind(input_type_size(graph), dialect)
+    return np.frombuffer(data, kind, elements(graph.input_shape)).reshape(graph.input_shape)
+
+
+def write_output(graph: Graph, outputs: list[np.ndarray], dialect: str = C_INTERFACE) -> bytes:
+    """The bytes that the caller of the original gets for these int32 heads.
+
+    One head: its elements, or with `argmax` the index of the first maximum of every row of the
+    last axis. More heads: their rows interleaved, row i of every head in turn; heads of
+    different row counts are a LogicError. `detection` is the plain output at 4 bytes (the
+    original refuses it for one head; that is taken for the defect that it is).
+    """
+    _check_heads(graph)
+    if _is_argmax(graph):
+        outputs = [np.argmax(outputs[0], axis=-1)]
+    rows = [head.reshape(-1, head.shape[-1]) for head in outputs]
+    joined = np.concatenate(rows, axis=1) if len(rows) > 1 else rows[0]
+    size = output_type_size(graph)
+    # One byte per element is the low byte; honest values lose nothing.
+    return joined.astype(_kind(size, dialect)).tobytes()
+
+
+def _is_argmax(graph: Graph) -> bool:
+    return graph.postprocess == ARGMAX and len(graph.heads) == 1
+
+
+def _check_heads(graph: Graph) -> None:
+    counts = {elements(shape[:-1]) for shape in graph.head_shapes}
+    if len(counts) > 1:
+        raise LogicError("heads", f"{sorted(counts)} rows", "equal row counts to interleave")
+
+
+def _kind(size: int, dialect: str) -> np.dtype[Any]:
+    return np.dtype("i1") if size == 1 else np.dtype(f"{_ORDER[dialect]}i4")

@@ -1,0 +1,199 @@
+"""Conformance vectors: run a folder of them and say which pass.
+
+The layout is described in vectors/README.md; another implementation can use the same files. A
+vector is a folder with `symbol` and `params` and one of
+
+    meta.json with `op`        an operator: outputs, gas, storage and sizes must agree
+    meta.json with `expect`    a model to refuse or to accept
+    node_crc.json              a network: the checksum of every operator's output
+"""
+
+from __future__ import annotations
+
+import io
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from yolo_core.errors import InputError
+from yolo_core.files import PathLike, read_bytes, read_json
+from yolo_core.graph import GraphError
+from yolo_core.graph.gas import gas
+from yolo_core.graph.integers import INT32_MAX, limit
+from yolo_core.graph.storage import storage_bytes
+from yolo_cvm.chain_io import input_type_size, output_type_size
+from yolo_cvm.model import SYMBOL, Model, load
+
+PASSED, FAILED, KNOWN = "passed", "failed", "known divergence"
+
+ARRAY_LIMIT = 1 << 30
+
+_SHIFT_REASON = (
+    "the original overflows for shift 1 on 2147483647; the mathematical value is followed"
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one vector gave. name: its folder below the root; note: why, or what was refused."""
+
+    name: str
+    status: str
+    note: str = ""
+
+
+def conform(path: PathLike, engine: str | None = None) -> Iterator[Outcome]:
+    """The outcome of every vector below a folder, in order of name.
+
+    engine: as for `load`. InputError where there is no vector at all or one cannot be read.
+    """
+    root = Path(path)
+    folders = sorted(file.parent for file in root.rglob(SYMBOL) if file.is_file())
+    if not folders:
+        raise InputError(root, "holds no vectors", "folders with symbol, params and meta.json")
+    for folder in folders:
+        name = folder.relative_to(root).as_posix()
+        status, note = _judge(folder, engine)
+        yield Outcome(name, status, note)
+
+
+def _judge(folder: Path, engine: str | None) -> tuple[str, str]:
+    if (folder / "node_crc.json").is_file():
+        return _network(folder, engine)
+    meta = read_json(folder / "meta.json")
+    if not isinstance(meta, dict) or not ({"op", "expect"} & set(meta)):
+        raise InputError(folder / "meta.json", "says neither `op` nor `expect`", "one of them")
+    if "expect" in meta:
+        if meta["expect"] == "accept":
+            return _accept(folder, engine)
+        return _refuse(folder, engine)
+    try:
+        model = load(folder, engine=engine)
+        found = model.run(read_array(folder / "input.npy"))
+    except GraphError as error:
+        return FAILED, str(error)
+    return _figures(model, meta) or _heads(model, found, folder)
+
+
+def _figures(model: Model, meta: dict[str, Any]) -> tuple[str, str] | None:
+    """Gas, storage, precision and sizes against meta.json; None where all agree."""
+    graph = model.graph
+    for name, ours in (
+        ("gas", gas(graph)),
+        ("storage", storage_bytes(graph)),
+        ("output_precision", max(graph.head_precisions)),
+        ("input_bytes", input_type_size(graph)),
+        ("output_bytes", output_type_size(graph)),
+    ):
+        if name in meta and meta[name] != ours:
+            return FAILED, f"{name} is {ours}, the vector has {meta[name]}"
+    return None
+
+
+def _heads(model: Model, found: list[np.ndarray], folder: Path) -> tuple[str, str]:
+    """Every head against output.npy, output_1.npy, .. element by element."""
+    status = PASSED
+    for number, ours in enumerate(found):
+        file = folder / ("output.npy" if number == 0 else f"output_{number}.npy")
+        theirs = read_array(file)
+        if theirs.shape != ours.shape:
+            return FAILED, f"{file.name}: shape {ours.shape}, the vector has {theirs.shape}"
+        wrong = np.flatnonzero(ours != theirs)
+        if not wrong.size:
+            continue
+        if not _overflowing_shift(model, folder, ours, wrong):
+            first = wrong[0]
+            return FAILED, (
+                f"{file.name}: {wrong.size} elements differ, first [{first}] is "
+                f"{ours.flat[first]}, the vector has {theirs.flat[first]}"
+            )
+        status = KNOWN
+    return status, _SHIFT_REASON if status == KNOWN else ""
+
+
+def _overflowing_shift(model: Model, folder: Path, ours: np.ndarray, wrong: np.ndarray) -> bool:
+    """Whether the wrong elements are those that the original itself gets wrong (README)."""
+    graph = model.graph
+    last = graph.nodes[graph.heads[0].node]
+    if last.op != "cvm_right_shift" or last.attributes.shift_bit != 1 or len(graph.heads) > 1:
+        return False
+    data = model.prepare(read_array(folder / "input.npy"))
+    if last.inputs[0].node != graph.input_index:
+        return False
+    right = min(2**30, limit(last.attributes.precision))
+    return bool(np.all(data.flat[wrong] == INT32_MAX) and np.all(ours.flat[wrong] == right))
+
+
+def _accept(folder: Path, engine: str | None) -> tuple[str, str]:
+    """Must load; a sloppy file only under `compat`. Its outputs must agree."""
+    note = ""
+    try:
+        try:
+            model = load(folder, engine=engine)
+        except GraphError as error:
+            model = load(folder, engine=engine, compat=True)
+            note = f"only with --compat: {error}"
+        found = model.run(read_array(folder / "input.npy"))
+    except GraphError as error:
+        return FAILED, str(error)
+    status, reason = _heads(model, found, folder)
+    return status, reason or note
+
+
+def _refuse(folder: Path, engine: str | None) -> tuple[str, str]:
+    """Must be refused when it is loaded or, at the latest, when it gets its input."""
+    try:
+        model = load(folder, engine=engine)
+        if (folder / "input.npy").is_file():
+            model.run(read_array(folder / "input.npy"))
+    except GraphError as error:
+        return PASSED, str(error)
+    return FAILED, "was accepted"
+
+
+def _network(folder: Path, engine: str | None) -> tuple[str, str]:
+    """Every operator's checksum and every head of a whole network."""
+    try:
+        model = load(folder, engine=engine)
+    except GraphError as error:
+        return FAILED, str(error)
+    records = {record["nid"]: record for record in read_json(folder / "node_crc.json")}
+    data = read_array(folder / "input.npy")
+    for number, outputs in model.trace(data):
+        record = records.pop(number, None)
+        if record is None:
+            continue
+        array = np.ascontiguousarray(outputs[0], "<i4")
+        ours = {
+            "shape": list(array.shape),
+            "min": int(array.min()),
+            "max": int(array.max()),
+            "sum": int(array.sum(dtype=np.int64)),
+            "crc32": zlib.crc32(array.tobytes()),
+        }
+        for key, value in ours.items():
+            if key in record and record[key] != value:
+                name = model.graph.nodes[number].name
+                return FAILED, f"node {number} {name!r}: {key} is {value}, not {record[key]}"
+    if records:
+        return FAILED, f"nodes {sorted(records)[:5]} are no operators"
+    for number, ours_head in enumerate(model.run(data)):
+        theirs = read_array(folder / f"out_formal_{number}.npy")
+        if not np.array_equal(theirs, ours_head):
+            return FAILED, f"head {number} differs"
+    return PASSED, ""
+
+
+def read_array(path: PathLike) -> np.ndarray:
+    """The integers of a .npy file, never its pickles. InputError where there are none."""
+    try:
+        array = np.load(io.BytesIO(read_bytes(path, ARRAY_LIMIT)), allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise InputError(path, f"is no array ({str(error).splitlines()[0]:.80})", ".npy") from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "iu":
+        raise InputError(path, "holds no integers", "an integer .npy array")
+    return array

@@ -1,0 +1,125 @@
+"""A model that is ready to run: its checked program, an engine, and the digests of its files.
+
+Whoever wants numbers in and numbers out works here; bytes as the chain sees them are in
+`chain_io`, proofs of what was computed in `receipt`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from yolo_core.errors import InputError
+from yolo_core.files import PathLike, read_bytes
+from yolo_core.graph import Graph, Limits, LogicError, bind, load_program
+from yolo_core.graph.bounds import certify
+from yolo_core.graph.integers import clamp
+from yolo_core.graph.params import size_limit
+from yolo_cvm.engine import Engine, select
+
+SYMBOL, PARAMS, DATA = "symbol", "params", "data"
+
+# What `compat` may find after the end of a params file, in bytes.
+_TRAILING = 1 << 20
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded model. Runs leave nothing behind: the same input gives the same output, always.
+
+    symbol_digest, params_digest: SHA-256 of the two files, hexadecimal.
+    """
+
+    graph: Graph
+    engine: Engine
+    symbol_digest: str
+    params_digest: str
+
+    def run(self, x: np.ndarray) -> list[np.ndarray]:
+        """One inference: int32 arrays, one per head.
+
+        x: integers of any dtype in the graph's input shape. As on the chain, values beyond the
+        input's declared precision are clamped (spec 4.3). LogicError for another shape or dtype.
+        """
+        return self.engine.run(self.prepare(x))
+
+    def trace(self, x: np.ndarray) -> Iterator[tuple[int, tuple[np.ndarray, ...]]]:
+        """Like `run`, but yields (node number, int32 outputs) of every operator in order."""
+        return self.engine.trace(self.prepare(x))
+
+    def prepare(self, x: np.ndarray) -> np.ndarray:
+        """The input as the program sees it: contiguous int32, clamped. LogicError as in `run`."""
+        x = np.asarray(x)
+        if x.dtype.kind not in "iu":
+            raise LogicError("input", f"dtype {x.dtype}", "integers")
+        if x.shape != self.graph.input_shape:
+            raise LogicError("input", f"shape {x.shape}", f"{self.graph.input_shape}")
+        if x.dtype != np.int32:
+            # Clamping to int32 first changes nothing, since no precision is wider.
+            held, wanted = np.iinfo(x.dtype), np.iinfo(np.int32)
+            x = np.clip(x, max(held.min, wanted.min), min(held.max, wanted.max))
+        return np.ascontiguousarray(clamp(x.astype(np.int32), self.graph.input_precision))
+
+
+def model_files(path: PathLike) -> tuple[Path, Path]:
+    """The symbol and params files of a model folder, or of a bundle's `<infohash>/data`.
+
+    InputError where neither is there.
+    """
+    path = Path(path)
+    for folder in (path, path / DATA):
+        if (folder / SYMBOL).is_file() and (folder / PARAMS).is_file():
+            return folder / SYMBOL, folder / PARAMS
+    cause = "has no symbol and params" if path.is_dir() else "is no folder"
+    raise InputError(path, cause, "a model folder, or a bundle with its data folder")
+
+
+def read_program(path: PathLike, limits: Limits | None = None) -> Graph:
+    """The checked program of a model folder or of a symbol file, without parameters.
+
+    Raises LogicError or RuntimeFault naming node, field and rule.
+    """
+    file = Path(path) if Path(path).is_file() else model_files(path)[0]
+    limits = limits or Limits()
+    return load_program(read_bytes(file, limits.symbol_bytes), limits)
+
+
+def load(
+    path: PathLike,
+    threads: int | None = None,
+    engine: str | None = None,
+    compat: bool = False,
+    certified: bool = False,
+    limits: Limits | None = None,
+) -> Model:
+    """The model at `path`, checked and ready.
+
+    path: a folder with `symbol` and `params`, or a bundle folder `<infohash>` with `data/`.
+    threads: None takes all processors the engine can use; the result never depends on it.
+    engine: "compiled", "reference" or an instruction set; None takes the fastest there is.
+    compat: accept duplicate parameter names (the last wins), bytes after the end of params
+        (ignored) and a parameter called `data` (ignored), as the original does.
+    certified: refuse a model whose values cannot be proven to stay in their precision.
+    limits: budgets of the reader and of gas and memory, checked before anything is allocated.
+
+    Raises InputError; where the files break a rule of the machine it is a LogicError (code 1)
+    or a RuntimeFault (code 2).
+    """
+    symbol_file, params_file = model_files(path)
+    limits = limits or Limits()
+    symbol = read_bytes(symbol_file, limits.symbol_bytes)
+    program = load_program(symbol, limits)
+    params = read_bytes(params_file, size_limit(program) + (_TRAILING if compat else 0))
+    graph = bind(program, params, compat, limits)
+    if certified:
+        certify(graph)
+    return Model(
+        graph,
+        select(graph, threads, engine),
+        hashlib.sha256(symbol).hexdigest(),
+        hashlib.sha256(params).hexdigest(),
+    )
