@@ -144,10 +144,10 @@ def test_no_torrent(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("at", "expected"),
     [
-        (0, [("params", 0, 4096)]),
-        (4999, [("params", 4096, 5000), ("symbol", 0, 3192)]),
-        (5000, [("params", 4096, 5000), ("symbol", 0, 3192)]),
-        (9999, [("symbol", 3192, 5000)]),
+        (0, [(0, "params", 0, 4096)]),
+        (4999, [(1, "params", 4096, 5000), (1, "symbol", 0, 3192)]),
+        (5000, [(1, "params", 4096, 5000), (1, "symbol", 0, 3192)]),
+        (9999, [(2, "symbol", 3192, 5000)]),
     ],
 )
 def test_broken_piece_is_located(at: int, expected: list) -> None:

@@ -1,1 +1,22 @@
 """The bundle: a model in the layout that nodes share, with everything a chain asks about it."""
+
+from yolo_cvm.bundle.accuracy import read_row
+from yolo_cvm.bundle.build import announce, creation_date, tiers, write_bundle
+from yolo_cvm.bundle.check import Step, check_bundle
+from yolo_cvm.bundle.manifest import Choices
+from yolo_cvm.bundle.payload import NO_AUTHOR, InputMeta, ModelMeta, parse_address
+
+__all__ = [
+    "NO_AUTHOR",
+    "Choices",
+    "InputMeta",
+    "ModelMeta",
+    "Step",
+    "announce",
+    "check_bundle",
+    "creation_date",
+    "parse_address",
+    "read_row",
+    "tiers",
+    "write_bundle",
+]

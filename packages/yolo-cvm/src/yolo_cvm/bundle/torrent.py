@@ -140,8 +140,11 @@ def decode(data: bytes, source: str) -> Info:
     return result
 
 
-def broken_pieces(info: Info, files: Mapping[str, bytes]) -> Iterator[tuple[str, int, int]]:
-    """Where files of the right sizes differ from their torrent: (file, first byte, end)."""
+def broken_pieces(info: Info, files: Mapping[str, bytes]) -> Iterator[tuple[int, str, int, int]]:
+    """Where files of the right sizes differ from their torrent: (piece, file, first byte, end).
+
+    A piece that spans two files is told once for each.
+    """
     found = _piece_digests([files[name] for name in info.lengths], info.piece_length)
     for index, digest in enumerate(found):
         if digest != info.pieces[index * _SHA1_BYTES : (index + 1) * _SHA1_BYTES]:
@@ -150,7 +153,7 @@ def broken_pieces(info: Info, files: Mapping[str, bytes]) -> Iterator[tuple[str,
             for name, length in info.lengths.items():
                 start, stop = max(first, base), min(first + info.piece_length, base + length)
                 if start < stop:
-                    yield name, start - base, stop - base
+                    yield index, name, start - base, stop - base
                 base += length
 
 
@@ -168,8 +171,8 @@ def _info(files: Mapping[str, bytes], piece_length: int) -> Info:
 def _piece_digests(files: list[bytes], piece_length: int) -> Iterator[bytes]:
     """SHA-1 of each piece of the concatenation, which is never built."""
     digest, room = hashlib.sha1(usedforsecurity=False), piece_length
-    for data in map(memoryview, files):
-        at = 0
+    for content in files:
+        data, at = memoryview(content), 0
         while at < len(data):
             part = data[at : at + room]
             digest.update(part)

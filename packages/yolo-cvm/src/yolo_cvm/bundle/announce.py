@@ -1,0 +1,82 @@
+"""What a chain asks of a model: payloads, uploads, the gas of a call (spec 5.2, 7.3 to 7.5)."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from yolo_core.errors import InputError
+from yolo_core.graph import Graph
+from yolo_core.graph.gas import gas
+from yolo_cvm.bundle import chain, npy, torrent
+from yolo_cvm.bundle.payload import InputMeta, ModelMeta
+
+#: Precision up to which an input element is one byte; only then the chain reads a stored input
+#: as it was written (spec 4.4: bytes of wider elements are reversed).
+BYTE = 8
+
+
+def output_shape(graph: Graph) -> tuple[int, ...]:
+    """Shape of the one output; a chain cannot call models of other kinds (spec 4.3, 11)."""
+    if len(graph.heads) != 1:
+        raise InputError("the model", f"has {len(graph.heads)} outputs", "one, or no chain runs it")
+    if graph.postprocess:
+        raise InputError("the model", f"asks to postprocess by {graph.postprocess!r}", "raw output")
+    return graph.shape(graph.heads[0])
+
+
+def announcement(
+    graph: Graph, info: torrent.Info, comment: str, royalty: int, author: str
+) -> dict[str, Any]:
+    """Payload, upload and call costs of a model, as the manifest holds them.
+
+    info: the model's torrent. royalty: gas per call. author: 40 hexadecimal digits.
+    InputError where the chain would refuse the model, or take it and never run it.
+    """
+    meta = ModelMeta(
+        comment, info.info_hash, info.raw_size, graph.input_shape, output_shape(graph),
+        royalty, author,
+    )  # fmt: skip
+    model_gas = gas(graph)
+    cost = chain.call_cost(model_gas, royalty)
+    pushes = chain.push_count(info.raw_size)
+    return {
+        "creation": _record(meta),
+        "upload": {
+            "pushes": pushes,
+            "push_bytes": chain.PUSH_BYTES,
+            "gas_per_push": chain.PUSH_GAS,
+            "gas": pushes * chain.PUSH_GAS,
+            "first_push_after_blocks": chain.SEEDING_BLOCKS,
+            "quota_blocks": chain.quota_blocks(info.raw_size),
+            "callable_after_blocks": chain.MATURE_BLOCKS,
+        },
+        "gas": {
+            "model": model_gas,
+            "infer": cost.infer,
+            "inferarray": cost.inferarray,
+            "transaction_cap": chain.TRANSACTION_GAS_CAP,
+            "fits_transaction": cost.fits,
+        },
+    }
+
+
+def input_announcement(graph: Graph, content: bytes, comment: str, source: str) -> dict[str, Any]:
+    """Payload of a stored input, the bytes of a `.npy` file, for this model.
+
+    InputError where INFER would refuse it or compute on other numbers.
+    """
+    if graph.input_precision > BYTE:
+        raise InputError(
+            "the model", f"takes {graph.input_precision} bits, which the chain reads from a file "
+            "with reversed bytes", "call it by INFERARRAY",
+        )  # fmt: skip
+    shape = npy.int8_shape(content, source)
+    if shape != graph.input_shape:
+        raise InputError(source, f"has the shape {shape}", f"the model's {graph.input_shape}")
+    info = torrent.input_info(content)
+    return _record(InputMeta(comment, info.info_hash, info.raw_size, shape))
+
+
+def _record(meta: ModelMeta | InputMeta) -> dict[str, Any]:
+    return {**dataclasses.asdict(meta), "payload": "0x" + meta.encode().hex()}

@@ -1,0 +1,146 @@
+"""Making a bundle: a model folder in, the layout that nodes share out (spec 7.1).
+
+    DIR/manifest.json             everything a chain or a reader asks
+    DIR/MODEL_CARD.md             the same in words
+    DIR/<info hash>/torrent       announces the two files below
+    DIR/<info hash>/data/symbol   the model's own bytes, untouched
+    DIR/<info hash>/data/params
+
+The same model and choices give the same bytes everywhere: no clock, no machine, no path enters.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from yolo_core.errors import InputError
+from yolo_core.files import PathLike, atomic_folder, atomic_write, read_bytes, read_json
+from yolo_core.graph.bounds import certify
+from yolo_core.model_folder import EXT, PARAMS, SYMBOL, Extension, read_model_folder
+from yolo_cvm.bundle import manifest, selftest, torrent
+from yolo_cvm.bundle.announce import announcement, input_announcement
+from yolo_cvm.bundle.card import write_card
+from yolo_cvm.bundle.manifest import Choices, Model
+from yolo_cvm.engine import select
+from yolo_cvm.receipt import tensor_digest
+
+MANIFEST, CARD, TORRENT, DATA = "manifest.json", "MODEL_CARD.md", "torrent", "data"
+INPUT_LIMIT = 1 << 30
+INFO_HASH = re.compile("[0-9a-f]{40}")
+
+
+def write_bundle(model: PathLike, out: PathLike, choices: Choices) -> dict[str, Any]:
+    """Bundle the model folder `model` into the folder `out`; returns the manifest's content.
+
+    The folder's `ext`, where it has one, enters the manifest, never the torrent. An existing
+    `out` is replaced only when it is empty or a bundle itself. InputError when the model does
+    not load, may overflow, has more than one output, or asks what the chain refuses.
+    """
+    _check_target(Path(out))
+    loaded, choices = read_model(model, choices)
+    extension = read_extension(choices.extension, str(Path(model) / EXT))
+    content, torrent_bytes = manifest.describe(loaded, choices)
+    certify(loaded.graph)
+    content["self_test"]["output_digest"] = run_self_test(loaded)
+    with atomic_folder(out) as folder:
+        home = folder / content["info_hash"]
+        atomic_write(home / TORRENT, torrent_bytes)
+        atomic_write(home / DATA / SYMBOL, loaded.symbol)
+        atomic_write(home / DATA / PARAMS, loaded.params)
+        atomic_write(folder / MANIFEST, manifest.encode(content))
+        atomic_write(folder / CARD, write_card(content, extension))
+    return content
+
+
+def announce(
+    model: PathLike, choices: Choices, stored_input: PathLike | None = None
+) -> dict[str, Any]:
+    """What a chain asks of the model folder `model`, without writing anything.
+
+    stored_input: a `.npy` file to announce with it. Keys as in the manifest: `creation`,
+    `upload`, `gas`, and `stored_input` when asked for.
+    """
+    loaded, choices = read_model(model, choices)
+    info = torrent.model_info(loaded.symbol, loaded.params, choices.piece_length)
+    record = announcement(loaded.graph, info, choices.comment, choices.royalty, choices.author)
+    if stored_input is not None:
+        content = read_bytes(stored_input, INPUT_LIMIT)
+        record["stored_input"] = input_announcement(
+            loaded.graph, content, choices.comment, str(stored_input)
+        )
+    return record
+
+
+def read_model(path: PathLike, choices: Choices) -> tuple[Model, Choices]:
+    """A model folder, strictly loaded, and the choices completed by its `ext`."""
+    folder = read_model_folder(path)
+    model = Model(folder.symbol, folder.params, folder.graph)
+    if (Path(path) / EXT).exists():
+        extension = read_json(Path(path) / EXT)
+        _require_numbers(extension, Path(path) / EXT)
+        choices = replace(choices, extension=extension)
+    return model, choices
+
+
+def read_extension(content: Any, source: str) -> Extension | None:
+    """What the integers mean, or None where an `ext` says nothing about detection."""
+    if not isinstance(content, dict) or "detection" not in content:
+        return None
+    return Extension.from_dict(content, source)
+
+
+def run_self_test(model: Model) -> str:
+    """Digest of what the model returns for the self-test's input, as in a receipt."""
+    values = selftest.make_input(model.graph.input_shape, model.graph.input_precision)
+    (output,) = select(model.graph).run(values.astype(np.int32))
+    return tensor_digest(output)
+
+
+def creation_date(wish: str | None) -> int | None:
+    """Unix seconds for the torrent. wish: None for no date, a number, or "now".
+
+    "now" is `SOURCE_DATE_EPOCH` where that variable is set, else the clock.
+    """
+    if wish is None:
+        return None
+    source, text = "creation date", wish
+    if wish == "now":
+        source, text = "SOURCE_DATE_EPOCH", os.environ.get("SOURCE_DATE_EPOCH", "")
+        if not text:
+            return int(time.time())
+    if not (text.isascii() and text.isdigit() and len(text) < 13):
+        raise InputError(source, f"{text!r} is no date", "Unix seconds")
+    return int(text)
+
+
+def _require_numbers(content: Any, path: Path) -> None:
+    """Python reads NaN and Infinity as JSON; a manifest cannot carry them."""
+    try:
+        json.dumps(content, allow_nan=False)
+    except ValueError as error:
+        raise InputError(path, "holds a number that is none", "finite numbers") from error
+
+
+def _check_target(out: Path) -> None:
+    """Refuse to replace a folder that holds anything but a bundle."""
+    if not out.is_dir():
+        return
+    names = {entry.name for entry in out.iterdir()}
+    homes = [name for name in names - {MANIFEST, CARD} if INFO_HASH.fullmatch(name)]
+    if names and names != {MANIFEST, CARD, *homes[:1]}:
+        raise InputError(out, "holds other files", "a new folder, an empty one, or a bundle")
+
+
+def tiers(trackers: Sequence[str], with_default: bool) -> tuple[tuple[str, ...], ...]:
+    """Tracker tiers: the chain's own unless told otherwise, then one per address."""
+    own = Choices().tiers if with_default else ()
+    return own + tuple((tracker,) for tracker in trackers)

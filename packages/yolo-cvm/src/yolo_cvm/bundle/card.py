@@ -1,0 +1,195 @@
+"""`MODEL_CARD.md`: the manifest in words, for the person who decides whether to use the model.
+
+Everything in it comes from the manifest, so the card is checked by writing it again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from yolo_core.model_folder import Extension
+from yolo_cvm.bundle.chain import TRANSACTION_GAS_CAP
+from yolo_cvm.bundle.payload import NO_AUTHOR
+
+_MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~])")
+_CLASSES_SHOWN = 100
+
+
+def write_card(manifest: dict[str, Any], extension: Extension | None) -> str:
+    """The card's text. extension: what the integers mean, None for a model that is no detector."""
+    sections = [
+        _what(manifest, extension),
+        _convention(manifest, extension),
+        _classes(extension),
+        _accuracy(manifest["choices"]["accuracy"]),
+        _chain(manifest),
+        _digests(manifest),
+        _verify(manifest),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _what(manifest: dict[str, Any], extension: Extension | None) -> str:
+    model = manifest["model"]
+    if extension is None:
+        title, kind = "Integer model", "A network"
+    else:
+        architecture = extension.architecture
+        title = f"{_plain(architecture.model_name)}, integers only"
+        kind = f"A YOLOv5 object detector with {architecture.nc} classes"
+    comment = manifest["choices"]["comment"]
+    quote = f"\n\n> {_plain(comment)}" if comment else ""
+    return (
+        f"# {title}{quote}\n\n"
+        f"{kind} for the Cortex Virtual Machine: {_count(model['nodes'])} nodes and "
+        f"{_count(model['parameters'])} parameters, all integers. It returns the same bytes on "
+        f"every machine; no value in it can overflow (proven when the bundle was made and again "
+        f"by every check)."
+    )
+
+
+def _convention(manifest: dict[str, Any], extension: Extension | None) -> str:
+    model = manifest["model"]
+    limit = (1 << (model["input_precision"] - 1)) - 1
+    lines = [
+        f"- shape {_shape(model['input_shape'])}, integers from -{limit} to {limit} "
+        f"({model['input_precision']} bits)"
+    ]
+    if extension is not None:
+        planes = {"rgb": "red, green, blue", "bgr": "blue, green, red"}[extension.color]
+        fit = {
+            "letterbox": "scaled to fit and padded with grey (114), its proportions kept",
+            "squash": "stretched to the input's size",
+        }[extension.letterbox]
+        lines += [
+            f"- the image is {fit}; planes in the order {planes}",
+            f"- code = round(pixel / 255 * {extension.input_scale:g}) "
+            f"{_signed(extension.input_zero_point)}",
+        ]
+    text = "## Input\n\n" + "\n".join(lines) + "\n\n## Output\n\n"
+    text += f"- shape {_shape(model['output_shape'])}, integers"
+    if extension is not None:
+        text += (
+            "\n- a row per anchor (strides 8, 16, 32; then anchor, y, x); columns x, y, width, "
+            "height, objectness, classes, before the sigmoid"
+            "\n- value = integer / scale; the scale of each column is in `manifest.json` under "
+            "`choices.extension.detection.output_scales`"
+        )
+    return text
+
+
+def _classes(extension: Extension | None) -> str:
+    if extension is None:
+        return ""
+    names = [_plain(name) for name in extension.architecture.names]
+    rest = len(names) - _CLASSES_SHOWN
+    tail = f" and {rest} more (see `manifest.json`)" if rest > 0 else ""
+    return "## Classes\n\n" + ", ".join(names[:_CLASSES_SHOWN]) + tail
+
+
+def _accuracy(rows: Sequence[dict[str, Any]]) -> str:
+    if not rows:
+        return "## Accuracy\n\nNot stated by the publisher."
+    names = list(dict.fromkeys(name for row in rows for name in row["figures"]))
+    table = _table(
+        ["model", "data", *map(_plain, names)],
+        [
+            [
+                _plain(row["model"]),
+                _plain(row["data"]),
+                *(_figure(row["figures"].get(name)) for name in names),
+            ]
+            for row in rows
+        ],
+    )
+    return f"## Accuracy\n\n{table}\n\nAs stated by the publisher; fractions from 0 to 1."
+
+
+def _chain(manifest: dict[str, Any]) -> str:
+    creation, upload, gas = manifest["creation"], manifest["upload"], manifest["gas"]
+    fits = "fits" if gas["fits_transaction"] else "**does not fit**"
+    author = creation["author"]
+    royalty = f"{_count(creation['royalty'])} gas per call"
+    if author != NO_AUTHOR:
+        royalty += f", credited to 0x{author}"
+    rows = [
+        ["size", f"{_count(manifest['raw_size'])} bytes"],
+        ["upload", f"{upload['pushes']} pushes, {_count(upload['gas'])} gas in all"],
+        ["gas of the model", _count(gas["model"])],
+        [
+            "gas of a call",
+            f"{_count(gas['infer'])} (INFER), {_count(gas['inferarray'])} (INFERARRAY)",
+        ],
+        ["transaction cap", f"{_count(TRANSACTION_GAS_CAP)}: a call {fits}"],
+        ["royalty", royalty],
+    ]
+    stored = manifest["stored_input"]
+    note = (
+        ""
+        if stored
+        else "\n\nA stored input of this precision is read with its bytes reversed by the chain: "
+        "call the model by INFERARRAY."
+    )
+    return "## On the chain\n\n" + _table(["what", "figure"], rows) + note
+
+
+def _digests(manifest: dict[str, Any]) -> str:
+    rows = [["info hash (SHA-1)", f"`{manifest['info_hash']}`"]]
+    rows += [
+        [f"`{name}` (SHA-256)", f"`{file['sha256']}`"]
+        for name, file in sorted(manifest["files"].items())
+    ]
+    test = manifest["self_test"]
+    rows += [
+        ["self-test input", f"`{test['input_digest']}`"],
+        ["self-test output", f"`{test['output_digest']}`"],
+    ]
+    return "## Digests\n\n" + _table(["of", "digest"], rows)
+
+
+def _verify(manifest: dict[str, Any]) -> str:
+    return (
+        "## How to verify\n\n"
+        "In the folder that holds this file:\n\n"
+        "```\nyolo-cvm bundle --check .\n```\n\n"
+        "hashes every file again, loads the model strictly, proves that nothing overflows, and "
+        "runs the self-test.\n\n"
+        "## How to publish\n\n"
+        f"1. Seed the folder `{manifest['info_hash']}` with torrentfs.\n"
+        "2. Create the model: a transaction without recipient and value, whose data is "
+        "`creation.payload` of `manifest.json`.\n"
+        f"3. From {manifest['upload']['first_push_after_blocks']} blocks later on, send "
+        f"{manifest['upload']['pushes']} empty transactions of "
+        f"{_count(manifest['upload']['gas_per_push'])} gas to it."
+    )
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    one_line = "".join(c if c.isprintable() else " " for c in text)
+    return _MARKUP.sub(r"\\\1", one_line)
+
+
+def _count(number: int) -> str:
+    return f"{number:,}"
+
+
+def _shape(sizes: Sequence[int]) -> str:
+    return "×".join(map(str, sizes))
+
+
+def _signed(number: int) -> str:
+    return f"+ {number}" if number >= 0 else f"- {-number}"
+
+
+def _figure(value: float | None) -> str:
+    if value is None:
+        return "n/a"
+    return str(value) if isinstance(value, int) else f"{value:.4f}"
