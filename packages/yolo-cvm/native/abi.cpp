@@ -1,0 +1,100 @@
+// The C functions which Python calls. No exception crosses; sizes are checked when a plan is made.
+#include <chrono>
+#include <new>
+
+#include "plan.h"
+
+#if defined(_WIN32)
+#define CVM_API extern "C" __declspec(dllexport)
+#else
+#define CVM_API extern "C" __attribute__((visibility("default")))
+#endif
+
+namespace {
+
+thread_local std::string message;
+
+enum Code : int { kDone = 0, kInvalid = 1, kMemory = 2 };
+
+template <class F>
+int guarded(const F& f) {
+  try {
+    f();
+    return kDone;
+  } catch (const std::bad_alloc&) {
+    message = "not enough memory";
+    return kMemory;
+  } catch (const std::exception& e) {
+    message = e.what();
+    return kInvalid;
+  }
+}
+
+}  // namespace
+
+using namespace cvm;
+
+CVM_API const char* cvm_message() { return message.c_str(); }
+CVM_API const char* cvm_instruction_sets() { return runnable_kernels(); }
+
+CVM_API int cvm_plan_new(const int64_t* words, int64_t count, const int32_t* const* constants,
+                         const int64_t* constant_counts, const char* instruction_set,
+                         void** plan) {
+  return guarded([&] {
+    const Kernels* k = select_kernels(instruction_set);
+    require(k, "this machine cannot run the instruction set");
+    *plan = make_plan(Words(words, count), constants, constant_counts, k).release();
+  });
+}
+CVM_API void cvm_plan_free(void* plan) { delete static_cast<Plan*>(plan); }
+CVM_API const char* cvm_plan_instruction_set(const void* plan) {
+  return static_cast<const Plan*>(plan)->kernels->name;
+}
+
+CVM_API int cvm_execution_new(const void* plan, int threads, void** execution) {
+  return guarded([&] {
+    require(threads >= 1 && threads <= 1024, "threads out of range");
+    *execution = new Execution(*static_cast<const Plan*>(plan), threads);
+  });
+}
+CVM_API void cvm_execution_free(void* execution) { delete static_cast<Execution*>(execution); }
+
+// Sets the buffers of a run; they must stay until it is complete.
+CVM_API void cvm_begin(void* execution, const int32_t* input, int32_t* const* outputs) {
+  Execution& e = *static_cast<Execution*>(execution);
+  e.input = input;
+  for (size_t i = 0; i < e.outputs.size(); ++i) e.outputs[i] = outputs[i];
+  e.next_step = 0;
+}
+
+// Runs steps until all are done, `stop` is reached, or `seconds` have passed; returns the next step.
+CVM_API int64_t cvm_advance(void* execution, int64_t stop, double seconds) {
+  using Clock = std::chrono::steady_clock;
+  Execution& e = *static_cast<Execution*>(execution);
+  const int64_t all = (int64_t)e.plan.steps.size(), end = stop < all ? stop : all;
+  const Clock::time_point begin = Clock::now();
+  Clock::time_point before = begin;
+  while (e.next_step < end) {
+    e.plan.steps[(size_t)e.next_step]->run(e);
+    const Clock::time_point now = Clock::now();
+    e.seconds[(size_t)e.next_step++] += std::chrono::duration<double>(now - before).count();
+    before = now;
+    if (std::chrono::duration<double>(now - begin).count() > seconds) break;
+  }
+  return e.next_step;
+}
+
+// Address of a tensor in the arena while its value lives.
+CVM_API const void* cvm_address(const void* execution, int64_t tensor) {
+  const Execution& e = *static_cast<const Execution*>(execution);
+  return e.address(e.plan.tensors[(size_t)tensor]);
+}
+CVM_API const double* cvm_seconds(const void* execution) {
+  return static_cast<const Execution*>(execution)->seconds.data();
+}
+
+// Multiply-accumulates of a loop that only multiplies, for the measured ceiling; -1 if unknown.
+CVM_API int64_t cvm_ceiling(const char* instruction_set, int64_t rounds) {
+  const Kernels* k = select_kernels(instruction_set);
+  return k ? k->ceiling(rounds) : -1;
+}

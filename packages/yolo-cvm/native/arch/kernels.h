@@ -1,0 +1,140 @@
+// The one list of functions which an instruction set offers; every arch/<isa>/ fills it in.
+//
+// Everything here is plain data: the sources of one instruction set are compiled with its own
+// flags, so they must not share inline library code with the rest (a std:: template instantiated
+// there could be picked by the linker for a machine that lacks the instructions).
+#pragma once
+#include <stdint.h>
+
+namespace cvm {
+
+// Straight pieces that reproduce a small lookup table exactly:
+// out = (base[i >> bits] + slope[i >> bits] * (i & mask)) >> 8 for every index of the table.
+struct Segments {
+  int32_t usable;
+  int32_t bits;
+  int16_t base[64];
+  int16_t slope[64];
+};
+
+// A lookup table; `bytes` already carries the storage offset of the instruction set.
+struct Table {
+  const int32_t* values;
+  int64_t count;
+  const uint8_t* bytes;  // null when a value does not fit eight bits
+  const Segments* segments;
+};
+
+// clamp -> multiply -> rounding shift -> clamp -> add, each step may be the identity.
+struct Requant {
+  int32_t clip;  // whether the first clamp is needed
+  int32_t clip_lo, clip_hi;
+  const int32_t* mul;  // per lane, padded to the block; null for one
+  int32_t shift;       // 0 for none
+  int32_t carry_free;  // x + 2^(shift-1) cannot leave int32
+  int32_t lo, hi;      // the clamp after the shift
+  int32_t offset;
+};
+
+// A tensor of pixels: element (image, y, x, channel) at base + strides, in elements of `dtype`.
+enum DType : int32_t { kInt8 = 0, kInt16 = 1, kInt32 = 2 };
+struct View {
+  uint8_t* base;
+  int32_t dtype;
+  int64_t image_stride, row_stride, pixel_stride;
+};
+
+enum TileKind : int32_t {
+  kRequant = 0,
+  kLoad = 1,
+  kClamp = 2,
+  kShift = 3,
+  kAddConst = 4,
+  kMulConst = 5,
+  kMaxConst = 6,
+  kAdd = 7,
+  kSub = 8,
+  kMul = 9,
+  kMax = 10,
+  kLookup = 11,
+  kStore = 12,
+  kLookupStore = 13,
+  kScatter = 14,
+};
+
+// One operation on tile registers: int32 [pixels][lanes] buffers in the first level cache.
+struct TileOp {
+  int32_t kind, dst, a, b;
+  int32_t lo, hi, shift;
+  const int32_t* constant;  // one value or one per channel (padded to the last block)
+  int32_t per_channel;
+  Requant requant;  // `mul` is indexed by channel here
+  Table table;
+  View view;
+  const int32_t* channel_offset;  // kScatter: element offset of each channel
+};
+
+constexpr int kTileRegisters = 8;
+constexpr int kMaxPixels = 24;
+constexpr int kMaxLanes = 64;
+
+struct Tile {
+  int32_t* registers[kTileRegisters];
+  const TileOp* ops;
+  int64_t op_count;
+  int64_t image, y, x;     // first pixel
+  int64_t pixels, lanes;   // size of the tile; registers have `lanes` columns
+  int64_t channel, valid;  // first channel, lanes that exist
+};
+
+// Where the micro-kernel leaves its accumulators.
+struct ByteSink {
+  uint8_t* base;  // first pixel, first channel of the tile
+  int64_t pixel_stride;
+  const Table* table;  // null: the value itself (plus storage offset)
+};
+struct ConvTile {
+  const uint8_t* input;    // first pixel, first tap
+  int64_t step;            // bytes between neighbouring pixels
+  const int64_t* offsets;  // first byte of every run of taps
+  int64_t runs, run_words; // a run is run_words * 4 input bytes
+  const int8_t* weights;   // [runs][run_words][lanes][4]
+  const int32_t* bias;     // per lane
+  const Requant* requant;  // null: raw accumulators; `mul` starts at the tile's first lane
+  int32_t* out;            // [pixels][lanes], used when there is no byte sink
+  const ByteSink* sinks;
+  int64_t sink_count;
+  int64_t valid;           // lanes that exist
+};
+typedef void (*ConvKernel)(const ConvTile&);
+
+struct Kernels {
+  const char* name;
+  int32_t offset;         // stored byte = value + offset (0 or 128)
+  int32_t vector_lanes;   // int32 lanes of one register
+  int32_t max_vectors;    // registers per block of output channels (1 or 2)
+  int32_t max_pixels[3];  // by vectors per block; entry 0 unused
+  // conv[vectors][pixels], pixels from 1 to max_pixels[vectors]
+  ConvKernel conv[3][kMaxPixels + 1];
+  void (*program)(const Tile&);
+  void (*max_bytes)(uint8_t* into, const uint8_t* other, int64_t count);
+  // int32 planes to interleaved bytes: out[x * pixel_stride + c] = plane c, element x, + offset
+  void (*interleave)(uint8_t* out, int64_t pixel_stride, const int32_t* planes, int64_t plane_stride,
+                     int64_t channels, int64_t pixels);
+  // acc (x) = sum over registers: a loop that only multiplies, for the measured ceiling
+  int64_t (*ceiling)(int64_t rounds);
+};
+
+// Null where the source was compiled for another machine.
+const Kernels* kernels_portable();
+const Kernels* kernels_avx2();
+const Kernels* kernels_avxvnni();
+const Kernels* kernels_avx512vnni();
+const Kernels* kernels_neon();
+
+// The best set this machine can run, or the named one; null when it cannot run `name`.
+const Kernels* select_kernels(const char* name);
+// Names of the sets this machine can run, best first, separated by spaces.
+const char* runnable_kernels();
+
+}  // namespace cvm

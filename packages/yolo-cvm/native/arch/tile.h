@@ -1,0 +1,308 @@
+// Micro-kernels as templates over a vector type; included once by every arch/<isa>/kernels.cpp.
+//
+// A vector type V offers: I (register), L (int32 lanes), W (packed weights of one register),
+// offset, load, store, set1, add, min, max, mul, sar, weights, broadcast, dot, and lookup_store.
+// All names live in an anonymous namespace, so no two instruction sets share a symbol.
+#pragma once
+#include <stdint.h>
+#include <string.h>
+
+#include "kernels.h"
+
+namespace cvm {
+namespace {
+
+inline int32_t wrap_add(int32_t a, int32_t b) { return (int32_t)((uint32_t)a + (uint32_t)b); }
+inline int32_t wrap_sub(int32_t a, int32_t b) { return (int32_t)((uint32_t)a - (uint32_t)b); }
+inline int32_t wrap_mul(int32_t a, int32_t b) { return (int32_t)((uint32_t)a * (uint32_t)b); }
+inline int32_t clamp(int32_t x, int32_t lo, int32_t hi) { return x < lo ? lo : (x > hi ? hi : x); }
+
+// floor(x / 2^s + 1/2) without leaving int32, s in 1..32 (specification 3.3, cvm_right_shift).
+inline int32_t round_shift(int32_t x, int32_t s) {
+  return s > 31 ? 0 : (x >> s) + ((x >> (s - 1)) & 1);
+}
+
+// The requantization of one register on the accumulators.
+template <class V>
+inline typename V::I requantize(typename V::I x, const Requant& q, int lane) {
+  if (q.clip) x = V::min(V::max(x, V::set1(q.clip_lo)), V::set1(q.clip_hi));
+  if (q.mul) x = V::mul(x, V::load(q.mul + lane));
+  if (q.shift) {
+    if (q.carry_free) {
+      x = V::sar(V::add(x, V::set1(1 << (q.shift - 1))), q.shift);
+    } else if (q.shift > 31) {
+      x = V::set1(0);
+    } else {
+      x = V::add(V::sar(x, q.shift), V::bit(x, q.shift - 1));
+    }
+  }
+  return V::add(V::min(V::max(x, V::set1(q.lo)), V::set1(q.hi)), V::set1(q.offset));
+}
+
+template <class V, int M, int N>
+void conv_tile(const ConvTile& t) {
+  constexpr int L = V::L;
+  constexpr int G = (M + 3) / 4;
+  typename V::I acc[M][N];
+  for (int m = 0; m < M; ++m)
+    for (int n = 0; n < N; ++n) acc[m][n] = V::load(t.bias + n * L);
+  const int8_t* w = t.weights;
+  const int64_t step = t.step;
+  for (int64_t r = 0; r < t.runs; ++r) {
+    const uint8_t* p[G];
+    for (int g = 0; g < G; ++g) p[g] = t.input + t.offsets[r] + g * 4 * step;
+    for (int64_t k = 0; k < t.run_words; ++k) {
+      typename V::W weight[N];
+      for (int n = 0; n < N; ++n) weight[n] = V::weights(w + n * L * 4);
+      w += N * L * 4;
+#pragma GCC unroll 24
+      for (int m = 0; m < M; ++m) {
+        const typename V::A x = V::broadcast(p[m / 4] + (m % 4) * step);
+#pragma GCC unroll 2
+        for (int n = 0; n < N; ++n) acc[m][n] = V::dot(acc[m][n], x, weight[n]);
+      }
+      for (int g = 0; g < G; ++g) p[g] += 4;
+    }
+  }
+  if (t.requant) {
+    const Requant q = *t.requant;
+    for (int m = 0; m < M; ++m)
+      for (int n = 0; n < N; ++n) acc[m][n] = requantize<V>(acc[m][n], q, n * L);
+  }
+  if (t.sink_count == 0) {
+    for (int m = 0; m < M; ++m)
+      for (int n = 0; n < N; ++n) V::store(t.out + (m * N + n) * L, acc[m][n]);
+    return;
+  }
+  for (int64_t s = 0; s < t.sink_count; ++s) {
+    const ByteSink& sink = t.sinks[s];
+    for (int m = 0; m < M; ++m)
+      V::template lookup_store<N>(sink.base + m * sink.pixel_stride, acc[m], sink.table, t.valid);
+  }
+}
+
+// The lookup which every instruction set can do: one load per value.
+template <class V, int N>
+inline void lookup_store_plain(uint8_t* out, const typename V::I* x, const Table* table,
+                               int64_t valid) {
+  int32_t index[N * V::L];
+  for (int n = 0; n < N; ++n) V::store(index + n * V::L, x[n]);
+  if (!table) {
+    for (int64_t i = 0; i < valid; ++i) out[i] = (uint8_t)(index[i] + V::offset);
+    return;
+  }
+  const int32_t last = (int32_t)table->count - 1;
+  for (int64_t i = 0; i < valid; ++i) out[i] = table->bytes[clamp(index[i], 0, last)];
+}
+
+// One TileOp over a whole tile; every loop is over contiguous lanes, for the compiler to vectorize.
+template <class V>
+void run_op(const Tile& t, const TileOp& op) {
+  const int64_t n = t.pixels * t.lanes;
+  int32_t* d = t.registers[op.dst];
+  const int32_t* a = t.registers[op.a];
+  const int32_t* b = t.registers[op.b];
+  const int32_t* k = op.constant + (op.per_channel ? t.channel : 0);
+  const int64_t at = t.image * op.view.image_stride + t.y * op.view.row_stride +
+                     t.x * op.view.pixel_stride;
+  switch (op.kind) {
+    case kRequant: {
+      Requant q = op.requant;
+      if (q.mul) q.mul += t.channel;
+      for (int64_t m = 0; m < t.pixels; ++m)
+        for (int64_t l = 0; l < t.lanes; l += V::L)
+          V::store(d + m * t.lanes + l, requantize<V>(V::load(a + m * t.lanes + l), q, (int)l));
+      return;
+    }
+    case kLoad:
+      for (int64_t m = 0; m < t.pixels; ++m) {
+        const int64_t e = at + m * op.view.pixel_stride + t.channel;
+        int32_t* row = d + m * t.lanes;
+        if (op.view.dtype == kInt8) {
+          const uint8_t* s = op.view.base + e;
+          for (int64_t l = 0; l < t.valid; ++l)
+            row[l] = V::offset ? (int32_t)s[l] - V::offset : (int32_t)(int8_t)s[l];
+        } else if (op.view.dtype == kInt16) {
+          const int16_t* s = (const int16_t*)op.view.base + e;
+          for (int64_t l = 0; l < t.valid; ++l) row[l] = s[l];
+        } else {
+          memcpy(row, (const int32_t*)op.view.base + e, (size_t)t.valid * 4);
+        }
+        for (int64_t l = t.valid; l < t.lanes; ++l) row[l] = 0;
+      }
+      return;
+    case kClamp:
+      for (int64_t i = 0; i < n; ++i) d[i] = clamp(a[i], op.lo, op.hi);
+      return;
+    case kShift: {
+      const int32_t s = op.shift;
+      if (s > 31) {
+        for (int64_t i = 0; i < n; ++i) d[i] = clamp(round_shift(a[i], s), op.lo, op.hi);
+      } else {
+        for (int64_t i = 0; i < n; ++i)
+          d[i] = clamp((a[i] >> s) + ((a[i] >> (s - 1)) & 1), op.lo, op.hi);
+      }
+      return;
+    }
+#define CVM_WITH_CONSTANT(EXPRESSION)                                            \
+  for (int64_t m = 0; m < t.pixels; ++m)                                         \
+    for (int64_t l = 0; l < t.lanes; ++l) {                                      \
+      const int32_t x = a[m * t.lanes + l], c = op.per_channel ? k[l] : k[0];    \
+      d[m * t.lanes + l] = (EXPRESSION);                                         \
+    }                                                                            \
+  return;
+    case kAddConst: CVM_WITH_CONSTANT(wrap_add(x, c))
+    case kMulConst: CVM_WITH_CONSTANT(wrap_mul(x, c))
+    case kMaxConst: CVM_WITH_CONSTANT(x > c ? x : c)
+#undef CVM_WITH_CONSTANT
+    case kAdd:
+      for (int64_t i = 0; i < n; ++i) d[i] = wrap_add(a[i], b[i]);
+      return;
+    case kSub:
+      for (int64_t i = 0; i < n; ++i) d[i] = wrap_sub(a[i], b[i]);
+      return;
+    case kMul:
+      for (int64_t i = 0; i < n; ++i) d[i] = wrap_mul(a[i], b[i]);
+      return;
+    case kMax:
+      for (int64_t i = 0; i < n; ++i) d[i] = a[i] > b[i] ? a[i] : b[i];
+      return;
+    case kLookup: {
+      const int32_t last = (int32_t)op.table.count - 1;
+      for (int64_t i = 0; i < n; ++i) d[i] = op.table.values[clamp(a[i], 0, last)];
+      return;
+    }
+    case kLookupStore:
+    case kStore:
+      for (int64_t m = 0; m < t.pixels; ++m) {
+        const int64_t e = at + m * op.view.pixel_stride + t.channel;
+        const int32_t* row = a + m * t.lanes;
+        if (op.view.dtype == kInt8) {
+          uint8_t* o = op.view.base + e;
+          if (op.kind == kLookupStore) {
+            const int32_t last = (int32_t)op.table.count - 1;
+            for (int64_t l = 0; l < t.valid; ++l) o[l] = op.table.bytes[clamp(row[l], 0, last)];
+          } else {
+            for (int64_t l = 0; l < t.valid; ++l) o[l] = (uint8_t)(row[l] + V::offset);
+          }
+        } else if (op.view.dtype == kInt16) {
+          int16_t* o = (int16_t*)op.view.base + e;
+          for (int64_t l = 0; l < t.valid; ++l) o[l] = (int16_t)row[l];
+        } else {
+          memcpy((int32_t*)op.view.base + e, row, (size_t)t.valid * 4);
+        }
+      }
+      return;
+    case kScatter: {
+      int32_t* o = (int32_t*)op.view.base + at;
+      const int32_t* offset = op.channel_offset + t.channel;
+      if (offset[t.valid - 1] - offset[0] == t.valid - 1) {
+        for (int64_t m = 0; m < t.pixels; ++m)
+          memcpy(o + m * op.view.pixel_stride + offset[0], a + m * t.lanes, (size_t)t.valid * 4);
+        return;
+      }
+      for (int64_t m = 0; m < t.pixels; ++m)
+        for (int64_t l = 0; l < t.valid; ++l)
+          o[m * op.view.pixel_stride + offset[l]] = a[m * t.lanes + l];
+      return;
+    }
+    default:
+      return;
+  }
+}
+
+template <class V>
+void run_program(const Tile& t) {
+  for (int64_t i = 0; i < t.op_count; ++i) run_op<V>(t, t.ops[i]);
+}
+
+template <class V>
+void max_bytes(uint8_t* into, const uint8_t* other, int64_t count) {
+  if (V::offset) {
+    for (int64_t i = 0; i < count; ++i) into[i] = into[i] > other[i] ? into[i] : other[i];
+  } else {
+    int8_t* d = (int8_t*)into;
+    const int8_t* s = (const int8_t*)other;
+    for (int64_t i = 0; i < count; ++i) d[i] = d[i] > s[i] ? d[i] : s[i];
+  }
+}
+
+template <class V>
+void interleave(uint8_t* out, int64_t pixel_stride, const int32_t* planes, int64_t plane_stride,
+                int64_t channels, int64_t pixels) {
+  if (channels == 3) {
+    const int32_t *r = planes, *g = planes + plane_stride, *b = planes + 2 * plane_stride;
+    for (int64_t x = 0; x < pixels; ++x, out += pixel_stride) {
+      out[0] = (uint8_t)(r[x] + V::offset);
+      out[1] = (uint8_t)(g[x] + V::offset);
+      out[2] = (uint8_t)(b[x] + V::offset);
+    }
+    return;
+  }
+  for (int64_t c = 0; c < channels; ++c) {
+    const int32_t* s = planes + c * plane_stride;
+    for (int64_t x = 0; x < pixels; ++x) out[x * pixel_stride + c] = (uint8_t)(s[x] + V::offset);
+  }
+}
+
+// Register-only products: rounds * 24 dot steps; returns the multiply-accumulates done.
+template <class V>
+int64_t ceiling(int64_t rounds) {
+  constexpr int M = V::L == 16 ? 12 : 5;
+  int8_t bytes[V::L * 8];
+  for (int i = 0; i < V::L * 8; ++i) bytes[i] = (int8_t)(i * 7 + 1);
+  typename V::I acc[M][2];
+  typename V::W w[2] = {V::weights(bytes), V::weights(bytes + V::L * 4)};
+  const typename V::A x = V::broadcast((const uint8_t*)bytes);
+  for (int m = 0; m < M; ++m) acc[m][0] = acc[m][1] = V::set1(m);
+  for (int64_t i = 0; i < rounds; ++i) {
+#pragma GCC unroll 24
+    for (int m = 0; m < M; ++m) {
+      acc[m][0] = V::dot(acc[m][0], x, w[0]);
+      acc[m][1] = V::dot(acc[m][1], x, w[1]);
+    }
+    V::keep(acc[0][0]);
+  }
+  int32_t sum[V::L];
+  typename V::I all = V::set1(0);
+  for (int m = 0; m < M; ++m) all = V::add(all, V::add(acc[m][0], acc[m][1]));
+  V::store(sum, all);
+  volatile int32_t sink = sum[0];
+  (void)sink;
+  return rounds * M * 2 * V::L * 4;
+}
+
+// Fills conv[N][1..M].
+template <class V, int M, int N>
+struct Fill {
+  static void into(Kernels& k) {
+    k.conv[N][M] = conv_tile<V, M, N>;
+    Fill<V, M - 1, N>::into(k);
+  }
+};
+template <class V, int N>
+struct Fill<V, 0, N> {
+  static void into(Kernels&) {}
+};
+
+template <class V, int M1, int M2>
+Kernels make_kernels(const char* name) {
+  Kernels k;
+  memset(&k, 0, sizeof k);
+  k.name = name;
+  k.offset = V::offset;
+  k.vector_lanes = V::L;
+  k.max_vectors = 2;
+  k.max_pixels[1] = M1;
+  k.max_pixels[2] = M2;
+  Fill<V, M1, 1>::into(k);
+  Fill<V, M2, 2>::into(k);
+  k.program = run_program<V>;
+  k.max_bytes = max_bytes<V>;
+  k.interleave = interleave<V>;
+  k.ceiling = ceiling<V>;
+  return k;
+}
+
+}  // namespace
+}  // namespace cvm

@@ -1,0 +1,96 @@
+"""Compiles the engine with whatever C++17 compiler is there: no build system, no Python headers.
+
+Used by the packaging hook (hatch_build.py) and by the sanitizer and emulation checks. The library
+has a plain C interface, so one build serves every Python version. Same source and compiler give
+the same bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+COMMON = ["pool.cpp", "plan.cpp", "plain.cpp", "program.cpp", "image.cpp", "abi.cpp",
+          "arch/select.cpp"]
+# Flags of each instruction set, by machine; a set that is not listed compiles to an empty list.
+INSTRUCTION_SETS: Mapping[str, Mapping[str, Sequence[str]]] = {
+    "x86_64": {
+        "avx2": ["-mavx2"],
+        "avxvnni": ["-mavx2", "-mavxvnni"],
+        "avx512vnni": ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vnni"],
+    },
+    "aarch64": {"neon": ["-march=armv8.2-a+dotprod"]},
+}
+ALL_SETS = ["portable", "avx2", "avxvnni", "avx512vnni", "neon"]
+OPTIMIZE = ["-O3"]
+
+
+class NoCompiler(Exception):
+    """There is no C++17 compiler that works; the message says what was tried."""
+
+
+def find_compiler() -> list[str]:
+    """The command of a compiler: $CXX, or the first of c++, g++, clang++. NoCompiler if none."""
+    asked = os.environ.get("CXX")
+    candidates = [shlex.split(asked)] if asked else [["c++"], ["g++"], ["clang++"]]
+    for command in candidates:
+        if command and shutil.which(command[0]):
+            return command
+    raise NoCompiler("tried " + ", ".join(" ".join(c) for c in candidates))
+
+
+def compile_library(
+    target: Path, compiler: Sequence[str] | None = None, machine: str | None = None,
+    optimize: Sequence[str] = tuple(OPTIMIZE), extra: Sequence[str] = (),
+) -> None:
+    """Compile everything into the shared library `target`. NoCompiler where that fails.
+
+    machine: of the target, this one by default; extra: flags for compiling and linking.
+    """
+    command = list(compiler or find_compiler())
+    machine = machine or {"AMD64": "x86_64", "arm64": "aarch64"}.get(
+        platform.machine(), platform.machine())
+    flags = [*command, "-std=c++17", *optimize, "-fPIC", "-fvisibility=hidden", "-g0",
+             f"-ffile-prefix-map={HERE}=native", *extra]
+    with tempfile.TemporaryDirectory() as folder:
+        jobs: list[tuple[list[str], Path]] = []
+        for source in [*COMMON, *(f"arch/{name}/kernels.cpp" for name in ALL_SETS)]:
+            own = INSTRUCTION_SETS.get(machine, {}).get(Path(source).parent.name, [])
+            target_object = Path(folder, source.replace("/", "-") + ".o")
+            jobs.append(([*flags, *own, "-c", str(HERE / source), "-o", str(target_object)],
+                         target_object))
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            list(pool.map(_run, [job for job, _ in jobs]))
+        linked = Path(folder, target.name)
+        threads = [] if sys.platform == "darwin" else ["-pthread"]
+        _run([*command, "-shared", *extra, *threads, *(str(o) for _, o in jobs),
+              "-o", str(linked)])
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # A library in use keeps its file: replace the name, never the bytes.
+        staged = target.with_name(target.name + ".new")
+        shutil.copyfile(linked, staged)
+        os.replace(staged, target)
+
+
+def _run(command: Sequence[str]) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except OSError as error:
+        raise NoCompiler(f"{command[0]}: {error}") from None
+    if done.returncode:
+        lines = done.stderr.strip().splitlines()
+        reason = next((line for line in lines if "error" in line), lines[-1] if lines else "failed")
+        raise NoCompiler(f"{command[0]}: {reason}")
+
+
+if __name__ == "__main__":
+    compile_library(Path(sys.argv[1]), extra=sys.argv[2:])

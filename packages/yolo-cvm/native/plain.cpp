@@ -1,0 +1,507 @@
+// Plain steps: dense int32 tensors, any shape, one loop per operator family. Together they cover
+// all 37 operators; what the planner cannot fuse runs here.
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "plan.h"
+#include "plain_math.h"
+
+namespace cvm {
+namespace {
+
+constexpr int64_t kGrain = 1 << 14;  // elements below which a second thread does not pay
+constexpr int kMaxAxes = 12;
+
+struct Axis {
+  int64_t size, stride[3];
+};
+
+// Reads `n` sizes, then `n` strides for each of `k` operands.
+std::vector<Axis> read_axes(Words& w, int k) {
+  std::vector<Axis> axes((size_t)w.next(0, kMaxAxes));
+  for (Axis& a : axes) a.size = w.dim();
+  for (int j = 0; j < k; ++j)
+    for (Axis& a : axes) a.stride[j] = w.next(-((int64_t)1 << 40), (int64_t)1 << 40);
+  return axes;
+}
+
+// Every element that operand j can touch, from `start`, must lie inside its tensor.
+void check_reach(const std::vector<Axis>& axes, int j, int64_t start, int64_t count) {
+  __int128 lo = start, hi = start, total = 1;
+  for (const Axis& a : axes) {
+    const __int128 span = (__int128)a.stride[j] * (a.size - 1);
+    (span < 0 ? lo : hi) += span;
+    total *= a.size;
+    require(total <= ((__int128)1 << 40), "step too large");
+  }
+  require(lo >= 0 && hi < count, "a step reaches outside its tensor");
+}
+
+int64_t product(const std::vector<Axis>& axes) {
+  int64_t n = 1;
+  for (const Axis& a : axes) n *= a.size;
+  return n;
+}
+
+// Calls body(at[0..k), inner) for rows of the innermost axis; rows are those in [begin, end).
+template <int K, class Body>
+void for_rows(const std::vector<Axis>& axes, int64_t begin, int64_t end, const int64_t* start,
+              const Body& body) {
+  const size_t outer = axes.empty() ? 0 : axes.size() - 1;
+  for (int64_t row = begin; row < end; ++row) {
+    int64_t at[K], rest = row;
+    for (int j = 0; j < K; ++j) at[j] = start[j];
+    for (size_t i = outer; i-- > 0;) {
+      const int64_t x = rest % axes[i].size;
+      rest /= axes[i].size;
+      for (int j = 0; j < K; ++j) at[j] += x * axes[i].stride[j];
+    }
+    body(at);
+  }
+}
+
+int64_t rows_of(const std::vector<Axis>& axes) {
+  return axes.empty() ? 1 : product(axes) / axes.back().size;
+}
+int64_t inner_of(const std::vector<Axis>& axes) { return axes.empty() ? 1 : axes.back().size; }
+int64_t row_grain(const std::vector<Axis>& axes) {
+  return std::max<int64_t>(1, kGrain / inner_of(axes));
+}
+
+// out[strided] = in[strided]: transpose, repeat, tile, slices, upsampling, concatenate, copies.
+struct Copy : Step {
+  Tensor in, out;
+  int64_t start[2];
+  std::vector<Axis> axes;
+  Copy(Words& w, const Plan& p) : in(p.plain(w.next())), out(p.target(w.next())) {
+    start[0] = w.next();
+    start[1] = w.next();
+    axes = read_axes(w, 2);
+    check_reach(axes, 0, start[0], in.count);
+    check_reach(axes, 1, start[1], out.count);
+  }
+  void run(Execution& e) const override {
+    const int32_t* s = e.values(in);
+    int32_t* d = e.values(out);
+    const int64_t n = inner_of(axes);
+    const int64_t is = axes.empty() ? 0 : axes.back().stride[0];
+    const int64_t os = axes.empty() ? 0 : axes.back().stride[1];
+    e.split(rows_of(axes), row_grain(axes), [&](int64_t begin, int64_t end) {
+      for_rows<2>(axes, begin, end, start, [&](const int64_t* at) {
+        const int32_t* a = s + at[0];
+        int32_t* b = d + at[1];
+        if (is == 1 && os == 1) {
+          std::memcpy(b, a, (size_t)n * 4);
+        } else {
+          for (int64_t i = 0; i < n; ++i) b[i * os] = a[i * is];
+        }
+      });
+    });
+  }
+};
+
+struct Unary : Step {
+  UnaryKind kind;
+  Tensor in, out;
+  int32_t p, q, r;
+  Unary(Words& w, const Plan& plan)
+      : kind((UnaryKind)w.next(0, (int64_t)UnaryKind::kLast)),
+        in(plan.plain(w.next())),
+        out(plan.target(w.next())),
+        p(w.next32()),
+        q(w.next32()),
+        r(w.next32()) {
+    require(in.count == out.count, "unary sizes differ");
+    if (kind == UnaryKind::kRightShift || kind == UnaryKind::kLeftShift)
+      require(r >= 1 && r <= 32, "shift out of range");
+  }
+  template <class F>
+  void map(Execution& e, const F& f) const {
+    const int32_t* s = e.values(in);
+    int32_t* d = e.values(out);
+    e.split(in.count, kGrain, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) d[i] = f(s[i]);
+    });
+  }
+  void run(Execution& e) const override {
+    const int32_t lo = p, hi = q, shift = r;
+    switch (kind) {
+      case UnaryKind::kClamp:
+        return map(e, [=](int32_t x) { return x < lo ? lo : (x > hi ? hi : x); });
+      case UnaryKind::kAbs: return map(e, [](int32_t x) { return x < 0 ? wrap_neg(x) : x; });
+      case UnaryKind::kNegative: return map(e, wrap_neg);
+      case UnaryKind::kPrecision: return map(e, precision_of);
+      case UnaryKind::kRightShift:
+        return map(e, [=](int32_t x) {
+          const int32_t y = round_shift(x, shift);
+          return y < lo ? lo : (y > hi ? hi : y);
+        });
+      case UnaryKind::kLeftShift:
+        return map(e, [=](int32_t x) {
+          const int32_t y = shift > 31 ? 0 : (int32_t)((uint32_t)x << shift);
+          return y < lo ? lo : (y > hi ? hi : y);
+        });
+    }
+  }
+};
+
+struct Binary : Step {
+  BinaryKind kind;
+  Tensor a, b, out;
+  std::vector<Axis> axes;
+  Binary(Words& w, const Plan& p)
+      : kind((BinaryKind)w.next(0, (int64_t)BinaryKind::kLast)),
+        a(p.plain(w.next())),
+        b(p.plain(w.next())),
+        out(p.target(w.next())),
+        axes(read_axes(w, 3)) {
+    check_reach(axes, 0, 0, a.count);
+    check_reach(axes, 1, 0, b.count);
+    check_reach(axes, 2, 0, out.count);
+  }
+  template <class F>
+  void zip(Execution& e, const F& f) const {
+    const int32_t *x = e.values(a), *y = e.values(b);
+    int32_t* z = e.values(out);
+    const int64_t n = inner_of(axes), start[3] = {0, 0, 0};
+    const int64_t xs = axes.empty() ? 0 : axes.back().stride[0];
+    const int64_t ys = axes.empty() ? 0 : axes.back().stride[1];
+    const int64_t zs = axes.empty() ? 0 : axes.back().stride[2];
+    e.split(rows_of(axes), row_grain(axes), [&](int64_t begin, int64_t end) {
+      for_rows<3>(axes, begin, end, start, [&](const int64_t* at) {
+        const int32_t *s = x + at[0], *t = y + at[1];
+        int32_t* d = z + at[2];
+        if (xs == 1 && ys == 0 && zs == 1) {
+          const int32_t k = *t;
+          for (int64_t i = 0; i < n; ++i) d[i] = f(s[i], k);
+        } else if (xs == 1 && ys == 1 && zs == 1) {
+          for (int64_t i = 0; i < n; ++i) d[i] = f(s[i], t[i]);
+        } else {
+          for (int64_t i = 0; i < n; ++i) d[i * zs] = f(s[i * xs], t[i * ys]);
+        }
+      });
+    });
+  }
+  void run(Execution& e) const override {
+    switch (kind) {
+      case BinaryKind::kAdd: return zip(e, wrap_add);
+      case BinaryKind::kSub: return zip(e, wrap_sub);
+      case BinaryKind::kMul: return zip(e, wrap_mul);
+      case BinaryKind::kMax: return zip(e, [](int32_t x, int32_t y) { return x > y ? x : y; });
+      case BinaryKind::kDiv: return zip(e, divide);
+      case BinaryKind::kGreater:
+        return zip(e, [](int32_t x, int32_t y) { return (int32_t)(x > y); });
+    }
+  }
+};
+
+// Sums or maxima: kept axes index the output, reduced axes are walked for each of its elements.
+struct Reduce : Step {
+  bool maximum;
+  bool floor_zero;  // max over all axes with axis=() starts at zero (specification 3.3)
+  Tensor in, out;
+  std::vector<Axis> kept, reduced;
+  Reduce(Words& w, const Plan& p)
+      : maximum(w.next(0, 1)), floor_zero(w.next(0, 1)), in(p.plain(w.next())),
+        out(p.target(w.next())), kept(read_axes(w, 1)), reduced(read_axes(w, 1)) {
+    std::vector<Axis> all = kept;
+    all.insert(all.end(), reduced.begin(), reduced.end());
+    check_reach(all, 0, 0, in.count);
+    require(product(kept) == out.count, "reduction size differs");
+  }
+  void run(Execution& e) const override {
+    const int32_t* s = e.values(in);
+    int32_t* d = e.values(out);
+    const int64_t each = product(reduced), none[1] = {0};
+    const int64_t n = inner_of(reduced), step = reduced.empty() ? 0 : reduced.back().stride[0];
+    std::vector<Axis> flat = kept;
+    flat.push_back({1, {0, 0, 0}});
+    e.split(out.count, std::max<int64_t>(1, kGrain / each), [&](int64_t begin, int64_t end) {
+      int64_t o = begin;
+      for_rows<1>(flat, begin, end, none, [&](const int64_t* base) {
+        int32_t acc = maximum ? (floor_zero ? 0 : INT32_MIN) : 0;
+        for_rows<1>(reduced, 0, rows_of(reduced), base, [&](const int64_t* at) {
+          const int32_t* x = s + at[0];
+          for (int64_t i = 0; i < n; ++i) {
+            const int32_t v = x[i * step];
+            acc = maximum ? std::max(acc, v) : wrap_add(acc, v);
+          }
+        });
+        d[o++] = acc;
+      });
+    });
+  }
+};
+
+// out[outer][i][inner] = data[outer][clamp(index[i])][inner]: take and cvm_lut.
+struct Take : Step {
+  Tensor data, index, out;
+  int64_t outer, n, inner;
+  Take(Words& w, const Plan& p)
+      : data(p.plain(w.next())), index(p.plain(w.next())), out(p.target(w.next())),
+        outer(w.dim()), n(w.dim()), inner(w.dim()) {
+    const __int128 have = (__int128)outer * n * inner;
+    const __int128 give = (__int128)outer * index.count * inner;
+    require(have == data.count && give == out.count, "take sizes differ");
+  }
+  void run(Execution& e) const override {
+    const int32_t *s = e.values(data), *ix = e.values(index);
+    int32_t* d = e.values(out);
+    const int64_t last = n - 1, picks = index.count;
+    e.split(outer * picks, std::max<int64_t>(1, kGrain / inner), [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t o = i / picks, v = ix[i % picks];
+        const int64_t k = v < 0 ? 0 : (v > last ? last : v);
+        if (inner == 1) {
+          d[i] = s[o * n + k];
+        } else {
+          std::memcpy(d + i * inner, s + (o * n + k) * inner, (size_t)inner * 4);
+        }
+      }
+    });
+  }
+};
+
+// Of each row the first `whole` elements and the low bytes (by `mask`) of the next are copied, the
+// rest is zero: the original copies bytes where it means elements (specification 3.3).
+struct Where : Step {
+  Tensor condition, x, y, out;
+  int64_t row, whole;
+  uint32_t mask;
+  Where(Words& w, const Plan& p)
+      : condition(p.plain(w.next())), x(p.plain(w.next())), y(p.plain(w.next())),
+        out(p.target(w.next())), row(w.dim()), whole(w.next(0, row)),
+        mask((uint32_t)w.next(0, UINT32_MAX)) {
+    require(x.count == out.count && y.count == out.count, "where sizes differ");
+    require((__int128)condition.count * row == out.count, "where rows differ");
+  }
+  void run(Execution& e) const override {
+    const int32_t *c = e.values(condition), *a = e.values(x), *b = e.values(y);
+    int32_t* d = e.values(out);
+    e.split(out.count, kGrain, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const int32_t v = c[i / row] ? a[i] : b[i];
+        const int64_t at = i % row;
+        d[i] = at < whole ? v : at == whole ? (int32_t)((uint32_t)v & mask) : 0;
+      }
+    });
+  }
+};
+
+struct Dense : Step {
+  Tensor x, weight, bias, out;
+  bool has_bias;
+  int64_t m, k, u;
+  Dense(Words& w, const Plan& p) : x(p.plain(w.next())), weight(p.plain(w.next())) {
+    const int64_t b = w.next();
+    has_bias = b >= 0;
+    bias = has_bias ? p.plain(b) : x;
+    out = p.target(w.next());
+    m = w.dim();
+    k = w.dim();
+    u = w.dim();
+    require((__int128)m * k == x.count && (__int128)u * k == weight.count &&
+                (__int128)m * u == out.count && (!has_bias || bias.count == u),
+            "dense sizes differ");
+  }
+  void run(Execution& e) const override {
+    const int32_t *a = e.values(x), *b = e.values(weight);
+    const int32_t* c = has_bias ? e.values(bias) : nullptr;
+    int32_t* d = e.values(out);
+    e.split(m * u, std::max<int64_t>(1, kGrain / k), [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const int32_t *p = a + i / u * k, *q = b + i % u * k;
+        uint32_t acc = c ? (uint32_t)c[i % u] : 0;
+        for (int64_t j = 0; j < k; ++j) acc += (uint32_t)p[j] * (uint32_t)q[j];
+        d[i] = (int32_t)acc;
+      }
+    });
+  }
+};
+
+struct Window {
+  int64_t n, c, h, w, ho, wo, kh, kw, sh, sw, ph, pw, dh, dw;
+  explicit Window(Words& r)
+      : n(r.dim()), c(r.dim()), h(r.dim()), w(r.dim()), ho(r.dim()), wo(r.dim()), kh(r.dim()),
+        kw(r.dim()), sh(r.next(1, 4096)), sw(r.next(1, 4096)), ph(r.next(0, 4096)),
+        pw(r.next(0, 4096)), dh(r.next(1, 4096)), dw(r.next(1, 4096)) {}
+};
+
+// Any groups, dilation, value range: the planner sends here what the byte kernels cannot take.
+struct Conv : Step {
+  Tensor x, weight, bias, out;
+  bool has_bias;
+  Window s;
+  int64_t o, groups;
+  Conv(Words& w, const Plan& p)
+      : x(p.plain(w.next())), weight(p.plain(w.next())), bias(x), out(x), has_bias(false),
+        s((set_ends(w, p), w)), o(w.dim()), groups(w.dim()) {
+    require(s.c % groups == 0 && o % groups == 0, "groups do not divide channels");
+    require((__int128)s.n * s.c * s.h * s.w == x.count &&
+                (__int128)o * (s.c / groups) * s.kh * s.kw == weight.count &&
+                (__int128)s.n * o * s.ho * s.wo == out.count && (!has_bias || bias.count == o),
+            "convolution sizes differ");
+  }
+  void set_ends(Words& w, const Plan& p) {
+    const int64_t b = w.next();
+    has_bias = b >= 0;
+    if (has_bias) bias = p.plain(b);
+    out = p.target(w.next());
+  }
+  void run(Execution& e) const override {
+    const int32_t *a = e.values(x), *k = e.values(weight);
+    const int32_t* b = has_bias ? e.values(bias) : nullptr;
+    int32_t* d = e.values(out);
+    const int64_t cg = s.c / groups, og = o / groups;
+    e.split(s.n * o * s.ho, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t y = i % s.ho, ch = i / s.ho % o, n = i / s.ho / o;
+        int32_t* row = d + i * s.wo;
+        std::fill(row, row + s.wo, b ? b[ch] : 0);
+        for (int64_t c = 0; c < cg; ++c) {
+          const int32_t* plane = a + (n * s.c + ch / og * cg + c) * s.h * s.w;
+          for (int64_t r = 0; r < s.kh; ++r) {
+            const int64_t iy = y * s.sh + r * s.dh - s.ph;
+            if (iy < 0 || iy >= s.h) continue;
+            for (int64_t t = 0; t < s.kw; ++t) {
+              const uint32_t tap = (uint32_t)k[((ch * cg + c) * s.kh + r) * s.kw + t];
+              if (!tap) continue;
+              // columns x with 0 <= x * sw + shift < w
+              const int64_t shift = t * s.dw - s.pw;
+              const int64_t first = shift >= 0 ? 0 : (-shift + s.sw - 1) / s.sw;
+              const int64_t past =
+                  shift >= s.w ? 0 : std::min(s.wo, (s.w - shift + s.sw - 1) / s.sw);
+              const int32_t* in = plane + iy * s.w + shift;
+              for (int64_t x = first; x < past; ++x)
+                row[x] = (int32_t)((uint32_t)row[x] + (uint32_t)in[x * s.sw] * tap);
+            }
+          }
+        }
+      }
+    });
+  }
+};
+
+struct MaxPool : Step {
+  Tensor x, out;
+  Window s;
+  MaxPool(Words& w, const Plan& p) : x(p.plain(w.next())), out(p.target(w.next())), s(w) {
+    require((__int128)s.n * s.c * s.h * s.w == x.count &&
+                (__int128)s.n * s.c * s.ho * s.wo == out.count,
+            "pooling sizes differ");
+  }
+  void run(Execution& e) const override {
+    const int32_t* a = e.values(x);
+    int32_t* d = e.values(out);
+    e.split(s.n * s.c * s.ho, std::max<int64_t>(1, kGrain / (s.wo * s.kh * s.kw)),
+            [&](int64_t begin, int64_t end) {
+              for (int64_t i = begin; i < end; ++i) {
+                const int64_t top = i % s.ho * s.sh - s.ph;
+                const int32_t* plane = a + i / s.ho * s.h * s.w;
+                for (int64_t q = 0; q < s.wo; ++q) {
+                  const int64_t left = q * s.sw - s.pw;
+                  int32_t best = INT32_MIN;
+                  for (int64_t y = std::max<int64_t>(0, top); y < std::min(s.h, top + s.kh); ++y)
+                    for (int64_t z = std::max<int64_t>(0, left); z < std::min(s.w, left + s.kw);
+                         ++z)
+                      best = std::max(best, plane[y * s.w + z]);
+                  d[i * s.wo + q] = best;
+                }
+              }
+            });
+  }
+};
+
+struct ValidCounts : Step {
+  Tensor x, counts, rows;
+  int64_t b, n, k;
+  int32_t threshold;
+  ValidCounts(Words& w, const Plan& p)
+      : x(p.plain(w.next())), counts(p.target(w.next())), rows(p.target(w.next())), b(w.dim()),
+        n(w.dim()), k(w.next(2, 31)), threshold(w.next32()) {
+    require((__int128)b * n * k == x.count && rows.count == x.count && counts.count == b,
+            "get_valid_counts sizes differ");
+  }
+  void run(Execution& e) const override {
+    const int32_t* s = e.values(x);
+    int32_t *c = e.values(counts), *d = e.values(rows);
+    for (int64_t i = 0; i < b; ++i) {
+      int32_t* to = d + i * n * k;
+      int32_t kept = 0;
+      for (int64_t j = 0; j < n; ++j) {
+        const int32_t* row = s + (i * n + j) * k;
+        if (row[1] > threshold) std::memcpy(to + kept++ * k, row, (size_t)k * 4);
+      }
+      std::fill(to + kept * k, to + n * k, -1);
+      c[i] = kept;
+    }
+  }
+};
+
+struct Suppress : Step {
+  Tensor x, counts, out, order;  // order: scratch for the sort, allocated with the plan
+  int64_t b, n;
+  int32_t max_output, iou, force, top_k;
+  Suppress(Words& w, const Plan& p)
+      : x(p.plain(w.next())), counts(p.plain(w.next())), out(p.target(w.next())),
+        order(p.target(w.next())), b(w.dim()), n(w.next(1, INT32_MAX)), max_output(w.next32()),
+        iou(w.next32()), force((int32_t)w.next(0, 1)), top_k(w.next32()) {
+    require((__int128)b * n * 6 == x.count && out.count == x.count && counts.count == b &&
+                order.count >= 2 * n,
+            "non_max_suppression sizes differ");
+  }
+  // Stable merge sort of row numbers by falling score, without allocation.
+  static int32_t* sort(const int32_t* rows, int64_t t, int32_t* from, int32_t* to) {
+    for (int64_t i = 0; i < t; ++i) from[i] = (int32_t)i;
+    for (int64_t width = 1; width < t; width *= 2) {
+      for (int64_t lo = 0; lo < t; lo += 2 * width) {
+        const int64_t mid = std::min(lo + width, t), hi = std::min(lo + 2 * width, t);
+        std::merge(from + lo, from + mid, from + mid, from + hi, to + lo,
+                   [rows](int32_t p, int32_t q) { return rows[p * 6L + 1] > rows[q * 6L + 1]; });
+      }
+      std::swap(from, to);
+    }
+    return from;
+  }
+  void run(Execution& e) const override {
+    const int32_t *s = e.values(x), *valid = e.values(counts);
+    int32_t *d = e.values(out), *scratch = e.values(order);
+    for (int64_t i = 0; i < b; ++i) {
+      const int32_t* rows = s + i * n * 6;
+      int32_t* to = d + i * n * 6;
+      const int64_t t = std::min<int64_t>(std::max(valid[i], 0), n);
+      const int32_t* by_score = sort(rows, t, scratch, scratch + n);
+      const int64_t tried = top_k >= 0 ? std::min<int64_t>(t, top_k) : t;
+      const int64_t most = max_output >= 0 ? std::min<int64_t>(t, max_output) : t;
+      int64_t kept = 0;
+      for (int64_t j = 0; j < tried && kept < most; ++j) {
+        const int32_t* row = rows + (int64_t)by_score[j] * 6;
+        if (row[0] < 0) continue;
+        bool drop = false;
+        for (int64_t q = 0; q < kept && !drop; ++q)
+          drop = (force || to[q * 6] == row[0]) && percent_overlap(to + q * 6, row) >= iou;
+        if (!drop) std::memcpy(to + kept++ * 6, row, 24);
+      }
+      std::fill(to + kept * 6, to + n * 6, -1);
+    }
+  }
+};
+
+template <class S>
+std::unique_ptr<Step> make(Words& w, const Plan& p) {
+  return std::make_unique<S>(w, p);
+}
+
+}  // namespace
+
+std::unique_ptr<Step> make_plain_step(int64_t opcode, Words& w, const Plan& p) {
+  // The order is the one of yolo_cvm.engine.words.
+  static constexpr StepMaker makers[] = {make<Copy>,  make<Unary>, make<Binary>, make<Reduce>,
+                                         make<Take>,  make<Where>, make<Dense>,  make<Conv>,
+                                         make<MaxPool>, make<ValidCounts>, make<Suppress>};
+  require(opcode >= 1 && opcode <= (int64_t)(sizeof makers / sizeof *makers), "unknown step");
+  return makers[opcode - 1](w, p);
+}
+
+}  // namespace cvm

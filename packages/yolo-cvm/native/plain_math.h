@@ -1,0 +1,54 @@
+// Scalar arithmetic of the machine: int32 that wraps, shifts that are always defined.
+#pragma once
+#include <cstdint>
+
+namespace cvm {
+
+enum class UnaryKind : int64_t {
+  kClamp = 0, kAbs = 1, kNegative = 2, kPrecision = 3, kRightShift = 4, kLeftShift = 5, kLast = 5
+};
+enum class BinaryKind : int64_t {
+  kAdd = 0, kSub = 1, kMul = 2, kMax = 3, kDiv = 4, kGreater = 5, kLast = 5
+};
+
+inline int32_t wrap_add(int32_t a, int32_t b) { return (int32_t)((uint32_t)a + (uint32_t)b); }
+inline int32_t wrap_sub(int32_t a, int32_t b) { return (int32_t)((uint32_t)a - (uint32_t)b); }
+inline int32_t wrap_mul(int32_t a, int32_t b) { return (int32_t)((uint32_t)a * (uint32_t)b); }
+inline int32_t wrap_neg(int32_t a) { return (int32_t)(0u - (uint32_t)a); }
+
+// floor(x / 2^s + 1/2), s in 1..32.
+inline int32_t round_shift(int32_t x, int32_t s) {
+  return (int32_t)((((int64_t)x >> (s - 1)) + 1) >> 1);
+}
+
+// Bits of the magnitude, at least one.
+inline int32_t precision_of(int32_t x) {
+  const uint32_t m = x < 0 ? 0u - (uint32_t)x : (uint32_t)x;
+  return m ? 32 - __builtin_clz(m) : 1;
+}
+
+// Quotient towards zero; by zero gives zero.
+inline int32_t divide(int32_t a, int32_t b) {
+  return b == 0 ? 0 : (int32_t)((int64_t)a / b);
+}
+
+// Overlap of two boxes [.., .., x1, y1, x2, y2] in percent of their union (specification 3.3);
+// int64 arithmetic that wraps, areas are signed.
+inline int64_t percent_overlap(const int32_t* p, const int32_t* q) {
+  const auto side = [](const int32_t* r, int lo, int hi) {
+    return (uint64_t)((int64_t)r[hi] - r[lo]);
+  };
+  const auto area = [side](const int32_t* r) { return side(r, 2, 4) * side(r, 3, 5); };
+  const auto overlap = [p, q](int lo, int hi) {
+    const int64_t a = p[hi] < q[hi] ? p[hi] : q[hi], b = p[lo] > q[lo] ? p[lo] : q[lo];
+    return (uint64_t)(a > b ? a - b : 0);
+  };
+  const uint64_t sum = area(p) + area(q), shared = overlap(2, 4) * overlap(3, 5);
+  const bool large = (int64_t)shared > INT64_MAX / 100;
+  const int64_t top = (int64_t)(large ? shared : shared * 100);
+  const int64_t whole = (int64_t)(sum - shared), bottom = large ? whole / 100 : whole;
+  if ((int64_t)sum <= 0 || bottom <= 0) return 0;
+  return top / bottom;  // a negative quotient is below every threshold, however it is rounded
+}
+
+}  // namespace cvm

@@ -1,0 +1,166 @@
+// A plan: tensors with their places in memory, constants, and steps in order. Immutable once made.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "arch/kernels.h"
+#include "pool.h"
+
+namespace cvm {
+
+// The plan contradicts itself; the planner in Python has a defect, never the user's file.
+struct PlanError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+inline void require(bool ok, const char* what) {
+  if (!ok) throw PlanError(what);
+}
+
+enum class Storage : int64_t { kArena = 0, kConstant = 1, kInput = 2, kOutput = 3 };
+
+// Plain tensors are dense int32 in row-major order. Images are pixels of `dtype` with strides and
+// a border of `halo` pixels around every image, filled with `fill`.
+struct Tensor {
+  Storage storage;
+  int64_t index;   // which constant or output
+  int64_t offset;  // bytes to the first element
+  int32_t dtype;
+  int64_t ndim;
+  int64_t dims[6];  // images: batch, height, width, channels
+  int64_t image_stride, row_stride, pixel_stride;
+  int64_t halo;
+  int32_t fill;
+  bool image;
+  int64_t count;  // elements, without halo
+};
+
+struct Constant {
+  const int32_t* data;
+  int64_t count;
+};
+
+class Execution;
+
+class Step {
+ public:
+  virtual ~Step() = default;
+  // Must not throw: everything that can fail is done when the plan is made.
+  virtual void run(Execution& e) const = 0;
+};
+
+// Reads the words of a plan in order and refuses to read past the end.
+class Words {
+ public:
+  Words(const int64_t* data, int64_t count) : data_(data), count_(count) {}
+  int64_t next() {
+    require(at_ < count_, "plan is too short");
+    return data_[at_++];
+  }
+  int64_t next(int64_t lo, int64_t hi) {
+    const int64_t v = next();
+    require(v >= lo && v <= hi, "plan holds a number out of range");
+    return v;
+  }
+  int32_t next32() { return (int32_t)next(INT32_MIN, INT32_MAX); }
+  int64_t dim() { return next(1, (int64_t)1 << 30); }
+  bool done() const { return at_ == count_; }
+  Words part(int64_t length) {
+    require(length >= 0 && length <= count_ - at_, "plan is too short");
+    Words w(data_ + at_, length);
+    at_ += length;
+    return w;
+  }
+
+ private:
+  const int64_t* data_;
+  int64_t count_, at_ = 0;
+};
+
+struct Plan {
+  const Kernels* kernels;
+  int64_t arena_bytes;
+  std::vector<Constant> constants;
+  std::vector<Tensor> tensors;
+  std::vector<int64_t> output_counts;
+  int64_t input_count;
+  std::vector<std::unique_ptr<Step>> steps;
+
+  const Tensor& tensor(int64_t id) const {
+    require(id >= 0 && id < (int64_t)tensors.size(), "tensor id out of range");
+    return tensors[(size_t)id];
+  }
+  const Tensor& plain(int64_t id) const {
+    require(!tensor(id).image, "plain tensor expected");
+    return tensor(id);
+  }
+  const Tensor& image(int64_t id) const {
+    require(tensor(id).image, "image expected");
+    return tensor(id);
+  }
+  // A plain tensor that a step may write.
+  const Tensor& target(int64_t id) const {
+    const Tensor& t = plain(id);
+    require(t.storage == Storage::kArena || t.storage == Storage::kOutput, "target is read-only");
+    return t;
+  }
+  const Constant& constant(int64_t id) const {
+    require(id >= 0 && id < (int64_t)constants.size(), "constant id out of range");
+    return constants[(size_t)id];
+  }
+};
+
+// Throws PlanError or std::bad_alloc. Constants are read by plain steps later, so they must outlive
+// the plan.
+std::unique_ptr<Plan> make_plan(Words words, const int32_t* const* constants,
+                                const int64_t* constant_counts, const Kernels* kernels);
+
+// One run at a time; several executions of one plan may run at once.
+class Execution {
+ public:
+  Execution(const Plan& plan, int threads);
+  ~Execution();
+  Execution(const Execution&) = delete;
+  Execution& operator=(const Execution&) = delete;
+
+  const Plan& plan;
+  Pool pool;
+  const int32_t* input = nullptr;
+  std::vector<int32_t*> outputs;
+  int64_t next_step = 0;
+  std::vector<double> seconds;  // per step, summed over runs
+
+  uint8_t* address(const Tensor& t) const {
+    switch (t.storage) {
+      case Storage::kArena: return arena_ + t.offset;
+      case Storage::kConstant:
+        return (uint8_t*)const_cast<int32_t*>(plan.constants[(size_t)t.index].data) + t.offset;
+      case Storage::kInput: return (uint8_t*)const_cast<int32_t*>(input) + t.offset;
+      default: return (uint8_t*)outputs[(size_t)t.index] + t.offset;
+    }
+  }
+  int32_t* values(const Tensor& t) const { return (int32_t*)address(t); }
+
+  // Calls body(begin, end) on equal pieces of [0, count), at least `grain` each but the last.
+  template <class Body>
+  void split(int64_t count, int64_t grain, const Body& body) {
+    const int64_t most = 64, wanted = (count + grain - 1) / grain;
+    const int64_t pieces = wanted < 1 ? 1 : (wanted > most ? most : wanted);
+    pool.run(pieces, [&](int64_t i) {
+      // count < 2^62 / 64, so the products stay in range
+      body(count * i / pieces, count * (i + 1) / pieces);
+    });
+  }
+
+ private:
+  uint8_t* arena_;
+};
+
+using StepMaker = std::unique_ptr<Step> (*)(Words&, const Plan&);
+std::unique_ptr<Step> make_plain_step(int64_t opcode, Words& words, const Plan& plan);
+std::unique_ptr<Step> make_image_step(int64_t opcode, Words& words, const Plan& plan);
+
+}  // namespace cvm

@@ -1,0 +1,50 @@
+// A pool of worker threads that belongs to one execution; nothing is shared between executions.
+#pragma once
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace cvm {
+
+class Pool {
+ public:
+  explicit Pool(int threads);  // counts the calling thread
+  ~Pool();
+  Pool(const Pool&) = delete;
+  Pool& operator=(const Pool&) = delete;
+
+  int threads() const { return (int)workers_.size() + 1; }
+
+  // Calls body(task) for every task in [0, tasks), in any order, and returns when all are done.
+  // `body` must not throw.
+  template <class Body>
+  void run(int64_t tasks, const Body& body) {
+    if (tasks <= 1 || workers_.empty()) {
+      for (int64_t i = 0; i < tasks; ++i) body(i);
+      return;
+    }
+    run_all(tasks, [](const void* b, int64_t i) { (*static_cast<const Body*>(b))(i); }, &body);
+  }
+
+ private:
+  using Call = void (*)(const void*, int64_t);
+  void run_all(int64_t tasks, Call call, const void* body);
+  void work();
+  void take();
+
+  std::vector<std::thread> workers_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::atomic<uint64_t> round_{0};
+  std::atomic<int64_t> next_{0}, tasks_{0};
+  std::atomic<int> busy_{0};
+  std::atomic<bool> stop_{false};
+  int sleeping_ = 0;  // guarded by mutex_
+  Call call_ = nullptr;
+  const void* body_ = nullptr;
+};
+
+}  // namespace cvm

@@ -1,0 +1,161 @@
+"""The compiled engine: a program planned once, run by the native library on several threads."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Iterator
+from ctypes import POINTER, byref, c_int64, c_void_p
+
+import numpy as np
+
+from yolo_core.graph import Graph, interpret
+from yolo_cvm.engine import fuse, library, lower
+from yolo_cvm.engine.words import Plan
+
+# How long the library may compute before Python looks for Ctrl-C, seconds.
+_SLICE = 0.1
+_EVERY_STEP = 1 << 62
+
+
+class NativePlan:
+    """A plan inside the library. Freed with this object."""
+
+    def __init__(self, plan: Plan, instruction_set: str) -> None:
+        found = library.opened()
+        assert found is not None
+        self.library = found
+        self.plan = plan
+        self._handle = c_void_p()
+        n = len(plan.constants)
+        pointers = (library.Int32P * max(n, 1))(*[_pointer(a) for a in plan.constants])
+        counts = (c_int64 * max(n, 1))(*(a.size for a in plan.constants))
+        words = plan.words.ctypes.data_as(POINTER(c_int64))
+        library.check(found, found.cvm_plan_new(
+            words, plan.words.size, pointers, counts, instruction_set.encode(),
+            byref(self._handle)))
+
+    @property
+    def instruction_set(self) -> str:
+        """Name of the function list in use."""
+        return self.library.cvm_plan_instruction_set(self._handle).decode()
+
+    def execution(self, threads: int) -> Execution:
+        """Working memory and threads for one run at a time. MemoryError where they fail."""
+        return Execution(self, threads)
+
+    def __del__(self) -> None:
+        if getattr(self, "_handle", None):
+            self.library.cvm_plan_free(self._handle)
+
+
+class Execution:
+    """Working memory and threads of one run at a time."""
+
+    def __init__(self, native: NativePlan, threads: int) -> None:
+        self.native = native
+        self._handle = c_void_p()
+        library.check(native.library, native.library.cvm_execution_new(
+            native._handle, threads, byref(self._handle)))
+
+    def begin(self, data: np.ndarray) -> list[np.ndarray]:
+        """Start a run; the arrays returned are filled by `advance`."""
+        outputs = [np.empty(shape, np.int32) for shape in self.native.plan.outputs]
+        pointers = (library.Int32P * len(outputs))(*[_pointer(a) for a in outputs])
+        self._kept = (data, outputs)
+        self.native.library.cvm_begin(self._handle, _pointer(data), pointers)
+        return outputs
+
+    def advance(self, stop: int = _EVERY_STEP) -> None:
+        """Run up to step `stop`. KeyboardInterrupt is seen between steps."""
+        stop = min(stop, len(self.native.plan.sources))
+        while self.native.library.cvm_advance(self._handle, stop, _SLICE) < stop:
+            pass
+
+    def peek(self, tensor: int, shape: tuple[int, ...]) -> np.ndarray:
+        """A copy of a plain tensor."""
+        address = self.native.library.cvm_address(self._handle, tensor)
+        count = int(np.prod(shape, dtype=np.int64))
+        return np.ctypeslib.as_array((ctypes.c_int32 * count).from_address(address)).reshape(
+            shape).copy()
+
+    def seconds(self) -> np.ndarray:
+        """Time spent in every step, summed over all runs of this execution."""
+        n = len(self.native.plan.sources)
+        pointer = self.native.library.cvm_seconds(self._handle)
+        return np.ctypeslib.as_array(pointer, shape=(n,)).copy()
+
+    def __del__(self) -> None:
+        if getattr(self, "_handle", None):
+            self.native.library.cvm_execution_free(self._handle)
+
+
+def _pointer(array: np.ndarray) -> ctypes._Pointer[ctypes.c_int32]:
+    return array.ctypes.data_as(library.Int32P)
+
+
+class CompiledEngine:
+    """Runs a program through the native library; any number of Python threads may call it.
+
+    threads: how many cores one run uses, counting the caller's. instruction_set: one of
+    `library.instruction_sets()`, or "" for the best.
+    """
+
+    def __init__(self, graph: Graph, threads: int = 1, instruction_set: str = "") -> None:
+        self._graph = graph
+        self._threads = threads
+        self._native = NativePlan(fuse.plan(graph), instruction_set)
+        self._lock = threading.Lock()
+        self._idle: list[Execution] = []
+
+    @property
+    def name(self) -> str:
+        """`compiled-` and the instruction set."""
+        return f"compiled-{self._native.instruction_set}"
+
+    def run(self, data: np.ndarray) -> list[np.ndarray]:
+        """See `Engine.run`."""
+        data = interpret.check_input(self._graph, data)
+        execution = self._take()
+        outputs = execution.begin(data)
+        execution.advance()
+        with self._lock:
+            self._idle.append(execution)
+        return outputs
+
+    def profile(self, data: np.ndarray, runs: int) -> list[tuple[str, int, float]]:
+        """(kind of step, graph node, mean seconds) of every step over several runs."""
+        data = interpret.check_input(self._graph, data)
+        execution = self._native.execution(self._threads)
+        for _ in range(runs):
+            execution.begin(data)
+            execution.advance()
+        plan = self._native.plan
+        return [(kind, source, float(s) / runs)
+                for kind, source, s in zip(plan.names, plan.sources, execution.seconds())]
+
+    def trace(self, data: np.ndarray) -> Iterator[tuple[int, tuple[np.ndarray, ...]]]:
+        """See `Engine.trace`; every operator runs on its own, nothing is fused."""
+        data = interpret.check_input(self._graph, data)
+        writer, tensors, done = lower.literal(self._graph)
+        native = NativePlan(writer.finish(), self._native.instruction_set)
+        execution = native.execution(self._threads)
+        execution.begin(data)
+        for index, node in enumerate(self._graph.nodes):
+            execution.advance(done[index])
+            if not node.is_variable:
+                yield index, tuple(
+                    execution.peek(tensors[index, output].number, shape)
+                    for output, shape in enumerate(node.shapes))
+
+    def _take(self) -> Execution:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        return self._native.execution(self._threads)
+
+
+def available(instruction_set: str | None = None) -> bool:
+    """Whether the library is there and can run `instruction_set` (any, if None)."""
+    sets = library.instruction_sets()
+    return bool(sets) if instruction_set is None else instruction_set in sets

@@ -1,0 +1,65 @@
+"""The compiled library: found beside this file, opened once, called through ctypes.
+
+Every call releases the interpreter lock. Without the library (installed where no compiler was
+found) `opened()` is None and the caller falls back to the reference.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from ctypes import POINTER, c_char_p, c_double, c_int, c_int32, c_int64, c_void_p
+from pathlib import Path
+
+INVALID, MEMORY = 1, 2
+Int32P = POINTER(c_int32)
+
+_SIGNATURES = {
+    "cvm_message": (c_char_p, []),
+    "cvm_instruction_sets": (c_char_p, []),
+    "cvm_plan_new": (c_int, [POINTER(c_int64), c_int64, POINTER(Int32P), POINTER(c_int64),
+                             c_char_p, POINTER(c_void_p)]),
+    "cvm_plan_free": (None, [c_void_p]),
+    "cvm_plan_instruction_set": (c_char_p, [c_void_p]),
+    "cvm_execution_new": (c_int, [c_void_p, c_int, POINTER(c_void_p)]),
+    "cvm_execution_free": (None, [c_void_p]),
+    "cvm_begin": (None, [c_void_p, Int32P, POINTER(Int32P)]),
+    "cvm_advance": (c_int64, [c_void_p, c_int64, c_double]),
+    "cvm_address": (c_void_p, [c_void_p, c_int64]),
+    "cvm_seconds": (POINTER(c_double), [c_void_p]),
+    "cvm_ceiling": (c_int64, [c_char_p, c_int64]),
+}
+
+
+def path() -> Path:
+    """Where the library lies if it was compiled."""
+    return Path(__file__).with_name("_native.so")
+
+
+@functools.lru_cache(maxsize=1)
+def opened() -> ctypes.CDLL | None:
+    """The library with its signatures, or None where it was not compiled or does not load."""
+    if not path().exists():
+        return None
+    try:
+        library = ctypes.CDLL(str(path()))
+    except OSError:
+        return None
+    for name, (result, arguments) in _SIGNATURES.items():
+        function = getattr(library, name)
+        function.restype = result
+        function.argtypes = arguments
+    return library
+
+
+def instruction_sets() -> tuple[str, ...]:
+    """What this machine can run, best first; empty without the library."""
+    library = opened()
+    return tuple(library.cvm_instruction_sets().decode().split()) if library else ()
+
+
+def check(library: ctypes.CDLL, code: int) -> None:
+    """Raise what a nonzero return code means: MemoryError, or RuntimeError for a broken plan."""
+    if code:
+        message = library.cvm_message().decode()
+        raise MemoryError(message) if code == MEMORY else RuntimeError(message)
