@@ -1,0 +1,80 @@
+"""A predictor without a network: finds patches of pure colour and answers with logits for them.
+
+Its model file is JSON: kind, score (of every box), shift (pixels to the right), drop (class
+indices that it does not see), fail (stop with an interrupt after so many images).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from conftest import COLORS
+from yolo_core.architecture import Architecture
+from yolo_core.files import sha256_file
+
+OFF = -12.0
+
+
+class FakePredictor:
+    def __init__(self, path: Path, imgsz: tuple[int, int]) -> None:
+        options = json.loads(Path(path).read_text())
+        self.architecture = Architecture.named("n", names=tuple(COLORS))
+        self.imgsz = imgsz
+        self.kind = options.get("kind", "float")
+        self.digest = sha256_file(path)
+        self._score = options.get("score", 0.9)
+        self._shift = options.get("shift", 0)
+        self._drop = options.get("drop", [])
+        self._left = options.get("fail")
+
+    def logits(self, batch: np.ndarray) -> np.ndarray:
+        if self._left is not None:
+            if self._left == 0:
+                raise KeyboardInterrupt
+            self._left -= 1
+        return np.stack([self._one(image) for image in batch])
+
+    def _one(self, image: np.ndarray) -> np.ndarray:
+        height, width = self.imgsz
+        levels = [
+            np.full((3, height // s, width // s, 5 + len(COLORS)), OFF)
+            for s in self.architecture.strides
+        ]
+        for label, color in enumerate(COLORS.values()):
+            ys, xs = np.nonzero((image == np.array(color, dtype=np.uint8)).all(axis=2))
+            if len(ys) == 0 or label in self._drop:
+                continue
+            box = xs.min() + self._shift, ys.min(), xs.max() + 1 + self._shift, ys.max() + 1
+            self._place(levels[0], box, label)
+        return np.concatenate([level.reshape(-1, level.shape[-1]) for level in levels])
+
+    def _place(self, level: np.ndarray, box: tuple[int, ...], label: int) -> None:
+        stride, (wide, tall) = self.architecture.strides[0], self.architecture.anchors[0][0]
+        x, y = (box[0] + box[2]) / 2 / stride, (box[1] + box[3]) / 2 / stride
+        column = min(int(x), level.shape[2] - 1)
+        row = int(y)
+        cell = level[0, row, column]
+        cell[:5] = [
+            _logit((x - column + 0.5) / 2),
+            _logit((y - row + 0.5) / 2),
+            _logit(np.sqrt((box[2] - box[0]) / wide) / 2),
+            _logit(np.sqrt((box[3] - box[1]) / tall) / 2),
+            _logit(self._score),
+        ]
+        cell[5 + label] = -OFF
+
+
+class FakeOpener:
+    def accepts(self, path: object) -> bool:
+        return str(path).endswith(".fake")
+
+    def open(
+        self, path: Path, imgsz: tuple[int, int] | None, threads: int | None, device: str
+    ) -> FakePredictor:
+        return FakePredictor(path, imgsz or (64, 64))
+
+
+def _logit(share: float) -> float:
+    return float(np.log(share / (1 - share)))

@@ -1,0 +1,176 @@
+"""`yolo-eval coco` and `merge`: from a model and labels to a run file, whatever happens between."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from yolo_eval.cli import main
+from yolo_eval.run import read_run
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def coco(model: Path, shapes: Path, out: Path, *more: object) -> dict:
+    result = run("coco", model, "--data", shapes / "data.yaml", "--json", out, *more)
+    assert result.exit_code == 0, result.output
+    return json.loads(out.read_text())
+
+
+def test_a_model_that_sees_everything_scores_one(model, shapes, tmp_path):
+    content = coco(model(), shapes, tmp_path / "run.json")
+    metrics = content["metrics"]
+    assert metrics["images"] == 12
+    assert metrics["objects"] == sum(
+        len(path.read_text().split("\n")) - 1 for path in (shapes / "labels/val").iterdir()
+    )
+    for key in ("AP", "AP50", "AR100", "precision", "recall", "f1"):
+        assert metrics[key] == pytest.approx(1.0), key
+    assert metrics["AP_large"] is None  # there are none, which is not the same as zero
+
+
+def test_a_class_that_is_never_seen_costs_its_share(model, shapes, tmp_path):
+    metrics = coco(model(drop=[1]), shapes, tmp_path / "run.json")["metrics"]
+    assert metrics["AP"] == pytest.approx(2 / 3)
+    assert [entry["AP"] for entry in metrics["classes"]] == [1.0, 0.0, 1.0]
+    green = metrics["confusion"][1]
+    assert green[3] == metrics["classes"][1]["objects"]  # all of them taken for background
+
+
+def test_the_seed_line_and_the_plain_predictions(model, shapes, tmp_path):
+    line, plain = tmp_path / "line.txt", tmp_path / "plain.json"
+    content = coco(model(), shapes, tmp_path / "r.json", "--text", line, "--predictions", plain)
+    objects = content["metrics"]["objects"]
+    assert line.read_text() == (
+        f"{shapes / 'data.yaml'}: #imges=12, #objects={objects}, mp=100.00%, mr=100.00%, "
+        "map50=100.00%, map=100.00%\n"
+    )
+    assert json.loads(plain.read_text()) == content["predictions"]
+    assert set(content["predictions"][0]) == {"image_id", "category_id", "bbox", "score"}
+
+
+def test_provenance_names_model_pictures_and_versions(model, shapes, tmp_path):
+    content = coco(model(), shapes, tmp_path / "run.json")
+    assert len(content["model"]["digest"]) == 64
+    assert all(len(image["sha256"]) == 64 for image in content["images"])
+    assert {"python", "numpy", "pycocotools", "yolo-eval"} <= set(
+        content["provenance"]["versions"]
+    )
+    assert content["settings"]["conf"] == 0.001
+
+
+def test_processes_do_not_change_the_result(model, shapes, tmp_path):
+    fake = model(score=0.7, shift=1)
+    one = coco(fake, shapes, tmp_path / "one.json")
+    two = coco(fake, shapes, tmp_path / "two.json", "--jobs", 2)
+    assert one["predictions"] == two["predictions"]
+    assert one["metrics"] == two["metrics"]
+
+
+def test_shards_merge_into_the_whole(model, shapes, tmp_path):
+    fake = model(score=0.7, shift=2)
+    whole = coco(fake, shapes, tmp_path / "whole.json")
+    parts = []
+    for index in (1, 2, 3):
+        parts.append(tmp_path / f"part{index}.json")
+        assert coco(fake, shapes, parts[-1], "--shard", f"{index}/3")["metrics"] is None
+    result = run("merge", *reversed(parts), "--json", tmp_path / "merged.json")
+    assert result.exit_code == 0, result.output
+    merged = json.loads((tmp_path / "merged.json").read_text())
+    for key in ("predictions", "annotations", "images", "metrics"):
+        assert merged[key] == whole[key], key
+    assert read_run(tmp_path / "merged.json").truth.digest() == read_run(
+        tmp_path / "whole.json"
+    ).truth.digest()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "cause"),
+    [
+        (["1", "2"], "shard 3/3 is missing"),
+        (["1", "2", "2"], "is the shard 2/3 again"),
+        (["whole"], "is a whole run"),
+    ],
+)
+def test_merge_refuses_what_is_no_complete_set(model, shapes, tmp_path, chosen, cause):
+    fake = model()
+    coco(fake, shapes, tmp_path / "whole.json")
+    for index in (1, 2):
+        coco(fake, shapes, tmp_path / f"{index}.json", "--shard", f"{index}/3")
+    files = [tmp_path / f"{name}.json" for name in chosen]
+    result = run("merge", *files, "--json", tmp_path / "out.json")
+    assert result.exit_code == 2
+    assert cause in result.output
+    assert not (tmp_path / "out.json").exists()
+
+
+def test_merge_refuses_shards_of_two_models(model, shapes, tmp_path):
+    coco(model("a.fake"), shapes, tmp_path / "1.json", "--shard", "1/2")
+    coco(model("b.fake", score=0.5), shapes, tmp_path / "2.json", "--shard", "2/2")
+    result = run("merge", tmp_path / "1.json", tmp_path / "2.json", "--json", tmp_path / "o.json")
+    assert result.exit_code == 2
+    assert "is not of the same run" in result.output
+
+
+def test_an_interrupted_run_goes_on(model, shapes, tmp_path):
+    out, journal = tmp_path / "run.json", tmp_path / "run.json.journal"
+    interrupted = model(fail=5)
+    command = ("coco", interrupted, "--data", shapes / "data.yaml", "--json", out)
+    assert run(*command).exit_code == 130
+    assert len(journal.read_text().splitlines()) == 1 + 5
+    assert not out.exists()
+    # The last line was being written when the machine went down.
+    journal.write_text(journal.read_text() + '[6, "ab')
+    assert run(*command).exit_code == 130
+    assert len(journal.read_text().splitlines()) == 1 + 10
+    assert run(*command).exit_code == 0
+    assert not journal.exists()
+    content = json.loads(out.read_text())
+    assert content["provenance"]["resumed_images"] == 10
+    assert content["metrics"]["AP"] == pytest.approx(1.0)
+
+
+def test_a_journal_of_another_run_is_refused(model, shapes, tmp_path):
+    out = tmp_path / "run.json"
+    assert run("coco", model(fail=5), "--data", shapes / "data.yaml", "--json", out).exit_code == 130
+    result = run("coco", model(), "--data", shapes / "data.yaml", "--json", out)
+    assert result.exit_code == 2
+    assert "belongs to an unfinished run" in result.output
+
+
+def test_several_models_write_into_a_folder(model, shapes, tmp_path):
+    first, second = model("a.fake"), model("b.fake", drop=[0])
+    result = run("coco", first, second, "--data", shapes / "data.yaml", "--out", tmp_path / "runs")
+    assert result.exit_code == 0, result.output
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"a.fake.json", "b.fake.json"}
+
+
+def test_squash_is_recorded(model, shapes, tmp_path):
+    content = coco(model(), shapes, tmp_path / "run.json", "--squash")
+    assert content["settings"]["mode"] == "squash"
+
+
+@pytest.mark.parametrize(
+    ("options", "cause"),
+    [
+        (["--imgsz", "100"], "multiples of 32"),
+        (["--imgsz", "big"], "--imgsz: is 'big'"),
+        (["--shard", "3/2"], "--shard: is '3/2'"),
+        (["--images", "x"], "name no ground truth"),
+    ],
+)
+def test_bad_options_are_one_line(model, shapes, tmp_path, options, cause):
+    result = run("coco", model(), "--data", shapes / "data.yaml", *options)
+    assert result.exit_code == 2
+    assert cause in result.output
+    assert len(result.output.strip().splitlines()) == 1
+
+
+def test_what_is_no_model_is_one_line(shapes, tmp_path):
+    result = run("coco", tmp_path / "none", "--data", shapes / "data.yaml")
+    assert result.exit_code == 2
+    assert "is no model that can be opened here" in result.output
