@@ -20,7 +20,9 @@ settings.load_profile("unhurried")
 SIDE = 32
 
 
-def small_graph(precision: int = 8, heads: int = 1, postprocess: str = "") -> Graph:
+def small_graph(
+    precision: int = 8, heads: int = 1, postprocess: str = "", channels: int = 3
+) -> Graph:
     """[1,3,32,32] → conv → requantize → [1,63,6], the shape of a one-class detector."""
     builder = GraphBuilder()
     numbers = np.random.default_rng(7)
@@ -28,13 +30,13 @@ def small_graph(precision: int = 8, heads: int = 1, postprocess: str = "") -> Gr
     small = data
     if precision > 8:
         small = builder.operator("cvm_right_shift", [data], precision=8, shift_bit=precision - 8)
-    weight = builder.parameter("weight", numbers.integers(-127, 128, (3, 3, 3, 3)), 8)
-    bias = builder.parameter("bias", numbers.integers(-999, 1000, 3), 16)
+    weight = builder.parameter("weight", numbers.integers(-127, 128, (channels, 3, 3, 3)), 8)
+    bias = builder.parameter("bias", numbers.integers(-999, 1000, channels), 16)
     wide = builder.operator(
-        "conv2d", [small, weight, bias], channels=3, kernel_size=(3, 3), padding=(1, 1)
+        "conv2d", [small, weight, bias], channels=channels, kernel_size=(3, 3), padding=(1, 1)
     )
     narrow = builder.operator("cvm_right_shift", [wide], precision=8, shift_bit=9)
-    row = builder.operator("reshape", [narrow], shape=(1, 3 * SIDE * SIDE))
+    row = builder.operator("reshape", [narrow], shape=(1, channels * SIDE * SIDE))
     part = builder.operator("strided_slice", [row], begin=(0, 0), end=(1, 63 * 6))
     output = builder.operator("reshape", [part], shape=(1, 63, 6))
     return builder.build([output] * heads, postprocess)
