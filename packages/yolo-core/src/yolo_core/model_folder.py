@@ -133,23 +133,28 @@ class ModelFolder:
         """What the integers mean. InputError when the folder does not say or says it wrong."""
         path = self.path / EXT
         extension = Extension.from_dict(read_json(path), str(path))
-        architecture, (height, width) = extension.architecture, extension.imgsz
-        batch = self.graph.input_shape[0]
-        expected_in = (batch, 3, height, width)
-        expected_out = (batch, architecture.rows(height, width), architecture.no)
-        if self.graph.input_shape != expected_in or self.graph.head_shapes != (expected_out,):
-            raise InputError(
-                path,
-                f"describes input {expected_in} and output {expected_out}",
-                f"what the graph has: {self.graph.input_shape} and {self.graph.head_shapes}",
-            )
-        if self.graph.input_precision != extension.input_precision:
-            raise InputError(
-                path,
-                f"says target_bit {extension.input_precision}",
-                f"the graph's {self.graph.input_precision}",
-            )
+        check_extension(extension, self.graph, str(path))
         return extension
+
+
+def check_extension(extension: Extension, graph: Graph, source: str) -> None:
+    """Refuse an extension that describes another graph. source: its path, for the error."""
+    architecture, (height, width) = extension.architecture, extension.imgsz
+    batch = graph.input_shape[0]
+    expected_in = (batch, 3, height, width)
+    expected_out = (batch, architecture.rows(height, width), architecture.no)
+    if graph.input_shape != expected_in or graph.head_shapes != (expected_out,):
+        raise InputError(
+            source,
+            f"describes input {expected_in} and output {expected_out}",
+            f"what the graph has: {graph.input_shape} and {graph.head_shapes}",
+        )
+    if graph.input_precision != extension.input_precision:
+        raise InputError(
+            source,
+            f"says target_bit {extension.input_precision}",
+            f"the graph's {graph.input_precision}",
+        )
 
 
 def is_model_folder(path: PathLike) -> bool:

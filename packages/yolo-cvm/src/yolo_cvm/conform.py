@@ -10,9 +10,8 @@ vector is a folder with `symbol` and `params` and one of
 
 from __future__ import annotations
 
-import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,17 +19,16 @@ from typing import Any
 import numpy as np
 
 from yolo_core.errors import InputError
-from yolo_core.files import PathLike, read_bytes, read_json
+from yolo_core.files import PathLike, read_json
 from yolo_core.graph import GraphError
 from yolo_core.graph.gas import gas
 from yolo_core.graph.integers import INT32_MAX, limit
 from yolo_core.graph.storage import storage_bytes
+from yolo_cvm.arrays import read_array
 from yolo_cvm.chain_io import input_type_size, output_type_size
 from yolo_cvm.model import SYMBOL, Model, load
 
 PASSED, FAILED, KNOWN = "passed", "failed", "known divergence"
-
-ARRAY_LIMIT = 1 << 30
 
 _SHIFT_REASON = (
     "the original overflows for shift 1 on 2147483647; the mathematical value is followed"
@@ -188,12 +186,7 @@ def _network(folder: Path, engine: str | None) -> tuple[str, str]:
     return PASSED, ""
 
 
-def read_array(path: PathLike) -> np.ndarray:
-    """The integers of a .npy file, never its pickles. InputError where there are none."""
-    try:
-        array = np.load(io.BytesIO(read_bytes(path, ARRAY_LIMIT)), allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise InputError(path, f"is no array ({str(error).splitlines()[0]:.80})", ".npy") from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "iu":
-        raise InputError(path, "holds no integers", "an integer .npy array")
-    return array
+def count(outcomes: Sequence[Outcome]) -> str:
+    """How many passed and failed, as one line."""
+    numbers = [sum(one.status == status for one in outcomes) for status in (PASSED, FAILED, KNOWN)]
+    return "{} passed, {} failed, {} known divergences from the original".format(*numbers)

@@ -7,6 +7,7 @@ Whoever wants numbers in and numbers out works here; bytes as the chain sees the
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from yolo_core.graph.params import size_limit
 from yolo_cvm.engine import Engine, select
 
 SYMBOL, PARAMS, DATA = "symbol", "params", "data"
+
+_INFO_HASH = re.compile("[0-9a-f]{40}")
 
 # What `compat` may find after the end of a params file, in bytes.
 _TRAILING = 1 << 20
@@ -65,17 +68,31 @@ class Model:
         return np.ascontiguousarray(clamp(x.astype(np.int32), self.graph.input_precision))
 
 
-def model_files(path: PathLike) -> tuple[Path, Path]:
-    """The symbol and params files of a model folder, or of a bundle's `<infohash>/data`.
+def is_model(path: PathLike) -> bool:
+    """Whether `model_files` finds a model there; nothing is read."""
+    return any((f / SYMBOL).is_file() and (f / PARAMS).is_file() for f in _folders(Path(path)))
 
-    InputError where neither is there.
+
+def model_files(path: PathLike) -> tuple[Path, Path]:
+    """The symbol and params files of a model.
+
+    path: the folder that holds them, a bundle's `<infohash>` with `data/`, or a whole bundle
+    with one such folder. InputError where they are in none of these.
     """
     path = Path(path)
-    for folder in (path, path / DATA):
+    for folder in _folders(path):
         if (folder / SYMBOL).is_file() and (folder / PARAMS).is_file():
             return folder / SYMBOL, folder / PARAMS
     cause = "has no symbol and params" if path.is_dir() else "is no folder"
-    raise InputError(path, cause, "a model folder, or a bundle with its data folder")
+    raise InputError(path, cause, "a model folder or a bundle")
+
+
+def _folders(path: Path) -> list[Path]:
+    found = [path, path / DATA]
+    if path.is_dir():
+        inside = [child for child in path.iterdir() if _INFO_HASH.fullmatch(child.name)]
+        found += [child / DATA for child in inside] if len(inside) == 1 else []
+    return found
 
 
 def read_program(path: PathLike, limits: Limits | None = None) -> Graph:
@@ -98,7 +115,7 @@ def load(
 ) -> Model:
     """The model at `path`, checked and ready.
 
-    path: a folder with `symbol` and `params`, or a bundle folder `<infohash>` with `data/`.
+    path: a model folder or a bundle, see `model_files`.
     threads: None takes all processors the engine can use; the result never depends on it.
     engine: "compiled", "reference" or an instruction set; None takes the fastest there is.
     compat: accept duplicate parameter names (the last wins), bytes after the end of params

@@ -104,11 +104,6 @@ class Graph:
         """Declared precision of a tensor, 1..32."""
         return self.nodes[entry.node].precisions[entry.output]
 
-    @property
-    def head_shapes(self) -> tuple[Shape, ...]:
-        """Shapes of the outputs, in order."""
-        return tuple(self.shape(head) for head in self.heads)
-
     def input_shapes(self, node: Node) -> list[Shape]:
         """Shapes of the operands of a node."""
         return [self.shape(entry) for entry in node.inputs]

@@ -1,0 +1,32 @@
+"""Integer arrays in .npy files, read with a limit and never with pickles."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+
+from yolo_core.errors import InputError
+from yolo_core.files import PathLike, atomic_write, read_bytes
+
+ARRAY_LIMIT = 1 << 30
+
+
+def read_array(path: PathLike) -> np.ndarray:
+    """The integers of a .npy file. InputError where there are none."""
+    data = read_bytes(path, ARRAY_LIMIT)
+    try:
+        array = np.load(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, EOFError, OSError, MemoryError) as error:
+        reason = str(error).split("\n", 1)[0]
+        raise InputError(path, f"is no array ({reason:.80})", "an integer .npy file") from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "iu":
+        raise InputError(path, "holds no integers", "an integer .npy file")
+    return array
+
+
+def write_array(path: PathLike, array: np.ndarray) -> None:
+    """A .npy file, whole or not at all."""
+    stream = io.BytesIO()
+    np.save(stream, array, allow_pickle=False)
+    atomic_write(path, stream.getvalue())

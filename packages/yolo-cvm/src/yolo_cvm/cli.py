@@ -1,0 +1,238 @@
+"""The `yolo-cvm` command. No logic lives here: parse, call one function, print."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from yolo_core.command import Group
+from yolo_cvm.bundle.command import bundle, model_meta
+
+_MODEL = click.argument("model", type=click.Path())
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_ENGINE = click.option("--engine", default=None, help="compiled, reference, or a CPU arch.")
+_THREADS = click.option("--threads", type=click.IntRange(1, 1024), help="Cores of one run.")
+_COMPAT = click.option(
+    "--compat", is_flag=True, help="Accept the sloppy params files that the original accepts."
+)
+_MAX_GAS = click.option("--max-gas", type=click.IntRange(0), help="Refuse a dearer model.")
+_MAX_MEMORY = click.option(
+    "--max-memory", type=click.IntRange(0), help="Refuse a model that needs more bytes."
+)
+
+
+def _limits(max_gas: int | None, max_memory: int | None) -> Any:
+    from yolo_core.graph import Limits
+
+    return Limits(max_gas=max_gas, max_memory=max_memory)
+
+
+def _print_json(data: Any) -> None:
+    import json
+
+    click.echo(json.dumps(data, indent=1))
+
+
+@click.group(cls=Group)
+@click.version_option(package_name="yolo-cvm")
+def main() -> None:
+    """Run integer models with the same result on every machine, and prove it.
+
+    MODEL is a folder with the files symbol and params, or a bundle.
+    """
+
+
+@main.command()
+@_MODEL
+@_COMPAT
+@_JSON
+def inspect(model: str, compat: bool, as_json: bool) -> None:
+    """Every node: shapes, precisions, proven ranges, gas, multiply-accumulates."""
+    from yolo_cvm import inspection
+    from yolo_cvm.model import load
+
+    graph = load(model, engine="reference", compat=compat).graph
+    if as_json:
+        _print_json(inspection.as_json(graph))
+    else:
+        click.echo(inspection.table(graph))
+
+
+@main.command()
+@_MODEL
+@click.option("--input", "input_file", required=True, type=click.Path(), help="Integers (.npy).")
+@click.option("--out", type=click.Path(), help="Write the output here (.npy, or bytes).")
+@click.option(
+    "--bytes",
+    "dialect",
+    type=click.Choice(("c", "chain")),
+    help="Input and output are raw bytes: of the C interface, or of the chain (big-endian).",
+)
+@click.option("--receipt", type=click.Path(), help="Write a receipt of the inference here.")
+@click.option("--certified", is_flag=True, help="Refuse a model that might overflow.")
+@_MAX_GAS
+@_MAX_MEMORY
+@_COMPAT
+@_ENGINE
+@_THREADS
+def run(
+    model: str,
+    input_file: str,
+    out: str | None,
+    dialect: str | None,
+    receipt: str | None,
+    certified: bool,
+    max_gas: int | None,
+    max_memory: int | None,
+    compat: bool,
+    engine: str | None,
+    threads: int | None,
+) -> None:
+    """One inference.
+
+    Example: yolo-cvm run model --input x.npy --out y.npy --receipt r.json
+    """
+    from yolo_cvm.model import load
+    from yolo_cvm.running import run_file
+
+    loaded = load(model, threads, engine, compat, certified, _limits(max_gas, max_memory))
+    for line in run_file(loaded, input_file, out, dialect, receipt):
+        click.echo(line)
+
+
+@main.command()
+@_MODEL
+@_COMPAT
+@_JSON
+def certify(model: str, compat: bool, as_json: bool) -> None:
+    """Prove from the parameters that no value can overflow; refuse the model otherwise."""
+    from yolo_cvm import inspection
+    from yolo_cvm.model import load
+
+    graph = load(model, engine="reference", compat=compat).graph
+    if as_json:
+        _print_json(inspection.certificate_json(graph))
+    else:
+        click.echo(inspection.certificate_table(graph))
+
+
+@main.command()
+@click.argument("receipt", type=click.Path())
+@_MODEL
+@click.option("--input", "input_file", required=True, type=click.Path(), help="Integers (.npy).")
+@_COMPAT
+@_ENGINE
+@_THREADS
+@click.pass_context
+def verify(
+    context: click.Context,
+    receipt: str,
+    model: str,
+    input_file: str,
+    compat: bool,
+    engine: str | None,
+    threads: int | None,
+) -> None:
+    """Run again and compare with a receipt. Exit code 1 where they differ."""
+    from yolo_cvm.arrays import read_array
+    from yolo_cvm.model import load
+    from yolo_cvm.receipt import read_receipt, verify
+
+    stated = read_receipt(receipt)
+    loaded = load(model, threads, engine, compat)
+    difference = verify(stated, loaded, read_array(input_file))
+    click.echo(f"differs: {difference}" if difference else f"verified, root {stated.root}")
+    context.exit(1 if difference else 0)
+
+
+@main.command()
+@click.argument("left", type=click.Path())
+@click.argument("right", type=click.Path())
+@click.pass_context
+def bisect(context: click.Context, left: str, right: str) -> None:
+    """Name the first node at which two receipts of one model and input part. Exit code 1."""
+    from yolo_cvm.receipt import first_difference, read_receipt
+
+    difference = first_difference(read_receipt(left), read_receipt(right))
+    click.echo(f"first difference: {difference}" if difference else "the receipts agree")
+    context.exit(1 if difference else 0)
+
+
+@main.command()
+@_MODEL
+@_MAX_GAS
+@_MAX_MEMORY
+@_JSON
+def gas(model: str, max_gas: int | None, max_memory: int | None, as_json: bool) -> None:
+    """What one inference costs, from the symbol file alone: gas, and the honest cost."""
+    from yolo_cvm import inspection
+    from yolo_cvm.model import read_program
+
+    graph = read_program(model, _limits(max_gas, max_memory))
+    if as_json:
+        _print_json(inspection.summary(graph))
+    else:
+        click.echo("\n".join(inspection.figures(graph)))
+
+
+@main.command()
+@click.argument("folder", type=click.Path())
+@click.option("--quiet", is_flag=True, help="Print only what failed, and the counts.")
+@_ENGINE
+@click.pass_context
+def conform(context: click.Context, folder: str, quiet: bool, engine: str | None) -> None:
+    """Run every conformance vector below FOLDER. Exit code 1 where one fails."""
+    from yolo_cvm.conform import FAILED, PASSED, conform, count
+
+    outcomes = []
+    for outcome in conform(folder, engine):
+        outcomes.append(outcome)
+        if not quiet or outcome.status != PASSED:
+            click.echo(f"{outcome.status:<16} {outcome.name}  {outcome.note}".rstrip())
+    click.echo(count(outcomes))
+    context.exit(1 if any(outcome.status == FAILED for outcome in outcomes) else 0)
+
+
+@main.command()
+@_MODEL
+@click.argument("pictures", nargs=-1, required=True, type=click.Path())
+@click.option("--out", type=click.Path(), help="Folder for annotated pictures and JSON.")
+@click.option("--conf", default=0.25, show_default=True, help="Smallest score.")
+@click.option("--iou", default=0.45, show_default=True, help="Overlap that suppresses.")
+@click.option("--max-det", default=300, show_default=True, help="Detections per picture.")
+@_JSON
+@_ENGINE
+@_THREADS
+def detect(
+    model: str,
+    pictures: tuple[str, ...],
+    out: str | None,
+    conf: float,
+    iou: float,
+    max_det: int,
+    as_json: bool,
+    engine: str | None,
+    threads: int | None,
+) -> None:
+    """Find objects in pictures with an integer detector.
+
+    Example: yolo-cvm detect model street.jpg --out found
+    """
+    from yolo_core.boxes import NmsSettings
+    from yolo_cvm.detection import describe, detect_pictures
+    from yolo_cvm.predictor import open_detector
+
+    settings = NmsSettings.for_display(conf, iou, max_det)
+    predictor = open_detector(model, threads=threads, engine=engine)
+    records = []
+    for record in detect_pictures(predictor, pictures, out, settings):
+        records.append(record)
+        if not as_json:
+            click.echo(describe(record))
+    if as_json:
+        _print_json(records)
+
+
+main.add_command(bundle)
+main.add_command(model_meta)

@@ -1,0 +1,60 @@
+"""One inference from files to files, for the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from yolo_core.files import PathLike, atomic_write, read_bytes
+from yolo_cvm import chain_io
+from yolo_cvm.arrays import read_array, write_array
+from yolo_cvm.model import Model
+from yolo_cvm.receipt import run_with_receipt, tensor_digest
+
+# The chain cuts an input that is too long, so more than it needs may come.
+_EXCESS = 1 << 20
+
+
+def run_file(
+    model: Model,
+    input_file: PathLike,
+    out: PathLike | None = None,
+    dialect: str | None = None,
+    receipt: PathLike | None = None,
+) -> list[str]:
+    """Run a model on an input file; returns what to tell about each head, and what was written.
+
+    dialect: None for .npy files (further heads go to `<out>_1.npy`, ..), "c" or "chain" for the
+    bytes of `chain_io`. receipt: where the receipt goes, None for none. Raises InputError.
+    """
+    if dialect is None:
+        data = read_array(input_file)
+    else:
+        most = chain_io.input_length(model.graph) + _EXCESS
+        data = chain_io.read_input(model.graph, read_bytes(input_file, most), dialect)
+    if receipt is None:
+        heads = model.run(data)
+    else:
+        heads, proof = run_with_receipt(model, data)
+    lines = [
+        f"head {number}  {'x'.join(map(str, head.shape))}  {head.min()}..{head.max()}  "
+        f"sha256 {tensor_digest(head)}"
+        for number, head in enumerate(heads)
+    ]
+    if out is not None:
+        lines += [f"wrote {path}" for path in _write(model, heads, Path(out), dialect)]
+    if receipt is not None:
+        atomic_write(receipt, proof.to_json())
+        lines.append(f"wrote {receipt}, root {proof.root}")
+    return lines
+
+
+def _write(model: Model, heads: list[np.ndarray], out: Path, dialect: str | None) -> list[Path]:
+    if dialect is not None:
+        atomic_write(out, chain_io.write_output(model.graph, heads, dialect))
+        return [out]
+    paths = [out, *(out.with_name(f"{out.stem}_{k}{out.suffix}") for k in range(1, len(heads)))]
+    for path, head in zip(paths, heads):
+        write_array(path, head)
+    return paths
