@@ -28,6 +28,7 @@ from yolo_cvm.bundle import (
     torrent,
     write_bundle,
 )
+from yolo_cvm.predictor import open_detector
 
 from .conftest import extension, small_graph
 
@@ -93,7 +94,7 @@ def test_manifest_has_everything_a_chain_asks(bundle: Path, model: Path) -> None
     assert manifest["gas"]["inferarray"] == 1_000_000
     assert manifest["gas"]["fits_transaction"] is True
     assert manifest["model"]["input_shape"] == [1, 3, 32, 32]
-    assert manifest["choices"]["extension"] == json.loads((model / "ext").read_text())
+    assert manifest["extension"] == json.loads((model / "ext").read_text())
 
 
 def test_self_test_vector_can_be_made_by_anyone(bundle: Path, model: Path) -> None:
@@ -279,7 +280,7 @@ def test_model_without_ext_is_bundled_as_a_network(model: Path, tmp_path: Path) 
     shutil.copytree(model, copy)
     (copy / "ext").unlink()
     manifest = write_bundle(copy, tmp_path / "out", Choices())
-    assert manifest["choices"]["extension"] is None
+    assert manifest["extension"] is None
     assert "# Integer model" in (tmp_path / "out" / "MODEL_CARD.md").read_text()
 
 
@@ -304,8 +305,18 @@ def test_input_of_more_bits_is_announced_without_a_stored_input(tmp_path: Path) 
     assert "INFERARRAY" in (tmp_path / "out" / "MODEL_CARD.md").read_text()
 
 
+def test_bundle_opens_as_a_detector(model: Path, bundle: Path, home: Path) -> None:
+    image = np.random.default_rng(3).integers(0, 256, (1, 32, 32, 3)).astype(np.uint8)
+    logits = open_detector(model).logits(image)
+    for path in (bundle, home):
+        detector = open_detector(path)
+        assert detector.architecture.names == ("pipe | *star*",)
+        assert (detector.logits(image) == logits).all()
+
+
 def test_announce_agrees_with_the_manifest(model: Path, bundle: Path, tmp_path: Path) -> None:
     manifest = manifest_of(bundle)
+    assert announce(bundle, Choices(comment="small")) == announce(model, Choices(comment="small"))
     values = selftest.make_input((1, 3, 32, 32), 8)
     np.save(tmp_path / "x.npy", values)
     record = announce(model, Choices(comment="small"), tmp_path / "x.npy")

@@ -175,8 +175,8 @@ def assign(*keys: str, value: object) -> object:
         (assign("choices", "creation_date", value=5), "torrent: is not what the choices"),
         (assign("choices", "creation_date", value="now"), "choices.creation_date"),
         (assign("choices", "accuracy", value=[{}]), "malformed accuracy row"),
-        (assign("choices", "extension", value={"detection": 5}), "detect"),
-        (assign("choices", "extension", value=None), "MODEL_CARD.md: line 1 "),
+        (assign("extension", value={"detection": 5}), "detect"),
+        (assign("extension", value=None), "MODEL_CARD.md: line 1 "),
     ],
     ids=str,
 )

@@ -16,7 +16,6 @@ import os
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +24,13 @@ import numpy as np
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, atomic_folder, atomic_write, read_bytes, read_json
 from yolo_core.graph.bounds import certify
-from yolo_core.model_folder import EXT, PARAMS, SYMBOL, Extension, read_model_folder
+from yolo_core.model_folder import EXT, PARAMS, SYMBOL, read_model_folder
 from yolo_cvm.bundle import manifest, selftest, torrent
 from yolo_cvm.bundle.announce import announcement, input_announcement
 from yolo_cvm.bundle.card import write_card
 from yolo_cvm.bundle.manifest import Choices, Model
 from yolo_cvm.engine import select
+from yolo_cvm.model import model_files
 from yolo_cvm.receipt import tensor_digest
 
 MANIFEST, CARD, TORRENT, DATA = "manifest.json", "MODEL_CARD.md", "torrent", "data"
@@ -46,8 +46,8 @@ def write_bundle(model: PathLike, out: PathLike, choices: Choices) -> dict[str, 
     not load, may overflow, has more than one output, or asks what the chain refuses.
     """
     _check_target(Path(out))
-    loaded, choices = read_model(model, choices)
-    extension = read_extension(choices.extension, str(Path(model) / EXT))
+    loaded = read_model(model)
+    extension = loaded.detection(str(Path(model) / EXT))
     content, torrent_bytes = manifest.describe(loaded, choices)
     certify(loaded.graph)
     content["self_test"]["output_digest"] = run_self_test(loaded)
@@ -64,12 +64,12 @@ def write_bundle(model: PathLike, out: PathLike, choices: Choices) -> dict[str, 
 def announce(
     model: PathLike, choices: Choices, stored_input: PathLike | None = None
 ) -> dict[str, Any]:
-    """What a chain asks of the model folder `model`, without writing anything.
+    """What a chain asks of the model folder or bundle `model`, without writing anything.
 
     stored_input: a `.npy` file to announce with it. Keys as in the manifest: `creation`,
     `upload`, `gas`, and `stored_input` when asked for.
     """
-    loaded, choices = read_model(model, choices)
+    loaded = read_model(model_files(model)[0].parent)
     info = torrent.model_info(loaded.symbol, loaded.params, choices.piece_length)
     record = announcement(loaded.graph, info, choices.comment, choices.royalty, choices.author)
     if stored_input is not None:
@@ -80,22 +80,17 @@ def announce(
     return record
 
 
-def read_model(path: PathLike, choices: Choices) -> tuple[Model, Choices]:
-    """A model folder, strictly loaded, and the choices completed by its `ext`."""
+def read_model(path: PathLike) -> Model:
+    """A model folder, strictly loaded, with its `ext` where it has one."""
     folder = read_model_folder(path)
-    model = Model(folder.symbol, folder.params, folder.graph)
-    if (Path(path) / EXT).exists():
-        extension = read_json(Path(path) / EXT)
-        _require_numbers(extension, Path(path) / EXT)
-        choices = replace(choices, extension=extension)
-    return model, choices
-
-
-def read_extension(content: Any, source: str) -> Extension | None:
-    """What the integers mean, or None where an `ext` says nothing about detection."""
-    if not isinstance(content, dict) or "detection" not in content:
-        return None
-    return Extension.from_dict(content, source)
+    source = Path(path) / EXT
+    extension = read_json(source) if source.exists() else None
+    try:
+        json.dumps(extension, allow_nan=False)
+    except ValueError as error:
+        # Python reads NaN and Infinity as JSON; a manifest cannot carry them.
+        raise InputError(source, "holds a number that is none", "finite numbers") from error
+    return Model(folder.symbol, folder.params, folder.graph, extension)
 
 
 def run_self_test(model: Model) -> str:
@@ -120,14 +115,6 @@ def creation_date(wish: str | None) -> int | None:
     if not (text.isascii() and text.isdigit() and len(text) < 13):
         raise InputError(source, f"{text!r} is no date", "Unix seconds")
     return int(text)
-
-
-def _require_numbers(content: Any, path: Path) -> None:
-    """Python reads NaN and Infinity as JSON; a manifest cannot carry them."""
-    try:
-        json.dumps(content, allow_nan=False)
-    except ValueError as error:
-        raise InputError(path, "holds a number that is none", "finite numbers") from error
 
 
 def _check_target(out: Path) -> None:

@@ -75,7 +75,7 @@ def _convention(manifest: dict[str, Any], extension: Extension | None) -> str:
             "\n- a row per anchor (strides 8, 16, 32; then anchor, y, x); columns x, y, width, "
             "height, objectness, classes, before the sigmoid"
             "\n- value = integer / scale; the scale of each column is in `manifest.json` under "
-            "`choices.extension.detection.output_scales`"
+            "`extension.detection.output_scales`"
         )
     return text
 

@@ -28,7 +28,6 @@ from yolo_cvm.bundle.build import (
     INFO_HASH,
     MANIFEST,
     TORRENT,
-    read_extension,
     run_self_test,
 )
 from yolo_cvm.bundle.card import write_card
@@ -66,7 +65,6 @@ def _check_whole(folder: Path) -> Iterator[Step]:
     _require_file(folder / MANIFEST)
     content = manifest.decode(read_bytes(folder / MANIFEST, manifest.LIMIT), source)
     choices = manifest.choices_of(content, source)
-    extension = read_extension(choices.extension, source)
     info_hash = content.get("info_hash")
     if not isinstance(info_hash, str) or not INFO_HASH.fullmatch(info_hash):
         raise InputError(source, "states no info hash", "40 hexadecimal digits")
@@ -84,7 +82,8 @@ def _check_whole(folder: Path) -> Iterator[Step]:
     _check_pieces(home, files, info)
     yield Step("files", f"{info.raw_size:,} bytes match the torrent {info_hash} and the manifest")
 
-    model = _load(files)
+    model = _load(files, content.get("extension"))
+    extension = model.detection(source)
     yield Step("model", f"{len(model.graph.nodes)} nodes load strictly, no value can overflow")
 
     rewritten, torrent_bytes = manifest.describe(model, choices)
@@ -152,10 +151,10 @@ def _check_pieces(home: Path, files: dict[str, bytes], info: torrent.Info) -> No
         raise InputError(home, "has not the name of its torrent", f"info hash {info.info_hash}")
 
 
-def _load(files: dict[str, bytes]) -> Model:
+def _load(files: dict[str, bytes], extension: Any = None) -> Model:
     graph = load(files[SYMBOL], files[PARAMS])
     certify(graph)
-    return Model(files[SYMBOL], files[PARAMS], graph)
+    return Model(files[SYMBOL], files[PARAMS], graph, extension)
 
 
 def _stated(content: dict[str, Any], name: str) -> Any:

@@ -18,6 +18,7 @@ import numpy as np
 
 from yolo_core.errors import InputError
 from yolo_core.graph import Graph
+from yolo_core.model_folder import Extension, check_extension
 from yolo_cvm.bundle import npy, selftest, torrent
 from yolo_cvm.bundle.accuracy import check_row
 from yolo_cvm.bundle.announce import BYTE, announcement, input_announcement, output_shape
@@ -38,8 +39,7 @@ class Choices:
 
     comment: free text for the chain and the torrent. author: 40 hexadecimal digits, receives
     `royalty` gas per call. tiers: trackers. piece_length: bytes per torrent piece.
-    creation_date: Unix seconds for the torrent, or None. extension: content of the model
-    folder's `ext` (what the integers mean), or None. accuracy: rows of the model card's table.
+    creation_date: Unix seconds for the torrent, or None. accuracy: rows of the card's table.
     """
 
     comment: str = ""
@@ -48,7 +48,6 @@ class Choices:
     tiers: tuple[tuple[str, ...], ...] = torrent.TIERS
     piece_length: int = torrent.PIECE_LENGTH
     creation_date: int | None = None
-    extension: Any = None
     accuracy: tuple[Any, ...] = ()
 
     def envelope(self) -> torrent.Envelope:
@@ -58,11 +57,26 @@ class Choices:
 
 @dataclass(frozen=True)
 class Model:
-    """A model's two files and the graph that they hold."""
+    """A model's two files and the graph that they hold.
+
+    extension: content of the `ext` beside them (what the integers mean), or None.
+    """
 
     symbol: bytes
     params: bytes
     graph: Graph
+    extension: Any = None
+
+    def detection(self, source: str) -> Extension | None:
+        """What the integers mean; None where `ext` says nothing about detection.
+
+        source: the file it came from. InputError where it describes another graph.
+        """
+        if not isinstance(self.extension, dict) or "detection" not in self.extension:
+            return None
+        extension = Extension.from_dict(self.extension, source)
+        check_extension(extension, self.graph, source)
+        return extension
 
 
 def describe(model: Model, choices: Choices) -> tuple[dict[str, Any], bytes]:
@@ -85,6 +99,7 @@ def describe(model: Model, choices: Choices) -> tuple[dict[str, Any], bytes]:
         },
         "choices": dataclasses.asdict(choices),
         "model": _model(model.graph),
+        "extension": model.extension,
         **announcement(model.graph, info, choices.comment, choices.royalty, choices.author),
         "stored_input": _stored_input(model.graph, values),
         "self_test": {
