@@ -36,7 +36,7 @@ def _plugin(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(scope="session")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A YOLO dataset of 12 pictures 64 × 64; picture 5 is empty, and nothing is ever blue in 0–5."""
+    """A YOLO dataset of 12 pictures 64 × 64; picture 5 is empty, nothing is blue in 0 to 5."""
     import cv2
 
     root = tmp_path_factory.mktemp("shapes")

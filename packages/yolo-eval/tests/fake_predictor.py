@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+
 from conftest import COLORS
 from yolo_core.architecture import Architecture
 from yolo_core.files import sha256_file

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+
 from yolo_eval.ground_truth import Box, Category, GroundTruth, Image
 from yolo_eval.run import Predictions
 
 
-def scene(seed: int, images: int = 12, categories: int = 4) -> tuple[GroundTruth, Predictions]:
+def scene(
+    seed: int, images: int = 12, categories: int = 4, ties: bool = True
+) -> tuple[GroundTruth, Predictions]:
     """Crowds, small and large boxes, an image without objects, a category without instances,
-    equal scores, doubled and wrong detections, more than 100 detections in one image."""
+    equal scores (unless ties is False), doubled and wrong detections, more than 100 detections in
+    one image."""
     generator = np.random.default_rng(seed)
     boxes, rows = [], []
     for image in range(1, images + 1):
@@ -33,6 +37,8 @@ def scene(seed: int, images: int = 12, categories: int = 4) -> tuple[GroundTruth
             label = 1 if image == 3 else int(generator.integers(1, categories + 1))
             rows.append((image, label, [round(float(v), 2) for v in box],
                          round(float(generator.random()), 2)))  # fmt: skip
+    if not ties:
+        rows = [(*row[:3], row[3] + 1e-6 * number) for number, row in enumerate(rows)]
     truth = GroundTruth(
         "scene",
         ".",

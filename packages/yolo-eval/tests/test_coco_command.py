@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+
 from yolo_eval.cli import main
 from yolo_eval.run import read_run
 
@@ -57,9 +58,7 @@ def test_provenance_names_model_pictures_and_versions(model, shapes, tmp_path):
     content = coco(model(), shapes, tmp_path / "run.json")
     assert len(content["model"]["digest"]) == 64
     assert all(len(image["sha256"]) == 64 for image in content["images"])
-    assert {"python", "numpy", "pycocotools", "yolo-eval"} <= set(
-        content["provenance"]["versions"]
-    )
+    assert {"python", "numpy", "pycocotools", "yolo-eval"} <= set(content["provenance"]["versions"])
     assert content["settings"]["conf"] == 0.001
 
 
@@ -83,9 +82,10 @@ def test_shards_merge_into_the_whole(model, shapes, tmp_path):
     merged = json.loads((tmp_path / "merged.json").read_text())
     for key in ("predictions", "annotations", "images", "metrics"):
         assert merged[key] == whole[key], key
-    assert read_run(tmp_path / "merged.json").truth.digest() == read_run(
-        tmp_path / "whole.json"
-    ).truth.digest()
+    assert (
+        read_run(tmp_path / "merged.json").truth.digest()
+        == read_run(tmp_path / "whole.json").truth.digest()
+    )
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,9 @@ def test_an_interrupted_run_goes_on(model, shapes, tmp_path):
 
 def test_a_journal_of_another_run_is_refused(model, shapes, tmp_path):
     out = tmp_path / "run.json"
-    assert run("coco", model(fail=5), "--data", shapes / "data.yaml", "--json", out).exit_code == 130
+    assert (
+        run("coco", model(fail=5), "--data", shapes / "data.yaml", "--json", out).exit_code == 130
+    )
     result = run("coco", model(), "--data", shapes / "data.yaml", "--json", out)
     assert result.exit_code == 2
     assert "belongs to an unfinished run" in result.output

@@ -54,8 +54,9 @@ def interval_chart(title: str, about: str, rows: Sequence[tuple[str, float, floa
     left, right, step = 120, 96, 26
     width = _WIDTH - left - right
     top, height = 10, step * len(rows)
-    low = min([0.0, *(row[2] for row in rows)])
-    high = max([0.0, *(row[3] for row in rows)])
+    # Half a point to each side at least, so that equal runs have an axis too.
+    low = min([-0.5, *(row[2] for row in rows)])
+    high = max([0.5, *(row[3] for row in rows)])
     ticks = _ticks(low, high)
     low, high = min(low, ticks[0]), max(high, ticks[-1])
     scale = width / (high - low)
@@ -163,7 +164,7 @@ def signed(value: float, digits: int) -> str:
 
 def _ticks(low: float, high: float) -> list[float]:
     """Four to nine round numbers that enclose low … high and contain 0 when they do."""
-    span = max(high - low, 1e-6)
+    span = high - low
     size = 10.0 ** np.floor(np.log10(span / 4))
     step = next(size * factor for factor in (1, 2, 5, 10) if span / (size * factor) <= 7)
     first, last = int(np.floor(low / step + 1e-9)), int(np.ceil(high / step - 1e-9))

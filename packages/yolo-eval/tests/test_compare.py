@@ -1,0 +1,304 @@
+"""`yolo-eval compare`: what changed, said in numbers, words and pictures."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from scenes import scene
+
+from yolo_eval.agreement import agreement, most_changed
+from yolo_eval.cli import main
+from yolo_eval.run import Predictions
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def runs(model, shapes, tmp_path) -> tuple[Path, Path]:
+    """A float run that sees everything, and an integer one that is worse in all respects."""
+    models = model("a.fake"), model("b.fake", kind="integer", score=0.8, drop=[1], shift=2)
+    out = tmp_path / "runs"
+    result = run("coco", *models, "--data", shapes / "data.yaml", "--out", out)
+    assert result.exit_code == 0, result.output
+    return out / "a.fake.json", out / "b.fake.json"
+
+
+@pytest.fixture
+def report(runs, tmp_path) -> Path:
+    result = run("compare", *runs, "--out", tmp_path / "cmp", "--resamples", 200)
+    assert result.exit_code == 0, result.output
+    return tmp_path / "cmp"
+
+
+def test_all_files_are_written(report):
+    assert {path.name for path in report.iterdir()} == {
+        "report.html", "metrics.json", "summary.md",
+        "yolov5n_eval_float.txt", "yolov5n_eval_quant.txt",
+    }  # fmt: skip
+    line = (report / "yolov5n_eval_float.txt").read_text()
+    assert re.fullmatch(
+        r"\S+: #imges=12, #objects=\d+, mp=100.00%, mr=100.00%, map50=100.00%, map=100.00%\n", line
+    )
+
+
+def test_the_numbers_are_the_difference_of_the_runs(runs, report):
+    a, b = (json.loads(path.read_text())["metrics"] for path in runs)
+    metrics = json.loads((report / "metrics.json").read_text())
+    (pair,) = metrics["comparisons"]
+    for key in ("AP", "AP50", "AR100", "precision", "recall", "f1"):
+        found = pair["figures"][key]
+        assert found["delta"] == pytest.approx(b[key] - a[key], abs=1e-12)
+        assert found["low"] <= found["delta"] <= found["high"]
+    assert pair["figures"]["AP_large"] == {"delta": None, "low": None, "high": None}
+    assert [c["AP"]["delta"] for c in pair["classes"]][1] == -1
+    green = a["classes"][1]["objects"]
+    agreed = pair["agreement"]
+    assert (agreed["only_a"], agreed["only_b"]) == (green, 0)
+    assert agreed["matched"] == a["objects"] - green
+    assert agreed["rate"] == pytest.approx(2 * agreed["matched"] / (2 * agreed["matched"] + green))
+    assert agreed["score_drift"]["mean"] == pytest.approx(-0.1, abs=1e-3)
+    assert agreed["objects_found"] == {
+        "both": a["objects"] - green, "a": green, "b": 0, "neither": 0
+    }  # fmt: skip
+    assert len(metrics["runs"][0]["model"]["digest"]) == 64
+
+
+def test_a_run_against_itself_changes_nothing(runs, tmp_path):
+    result = run("compare", runs[0], runs[0], "--out", tmp_path / "same", "--resamples", 50)
+    assert result.exit_code == 0, result.output
+    metrics = json.loads((tmp_path / "same/metrics.json").read_text())
+    (pair,) = metrics["comparisons"]
+    assert pair["figures"]["AP"] == {"delta": 0, "low": 0, "high": 0}
+    assert pair["agreement"]["rate"] == 1
+    assert pair["changed"] == []
+    assert [entry["label"] for entry in metrics["runs"]] == [
+        "yolov5n float (1)", "yolov5n float (2)"
+    ]  # fmt: skip
+    assert "No image changed" in (tmp_path / "same/report.html").read_text()
+
+
+def test_the_same_seed_gives_the_same_numbers(runs, tmp_path):
+    for name in ("one", "two"):
+        run("compare", *runs, "--out", tmp_path / name, "--resamples", 50)
+    one, two = (json.loads((tmp_path / n / "metrics.json").read_text()) for n in ("one", "two"))
+    one.pop("provenance"), two.pop("provenance")
+    assert one == two
+
+
+def test_three_runs_compare_with_the_first(runs, model, shapes, tmp_path):
+    third = tmp_path / "c.json"
+    run("coco", model("c.fake", drop=[0, 1]), "--data", shapes / "data.yaml", "--json", third)
+    result = run("compare", *runs, third, "--out", tmp_path / "three", "--resamples", 20)
+    assert result.exit_code == 0, result.output
+    metrics = json.loads((tmp_path / "three/metrics.json").read_text())
+    assert [pair["a"] for pair in metrics["comparisons"]] == ["yolov5n float (1)"] * 2
+    assert (tmp_path / "three/yolov5n_eval_float_2.txt").is_file()
+
+
+def change(path: Path, **changes: object) -> Path:
+    content = json.loads(path.read_text())
+    content.update(changes)
+    other = path.with_name("changed.json")
+    other.write_text(json.dumps(content))
+    return other
+
+
+def test_runs_over_other_images_are_refused(runs, tmp_path):
+    content = json.loads(runs[1].read_text())
+    gone = content["images"].pop()["id"]
+    kept = {
+        key: [item for item in content[key] if item["image_id"] != gone]
+        for key in ("annotations", "predictions")
+    }
+    other = change(runs[1], images=content["images"], **kept)
+    result = run("compare", runs[0], other, "--out", tmp_path / "x")
+    assert result.exit_code == 2
+    assert f"(1 in one only, image {gone} in {runs[0]})" in result.output
+    assert not (tmp_path / "x").exists()
+
+
+def test_runs_with_other_boxes_pictures_or_shards_are_refused(runs, tmp_path):
+    content = json.loads(runs[1].read_text())
+    cases = [
+        ({"annotations": content["annotations"][1:]}, "has other ground truth"),
+        ({"shard": [1, 2]}, "is one shard of a run"),
+        (
+            {"images": [{**i, "sha256": "0" * 64} for i in content["images"]]},
+            "saw another picture 1 ",
+        ),
+        ({"format": "yolo-eval-run/9"}, "is not a run file"),
+        ({"predictions": None}, "has no list of predictions"),
+    ]
+    for changes, cause in cases:
+        result = run("compare", runs[0], change(runs[1], **changes), "--out", tmp_path / "x")
+        assert result.exit_code == 2
+        assert cause in result.output
+    assert run("compare", runs[0], "--out", tmp_path / "x").exit_code == 2
+
+
+def test_a_picture_that_changed_on_disk_is_refused(runs, shapes, tmp_path):
+    copy = tmp_path / "pictures"
+    shutil.copytree(shapes / "images/val", copy)
+    for path in copy.iterdir():
+        path.write_bytes(path.read_bytes() + b" ")
+    result = run("compare", *runs, "--out", tmp_path / "x", "--images", copy, "--resamples", 10)
+    assert result.exit_code == 2
+    assert "has changed since the run" in result.output
+
+
+def test_pictures_that_are_gone_leave_frames_with_boxes(runs, tmp_path):
+    files = []
+    for path in runs:
+        content = json.loads(path.read_text())
+        content["folder"] = str(tmp_path / "gone")
+        files.append(tmp_path / path.name)
+        files[-1].write_text(json.dumps(content))
+    result = run("compare", *files, "--out", tmp_path / "x", "--resamples", 10)
+    assert result.exit_code == 0, result.output
+    page = (tmp_path / "x/report.html").read_text()
+    assert '<rect class="blank"' in page
+    assert "data:image" not in page
+
+
+def test_bare_result_lists_need_ground_truth(runs, shapes, tmp_path):
+    content = json.loads(runs[0].read_text())
+    truth = {key: content[key] for key in ("images", "categories", "annotations")}
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    (tmp_path / "plain.json").write_text(json.dumps(content["predictions"]))
+    plain = tmp_path / "plain.json"
+    refused = run("compare", plain, plain, "--out", tmp_path / "x")
+    assert refused.exit_code == 2
+    assert "--annotations" in refused.output
+    options = ("--annotations", tmp_path / "truth.json", "--images", shapes / "images/val")
+    result = run("compare", runs[0], plain, "--out", tmp_path / "x", "--resamples", 10, *options)
+    assert result.exit_code == 0, result.output
+    scored = run("score", plain, *options, "--text", tmp_path / "line.txt")
+    assert scored.exit_code == 0, scored.output
+    assert "map=100.00%" in (tmp_path / "line.txt").read_text()
+
+
+def test_pairing_is_symmetric_and_complete():
+    truth, a = scene(0)
+    _, b = scene(9)
+    one, other = agreement(truth, a, b), agreement(truth, b, a)
+    assert (one.matched, one.only_a, one.only_b) == (other.matched, other.only_b, other.only_a)
+    np.testing.assert_allclose(np.sort(one.drift), np.sort(-other.drift))
+    shown = int((a.score >= 0.25).sum())
+    assert one.matched + one.only_a == shown
+    assert sum(one.found.values()) == truth.objects
+    changes = [image.change for image in most_changed(one, 5)]
+    assert changes == sorted(changes, reverse=True)
+    nothing = agreement(truth, Predictions.from_rows([]), Predictions.from_rows([]))
+    assert nothing.rate is None
+    assert nothing.identical == len(truth.images)
+
+
+class Page(HTMLParser):
+    """Collects what a reader needs: text, element names, attributes, and whether tags balance."""
+
+    VOID = frozenset({"meta", "link", "br", "img", "hr", "input"})
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.attributes += [(tag, name, value or "") for name, value in attributes]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.attributes += [(tag, name, value or "") for name, value in attributes]
+
+    def handle_endtag(self, tag):
+        assert self.open, tag
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_the_page_stands_alone_and_is_well_formed(report):
+    html = (report / "report.html").read_text()
+    page = Page(html)
+    assert page.open == []
+    for tag, name, value in page.attributes:
+        if name in ("href", "src"):
+            assert value.startswith(("#", "data:image/jpeg;base64,")), (tag, value[:80])
+    assert "url(" not in html
+    assert "<script" not in html
+    ids = [value for _, name, value in page.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    for _, name, value in page.attributes:
+        if name == "aria-labelledby":
+            assert set(value.split()) <= set(ids)
+        if name == "href" and value.startswith("#"):
+            assert value[1:] in ids
+
+
+def test_hostile_names_stay_text(runs, tmp_path):
+    files = []
+    for path in runs:
+        content = json.loads(path.read_text())
+        content["categories"][1]["name"] = "<script>alert(1)</script>"
+        content["model"]["path"] = '"><img src=x onerror=alert(1)>'
+        content["provenance"]["command"] = "</style><script>"
+        files.append(tmp_path / path.name)
+        files[-1].write_text(json.dumps(content))
+    result = run("compare", *files, "--out", tmp_path / "x", "--resamples", 10)
+    assert result.exit_code == 0, result.output
+    html = (tmp_path / "x/report.html").read_text()
+    assert "<script" not in html
+    assert "<img" not in html
+    assert Page(html).open == []
+
+
+def browser_dom(page: Path, tmp_path: Path) -> str:
+    """The page as a real browser understands it."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no Chromium on this machine")
+    command = [
+        chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
+        "--no-first-run", "--disable-background-networking", "--disable-component-update",
+        "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom",
+        page.resolve().as_uri(),
+    ]  # fmt: skip
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+def test_a_browser_shows_the_numbers(report, tmp_path):
+    dom = browser_dom(report / "report.html", tmp_path)
+    metrics = json.loads((report / "metrics.json").read_text())
+    (pair,) = metrics["comparisons"]
+    row = re.search(r'<tr data-figure="AP">(.*?)</tr>', dom)
+    cells = re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row[1])
+    a, b = (entry["metrics"]["AP"] for entry in metrics["runs"])
+    delta = pair["figures"]["AP"]
+
+    def points(value: float) -> str:
+        return f"{100 * value:+.2f}".replace("-", "−")
+
+    span = f"{points(delta['low'])} to {points(delta['high'])}"
+    assert cells == ["AP", f"{100 * a:.2f}", f"{100 * b:.2f}", points(delta["delta"]), span]
+    text = Page(dom).text
+    assert "What quantization cost" in text
+    assert f"yolov5n integer scores {100 * b:.2f} AP" in text
+    assert f"{pair['agreement']['only_a']}only yolov5n float shows" in text
+    for digest in [entry["model"]["digest"] for entry in metrics["runs"]]:
+        assert digest in text
+    panels = re.findall(r'<svg [^>]*aria-label="(ground truth|yolov5n [a-z]+), ', dom)
+    assert len(panels) == 3 * len(pair["changed"])

@@ -1,0 +1,155 @@
+"""Labels and annotation files: what they become, and one clear line when they are bad."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from yolo_core.errors import InputError
+from yolo_eval.ground_truth import from_coco, from_data_yaml, parse_coco
+from yolo_eval.run import read_run
+
+
+def content(**changes) -> dict:
+    """A valid annotation file of one image, with changes."""
+    valid = {
+        "images": [{"id": 7, "file_name": "a.png", "width": 64, "height": 48}],
+        "categories": [{"id": 3, "name": "cat"}],
+        "annotations": [
+            {"id": 1, "image_id": 7, "category_id": 3, "bbox": [1, 2, 3, 4], "iscrowd": 1}
+        ],
+    }
+    return {**valid, **changes}
+
+
+def test_labels_become_boxes_in_pixels(shapes):
+    truth = from_data_yaml(shapes / "data.yaml")
+    assert [category.name for category in truth.categories] == ["red", "green", "blue"]
+    assert [category.id for category in truth.categories] == [1, 2, 3]
+    assert [image.file_name for image in truth.images] == [f"{n:02}.png" for n in range(12)]
+    assert not [box for box in truth.boxes if box.image_id == 6]  # no label file: no objects
+    label, x, y, w, h = (
+        float(v) for v in (shapes / "labels/val/00.txt").read_text().split("\n")[0].split()
+    )
+    box = truth.boxes[0]
+    assert box.category_id == label + 1
+    assert box.bbox == pytest.approx((64 * (x - w / 2), 64 * (y - h / 2), 64 * w, 64 * h), abs=1e-3)
+    assert box.area == pytest.approx(box.bbox[2] * box.bbox[3], abs=1e-3)
+
+
+def test_an_annotation_file_is_read_whole():
+    truth = parse_coco(content(), "a.json", "images")
+    assert (truth.objects, truth.crowds) == (0, 1)
+    assert truth.boxes[0].area == 12.0  # where the file has none, the box's
+
+
+@pytest.mark.parametrize(
+    ("changed", "cause"),
+    [
+        ([], "is not a COCO annotation file"),
+        (content(images=[]), "lists no images"),
+        (content(categories=[]), "lists no categories"),
+        (content(images=None), "has no list 'images'"),
+        (content(images=[{"id": 7}]), "image 7 has no file_name"),
+        (content(images=[{"id": "7"}]), "has id '7'"),
+        (
+            content(images=[{"id": 7, "file_name": "../../etc", "width": 4, "height": 4}]),
+            "lies outside the folder",
+        ),
+        (
+            content(images=[{"id": 7, "file_name": "a", "width": 0, "height": 4}]),
+            "image 7 is 0 by 4",
+        ),
+        (content(images=content()["images"] * 2), "has the image id 7 twice"),
+        (content(annotations=[{"image_id": 8, "category_id": 3}]), "unknown image 8"),
+        (content(annotations=[{"image_id": 7, "category_id": 4}]), "unknown category 4"),
+        (
+            content(annotations=[{"image_id": 7, "category_id": 3, "bbox": [0, 0, -1, 2]}]),
+            "has the box [0, 0, -1, 2]",
+        ),
+        (
+            content(annotations=[{"image_id": 7, "category_id": 3, "bbox": [0, 0, 1]}]),
+            "has the box [0, 0, 1]",
+        ),
+        (
+            content(annotations=[{"image_id": 7, "category_id": 3, "bbox": [0, 0, 1e99, 1]}]),
+            "has the box",
+        ),
+        (
+            content(
+                annotations=[
+                    {"image_id": 7, "category_id": 3, "bbox": [0, 0, 1, 1], "iscrowd": "no"}
+                ]
+            ),
+            "iscrowd 'no'",
+        ),
+    ],
+)
+def test_bad_annotations_are_one_clear_line(changed, cause, tmp_path):
+    path = tmp_path / "instances.json"
+    path.write_text(json.dumps(changed))
+    with pytest.raises(InputError) as error:
+        from_coco(path, tmp_path)
+    assert str(error.value).startswith(str(path))
+    assert cause in str(error.value)
+
+
+def test_a_missing_picture_is_named(tmp_path):
+    path = tmp_path / "instances.json"
+    path.write_text(json.dumps(content()))
+    with pytest.raises(
+        InputError, match=r"a\.png: does not exist; expected the image with id 7 of "
+    ):
+        from_coco(path, tmp_path)
+
+
+def test_a_bad_label_line_is_named(shapes, tmp_path):
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(shapes, copy)
+    label = copy / "labels/val/03.txt"
+    label.write_text("0 0.5 0.5 0.1 0.1\nwhat has this to do\n")
+    with pytest.raises(InputError, match=r"03\.txt:2"):
+        from_data_yaml(copy / "data.yaml")
+
+
+def test_a_missing_split_is_named(shapes):
+    with pytest.raises(InputError, match="`test`"):
+        from_data_yaml(shapes / "data.yaml", "test")
+
+
+DETECTION = {"image_id": 7, "category_id": 3, "bbox": [1, 2, 3, 4], "score": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("items", "cause"),
+    [
+        ([{**DETECTION, "image_id": 9}], "has detections on image 9"),
+        ([{**DETECTION, "category_id": 9}], "has detections of category 9"),
+        ([{**DETECTION, "score": None}], "has a detection without score"),
+        ([{**DETECTION, "score": float("nan")}], "has a detection without score"),
+        ([{**DETECTION, "bbox": "all"}], "has the box 'all'"),
+        ([5], "has image_id None"),
+        ({"no": "run"}, "is not a run file of yolo-eval"),
+    ],
+)
+def test_bad_results_are_one_clear_line(items, cause, tmp_path):
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(items))
+    with pytest.raises(InputError) as error:
+        read_run(path, parse_coco(content(), "a.json", "images"))
+    assert str(error.value).startswith(str(path))
+    assert cause in str(error.value)
+
+
+def test_a_truncated_file_is_one_clear_line(tmp_path):
+    path = tmp_path / "run.json"
+    path.write_text('{"format": "yolo-eval-run/1", "model"')
+    with pytest.raises(InputError, match="is not valid JSON"):
+        read_run(path)
+    packed = tmp_path / "run.json.gz"
+    packed.write_bytes(b"\x1f\x8b not gzip")
+    with pytest.raises(InputError, match="is not a gzip file"):
+        read_run(packed)
