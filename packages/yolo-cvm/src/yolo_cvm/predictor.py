@@ -17,7 +17,6 @@ from yolo_cvm.bundle import manifest as bundle_manifest
 from yolo_cvm.model import Model, is_model, load, model_files
 
 MANIFEST = "manifest.json"
-MANIFEST_LIMIT = 64 << 20
 
 
 class IntegerPredictor:
@@ -92,8 +91,8 @@ def read_extension(path: PathLike, model: Model) -> Extension:
     else:
         # A bundle's folder holds nothing but the two files, so that they alone make its hash.
         source = manifest
-        record = bundle_manifest.decode(read_bytes(manifest, MANIFEST_LIMIT), str(manifest))
-        content = bundle_manifest.choices_of(record, str(manifest)).extension
+        data = read_bytes(manifest, bundle_manifest.LIMIT)
+        content = bundle_manifest.decode(data, str(manifest)).get("extension")
     extension = Extension.from_dict(content, str(source))
     check_extension(extension, model.graph, str(source))
     return extension

@@ -38,7 +38,7 @@ def _what(manifest: dict[str, Any], extension: Extension | None) -> str:
     else:
         architecture = extension.architecture
         title = f"{_plain(architecture.model_name)}, integers only"
-        kind = f"A YOLOv5 object detector with {architecture.nc} classes"
+        kind = f"A YOLOv5 object detector for {_some(architecture.nc, 'class', 'classes')}"
     comment = manifest["choices"]["comment"]
     quote = f"\n\n> {_plain(comment)}" if comment else ""
     return (
@@ -116,7 +116,10 @@ def _chain(manifest: dict[str, Any]) -> str:
         royalty += f", credited to 0x{author}"
     rows = [
         ["size", f"{_count(manifest['raw_size'])} bytes"],
-        ["upload", f"{upload['pushes']} pushes, {_count(upload['gas'])} gas in all"],
+        [
+            "upload",
+            f"{_some(upload['pushes'], 'push', 'pushes')}, {_count(upload['gas'])} gas in all",
+        ],
         ["gas of the model", _count(gas["model"])],
         [
             "gas of a call",
@@ -161,7 +164,7 @@ def _verify(manifest: dict[str, Any]) -> str:
         "2. Create the model: a transaction without recipient and value, whose data is "
         "`creation.payload` of `manifest.json`.\n"
         f"3. From {manifest['upload']['first_push_after_blocks']} blocks later on, send "
-        f"{manifest['upload']['pushes']} empty transactions of "
+        f"{_some(manifest['upload']['pushes'], 'empty transaction', 'empty transactions')} of "
         f"{_count(manifest['upload']['gas_per_push'])} gas to it."
     )
 
@@ -179,6 +182,10 @@ def _plain(text: str) -> str:
 
 def _count(number: int) -> str:
     return f"{number:,}"
+
+
+def _some(number: int, one: str, many: str) -> str:
+    return f"{_count(number)} {one if number == 1 else many}"
 
 
 def _shape(sizes: Sequence[int]) -> str:

@@ -118,7 +118,7 @@ def _print(record: dict[str, Any], as_json: bool) -> None:
     fits = "fits" if gas["fits_transaction"] else "exceeds"
     click.echo(f"info hash     {creation['info_hash']}")
     click.echo(f"size          {creation['raw_size']:,} bytes")
-    click.echo(f"upload        {upload['pushes']} pushes, {upload['gas']:,} gas")
+    click.echo(f"upload        pushes: {upload['pushes']}, gas: {upload['gas']:,}")
     click.echo(
         f"call          {gas['infer']:,} gas by INFER, {gas['inferarray']:,} by INFERARRAY: "
         f"{fits} the cap of {gas['transaction_cap']:,}"
