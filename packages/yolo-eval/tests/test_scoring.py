@@ -143,8 +143,8 @@ def test_detections_in_a_crowd_count_neither_way():
     assert wrong["confusion"][4][0] == 1
 
 
-def test_curves_agree_with_counting(seed=4):
-    truth, predictions = scene(seed)
+def test_curves_agree_with_counting():
+    truth, predictions = scene(4)
     matches = score(truth, predictions).matches[0]
     found = curves(matches)
     for index in (0, 37, 100, 200):
