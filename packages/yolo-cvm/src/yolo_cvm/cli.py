@@ -62,7 +62,7 @@ def inspect(model: str, compat: bool, as_json: bool) -> None:
 @main.command()
 @_MODEL
 @click.option("--input", "input_file", required=True, type=click.Path(), help="Integers (.npy).")
-@click.option("--out", type=click.Path(), help="Write the output here (.npy, or bytes).")
+@click.option("--output", type=click.Path(), help="Write the output here (.npy, or bytes).")
 @click.option(
     "--bytes",
     "dialect",
@@ -79,7 +79,7 @@ def inspect(model: str, compat: bool, as_json: bool) -> None:
 def run(
     model: str,
     input_file: str,
-    out: str | None,
+    output: str | None,
     dialect: str | None,
     receipt: str | None,
     certified: bool,
@@ -91,13 +91,13 @@ def run(
 ) -> None:
     """One inference.
 
-    Example: yolo-cvm run model --input x.npy --out y.npy --receipt r.json
+    Example: yolo-cvm run model --input x.npy --output y.npy --receipt r.json
     """
     from yolo_cvm.model import load
     from yolo_cvm.running import run_file
 
     loaded = load(model, threads, engine, compat, certified, _limits(max_gas, max_memory))
-    for line in run_file(loaded, input_file, out, dialect, receipt):
+    for line in run_file(loaded, input_file, output, dialect, receipt):
         click.echo(line)
 
 
