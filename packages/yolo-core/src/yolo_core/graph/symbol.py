@@ -251,7 +251,7 @@ def _op_attributes(
 
 
 def _strings(text: str, place: str) -> Mapping[str, str]:
-    reader = JsonReader(text, f"{place}: op_attrs", max(len(text), 1))
+    reader = JsonReader(text, f"{place}: op_attrs", len(text) + 1)
     value = reader.value("the object")
     reader.end()
     if not isinstance(value, dict):

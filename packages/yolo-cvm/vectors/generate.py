@@ -1,0 +1,120 @@
+"""Write our own conformance vectors from the reference interpreter.
+
+    python generate.py FOLDER
+
+The same code always writes the same bytes; the tests hold the committed folders against it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from cases import CASES, MINIMUM, Case
+from files import FILES
+
+from yolo_core.graph import Graph, GraphBuilder, Ref, interpret, params, symbol
+from yolo_core.graph.gas import gas
+from yolo_core.graph.integers import elements, limit
+from yolo_core.graph.storage import storage_bytes
+from yolo_cvm.arrays import write_array
+from yolo_cvm.chain_io import input_type_size, output_type_size
+
+
+def values(seed: str, shape: tuple, precision: int) -> np.ndarray:
+    """Integers of the whole range of a precision, from SHAKE-256 of the seed."""
+    stream = hashlib.shake_256(seed.encode("ascii")).digest(4 * elements(shape))
+    wide = np.frombuffer(stream, "<u4").astype(np.int64)
+    bound = limit(precision)
+    return (wide % (2 * bound + 1) - bound).astype(np.int32).reshape(shape)
+
+
+def build(case: Case, seed: str) -> tuple[Graph, np.ndarray]:
+    """The program of a case and its input."""
+    builder = GraphBuilder()
+    shape, precision, *given = case.data
+    lowest = precision == MINIMUM
+    precision = 32 if lowest else precision
+    data = np.array(given[0], np.int64) if given else values(seed, shape, precision)
+    if lowest:
+        # The prelude subtracts 1 again, so the operator sees what the case says.
+        data = np.minimum(data + 1, limit(32))
+    ref = builder.input("data", shape, precision)
+    if lowest:
+        ref = _lowered(builder, ref)
+    operands: list[Ref] = [ref]
+    for number, (size, bits, *known) in enumerate(case.operands):
+        array = np.array(known[0]) if known else values(f"{seed}/{number}", size, bits)
+        operands.append(builder.parameter(f"p{number}", array.reshape(size), bits))
+    result = builder.operator(case.op, operands, **case.attributes)
+    heads = [result]
+    if case.op == "get_valid_counts":
+        heads.append(builder.output(result, 1))
+    return builder.build(heads), data.astype(np.int32).reshape(shape)
+
+
+def _lowered(builder: GraphBuilder, ref: Ref) -> Ref:
+    """ref - 1 under a declared precision of 3 bits, which `where` makes possible."""
+    ones = builder.parameter("ones", np.ones(ref.shape, np.int32), 2)
+    minus = builder.parameter("minus_one", np.array([-1]), 2)
+    return builder.operator("broadcast_add", [builder.operator("where", [ones, ref, ref]), minus])
+
+
+def write_case(folder: Path, case: Case, seed: str) -> None:
+    """One operator vector."""
+    graph, data = build(case, seed)
+    folder.mkdir(parents=True)
+    (folder / "symbol").write_bytes(symbol.encode(graph))
+    (folder / "params").write_bytes(params.encode(graph))
+    small = input_type_size(graph) == 1
+    write_array(folder / "input.npy", data.astype(np.int8 if small else np.int32))
+    for number, head in enumerate(interpret.run(graph, data)):
+        write_array(folder / ("output.npy" if number == 0 else f"output_{number}.npy"), head)
+    node = graph.nodes[graph.heads[0].node]
+    meta = {
+        "op": case.op,
+        "attrs": symbol.attribute_strings(node),
+        "in_prec": [graph.precision(entry) for entry in node.inputs],
+        "output_precision": max(graph.head_precisions),
+        "noutputs": len(graph.heads),
+        "gas": gas(graph),
+        "storage": storage_bytes(graph),
+        "input_bytes": input_type_size(graph),
+        "output_bytes": output_type_size(graph),
+        "note": case.note,
+    }
+    (folder / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="ascii")
+
+
+def write_file_case(folder: Path, name: str) -> None:
+    """One vector about the files themselves: to refuse, or to accept."""
+    made = FILES[name]()
+    folder.mkdir(parents=True)
+    (folder / "symbol").write_bytes(made.symbol)
+    (folder / "params").write_bytes(made.params)
+    write_array(folder / "input.npy", made.data)
+    if made.output is not None:
+        write_array(folder / "output.npy", made.output)
+    meta = {
+        "name": name, "expect": "reject" if made.output is None else "accept", "note": made.note,
+    }  # fmt: skip
+    (folder / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="ascii")
+
+
+def generate(root: Path) -> None:
+    """All vectors below a new folder."""
+    numbers: Counter[str] = Counter()
+    for case in CASES:
+        name = f"{case.op}_{numbers[case.op]:02d}"
+        numbers[case.op] += 1
+        write_case(root / "ops" / name, case, name)
+    for name in FILES:
+        write_file_case(root / "reject" / name, name)
+
+
+if __name__ == "__main__":
+    generate(Path(sys.argv[1]))
