@@ -146,3 +146,46 @@ def score(
 
     truth = options.truth(data, split, images, annotations)
     click.echo(summary(score_file(predictions, truth, Places(json=json_, text=text))))
+
+
+@main.command()
+@click.argument("model")
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option("--out", type=PATH, required=True, help="Folder for pictures, labels and JSON.")
+@click.option("--conf", type=click.FloatRange(0, 1), default=0.25, show_default=True)
+@click.option("--iou", type=click.FloatRange(0, 1), default=0.45, show_default=True)
+@click.option("--max-det", type=click.IntRange(1, 10000), default=300, show_default=True)
+@options.model_options
+def detect(
+    model: str,
+    sources: tuple[str, ...],
+    out: Path,
+    conf: float,
+    iou: float,
+    max_det: int,
+    imgsz: str | None,
+    squash: bool,
+    threads: int | None,
+    device: str,
+) -> None:
+    """Find objects in images, folders, globs and videos.
+
+    \b
+    yolo-eval detect weights/yolov5n bus.jpg 'holiday/*.jpg' drive.mp4 --out results
+    """
+    from yolo_core.boxes import NmsSettings
+    from yolo_eval.detect import detect_sources
+    from yolo_eval.text import shown
+
+    found = detect_sources(
+        model,
+        sources,
+        out,
+        NmsSettings.for_display(conf, iou, max_det),
+        options.imgsz(imgsz),
+        "squash" if squash else "letterbox",
+        threads,
+        device,
+    )
+    for item in found:
+        click.echo(shown(item))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -144,11 +145,11 @@ def from_data_yaml(data: Path, split: str = "val") -> GroundTruth:
     """
     config = read_data_yaml(data)
     paths = config.images(split)
-    folder = _common_folder(paths)
+    folder, names = common_folder(paths)
     images, boxes = [], []
     for number, path in enumerate(progress(paths, "labels", unit="image"), start=1):
         height, width = read_image(path).shape[:2]
-        images.append(Image(number, path.relative_to(folder).as_posix(), width, height))
+        images.append(Image(number, names[number - 1], width, height))
         labels = label_path(path)
         if labels.is_file():
             for row in read_labels(labels, len(config.names)):
@@ -276,18 +277,17 @@ def _unique(what: str, ids: Iterable[int], source: str) -> None:
         seen.add(value)
 
 
-def _common_folder(paths: Sequence[Path]) -> Path:
-    """The deepest folder that holds all paths (all relative or all absolute)."""
-    parents = [path.parent.parts for path in paths]
-    common = parents[0]
-    for parts in parents[1:]:
-        same = 0
-        for left, right in zip(common, parts):
-            if left != right:
-                break
-            same += 1
-        common = common[:same]
-    return Path(*common)
+def common_folder(paths: Sequence[Path]) -> tuple[Path, list[str]]:
+    """The deepest folder that holds all paths, and each path's name below it (with slashes).
+
+    The folder is relative to the working folder unless a path is absolute.
+    """
+    absolute = [os.path.abspath(path) for path in paths]
+    folder = os.path.commonpath([os.path.dirname(path) for path in absolute])
+    names = [Path(os.path.relpath(path, folder)).as_posix() for path in absolute]
+    if any(path.is_absolute() for path in paths):
+        return Path(folder), names
+    return Path(os.path.relpath(folder)), names
 
 
 def _short(value: Any) -> str:

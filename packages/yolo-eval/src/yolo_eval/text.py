@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
+from yolo_eval.detect import Found
 from yolo_eval.metrics import percent
 from yolo_eval.run import Run
 
@@ -37,3 +40,11 @@ def summary(run: Run) -> str:
     if rate:
         lines.append(f"speed   {rate:.1f} images/s, {run.provenance.get('jobs', 1)} process(es)")
     return "\n".join(lines)
+
+
+def shown(found: Found) -> str:
+    """One picture's detections in a line: "bus.jpg: 3 person, 1 bus"."""
+    counts = Counter(found.classes[int(label)] for label in found.boxes[:, 5])
+    listed = ", ".join(f"{count} {name}" for name, count in counts.most_common())
+    frame = "" if found.frame is None else f" frame {found.frame}"
+    return f"{found.name}{frame}: {listed or 'nothing'}"
