@@ -67,7 +67,7 @@ Table Program::table_of(const Plan& p, int64_t id, bool bytes) {
   if (!bytes) return t;
   auto stored = std::make_unique<uint8_t[]>((size_t)c.count);
   for (int64_t i = 0; i < c.count; ++i) {
-    require(c.data[i] >= -127 && c.data[i] <= 127, "a table value does not fit a byte");
+    require(c.data[i] >= -128 && c.data[i] <= 127, "a table value does not fit a byte");
     stored[(size_t)i] = (uint8_t)(c.data[i] + p.kernels->offset);
   }
   t.bytes = stored.get();

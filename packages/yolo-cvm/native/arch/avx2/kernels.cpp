@@ -1,5 +1,5 @@
-// AVX2: the sign of the weight moves to the input, then vpmaddubsw cannot saturate:
-// 2 * 127 * 127 < 2^15, exact because neither operand holds -128.
+// AVX2: the sign of the input moves to the weight, then vpmaddubsw cannot saturate:
+// 2 * 128 * 127 < 2^15, exact for inputs of -128..127 and weights of -127..127.
 #include "../kernels.h"
 #if defined(__AVX2__)
 #include "../vector256.h"
@@ -7,20 +7,21 @@
 namespace cvm {
 namespace {
 
-struct SignedWeights {
+struct SignedBytes {
   __m256i value, magnitude;
 };
 
 struct Avx2 : Vector256 {
   static constexpr int32_t offset = 0;
-  using W = SignedWeights;
-  using A = __m256i;
-  static W weights(const int8_t* p) {
-    const __m256i value = _mm256_loadu_si256((const __m256i*)p);
+  using W = __m256i;
+  using A = SignedBytes;
+  static W weights(const int8_t* p) { return _mm256_loadu_si256((const __m256i*)p); }
+  static A broadcast(const uint8_t* p) {
+    const __m256i value = Vector256::broadcast(p);
     return {value, _mm256_abs_epi8(value)};
   }
-  static I dot(I acc, A a, const W& w) {
-    const __m256i pairs = _mm256_maddubs_epi16(w.magnitude, _mm256_sign_epi8(a, w.value));
+  static I dot(I acc, const A& a, W w) {
+    const __m256i pairs = _mm256_maddubs_epi16(a.magnitude, _mm256_sign_epi8(w, a.value));
     return add(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
   }
   template <int N>

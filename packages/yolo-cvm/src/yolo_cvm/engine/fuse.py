@@ -1,64 +1,369 @@
-"""From a graph to a fast plan."""
+"""From a graph to a fast plan: regions become single steps, the rest is lowered as it stands."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from yolo_core.graph import Entry, Graph
+from yolo_core.graph import Entry, Graph, Node
+from yolo_core.graph.integers import INT32_MAX, limit
 from yolo_cvm.engine import lower
-from yolo_cvm.engine.ranges import ranges
-from yolo_cvm.engine.words import DType, Plan, PlanWriter, Step, Tensor
+from yolo_cvm.engine.analysis import MOST_CONSTANT, Analysis, Region
+from yolo_cvm.engine.places import Places
+from yolo_cvm.engine.programs import Affine, Program, Tile, TooWide, Value
+from yolo_cvm.engine.views import Layout, follow, natural
+from yolo_cvm.engine.words import DType, Plan, PlanWriter, Step, Tensor, product
 
-SCATTER = 14
+_PAIR_KINDS = {"elemwise_add": Tile.ADD, "broadcast_add": Tile.ADD, "elemwise_sub": Tile.SUB,
+               "broadcast_sub": Tile.SUB, "broadcast_mul": Tile.MUL, "broadcast_max": Tile.MAX}
 
 
 def plan(graph: Graph) -> Plan:
     """The plan of a whole program."""
-    writer = PlanWriter(graph.input_shape)
-    known = ranges(graph)
-    tensors: dict[Entry, Tensor] = {}
-    for index, node in enumerate(graph.nodes):
-        writer.source = index
-        if node.is_variable:
-            found = [writer.input() if index == graph.input_index
-                     else writer.constant_tensor(graph.parameters[node.name])]
-        elif node.op == "conv2d" and _bytes(graph, known, node):
-            found = [_conv(writer, graph, node, tensors)]
+    apart: frozenset[int] = frozenset()
+    while True:
+        try:
+            return Planner(graph, apart).plan()
+        except _Split as split:
+            apart |= {split.node}
+
+
+class _Split(Exception):
+    """A region does not fit the registers; `node` must begin one of its own."""
+
+    def __init__(self, node: int) -> None:
+        super().__init__(node)
+        self.node = node
+
+
+class Planner:
+    """Walks the nodes once and appends steps; tensors are made when first needed."""
+
+    def __init__(self, graph: Graph, apart: frozenset[int]) -> None:
+        self.graph = graph
+        self.analysis = Analysis(graph, apart)
+        self.writer = PlanWriter(graph.input_shape)
+        self.places = Places(self.analysis, self.writer)
+        self.plain: dict[Entry, Tensor] = {}
+        self.image: dict[Entry, Tensor] = {}
+        self.absorbed: set[int] = set()
+        self._repadded: dict[tuple[Entry, int], Tensor] = {}
+
+    def plan(self) -> Plan:
+        """Everything, in order."""
+        for index, node in enumerate(self.graph.nodes):
+            self.writer.source = index
+            entry = Entry(index)
+            if index == self.graph.input_index:
+                self.plain[entry] = self.writer.input()
+            elif node.is_variable or self.analysis.is_constant(entry) or index in self.absorbed:
+                continue
+            elif index in self.analysis.regions:
+                self._region(self.analysis.regions[index])
+            elif entry in self.analysis.region_of:
+                continue
+            elif self.analysis.is_image(entry):
+                self._pixels(index, node)
+            else:
+                self._plain_node(index, node)
+        for number, head in enumerate(self.graph.heads):
+            self.places.finish_head(number, self.plain_of(head))
+        return self.writer.finish()
+
+    # --- tensors on demand
+
+    def plain_of(self, entry: Entry) -> Tensor:
+        """The value as dense int32."""
+        if entry not in self.plain:
+            if self.analysis.is_constant(entry):
+                self._plain_constant(entry)
+            else:
+                self._image_to_plain(entry)
+        return self.plain[entry]
+
+    def image_of(self, entry: Entry) -> Tensor:
+        """The value as an image."""
+        if entry not in self.image:
+            source, target = self.plain_of(entry), self.places.image(entry)
+            self.writer.step(Step.TO_IMAGE, [source.number, target.number], [source], [target])
+            self._made(entry, target)
+        return self.image[entry]
+
+    def _made(self, entry: Entry, image: Tensor) -> None:
+        """An image is complete but for its border."""
+        self.image[entry] = image
+        if self.places.border(entry)[0]:
+            self._halo(image)
+
+    def _halo(self, image: Tensor) -> None:
+        self.writer.step(Step.HALO, [image.number], [image], [image])
+
+    def _plain_constant(self, entry: Entry) -> None:
+        node = self.graph.nodes[entry.node]
+        if node.is_variable or product(self.graph.shape(entry)) <= MOST_CONSTANT:
+            self.plain[entry] = self.writer.constant_tensor(self.analysis.constant(entry))
         else:
-            inputs = [tensors[e] for e in node.inputs]
-            found = lower.lower(writer, node, inputs, [None] * len(node.shapes))
+            self._plain_node(entry.node, node)
+
+    def _image_to_plain(self, entry: Entry) -> None:
+        image = self.image[entry]
+        program = Program(self.writer)
+        value = program.load(image, self.analysis.known[entry])
+        self._scatter(program, value, natural(entry, self.graph.shape(entry)))
+        self._pointwise_step(program, image.dims)
+
+    def _plain_node(self, index: int, node: Node) -> None:
+        outputs = [self.places.plain(Entry(index, k)) for k in range(len(node.shapes))]
+        found = lower.lower(self.writer, node, [self.plain_of(e) for e in node.inputs], outputs)
         for output, tensor in enumerate(found):
-            tensors[Entry(index, output)] = tensor
-    for head in graph.heads:
-        tensor = tensors[head]
-        target = writer.plain(tensor.dims, writer.output(tensor.dims))
-        lower.copy(writer, tensor, target, (tensor.count,), (1,))
-    return writer.finish()
+            self.plain[Entry(index, output)] = tensor
+
+    # --- images that only move
+
+    def _pixels(self, index: int, node: Node) -> None:
+        entry, a = Entry(index), node.attributes
+        target = self.places.image(entry)
+        if node.op == "concatenate":
+            self._concatenate(node, target)
+        else:
+            source = self.image_of(node.inputs[0])
+            if node.op == "upsampling":
+                step, words = Step.COPY_IMAGE, [a.scale]
+            else:
+                step = Step.POOL_IMAGE
+                words = [*a.pool_size, *a.strides, a.padding[0], a.padding[-1]]
+            self.writer.step(step, [source.number, target.number, *words], [source], [target])
+        self._made(entry, target)
+
+    def _concatenate(self, node: Node, target: Tensor) -> None:
+        first = 0
+        for entry in node.inputs:
+            source = self.image_of(entry)
+            count = source.dims[3]
+            same = (source.buffer is target.buffer
+                    and source.start == target.start + first * target.dtype.size)
+            if not same:
+                part = self.writer.channels(target, first, count)
+                self._copy_image(source, part, self.analysis.known[entry])
+            first += count
+
+    def _copy_image(self, source: Tensor, target: Tensor, known: tuple[int, int]) -> None:
+        if source.dtype == target.dtype:
+            self.writer.step(Step.COPY_IMAGE, [source.number, target.number, 1], [source],
+                             [target])
+            return
+        program = Program(self.writer)
+        program.store(program.load(source, known), target)
+        self._pointwise_step(program, target.dims)
+
+    # --- regions
+
+    def _region(self, region: Region) -> None:
+        program = Program(self.writer)
+        builder = _RegionBuilder(self, region, program)
+        nodes = list(region.nodes)
+        try:
+            builder.start()
+            for index in nodes:
+                builder.node(index)
+        except TooWide:
+            if builder.last == region.root:
+                raise AssertionError("a single operator fits the registers") from None
+            raise _Split(builder.last) from None
+        if region.convolution:
+            self._convolution_step(region, builder)
+        else:
+            batch, channels, height, width = region.shape
+            self._pointwise_step(program, (batch, height, width, channels))
+        for entry, image in builder.stored.items():
+            self._made(entry, image)
+
+    def _pointwise_step(self, program: Program, dims: tuple[int, ...]) -> None:
+        self.writer.step(Step.POINTWISE, [*dims, *program.encoded()], program.reads,
+                         program.writes)
+
+    def _convolution_step(self, region: Region, builder: _RegionBuilder) -> None:
+        conv = self.graph.nodes[region.root]
+        a = conv.attributes
+        batch, channels, height, width = region.shape
+        fill = region.border.fill if region.border else 0
+        image = self._padded(conv.inputs[0], max(a.padding), fill)
+        weight = self.writer.constant(self.analysis.constant(conv.inputs[1]))
+        bias = self.writer.constant(builder.bias) if builder.bias.any() else -1
+        self.writer.step(
+            Step.CONV_IMAGE,
+            [image.number, weight, bias, batch, height, width, channels, *a.kernel_size,
+             *a.strides, *a.padding, *a.dilation, *builder.program.encoded()],
+            [image, *builder.program.reads], builder.program.writes)
+
+    def _padded(self, entry: Entry, halo: int, fill: int) -> Tensor:
+        """The image with a border of at least `halo` pixels of `fill`."""
+        image = self.image_of(entry)
+        have, filled = self.places.border(entry)
+        if halo == 0 or (have >= halo and filled == fill):
+            return image
+        if (entry, fill) not in self._repadded or self._repadded[entry, fill].halo < halo:
+            copy = self.writer.image(image.dims, DType.INT8, halo, fill)
+            self._copy_image(image, copy, self.analysis.known[entry])
+            self._halo(copy)
+            self._repadded[entry, fill] = copy
+        return self._repadded[entry, fill]
+
+    def _scatter(self, program: Program, value: Value, layout: Layout) -> None:
+        target = self.places.plain(layout.entry)
+        if target is None:
+            target = self.writer.plain(self.graph.shape(layout.entry))
+        self.plain[layout.entry] = target
+        self.absorbed.update(layout.nodes)
+        program.scatter(value, Affine(target, layout.offsets, layout.image, layout.row,
+                                      layout.pixel))
 
 
-def _bytes(graph, known, node) -> bool:
-    variables = all(graph.nodes[e.node].is_variable and graph.nodes[e.node].name in graph.parameters
-                    for e in node.inputs[1:])
-    return (variables and node.attributes.groups == 1
-            and all(-127 <= v <= 127 for e in node.inputs[:2] for v in known[e]))
+class _RegionBuilder:
+    """Writes the tile program of one region, node by node."""
 
+    def __init__(self, planner: Planner, region: Region, program: Program) -> None:
+        self.planner = planner
+        self.region = region
+        self.program = program
+        self.analysis = planner.analysis
+        self.graph = planner.graph
+        self.values: dict[Entry, Value] = {}
+        self.stored: dict[Entry, Tensor] = {}
+        self.bias = np.zeros(0, np.int64)
+        self.last = region.root
+        inside = set(region.nodes)
+        self._left = {
+            Entry(i): sum(self.graph.nodes[r].inputs.count(Entry(i))
+                          for r in self.analysis.consumers.get(Entry(i), []) if r in inside)
+            for i in region.nodes}
 
-def _conv(writer, graph, node, tensors):
-    a = node.attributes
-    x = tensors[node.inputs[0]]
-    b, c, h, w = x.dims
-    image = writer.image((b, h, w, c), DType.INT8, max(a.padding), 0)
-    writer.step(Step.TO_IMAGE, [x.number, image.number], [x], [image])
-    if image.halo:
-        writer.step(Step.HALO, [image.number], [], [image])
-    out = writer.plain(node.shapes[0])
-    _, o, ho, wo = out.dims
-    weight = writer.constant(graph.parameters[graph.nodes[node.inputs[1].node].name])
-    bias = -1
-    if len(node.inputs) == 3:
-        bias = writer.constant(graph.parameters[graph.nodes[node.inputs[2].node].name])
-    offsets = writer.constant(np.arange(o) * ho * wo)
-    program = [1, SCATTER, 0, 0, 0, out.number, offsets, o * ho * wo, wo, 1]
-    writer.step(Step.CONV_IMAGE, [image.number, weight, bias, b, ho, wo, o, *a.kernel_size,
-                                  *a.strides, *a.padding, *a.dilation, *program], [image], [out])
-    return out
+    def start(self) -> None:
+        """The accumulators of a convolution are the first register."""
+        region, graph = self.region, self.graph
+        if not region.convolution:
+            return
+        conv = graph.nodes[region.root]
+        self.bias = np.zeros(region.shape[1], np.int64)
+        if len(conv.inputs) == 3:
+            self.bias += self.analysis.constant(conv.inputs[2])
+        if region.border is not None:
+            self.bias += region.border.bias
+        self.bias = (self.bias & 0xFFFFFFFF).astype(np.uint32).view(np.int32)
+        entry = Entry(region.root)
+        self._keep(entry, Value(self.program.take(), self.analysis.known[entry]))
+
+    def node(self, index: int) -> None:
+        """One operator of the region."""
+        self.last = index
+        region, entry = self.region, Entry(index)
+        if region.convolution and index == region.root:
+            return
+        if index == region.border_node:
+            value = self._operand(self.graph.nodes[index].inputs[0], changes=True)
+            self._keep(entry, Value(value.register, self.analysis.known[entry]))
+            return
+        self._operator(entry, self.graph.nodes[index])
+
+    def _operator(self, entry: Entry, node: Node) -> None:
+        program, known, a = self.program, self.analysis.known[entry], node.attributes
+        operands = self.analysis.operands(node)
+        if node.op == "cvm_lut":
+            self._lookup(entry, node)
+            return
+        if len(operands) == 2:
+            left, right = (program.finish(self._operand(e, changes=False)) for e in operands)
+            value = program.pair(_PAIR_KINDS[node.op], left, right, known)  # type: ignore[index]
+            self._drop(operands[0], left)
+            if operands[1] != operands[0] or operands[0] not in self.values:
+                self._drop(operands[1], right)
+            self._keep(entry, value)
+            return
+        value = self._operand(operands[0], changes=True)
+        if node.op == "relu":
+            value = program.clamp(value, 0, INT32_MAX)
+        elif node.op == "clip":
+            value = program.clamp(value, a.a_min, a.a_max)
+        elif node.op == "cvm_clip":
+            value = program.clamp(value, -limit(a.precision), limit(a.precision))
+        elif node.op == "cvm_right_shift":
+            bound = limit(a.precision)
+            value = program.shift(value, a.shift_bit, -bound, bound, known)
+        else:
+            value = self._with_constant(node, value, known)
+        self._keep(entry, value)
+
+    def _with_constant(self, node: Node, value: Value, known: tuple[int, int]) -> Value:
+        other, = (e for e in node.inputs if self.analysis.is_constant(e))
+        constant = self.analysis.per_channel(other, self.region.shape[1])
+        assert constant is not None
+        if node.op == "broadcast_mul":
+            return self.program.multiply(value, constant, known)
+        if node.op == "broadcast_max":
+            return self.program.maximum(value, constant, known)
+        if node.op == "broadcast_sub":
+            constant = np.negative(constant)  # wraps like the subtraction itself
+        return self.program.add(value, constant, known)
+
+    def _lookup(self, entry: Entry, node: Node) -> None:
+        source, table_entry = node.inputs
+        # A value with several users stays finished in its register, so it is finished once.
+        value = self.program.finish(self._operand(source, changes=False))
+        if source in self.values:
+            self.values[source] = value
+        table = self.planner.writer.constant(self.analysis.constant(table_entry))
+        image, plain = self._wanted(entry)
+        if (image and not plain and not self._left[entry]
+                and self.analysis.dtype(entry) == DType.INT8):
+            target = self.planner.places.image(entry)
+            self.program.lookup_store(value, table, target)
+            self.stored[entry] = target
+        else:
+            found = self.program.lookup(value, table, self.analysis.known[entry])
+            self._keep(entry, found)
+        self._drop(source, value)
+
+    # --- registers
+
+    def _operand(self, entry: Entry, changes: bool) -> Value:
+        """An operand's value; `changes`: the caller will work in its register."""
+        if entry not in self.values:
+            return self.program.load(self.planner.image_of(entry), self.analysis.known[entry])
+        value = self.values[entry]
+        self._left[entry] -= 1
+        if not changes:
+            value = self.values[entry] = self.program.finish(value)
+        elif self._left[entry]:
+            value = self.values[entry] = self.program.finish(value)
+            value = self.program.copied(value)
+        return value
+
+    def _drop(self, entry: Entry, value: Value) -> None:
+        """An operand that was only read: its register is free after the last reader."""
+        if entry not in self.values or not self._left[entry]:
+            self.program.release(value.register)
+
+    def _keep(self, entry: Entry, value: Value) -> None:
+        """A value is there: store it for readers outside, keep it for those inside."""
+        image, plain = self._wanted(entry)
+        if image or plain:
+            value = self.program.finish(value)
+        if image:
+            target = self.planner.places.image(entry)
+            self.program.store(value, target)
+            self.stored[entry] = target
+        if plain:
+            analysis = self.analysis
+            layout = follow(self.graph, entry, analysis.consumers, analysis.heads)
+            self.planner._scatter(self.program, value, layout)
+        if self._left[entry]:
+            self.values[entry] = value
+        else:
+            self.program.release(value.register)
+
+    def _wanted(self, entry: Entry) -> tuple[bool, bool]:
+        """Whether readers outside need the value as an image, and as plain."""
+        analysis = self.analysis
+        readers = [i for i in analysis.outside_readers(entry)]
+        image = any(analysis.reads_image(i) for i in readers)
+        plain = entry in analysis.heads or any(not analysis.reads_image(i) for i in readers)
+        return image, plain

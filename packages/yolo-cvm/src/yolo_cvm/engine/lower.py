@@ -37,8 +37,11 @@ def lower(
 
     outputs: where they should go, None for fresh memory. Views of their input take no step.
     """
-    if node.op in VIEWS and outputs[0] is None:
-        return [writer.alias(inputs[0], node.shapes[0])]
+    if node.op in VIEWS:
+        target = outputs[0]
+        if target is None or (target.buffer is inputs[0].buffer
+                              and target.start == inputs[0].start):
+            return [writer.alias(inputs[0], node.shapes[0])]
     targets = [t if t is not None else writer.plain(shape)
                for t, shape in zip(outputs, node.shapes)]
     assert node.op is not None

@@ -7,7 +7,7 @@ side changes the other. Memory is planned here from the first and last step that
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 import numpy as np
@@ -182,6 +182,11 @@ class PlanWriter:
             len(self.tensors), image.buffer, image.start + first * image.dtype.size,
             (batch, height, width, count), image.dtype, image.image_stride, image.row_stride,
             image.pixel_stride, image.halo, image.fill))
+
+    def refilled(self, image: Tensor, fill: int) -> Tensor:
+        """The same image, whose border is to hold `fill`."""
+        return image if image.fill == fill else self._add(
+            replace(image, number=len(self.tensors), fill=fill))
 
     def alias(self, tensor: Tensor, dims: Sequence[int]) -> Tensor:
         """A plain tensor under another shape."""

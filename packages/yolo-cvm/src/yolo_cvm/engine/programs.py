@@ -1,0 +1,206 @@
+"""Tile programs: the pointwise operators of a region as operations on a few registers.
+
+Chains clamp -> multiply -> shift -> clamp -> add become one `requant`, which the library does on
+the accumulators. Mirrors native/arch/kernels.h (TileKind) and native/program.cpp.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+
+import numpy as np
+
+from yolo_core.graph.integers import INT32_MAX, INT32_MIN
+from yolo_cvm.engine.ranges import Range
+from yolo_cvm.engine.words import PlanWriter, Tensor
+
+REGISTERS = 8
+MOST_OPERATIONS = 48
+
+
+class Tile(IntEnum):
+    """Operations on tile registers."""
+
+    REQUANT = 0
+    LOAD = 1
+    CLAMP = 2
+    SHIFT = 3
+    ADD_CONSTANT = 4
+    MUL_CONSTANT = 5
+    MAX_CONSTANT = 6
+    ADD = 7
+    SUB = 8
+    MUL = 9
+    MAX = 10
+    LOOKUP = 11
+    STORE = 12
+    LOOKUP_STORE = 13
+    SCATTER = 14
+
+
+class TooWide(Exception):
+    """A region needs more registers or operations than there are."""
+
+
+@dataclass(frozen=True)
+class Affine:
+    """Where a plain tensor keeps element (image, y, x, channel): strides plus one offset each."""
+
+    tensor: Tensor
+    offsets: np.ndarray
+    image: int
+    row: int
+    pixel: int
+
+
+#: How far a requantization has got; a later stage cannot take an earlier operation.
+_START, _CLIP, _MUL, _SHIFT, _CLAMP, _OFFSET = range(6)
+
+
+@dataclass(frozen=True)
+class Value:
+    """A register, and the requantization that is still to be done on it.
+
+    known: proven range of the finished value.
+    """
+
+    register: int
+    known: Range
+    stage: int = _START
+    clip: Range | None = None
+    mul: int = -1
+    shift: int = 0
+    carry_free: bool = False
+    low: int = INT32_MIN
+    high: int = INT32_MAX
+    offset: int = 0
+
+
+@dataclass
+class Program:
+    """Operations in order, and which registers are free."""
+
+    writer: PlanWriter
+    words: list[int] = field(default_factory=list)
+    operations: int = 0
+    reads: list[Tensor] = field(default_factory=list)
+    writes: list[Tensor] = field(default_factory=list)
+    _free: list[int] = field(default_factory=lambda: list(range(REGISTERS)))
+
+    def encoded(self) -> list[int]:
+        """The words of the program."""
+        return [self.operations, *self.words]
+
+    def take(self) -> int:
+        """A free register. TooWide where there is none."""
+        if not self._free:
+            raise TooWide
+        return self._free.pop(0)
+
+    def release(self, register: int) -> None:
+        """The register's value is no longer needed."""
+        self._free.append(register)
+        self._free.sort()
+
+    def emit(self, kind: Tile, dst: int, a: int, b: int, *words: int) -> None:
+        """Append one operation."""
+        if self.operations == MOST_OPERATIONS:
+            raise TooWide
+        self.operations += 1
+        self.words += [kind, dst, a, b, *words]
+
+    # --- operations on values; each returns the value after it
+
+    def load(self, image: Tensor, known: Range) -> Value:
+        """An image's pixels in a new register."""
+        register = self.take()
+        self.emit(Tile.LOAD, register, 0, 0, image.number)
+        self.reads.append(image)
+        return Value(register, known)
+
+    def clamp(self, v: Value, low: int, high: int) -> Value:
+        """v brought into [low, high]; v must be the only user of its register."""
+        known = (min(max(v.known[0], low), high), min(max(v.known[1], low), high))
+        if low <= v.known[0] and v.known[1] <= high:
+            return v
+        if v.stage <= _CLIP:
+            old = v.clip or (INT32_MIN, INT32_MAX)
+            clip = (min(max(old[0], low), high), min(max(old[1], low), high))
+            return replace(v, known=known, clip=clip, stage=_CLIP)
+        if v.stage > _CLAMP:
+            return self.clamp(self.finish(v), low, high)
+        return replace(v, known=known, stage=_CLAMP, low=min(max(v.low, low), high),
+                       high=min(max(v.high, low), high))
+
+    def multiply(self, v: Value, factor: np.ndarray, known: Range) -> Value:
+        """v times a constant, one or per channel, wrapping."""
+        if v.stage > _CLIP:
+            v = self.finish(v)
+        return replace(v, known=known, stage=_MUL, mul=self.writer.constant(factor))
+
+    def shift(self, v: Value, bits: int, low: int, high: int, known: Range) -> Value:
+        """floor(v / 2^bits + 1/2) brought into [low, high]."""
+        if v.stage > _MUL:
+            v = self.finish(v)
+        carry_free = bits <= 30 and v.known[1] + (1 << (bits - 1)) <= INT32_MAX
+        return replace(v, known=known, stage=_SHIFT, shift=bits, carry_free=carry_free, low=low,
+                       high=high)
+
+    def add(self, v: Value, constant: np.ndarray, known: Range) -> Value:
+        """v plus a constant, one or per channel, wrapping."""
+        if constant.size == 1 and v.stage <= _CLAMP:
+            return replace(v, known=known, stage=_OFFSET, offset=int(constant[0]))
+        v = self.finish(v)
+        self.emit(Tile.ADD_CONSTANT, v.register, v.register, 0, self.writer.constant(constant))
+        return Value(v.register, known)
+
+    def maximum(self, v: Value, constant: np.ndarray, known: Range) -> Value:
+        """The larger of v and a constant."""
+        v = self.finish(v)
+        self.emit(Tile.MAX_CONSTANT, v.register, v.register, 0, self.writer.constant(constant))
+        return Value(v.register, known)
+
+    def finish(self, v: Value) -> Value:
+        """v with nothing left to do, in the same register."""
+        if v.stage == _START:
+            return v
+        low, high = v.clip or (0, 0)
+        self.emit(Tile.REQUANT, v.register, v.register, 0, int(v.clip is not None), low, high,
+                  v.mul, v.shift, int(v.carry_free), v.low, v.high, v.offset)
+        return Value(v.register, v.known)
+
+    def copied(self, v: Value) -> Value:
+        """v in a register of its own, for a value with several users."""
+        v = self.finish(v)
+        register = self.take()
+        self.emit(Tile.CLAMP, register, v.register, 0, 0, INT32_MIN, INT32_MAX)
+        return Value(register, v.known)
+
+    def pair(self, kind: Tile, a: Value, b: Value, known: Range) -> Value:
+        """Two finished values combined in a new register."""
+        register = self.take()
+        self.emit(kind, register, a.register, b.register)
+        return Value(register, known)
+
+    def lookup(self, v: Value, table: int, known: Range) -> Value:
+        """A table's entry for a finished value, in a new register."""
+        register = self.take()
+        self.emit(Tile.LOOKUP, register, v.register, 0, table)
+        return Value(register, known)
+
+    def lookup_store(self, v: Value, table: int, image: Tensor) -> None:
+        """A byte table's entry for a finished value, straight to an image."""
+        self.emit(Tile.LOOKUP_STORE, 0, v.register, 0, table, image.number)
+        self.writes.append(image)
+
+    def store(self, v: Value, image: Tensor) -> None:
+        """A finished value to an image."""
+        self.emit(Tile.STORE, 0, v.register, 0, image.number)
+        self.writes.append(image)
+
+    def scatter(self, v: Value, place: Affine) -> None:
+        """A finished value to a plain tensor."""
+        self.emit(Tile.SCATTER, 0, v.register, 0, place.tensor.number,
+                  self.writer.constant(place.offsets), place.image, place.row, place.pixel)
+        self.writes.append(place.tensor)
