@@ -151,7 +151,7 @@ def heat_map(title: str, about: str, table: np.ndarray, names: Sequence[str], to
             f'<text class="t" transform="translate(18 {top + side * count / 2:.0f}) rotate(-90)" '
             f'text-anchor="middle">← true class</text>'
         )
-    return _svg(title, about, parts, top + side * count + 8)
+    return _svg(title, about, parts, top + side * count + 8, "chart heat")
 
 
 def signed(value: float, digits: int) -> str:
@@ -171,10 +171,10 @@ def _ticks(low: float, high: float) -> list[float]:
     return [number * float(step) for number in range(first, last + 1)]
 
 
-def _svg(title: str, about: str, parts: Sequence[str], height: float) -> str:
+def _svg(title: str, about: str, parts: Sequence[str], height: float, kind: str = "chart") -> str:
     number = next(_ids)
     return (
-        f'<svg class="chart" viewBox="0 0 {_WIDTH} {height:.0f}" role="img" '
+        f'<svg class="{kind}" viewBox="0 0 {_WIDTH} {height:.0f}" role="img" '
         f'aria-labelledby="ct{number} cd{number}"><title id="ct{number}">{escape(title)}</title>'
         f'<desc id="cd{number}">{escape(about)}</desc>{"".join(parts)}</svg>'
     )

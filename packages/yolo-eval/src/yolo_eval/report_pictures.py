@@ -1,0 +1,96 @@
+"""The pictures that changed most, side by side with the ground truth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from yolo_eval.agreement import SHOWN, ImageAgreement
+from yolo_eval.compare import Comparison, Pair
+from yolo_eval.markup import pairs
+from yolo_eval.pictures import Drawn, Picture, load, panel
+from yolo_eval.run import Run
+
+
+def pictures(comparison: Comparison, folder: Path | None) -> str:
+    parts = [
+        '<p><span class="swatch truth"></span>ground truth &nbsp; '
+        '<span class="swatch both"></span>both models show it &nbsp; '
+        '<span class="swatch only"></span>only this model shows it</p>'
+        "<p class=soft>Boxes with a confidence of at least "
+        f"{SHOWN}. Images are ordered by how much changed: the scores of boxes that only one "
+        "model shows, plus the score drift of every pair. Where a panel has many boxes, only the "
+        "differing ones are labelled.</p>"
+    ]
+    number = 0
+    for pair, label in pairs(comparison):
+        if len(comparison.pairs) > 1:
+            parts.append(f"<h3>{escape(label)}</h3>")
+        if not pair.changed:
+            parts.append("<p>No image changed: both runs show the same boxes.</p>")
+        for changed in pair.changed:
+            number += 1
+            parts.append(_picture(comparison, pair, label, changed, number, folder))
+    return "".join(parts)
+
+
+def _picture(
+    comparison: Comparison,
+    pair: Pair,
+    label: str,
+    changed: ImageAgreement,
+    number: int,
+    folder: Path | None,
+) -> str:
+    truth = pair.run.truth
+    image = next(item for item in truth.images if item.id == changed.image_id)
+    names = {category.id: category.name for category in truth.categories}
+    picture = load(
+        (folder or Path()) / image.file_name,
+        number,
+        image.width,
+        image.height,
+        pair.run.image_digests.get(image.id),
+        embed=folder is not None,
+    )
+    objects = [
+        Drawn(box.bbox, names[box.category_id], "crowd" if box.crowd else "truth")
+        for box in truth.boxes
+        if box.image_id == image.id
+    ]
+    only_a, only_b = changed.only_a(), changed.only_b()
+    panels = [
+        panel(picture, "ground truth", objects, first=True),
+        _model_panel(picture, comparison.labels[0], comparison.runs[0], changed.a, only_a, names),
+        _model_panel(picture, label, pair.run, changed.b, only_b, names),
+    ]
+    about = (
+        f"change {changed.change:.2f}: {len(changed.pairs)} boxes in both, {len(only_a)} only in "
+        f"{comparison.labels[0]}, {len(only_b)} only in {label}"
+    )
+    return (
+        f'<div class="picture"><p><span class="key">{escape(image.file_name)}</span> '
+        f'<span class="soft">{escape(about)}</span></p><div class="panels">{"".join(panels)}</div>'
+        "</div>"
+    )
+
+
+def _model_panel(
+    picture: Picture,
+    label: str,
+    run: Run,
+    rows: Sequence[int],
+    only: Sequence[int],
+    names: dict[int, str],
+) -> str:
+    alone = set(only)
+    boxes = [
+        Drawn(
+            run.predictions.box[row].tolist(),
+            f"{names[int(run.predictions.category[row])]} {run.predictions.score[row]:.2f}",
+            "only" if row in alone else "both",
+        )
+        for row in rows
+    ]
+    return panel(picture, label, boxes, first=False)
