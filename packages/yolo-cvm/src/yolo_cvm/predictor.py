@@ -57,10 +57,14 @@ class ModelOpener:
         threads: int | None = None,
         device: str = "cpu",
     ) -> Predictor:
-        """The model, loaded. InputError for another size than its own, or another device."""
-        if device != "cpu":
+        """The model, loaded. InputError for another size than its own, or another device.
+
+        device: "cpu", or "cpu:reference" and the like, which names the engine.
+        """
+        place, _, engine = device.partition(":")
+        if place != "cpu":
             raise InputError("device", f"is {device!r}", "cpu, where integer models run")
-        return open_detector(path, imgsz, threads)
+        return open_detector(path, imgsz, threads, engine or None)
 
 
 def open_detector(
