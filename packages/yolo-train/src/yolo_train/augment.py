@@ -117,7 +117,9 @@ def random_perspective(
     turn[0, :2] = scale * math.cos(angle), scale * math.sin(angle)
     turn[1, :2] = -scale * math.sin(angle), scale * math.cos(angle)
     shear = np.eye(3)
-    shear[0, 1], shear[1, 0] = (math.tan(math.radians(v)) for v in rng.uniform(-1, 1, 2) * hyp.shear)
+    shear[0, 1], shear[1, 0] = (
+        math.tan(math.radians(v)) for v in rng.uniform(-1, 1, 2) * hyp.shear
+    )
     shift = np.eye(3)
     shift[:2, 2] = rng.uniform(0.5 - hyp.translate, 0.5 + hyp.translate, 2) * imgsz
     matrix = shift @ shear @ turn @ perspective @ to_center

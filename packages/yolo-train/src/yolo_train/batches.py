@@ -154,15 +154,23 @@ class Loader:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def epoch(self, epoch: int, batches: Sequence[Sequence[int]], first: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, in order.
+    def worker_pids(self) -> List[int]:
+        """Process ids of the workers that run."""
+        processes = self._pool._processes if self._pool is not None else None
+        return list(processes or ())
 
-        batches: sample numbers of each. first: position in the epoch of the first sample.
+    def epoch(
+        self, epoch: int, order: Sequence[int], batches: Sequence[Sequence[int]]
+    ) -> Iterator[Batch]:
+        """The batches of an epoch.
+
+        order: sample numbers. batches: positions in `order` of each batch; behind its end it
+        begins again.
         """
-        tasks: List[Tuple[int, Sequence[int], Sequence[int]]] = []
-        for numbers in batches:
-            tasks.append((epoch, range(first, first + len(numbers)), numbers))
-            first += len(numbers)
+        tasks = [
+            (epoch, positions, [order[position % len(order)] for position in positions])
+            for positions in batches
+        ]
         if self._pool is None:
             assert self._here is not None
             for task in tasks:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Mapping, Sequence
+from typing import Any, Mapping, Sequence, Set
+
+import numpy as np
 
 from yolo_core.mxnet_door import mxnet
 
@@ -19,6 +21,7 @@ class GradientSum:
 
     def __init__(self, devices: Sequence[Any]) -> None:
         self._store = None
+        self._totals: Set[str] = set()
         if "DMLC_PS_ROOT_URI" in os.environ:
             self._store = mx.kv.create("dist_sync")
         elif len(devices) > 1:
@@ -52,3 +55,16 @@ class GradientSum:
             gradients = parameter.list_grad()
             self._store.push(name, gradients, priority=-priority)
             self._store.pull(name, out=gradients, priority=-priority)
+
+    def total(self, values: np.ndarray) -> np.ndarray:
+        """The sum of an array [n] over all workers; every worker must call it."""
+        if self.workers == 1 or self._store is None:
+            return values
+        name = f"total of {len(values)}"
+        array = mx.nd.array(values)
+        if name not in self._totals:
+            self._store.init(name, mx.nd.zeros_like(array))
+            self._totals.add(name)
+        self._store.push(name, array)
+        self._store.pull(name, out=array)
+        return array.asnumpy().astype(np.float64)

@@ -9,10 +9,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, Dict, Mapping, Optional, Sequence
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, read_yaml
+
+_PACKAGED = Path(__file__).parent / "hyps"
 
 
 @dataclass(frozen=True)
@@ -81,10 +84,12 @@ _SWITCHED_OFF = {"fl_gamma": 0.0, "copy_paste": 0.0, "iou_t": None}
 def read_hyp(path: Optional[PathLike], overrides: Sequence[str] = ()) -> Hyp:
     """The defaults, replaced by a YAML file and then by `key=value` words.
 
+    path: a file, or the name of one that comes with this package.
     InputError names an unknown key, a value that is no number or lies out of range.
     """
     values: Dict[str, Any] = {}
     if path is not None:
+        path = _PACKAGED / f"{path}.yaml" if str(path) in packaged() else path
         content = read_yaml(path)
         if not isinstance(content, dict):
             raise InputError(path, "is not a mapping", "lines of `key: number`")
@@ -104,6 +109,11 @@ def read_hyp(path: Optional[PathLike], overrides: Sequence[str] = ()) -> Hyp:
             raise InputError("-o", f"{key} is {text!r}", "a number") from error
         values[key] = _number("-o", key, value)
     return Hyp(**values)
+
+
+def packaged() -> List[str]:
+    """Names of the hyper-parameter files that come with this package."""
+    return sorted(file.stem for file in _PACKAGED.glob("*.yaml"))
 
 
 def _number(source: str, key: Any, value: Any) -> float:

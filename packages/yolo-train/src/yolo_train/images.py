@@ -61,7 +61,7 @@ class ImageCache:
             if used + image.size > size:
                 places.append(None)
                 continue
-            target = np.ndarray(image.shape, np.uint8, self._block.buf, used)
+            target: np.ndarray = np.ndarray(image.shape, np.uint8, self._block.buf, used)
             target[:] = image
             places.append((used, image.shape[0], image.shape[1]))
             used += image.size

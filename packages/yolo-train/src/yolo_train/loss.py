@@ -20,6 +20,7 @@ from yolo_core.mxnet_door import mxnet
 from yolo_train.hyp import Hyp
 
 mx = mxnet()
+_HybridBlock = mx.gluon.HybridBlock
 
 #: Weight of the objectness loss of the levels of stride 8, 16, 32.
 BALANCE = (4.0, 1.0, 0.4)
@@ -39,7 +40,7 @@ def scaled_gains(hyp: Hyp, nc: int, imgsz: int) -> Tuple[float, float, float]:
     )
 
 
-class DetectionLoss(mx.gluon.HybridBlock):  # type: ignore[misc]
+class DetectionLoss(_HybridBlock):
     """Loss of a batch for inputs of one size.
 
     Inputs: the three raw heads [B, 3 * no, h, w] and targets [T, 6] as in `batches.Batch`.
@@ -113,9 +114,7 @@ class DetectionLoss(mx.gluon.HybridBlock):  # type: ignore[misc]
         x, w = F.broadcast_mul(grid_x, x), F.broadcast_mul(grid_x, w)
         y, h = F.broadcast_mul(grid_y, y), F.broadcast_mul(grid_y, h)
         ratio_w, ratio_h = F.broadcast_div(w, anchor_w), F.broadcast_div(h, anchor_h)
-        worst = F.maximum(
-            F.maximum(ratio_w, 1 / ratio_w), F.maximum(ratio_h, 1 / ratio_h)
-        )
+        worst = F.maximum(F.maximum(ratio_w, 1 / ratio_w), F.maximum(ratio_h, 1 / ratio_h))
         match = F.broadcast_mul(worst < self._hyp.anchor_t, label >= 0)
         step_x, near_x = _neighbour(F, x, grid_x)
         step_y, near_y = _neighbour(F, y, grid_y)
@@ -152,9 +151,7 @@ class DetectionLoss(mx.gluon.HybridBlock):  # type: ignore[misc]
     def _gather(self, F: Any, rows: Any, found: Dict[str, Any], column: Any) -> Any:
         """The raw numbers [9 T * 3, no] that answer for each match."""
         start = found["slot"] * (self._no * self._places) + found["place"]
-        index = F.broadcast_add(
-            F.reshape(start, (-1, 1)), F.cast(column, "int32") * self._places
-        )
+        index = F.broadcast_add(F.reshape(start, (-1, 1)), F.cast(column, "int32") * self._places)
         return F.take(F.reshape(rows, (-1,)), index, axis=0, mode="clip")
 
     def _objectness_target(self, F: Any, found: Dict[str, Any], iou: Any) -> Any:
@@ -167,7 +164,9 @@ class DetectionLoss(mx.gluon.HybridBlock):  # type: ignore[misc]
         key = F.cast(place, "float64") * 2 + F.cast(iou, "float64")
         order = F.argsort(key, axis=0, dtype="int32")
         place, iou = F.take(place, order), F.take(iou, order)
-        following = F.concat(F.slice_axis(place, axis=0, begin=1, end=None), -F.ones((1,), dtype="int32"), dim=0)
+        following = F.concat(
+            F.slice_axis(place, axis=0, begin=1, end=None), -F.ones((1,), dtype="int32"), dim=0
+        )
         last = place != following
         last = F.cast(last, "int32")
         target = place * last + (1 - last) * total

@@ -24,6 +24,7 @@ class FitOptions:
     weights: Optional[str] = None
     epochs: int = 100
     batch_size: int = 16
+    nominal_batch: int = 64
     imgsz: int = 640
     device: str = "cpu"
     workers: int = 2
@@ -47,6 +48,7 @@ class FitOptions:
         for name, low, high in (
             ("epochs", 1, 100_000),
             ("batch_size", 1, 4096),
+            ("nominal_batch", 1, 65536),
             ("workers", 0, 256),
             ("seed", 0, 2**31 - 1),
             ("freeze", 0, MAX_FREEZE),

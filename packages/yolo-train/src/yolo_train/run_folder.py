@@ -123,4 +123,3 @@ class RunFolder:
             raise InputError(path, "lacks the results", "a state that this trainer wrote")
         self.rows = [dict(zip(COLUMNS, (float(v) for v in values))) for values in table]
         return arrays
-

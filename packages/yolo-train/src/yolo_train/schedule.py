@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from yolo_train.hyp import Hyp
 
-#: Images that one optimizer step stands for, whatever the batch size.
-NOMINAL_BATCH = 64
 #: The warm-up lasts at least so many batches.
 _MIN_WARMUP = 100
 
@@ -28,6 +26,7 @@ class Schedule:
     """Warm-up, then linear or cosine decay from lr0 to lr0 * lrf.
 
     batches: per epoch. batch_size: images of a batch over all devices and machines.
+    nominal_batch: images that one optimizer step stands for; batches are gathered up to it.
     """
 
     hyp: Hyp
@@ -35,16 +34,17 @@ class Schedule:
     batches: int
     batch_size: int
     cosine: bool = False
+    nominal_batch: int = 64
 
     @property
     def accumulate(self) -> int:
         """Batches per optimizer step once warm."""
-        return max(round(NOMINAL_BATCH / self.batch_size), 1)
+        return max(round(self.nominal_batch / self.batch_size), 1)
 
     @property
     def weight_decay(self) -> float:
         """Weight decay for the images that a step really stands for."""
-        return self.hyp.weight_decay * self.batch_size * self.accumulate / NOMINAL_BATCH
+        return self.hyp.weight_decay * self.batch_size * self.accumulate / self.nominal_batch
 
     @property
     def warmup(self) -> int:
@@ -72,5 +72,5 @@ class Schedule:
             lr * share,
             self.hyp.warmup_bias_lr + (lr - self.hyp.warmup_bias_lr) * share,
             self.hyp.warmup_momentum + (self.hyp.momentum - self.hyp.warmup_momentum) * share,
-            max(round(1 + (NOMINAL_BATCH / self.batch_size - 1) * share), 1),
+            max(round(1 + (self.nominal_batch / self.batch_size - 1) * share), 1),
         )

@@ -41,9 +41,7 @@ class Scores:
         return 0.1 * self.map50 + 0.9 * self.map
 
 
-def score(
-    truths: Sequence[np.ndarray], found: Sequence[np.ndarray], nc: int
-) -> Scores:
+def score(truths: Sequence[np.ndarray], found: Sequence[np.ndarray], nc: int) -> Scores:
     """Scores of detections against labelled boxes, image by image.
 
     truths: per image [n, 5] of class, x1, y1, x2, y2 in pixels. found: per image [m, 6] of x1,

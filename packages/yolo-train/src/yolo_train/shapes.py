@@ -3,11 +3,13 @@
 Same arguments, same bytes: every random number comes from the frozen Mersenne Twister stream of
 (seed, image number), every pixel from OpenCV's integer drawing, every file is a PNG without
 metadata. The pictures are meant to be learned in minutes, not to be easy: shapes overlap,
-leave the picture, and stand among lines, rings and noise that look like parts of them.
+leave the picture, and stand among lines, rings and noise that look like parts of them. Every
+class has a quarter of the colour wheel of its own, while the clutter has all colours.
 """
 
 from __future__ import annotations
 
+import colorsys
 import math
 from pathlib import Path
 from typing import List, Tuple
@@ -25,6 +27,8 @@ VAL_STRIDE = 5
 MAX_SHAPES = 5
 #: Share of pictures that hold clutter alone.
 _EMPTY = 0.06
+#: Colours tried per shape, and how much of its quarter of the colour wheel a class uses.
+_TRIES, _HUE_SPREAD = 4, 0.7
 #: Sub-pixel bits of OpenCV's drawing functions.
 _SHIFT = 4
 #: Smallest share of a shape's box that must stay in the picture and in sight.
@@ -99,7 +103,7 @@ def shapes_image(imgsz: int, seed: int, number: int) -> Tuple[np.ndarray, List[L
         if seen < _MIN_VISIBLE * whole or any(_covers(box, other) for other in taken):
             continue
         taken.append(box)
-        _paint(rng, picture, outline)
+        _paint(rng, picture, outline, kind)
         labels.append(
             (
                 kind,
@@ -177,16 +181,23 @@ def _outline(rng: np.random.RandomState, kind: int, side: int) -> np.ndarray:
     return np.round(np.array(points) * (1 << _SHIFT)) / (1 << _SHIFT)
 
 
-def _paint(rng: np.random.RandomState, picture: np.ndarray, outline: np.ndarray) -> None:
-    """Fill the outline with a colour that differs from what lies under it."""
+def _hue(rng: np.random.RandomState, kind: int) -> Tuple[int, int, int]:
+    """A colour from the quarter of the colour wheel that belongs to a class."""
+    hue = (kind + rng.random_sample() * _HUE_SPREAD) / len(NAMES)
+    strength, value = 0.55 + 0.45 * rng.random_sample(2)
+    red, green, blue = (round(255 * part) for part in colorsys.hsv_to_rgb(hue, strength, value))
+    return red, green, blue
+
+
+def _paint(rng: np.random.RandomState, picture: np.ndarray, outline: np.ndarray, kind: int) -> None:
+    """Fill the outline with the colour of its class that differs most from what lies under it."""
     import cv2
 
     side = picture.shape[0]
     x, y = np.clip(outline.mean(axis=0).astype(int), 0, side - 1)
     under = picture[y, x].astype(int)
-    color = _color(rng)
-    while sum(abs(int(u) - c) for u, c in zip(under, color)) < 150:
-        color = _color(rng)
+    colors = [_hue(rng, kind) for _ in range(_TRIES)]
+    color = max(colors, key=lambda color: sum(abs(int(u) - c) for u, c in zip(under, color)))
     # OpenCV puts pixel centres on whole numbers, labels put pixel edges there.
     corners = np.round((outline - 0.5) * (1 << _SHIFT)).astype(np.int32)
     cv2.fillPoly(picture, [corners], color, cv2.LINE_AA, _SHIFT)

@@ -6,28 +6,30 @@ epoch is in the run's state, so a resumed run continues exactly as it would have
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 import click
 import numpy as np
 
 from yolo_core.architecture import Architecture
 from yolo_core.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from yolo_core.dataset import DataConfig, read_data_yaml
+from yolo_core.dataset import read_data_yaml
 from yolo_core.device import contexts
 from yolo_core.errors import InputError
 from yolo_core.letterbox import check_imgsz
-from yolo_core.mxnet_door import mxnet
-from yolo_core.network import YoloV5, build, parameters_of
+from yolo_core.network import parameters_of
 from yolo_core.progress import progress
-from yolo_train.batches import Batch, Loader, Source, pad_targets
+from yolo_train import pictures, plots
+from yolo_train.anchors import suited_anchors
+from yolo_train.batches import Loader, Source
 from yolo_train.gradients import GradientSum
-from yolo_train.hyp import Hyp, read_hyp
+from yolo_train.hyp import read_hyp
 from yolo_train.images import ImageCache
-from yolo_train.loss import DetectionLoss, scaled_gains
-from yolo_train.optimizer import MovingAverage, Optimizer
+from yolo_train.learner import Learner
+from yolo_train.loss import scaled_gains
 from yolo_train.options import FitOptions
 from yolo_train.run_folder import COLUMNS, RunFolder
 from yolo_train.samples import Sample, check_samples, digest
@@ -35,153 +37,36 @@ from yolo_train.schedule import Rates, Schedule
 from yolo_train.start import random_parameters, transfer
 from yolo_train.validate import Validated, Validator
 
-mx = mxnet()
-
-
-class Network:
-    """The network that learns, its average that is validated, and one step of learning."""
-
-    def __init__(
-        self, architecture: Architecture, parameters: Mapping[str, np.ndarray], options: FitOptions,
-        hyp: Hyp, schedule: Schedule, devices: Sequence[Any], sums: GradientSum,
-    ) -> None:  # fmt: skip
-        self.architecture, self._devices, self._sums = architecture, list(devices), sums
-        self.net = build(architecture, parameters, fused=False, ctx=self._devices)
-        self.average: YoloV5 = build(architecture, parameters, fused=False, ctx=self._devices[0])
-        self._all: Dict[str, Any] = dict(self.net.collect_params().items())
-        frozen = tuple(f"model.{index}." for index in range(options.freeze))
-        for name, parameter in self._all.items():
-            if frozen and name.startswith(frozen):
-                parameter.grad_req = "null"
-        self._accumulates = schedule.accumulate > 1
-        self._trained = {
-            name: parameter
-            for name, parameter in self._all.items()
-            if parameter.grad_req != "null"
-        }
-        if self._accumulates:
-            for parameter in self._trained.values():
-                parameter.grad_req = "add"
-        self._optimizer = Optimizer(
-            options.optimizer, self._trained, self._devices, schedule.weight_decay
-        )
-        sums.share_start(self._trained)
-        self._average = MovingAverage(
-            dict(self.average.collect_params().items()), self._all, self._devices[0]
-        )
-        share = options.batch_size // sums.workers // len(self._devices)
-        self._share, self._hyp = share, hyp
-        self._gains = scaled_gains(hyp, architecture.nc, options.imgsz)
-        self._losses: Dict[Tuple[int, int], DetectionLoss] = {}
-        fixed = not options.multi_scale
-        self._fixed = fixed
-        self.net.hybridize(static_alloc=fixed, static_shape=fixed)
-        self.average.hybridize(static_alloc=True)
-        self._waiting = 0
-
-    def learn(self, batch: Batch, rates: Rates, side: int) -> np.ndarray:
-        """One forward and backward pass, and an update when enough batches have passed.
-
-        side: pixels of the network's input. Returns the mean weighted losses [3].
-        """
-        losses, parts = [], []
-        with mx.autograd.record():
-            for place, device in enumerate(self._devices):
-                images, targets = self._portion(batch, place)
-                x = mx.nd.array(images, ctx=device, dtype="float32") / 255.0
-                if x.shape[2] != side:
-                    x = mx.nd.contrib.BilinearResize2D(x, height=side, width=side)
-                y = mx.nd.array(targets, ctx=device)
-                loss, part = self._loss(side)(*self.net(x), y)
-                losses.append(loss)
-                parts.append(part)
-        mx.autograd.backward(losses)
-        self._waiting += 1
-        if self._waiting >= rates.accumulate:
-            self.update(rates)
-        return np.mean([part.asnumpy() for part in parts], axis=0, dtype=np.float64)
-
-    def update(self, rates: Rates) -> None:
-        """Move the parameters along the gradients gathered so far, if there are any."""
-        if not self._waiting:
-            return
-        self._waiting = 0
-        self._sums.add_up(self._trained)
-        self._optimizer.step(rates)
-        if self._accumulates:
-            for device in self._devices:
-                gradients = [p.grad(device) for p in self._trained.values()]
-                mx.nd.reset_arrays(*gradients, num_arrays=len(gradients))
-        self._average.update()
-
-    def _portion(self, batch: Batch, place: int) -> Tuple[np.ndarray, np.ndarray]:
-        """The images and targets of one device."""
-        if len(self._devices) == 1:
-            return batch.images, batch.targets
-        first = place * self._share
-        mine = batch.targets[
-            (batch.targets[:, 0] >= first)
-            & (batch.targets[:, 0] < first + self._share)
-            & (batch.targets[:, 1] >= 0)
-        ].copy()
-        mine[:, 0] -= first
-        return batch.images[first : first + self._share], pad_targets(mine)
-
-    def _loss(self, side: int) -> DetectionLoss:
-        key = (side, side)
-        if key not in self._losses:
-            loss = DetectionLoss(self.architecture, key, self._share, self._hyp, self._gains)
-            loss.initialize(ctx=self._devices)
-            loss.hybridize(static_alloc=self._fixed)
-            self._losses[key] = loss
-        return self._losses[key]
-
-    def state(self) -> Dict[str, np.ndarray]:
-        """All that a resumed run needs of the network."""
-        arrays = {f"net/{name}": value for name, value in parameters_of(self.net).items()}
-        for name, value in parameters_of(self.average).items():
-            arrays[f"average/{name}"] = value
-        for name, value in self._optimizer.state().items():
-            arrays[f"optimizer/{name}"] = value
-        arrays["average_updates"] = np.array(self._average.updates)
-        return arrays
-
-    def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Continue from `state`. KeyError or ValueError when it belongs to another network."""
-        for prefix, net in (("net", self.net), ("average", self.average)):
-            for name, parameter in net.collect_params().items():
-                parameter.set_data(mx.nd.array(state[f"{prefix}/{name}"], dtype="float32"))
-        self._optimizer.restore(
-            {
-                name[len("optimizer/") :]: value
-                for name, value in state.items()
-                if name.startswith("optimizer/")
-            }
-        )
-        self._average.updates = int(state["average_updates"])
+#: Training batches, and validation batches, that are drawn.
+_PICTURES = 3
 
 
 class Training:
     """One run from its options to its last epoch."""
 
-    def __init__(self, options: FitOptions, folder: Optional[RunFolder] = None) -> None:
-        """folder: of an earlier run with these options that is taken up again."""
+    def __init__(self, options: FitOptions, earlier: Optional[RunFolder] = None) -> None:
+        """earlier: the folder of a run with these options that is taken up again."""
         self._options = options
-        self._hyp = read_hyp(options.hyp, options.set)
+        hyp_file = options.hyp if earlier is None else earlier.path / "hyp.yaml"
+        self._hyp = read_hyp(hyp_file, options.set if earlier is None else ())
         side, _ = check_imgsz(options.imgsz, "--imgsz")
         self._devices = contexts(options.device)
         self._sums = GradientSum(self._devices)
-        self._check_batch()
+        shares = self._sums.workers * len(self._devices)
+        if options.batch_size % shares:
+            raise InputError(
+                "--batch-size", f"is {options.batch_size}", f"a multiple of {shares} devices"
+            )
         self._data = read_data_yaml(options.data)
-        self._train = self._samples("train")
-        self._val = self._samples("val")
+        self._train, self._val = self._samples("train"), self._samples("val")
         self._per_epoch = -(-len(self._train) // options.batch_size)
         self._schedule = Schedule(
-            self._hyp, options.epochs, self._per_epoch, options.batch_size, options.cos_lr
-        )
-        state = None if folder is None else folder.read_state()
-        architecture, parameters = self._start(state)
-        self._network = Network(
+            self._hyp, options.epochs, self._per_epoch, options.batch_size, options.cos_lr,
+            options.nominal_batch,
+        )  # fmt: skip
+        state = None if earlier is None else earlier.read_state()
+        architecture, parameters = self._start() if state is None else self._continue(state)
+        self._learner = Learner(
             architecture, parameters, options, self._hyp, self._schedule, self._devices, self._sums
         )
         self._validator = Validator(
@@ -189,41 +74,62 @@ class Training:
             scaled_gains(self._hyp, architecture.nc, side),
         )  # fmt: skip
         self._done, self._best, self._best_epoch = 0, -1.0, 0
-        self.folder = folder if folder is not None else self._create_folder()
-        if state is not None:
-            self._restore(state)
-
-    def _check_batch(self) -> None:
-        shares = self._sums.workers * len(self._devices)
-        if self._options.batch_size % shares:
-            raise InputError(
-                "--batch-size", f"is {self._options.batch_size}", f"a multiple of {shares} devices"
-            )
+        self._class_map = np.zeros(architecture.nc)
+        self._folder = earlier
+        if state is not None and earlier is not None:
+            self._restore(state, str(earlier.path))
+        if earlier is None and self._sums.rank == 0:
+            self._folder = self._create_folder()
 
     def _samples(self, split: str) -> Tuple[Sample, ...]:
-        data: DataConfig = self._data
-        samples, report = check_samples(data.images(split), len(data.names), split)
+        samples, report = check_samples(self._data.images(split), len(self._data.names), split)
         click.echo(report.summary(), err=True)
         if self._options.strict:
             report.refuse_faults()
         return samples
 
-    def _start(
-        self, state: Optional[Mapping[str, np.ndarray]]
-    ) -> Tuple[Architecture, Dict[str, np.ndarray]]:
-        options = self._options
-        anchors = None
-        checkpoint: Optional[Checkpoint] = None
-        if options.weights is not None:
-            checkpoint = read_checkpoint(options.weights)
-            anchors = checkpoint.architecture.anchors
-        architecture = Architecture.named(options.model, names=self._data.names, anchors=anchors)
-        parameters = random_parameters(architecture, options.seed)
-        if checkpoint is not None:
-            parameters, skipped = transfer(parameters, checkpoint, options.weights or "")
-            click.echo(f"{options.weights}: {len(parameters) - len(skipped)} parameters taken, "
-                       f"{len(skipped)} start anew: {', '.join(skipped) or 'none'}", err=True)
+    def _start(self) -> Tuple[Architecture, Dict[str, np.ndarray]]:
+        """Architecture and parameters of a new run."""
+        options, names = self._options, self._data.names
+        if options.weights is None:
+            architecture = self._with_anchors(Architecture.named(options.model, names=names))
+            return architecture, random_parameters(architecture, options.seed)
+        checkpoint = read_checkpoint(options.weights)
+        architecture = self._with_anchors(
+            Architecture.named(options.model, names=names, anchors=checkpoint.architecture.anchors)
+        )
+        parameters, skipped = transfer(
+            random_parameters(architecture, options.seed), checkpoint, options.weights
+        )
+        taken = len(parameters) - len(skipped)
+        anew = f"; {len(skipped)} start anew: {', '.join(skipped)}" if skipped else ""
+        click.echo(f"{options.weights}: {taken} parameters taken{anew}", err=True)
         return architecture, parameters
+
+    def _with_anchors(self, architecture: Architecture) -> Architecture:
+        options = self._options
+        if not options.autoanchor:
+            return architecture
+        anchors, before, after = suited_anchors(
+            self._train, options.imgsz, architecture.anchors, self._hyp.anchor_t, options.seed
+        )
+        changed = anchors != architecture.anchors
+        told = f"{before:.4f}, with new anchors {after:.4f}" if changed else f"{before:.4f}"
+        click.echo(f"autoanchor: best possible recall {told}", err=True)
+        return dataclasses.replace(architecture, anchors=anchors)
+
+    def _continue(
+        self, state: Mapping[str, np.ndarray]
+    ) -> Tuple[Architecture, Dict[str, np.ndarray]]:
+        """Architecture of an earlier run; its parameters come with `_restore`."""
+        anchors = state.get("anchors")
+        if anchors is None or anchors.shape != (3, 3, 2):
+            raise InputError("--resume", "finds a state without anchors", "one of this trainer")
+        levels = tuple(tuple((float(w), float(h)) for w, h in level) for level in anchors)
+        architecture = Architecture.named(
+            self._options.model, names=self._data.names, anchors=levels
+        )
+        return architecture, random_parameters(architecture, self._options.seed)
 
     def _create_folder(self) -> RunFolder:
         folder = RunFolder.create(self._options.project, self._options.name)
@@ -231,21 +137,25 @@ class Training:
         folder.write_yaml("hyp.yaml", self._hyp.to_dict())
         return folder
 
-    def _restore(self, state: Mapping[str, np.ndarray]) -> None:
-        source = str(self.folder.path)
+    def _restore(self, state: Mapping[str, np.ndarray], source: str) -> None:
         try:
             if str(state["digest"]) != digest(self._train):
                 raise InputError(source, "was trained on other images or labels", "the same data")
-            self._network.restore(state)
+            self._learner.restore(state)
             self._done = int(state["epochs"])
             self._best, self._best_epoch = float(state["best"]), int(state["best_epoch"])
+            self._class_map[:] = state["class_map"]
         except (KeyError, ValueError) as error:
             raise InputError(source, f"has a state of another network ({error})") from error
 
-    def run(self) -> RunFolder:
-        """Train to the end; returns the run folder."""
+    def run(self) -> Optional[RunFolder]:
+        """Train to the end. Returns the run folder; None on all machines but the first."""
         options = self._options
         begin = time.monotonic()
+        if self._folder and self._done == 0:
+            self._folder.write_state(self._state())
+            if options.plots:
+                plots.labels(self._folder.path / "labels.jpg", self._train, self._data.names)
         paths = [sample.image for sample in self._train]
         cache = ImageCache(paths, options.imgsz, options.cache) if options.cache else None
         source = Source.of(
@@ -261,13 +171,9 @@ class Training:
         finally:
             if cache:
                 cache.close()
-        best = self.folder.rows[self._best_epoch]
-        click.echo(
-            f"{self.folder.best}: mAP@0.5 {best['metrics/mAP_0.5']:.4f}, mAP@0.5:0.95 "
-            f"{best['metrics/mAP_0.5:0.95']:.4f} of epoch {self._best_epoch}; "
-            f"{time.monotonic() - begin:.0f} s"
-        )
-        return self.folder
+        if self._folder:
+            self._conclude(self._folder, time.monotonic() - begin)
+        return self._folder
 
     def _epoch(self, epoch: int, loader: Loader) -> None:
         options = self._options
@@ -275,28 +181,36 @@ class Training:
         rates = self._schedule.at(epoch, 0)
         order = self._order(epoch)
         size, share = options.batch_size, options.batch_size // self._sums.workers
-        first = self._sums.rank * share
-        batches = [
-            [order[(start + place) % len(order)] for place in range(first, first + share)]
+        mine = self._sums.rank * share
+        # The last batch is filled up from the beginning of the order: every batch is whole.
+        positions = [
+            range(start + mine, start + mine + share)
             for start in range(0, self._per_epoch * size, size)
         ]
+        made = loader.epoch(epoch, order, positions)
         label = f"epoch {epoch}/{options.epochs - 1}"
-        made = loader.epoch(epoch, batches)
-        for number, batch in enumerate(progress(made, label, total=len(batches), unit="batches")):
+        for number, batch in enumerate(progress(made, label, total=len(positions), unit="batches")):
+            if self._folder and options.plots and epoch == 0 and number < _PICTURES:
+                pictures.train_batch(self._folder.path / f"train_batch{number}.jpg", batch)
             rates = self._schedule.at(epoch, number)
-            totals += self._network.learn(batch, rates, self._side(epoch, number))
+            totals += self._learner.learn(batch, rates, self._side(epoch, number))
             if not np.isfinite(totals).all():
                 raise InputError(
                     f"epoch {epoch} batch {number}", "the loss is not a finite number",
                     "a smaller learning rate (-o lr0=…)",
                 )  # fmt: skip
-        self._network.update(rates)
-        validated = self._validator.run(self._network.average, f"validate {epoch}")
-        self._finish(epoch, totals / len(batches), validated, rates)
+        self._learner.update(rates)
+        losses = self._sums.total(totals / len(positions)) / self._sums.workers
+        self._validate(epoch, losses, rates)
 
     def _order(self, epoch: int) -> List[int]:
+        """Sample numbers of an epoch: each once, or by the need of their classes."""
+        count = len(self._train)
         rng = np.random.default_rng([self._options.seed, epoch])
-        return [int(number) for number in rng.permutation(len(self._train))]
+        if not self._options.image_weights:
+            return [int(number) for number in rng.permutation(count)]
+        share = image_weights(self._train, self._class_map)
+        return [int(number) for number in rng.choice(count, size=count, p=share)]
 
     def _side(self, epoch: int, number: int) -> int:
         """Pixels of the network's input: half to one and a half of --imgsz with --multi-scale."""
@@ -306,45 +220,38 @@ class Training:
         rng = np.random.default_rng([self._options.seed, epoch, number, 1])
         return max(int(rng.integers(side // 2, side + side // 2 + 1)) // 32, 1) * 32
 
-    def _finish(
-        self, epoch: int, losses: np.ndarray, validated: Validated, rates: Rates
-    ) -> None:
-        """Results, checkpoints and state of a complete epoch."""
-        scores = validated.scores
-        self.folder.add_row(
-            dict(
-                zip(
-                    COLUMNS,
-                    (
-                        epoch, *losses, scores.precision, scores.recall, scores.map50, scores.map,
-                        *validated.losses, rates.lr, rates.lr, rates.bias_lr,
-                    ),
-                )
-            )
-        )  # fmt: skip
-        click.echo(
-            f"epoch {epoch}: box {losses[0]:.4f} obj {losses[1]:.4f} cls {losses[2]:.4f}, "
-            f"P {scores.precision:.3f} R {scores.recall:.3f} mAP@0.5 {scores.map50:.4f} "
-            f"mAP@0.5:0.95 {scores.map:.4f}"
-        )
-        better = scores.fitness > self._best
+    def _validate(self, epoch: int, losses: np.ndarray, rates: Rates) -> None:
+        """Scores, checkpoints and state of a complete epoch; the first machine's count."""
+        fitness, class_map = 0.0, np.zeros_like(self._class_map)
+        validated: Optional[Validated] = None
+        if self._folder:
+            validated = self._validator.run(self._learner.average, f"validate {epoch}")
+            fitness = validated.scores.fitness
+            class_map = np.nan_to_num(np.array(validated.scores.class_map))
+        agreed = self._sums.total(np.array([fitness, *class_map]))
+        fitness, self._class_map = float(agreed[0]), agreed[1:]
+        better = fitness > self._best
         if better:
-            self._best, self._best_epoch = scores.fitness, epoch
+            self._best, self._best_epoch = fitness, epoch
         self._done = epoch + 1
-        if self._sums.rank:
-            return
-        self._write_checkpoint(self.folder.last, epoch, validated)
-        if better:
-            self._write_checkpoint(self.folder.best, epoch, validated)
-        self.folder.write_state(
-            {
-                **self._network.state(),
-                "digest": np.array(digest(self._train)),
-                "epochs": np.array(self._done),
-                "best": np.array(self._best),
-                "best_epoch": np.array(self._best_epoch),
-            }
-        )
+        if self._folder and validated:
+            self._folder.add_row(_row(epoch, losses, validated, rates))
+            click.echo(_line(epoch, losses, validated))
+            for stem, wanted in ((self._folder.last, True), (self._folder.best, better)):
+                if wanted:
+                    self._write_checkpoint(stem, epoch, validated)
+            self._folder.write_state(self._state())
+
+    def _state(self) -> Dict[str, np.ndarray]:
+        return {
+            **self._learner.state(),
+            "anchors": np.array(self._learner.architecture.anchors),
+            "digest": np.array(digest(self._train)),
+            "epochs": np.array(self._done),
+            "best": np.array(self._best),
+            "best_epoch": np.array(self._best_epoch),
+            "class_map": self._class_map,
+        }
 
     def _write_checkpoint(self, stem: Path, epoch: int, validated: Validated) -> None:
         meta = {
@@ -354,18 +261,69 @@ class Training:
             "map": round(validated.scores.map, 6),
             "source": "yolo-train",
         }
-        parameters = parameters_of(self._network.average)
+        parameters = parameters_of(self._learner.average)
         write_checkpoint(
-            stem, Checkpoint(self._network.architecture, parameters, fused=False, meta=meta)
+            stem, Checkpoint(self._learner.architecture, parameters, fused=False, meta=meta)
+        )
+
+    def _conclude(self, folder: RunFolder, seconds: float) -> None:
+        """Plots of the whole run and of its best checkpoint, and the closing line."""
+        if self._options.plots:
+            best = read_checkpoint(folder.best)
+            self._learner.load_average(best.parameters)
+            validated = self._validator.run(self._learner.average, "validate best")
+            plots.results(folder.path / "results.png", folder.rows)
+            plots.curves(folder.path, validated.scores)
+            plots.confusion(folder.path / "confusion_matrix.png", validated, self._data.names)
+            pictures.val_batches(folder.path, self._val, validated, self._data.names, _PICTURES)
+        best_row = folder.rows[self._best_epoch]
+        click.echo(
+            f"{folder.best}: mAP@0.5 {best_row['metrics/mAP_0.5']:.4f}, mAP@0.5:0.95 "
+            f"{best_row['metrics/mAP_0.5:0.95']:.4f} in epoch {self._best_epoch}; "
+            f"{seconds:.0f} s of training"
         )
 
 
-def fit(options: FitOptions) -> RunFolder:
-    """Train as asked in a new run folder."""
+def _row(epoch: int, losses: np.ndarray, validated: Validated, rates: Rates) -> Dict[str, float]:
+    scores = validated.scores
+    values = (
+        epoch, *losses, scores.precision, scores.recall, scores.map50, scores.map,
+        *validated.losses, rates.lr, rates.lr, rates.bias_lr,
+    )  # fmt: skip
+    return dict(zip(COLUMNS, (float(value) for value in values)))
+
+
+def _line(epoch: int, losses: np.ndarray, validated: Validated) -> str:
+    scores = validated.scores
+    return (
+        f"epoch {epoch}: box {losses[0]:.4f} obj {losses[1]:.4f} cls {losses[2]:.4f}, "
+        f"P {scores.precision:.3f} R {scores.recall:.3f} mAP@0.5 {scores.map50:.4f} "
+        f"mAP@0.5:0.95 {scores.map:.4f}"
+    )
+
+
+def image_weights(samples: Sequence[Sample], class_map: np.ndarray) -> np.ndarray:
+    """How likely each sample is drawn: by its objects' rarity and low AP (class weights).
+
+    class_map: AP of each class. Returns shares that sum to 1.
+    """
+    classes = len(class_map)
+    counts = np.array(
+        [np.bincount(sample.labels[:, 0].astype(int), minlength=classes) for sample in samples]
+    )
+    total = np.maximum(counts.sum(axis=0), 1)
+    need = (1 - class_map) ** 2 / total
+    # A background keeps a small chance: it teaches what is no object.
+    weights = counts @ need + need.mean() + 1e-12
+    return weights / weights.sum()
+
+
+def fit(options: FitOptions) -> Optional[RunFolder]:
+    """Train as asked in a new run folder; None on all machines but the first."""
     return Training(options).run()
 
 
-def resume(folder: RunFolder) -> RunFolder:
+def resume(folder: RunFolder) -> Optional[RunFolder]:
     """Continue an earlier run after its last complete epoch, with the options it was given."""
     options = FitOptions.from_dict(folder.read_yaml("opt.yaml"), str(folder.path / "opt.yaml"))
     return Training(options, folder).run()

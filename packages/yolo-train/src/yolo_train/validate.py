@@ -86,10 +86,10 @@ class Validator:
             for batch in self._batches:
                 coming = pool.submit(load, batch)
                 if waiting is not None:
-                    yield waiting.result()  # type: ignore[misc]
+                    yield waiting.result()
                 waiting = coming
             if waiting is not None:
-                yield waiting.result()  # type: ignore[misc]
+                yield waiting.result()
 
     def _loss(
         self, heads: Any, members: Sequence[int], shape: Tuple[int, int],

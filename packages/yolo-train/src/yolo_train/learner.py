@@ -1,0 +1,146 @@
+"""One step of learning: forward, backward, update, average; on one device or several."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Mapping, Sequence, Tuple
+
+import numpy as np
+
+from yolo_core.architecture import Architecture
+from yolo_core.mxnet_door import mxnet
+from yolo_core.network import YoloV5, build, parameters_of
+from yolo_train.batches import Batch, pad_targets
+from yolo_train.gradients import GradientSum
+from yolo_train.hyp import Hyp
+from yolo_train.loss import DetectionLoss, scaled_gains
+from yolo_train.optimizer import MovingAverage, Optimizer
+from yolo_train.options import FitOptions
+from yolo_train.schedule import Rates, Schedule
+
+mx = mxnet()
+
+
+class Learner:
+    """The network that learns, its average that is validated, and one step of learning."""
+
+    def __init__(
+        self, architecture: Architecture, parameters: Mapping[str, np.ndarray], options: FitOptions,
+        hyp: Hyp, schedule: Schedule, devices: Sequence[Any], sums: GradientSum,
+    ) -> None:  # fmt: skip
+        self.architecture, self._devices, self._sums = architecture, list(devices), sums
+        self.net = build(architecture, parameters, fused=False, ctx=self._devices)
+        self.average: YoloV5 = build(architecture, parameters, fused=False, ctx=self._devices[0])
+        self._all: Dict[str, Any] = dict(self.net.collect_params().items())
+        frozen = tuple(f"model.{index}." for index in range(options.freeze))
+        for name, parameter in self._all.items():
+            if frozen and name.startswith(frozen):
+                parameter.grad_req = "null"
+        self._accumulates = schedule.accumulate > 1
+        self._trained = {
+            name: parameter for name, parameter in self._all.items() if parameter.grad_req != "null"
+        }
+        if self._accumulates:
+            for parameter in self._trained.values():
+                parameter.grad_req = "add"
+        self._optimizer = Optimizer(
+            options.optimizer, self._trained, self._devices, schedule.weight_decay
+        )
+        sums.share_start(self._trained)
+        self._average = MovingAverage(
+            dict(self.average.collect_params().items()), self._all, self._devices[0]
+        )
+        share = options.batch_size // sums.workers // len(self._devices)
+        self._share, self._hyp = share, hyp
+        self._gains = scaled_gains(hyp, architecture.nc, options.imgsz)
+        self._losses: Dict[Tuple[int, int], DetectionLoss] = {}
+        fixed = not options.multi_scale
+        self._fixed = fixed
+        self.net.hybridize(static_alloc=fixed, static_shape=fixed)
+        self.average.hybridize(static_alloc=True)
+        self._waiting = 0
+
+    def learn(self, batch: Batch, rates: Rates, side: int) -> np.ndarray:
+        """One forward and backward pass, and an update when enough batches have passed.
+
+        side: pixels of the network's input. Returns the mean weighted losses [3].
+        """
+        losses, parts = [], []
+        with mx.autograd.record():
+            for place, device in enumerate(self._devices):
+                images, targets = self._portion(batch, place)
+                x = mx.nd.array(images, ctx=device, dtype="float32") / 255.0
+                if x.shape[2] != side:
+                    x = mx.nd.contrib.BilinearResize2D(x, height=side, width=side)
+                y = mx.nd.array(targets, ctx=device)
+                loss, part = self._loss(side)(*self.net(x), y)
+                losses.append(loss)
+                parts.append(part)
+        mx.autograd.backward(losses)
+        self._waiting += 1
+        if self._waiting >= rates.accumulate:
+            self.update(rates)
+        return np.mean([part.asnumpy() for part in parts], axis=0, dtype=np.float64)
+
+    def update(self, rates: Rates) -> None:
+        """Move the parameters along the gradients gathered so far, if there are any."""
+        if not self._waiting:
+            return
+        self._waiting = 0
+        self._sums.add_up(self._trained)
+        self._optimizer.step(rates)
+        if self._accumulates:
+            for device in self._devices:
+                gradients = [p.grad(device) for p in self._trained.values()]
+                mx.nd.reset_arrays(*gradients, num_arrays=len(gradients))
+        self._average.update()
+
+    def _portion(self, batch: Batch, place: int) -> Tuple[np.ndarray, np.ndarray]:
+        """The images and targets of one device."""
+        if len(self._devices) == 1:
+            return batch.images, batch.targets
+        first = place * self._share
+        mine = batch.targets[
+            (batch.targets[:, 0] >= first)
+            & (batch.targets[:, 0] < first + self._share)
+            & (batch.targets[:, 1] >= 0)
+        ].copy()
+        mine[:, 0] -= first
+        return batch.images[first : first + self._share], pad_targets(mine)
+
+    def _loss(self, side: int) -> DetectionLoss:
+        key = (side, side)
+        if key not in self._losses:
+            loss = DetectionLoss(self.architecture, key, self._share, self._hyp, self._gains)
+            loss.initialize(ctx=self._devices)
+            loss.hybridize(static_alloc=self._fixed)
+            self._losses[key] = loss
+        return self._losses[key]
+
+    def state(self) -> Dict[str, np.ndarray]:
+        """All that a resumed run needs of the network."""
+        arrays = {f"net/{name}": value for name, value in parameters_of(self.net).items()}
+        for name, value in parameters_of(self.average).items():
+            arrays[f"average/{name}"] = value
+        for name, value in self._optimizer.state().items():
+            arrays[f"optimizer/{name}"] = value
+        arrays["average_updates"] = np.array(self._average.updates)
+        return arrays
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Continue from `state`. KeyError or ValueError when it belongs to another network."""
+        for name, parameter in self._all.items():
+            parameter.set_data(mx.nd.array(state[f"net/{name}"], dtype="float32"))
+        self.load_average({name: state[f"average/{name}"] for name in self._all})
+        self._optimizer.restore(
+            {
+                name[len("optimizer/") :]: value
+                for name, value in state.items()
+                if name.startswith("optimizer/")
+            }
+        )
+        self._average.updates = int(state["average_updates"])
+
+    def load_average(self, parameters: Mapping[str, np.ndarray]) -> None:
+        """Give the averaged network these parameters."""
+        for name, parameter in self.average.collect_params().items():
+            parameter.set_data(mx.nd.array(parameters[name], dtype="float32"))

@@ -1,0 +1,11 @@
+from __future__ import annotations
+
+import pytest
+
+from yolo_train.shapes import write_shapes
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory):
+    """data.yaml of a small dataset: 24 training and 6 validation images of 64 pixels."""
+    return write_shapes(tmp_path_factory.mktemp("data") / "shapes", images=30, imgsz=64, seed=3)

@@ -1,0 +1,115 @@
+"""The YOLOv5 loss in float64 NumPy, one box at a time: slow, plain, and independent of MXNet."""
+
+from __future__ import annotations
+
+import math
+from typing import Dict, List, Optional, Tuple
+
+import numpy as np
+
+from yolo_core.architecture import Architecture
+from yolo_train.hyp import Hyp
+
+BALANCE = (4.0, 1.0, 0.4)
+EPSILON = 1e-7
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+def cross_entropy(logit: np.ndarray, truth: np.ndarray, weight: float) -> np.ndarray:
+    p = sigmoid(logit)
+    return -(weight * truth * np.log(p) + (1 - truth) * np.log(1 - p))
+
+
+def matches(
+    target: np.ndarray, anchors: np.ndarray, width: int, height: int, anchor_t: float
+) -> List[Tuple[int, int, int]]:
+    """(anchor, row, column) of every cell of one level that answers for a target."""
+    _, label, x, y, w, h = target
+    if label < 0:
+        return []
+    x, y, w, h = x * width, y * height, w * width, h * height
+    cells = [(0, 0)]
+    if x % 1 < 0.5 and x > 1:
+        cells.append((-1, 0))
+    elif x % 1 > 0.5 and width - x > 1:
+        cells.append((1, 0))
+    if y % 1 < 0.5 and y > 1:
+        cells.append((0, -1))
+    elif y % 1 > 0.5 and height - y > 1:
+        cells.append((0, 1))
+    found = []
+    for number, (aw, ah) in enumerate(anchors):
+        if max(w / aw, aw / w, h / ah, ah / h) < anchor_t:
+            for dx, dy in cells:
+                column = min(max(int(x) + dx, 0), width - 1)
+                row = min(max(int(y) + dy, 0), height - 1)
+                found.append((number, row, column))
+    return found
+
+
+def ciou(box: np.ndarray, truth: np.ndarray, alpha: Optional[float]) -> Tuple[float, float, float]:
+    """Complete IoU of centre-size boxes, the plain weight alpha, and alpha's own value."""
+    (x, y, w, h), (tx, ty, tw, th) = box, truth
+    overlap = max(min(x + w / 2, tx + tw / 2) - max(x - w / 2, tx - tw / 2), 0) * max(
+        min(y + h / 2, ty + th / 2) - max(y - h / 2, ty - th / 2), 0
+    )
+    iou = overlap / (w * h + tw * th - overlap + EPSILON)
+    hull_w = max(x + w / 2, tx + tw / 2) - min(x - w / 2, tx - tw / 2)
+    hull_h = max(y + h / 2, ty + th / 2) - min(y - h / 2, ty - th / 2)
+    distance = ((x - tx) ** 2 + (y - ty) ** 2) / (hull_w**2 + hull_h**2 + EPSILON)
+    v = 4 / math.pi**2 * (math.atan(tw / (th + EPSILON)) - math.atan(w / (h + EPSILON))) ** 2
+    own = v / (v - iou + 1 + EPSILON)
+    used = own if alpha is None else alpha
+    return iou - (distance + used * v), own, iou
+
+
+def loss(
+    heads: List[np.ndarray],
+    targets: np.ndarray,
+    architecture: Architecture,
+    hyp: Hyp,
+    gains: Tuple[float, float, float],
+    detached: Optional[Dict] = None,
+) -> Tuple[float, np.ndarray, Dict]:
+    """Loss, its three weighted parts, and what takes no part in the gradient.
+
+    detached: the third result of an earlier call, held fixed for finite differences.
+    """
+    nc, no, batch = architecture.nc, architecture.no, heads[0].shape[0]
+    record: Dict = {}
+    parts = np.zeros(3)
+    for level, (head, stride) in enumerate(zip(heads, architecture.strides)):
+        height, width = head.shape[2:]
+        rows = head.reshape(batch, 3, no, height, width).astype(np.float64)
+        anchors = np.array(architecture.anchors[level]) / stride
+        objectness = np.zeros((batch, 3, height, width))
+        boxes, classes = [], []
+        for number, target in enumerate(targets):
+            image, label = int(target[0]), int(target[1])
+            scaled = target[2:] * [width, height, width, height]
+            for a, row, column in matches(target, anchors, width, height, hyp.anchor_t):
+                cell = rows[image, a, :, row, column]
+                xy = sigmoid(cell[:2]) * 2 - 0.5
+                wh = (sigmoid(cell[2:4]) * 2) ** 2 * anchors[a]
+                truth = np.append(scaled[:2] - [column, row], scaled[2:])
+                key = (level, number, a, row, column)
+                alpha = None if detached is None else detached[key]
+                value, record[key], _ = ciou(np.append(xy, wh), truth, alpha)
+                boxes.append(1 - value)
+                place = (image, a, row, column)
+                objectness[place] = max(objectness[place], value)
+                one_hot = np.full(nc, 0.5 * hyp.label_smoothing)
+                one_hot[label] = 1 - 0.5 * hyp.label_smoothing
+                classes.append(cross_entropy(cell[5:], one_hot, hyp.cls_pw).mean())
+        record[level] = objectness
+        if detached is not None:
+            objectness = detached[level]
+        if boxes:
+            parts[0] += np.mean(boxes)
+            parts[2] += np.mean(classes) if nc > 1 else 0
+        parts[1] += BALANCE[level] * cross_entropy(rows[:, :, 4], objectness, hyp.obj_pw).mean()
+    parts *= gains
+    return float(parts.sum() * batch), parts, record
