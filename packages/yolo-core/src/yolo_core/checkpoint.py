@@ -10,6 +10,7 @@ and shape that the architecture gives it. The symbol is written for other progra
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,16 +58,15 @@ def checkpoint_stem(path: PathLike) -> Path:
 def checkpoint_files(path: PathLike) -> tuple[Path, Path, Path]:
     """Symbol, parameters and sidecar of a checkpoint."""
     stem = checkpoint_stem(path)
-    symbol, params, sidecar = (
-        stem.with_name(stem.name + ending) for ending in (_SYMBOL, _PARAMS, _SIDECAR)
-    )
+    symbol, params, sidecar = (Path(f"{stem}{ending}") for ending in (_SYMBOL, _PARAMS, _SIDECAR))
     return symbol, params, sidecar
 
 
 def is_checkpoint(path: PathLike) -> bool:
     """Whether a sidecar and parameters lie at this stem."""
     _, params, sidecar = checkpoint_files(path)
-    return params.is_file() and sidecar.is_file()
+    # These two answer no where Path.is_file raises: names that are too long, for one.
+    return os.path.isfile(params) and os.path.isfile(sidecar)
 
 
 def check_parameters(
@@ -104,10 +104,13 @@ def read_checkpoint(path: PathLike) -> Checkpoint:
     fused, color, meta = data.get("fused"), data.get("color"), data.get("meta", {})
     if not isinstance(fused, bool) or color not in COLORS or not isinstance(meta, dict):
         raise InputError(sidecar, "has no valid fused, color or meta", "true or false, rgb or bgr")
-    parameters = {
-        name.partition(":")[2]: np.asarray(array, np.float32)
-        for name, array in read_params(params).items()
-    }
+    parameters: dict[str, np.ndarray] = {}
+    for full_name, array in read_params(params).items():
+        kind, _, name = full_name.partition(":")
+        if kind not in ("arg", "aux") or name in parameters:
+            raise InputError(params, f"has {full_name}", "each name once, after arg: or aux:")
+        with np.errstate(over="ignore"):  # what overflows is refused below, as not finite
+            parameters[name] = np.asarray(array, np.float32)
     check_parameters(parameters, architecture, fused, str(params))
     return Checkpoint(architecture, parameters, fused, color, meta)
 

@@ -26,6 +26,9 @@ from yolo_core.files import PathLike, read_text, read_yaml
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 MAX_BOXES_PER_IMAGE = 10_000
 
+# Below this a side is zero, or loses its digits, in single precision.
+_SMALLEST_SIDE = float(np.finfo(np.float32).tiny)
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -69,6 +72,10 @@ def _names(value: Any, source: Path) -> tuple[str, ...]:
         raise InputError(source, "has no `names`", "the class names as a list or mapping")
     if len(value) > MAX_CLASSES:
         raise InputError(source, f"has {len(value)} names", f"at most {MAX_CLASSES}")
+    for name in value:
+        # YAML reads an unquoted yes, no, on or off as true or false, and nothing as null.
+        if not isinstance(name, (str, int, float)) or isinstance(name, bool):
+            raise InputError(source, f"has the class name {name!r:.40}", "names, quoted if need be")
     return tuple(str(name) for name in value)
 
 
@@ -79,7 +86,7 @@ def _root(value: Any, source: Path) -> Path:
         raise InputError(source, f"has `path` {value!r}", "a folder")
     beside = source.parent / value
     # YOLOv5 reads `path` relative to the working folder; beside the file is tried first.
-    return beside if beside.is_dir() else Path(value)
+    return beside if os.path.isdir(beside) else Path(value)
 
 
 def _places(value: Any, root: Path, source: Path, split: str) -> tuple[Path, ...]:
@@ -89,7 +96,7 @@ def _places(value: Any, root: Path, source: Path, split: str) -> tuple[Path, ...
         if not isinstance(item, str) or not item:
             raise InputError(source, f"has `{split}` {item!r:.60}", "folders of images")
         place = root / item
-        if not place.exists():
+        if not os.path.exists(place):
             raise InputError(source, f"names {place} as `{split}`, which does not exist")
         places.append(place)
     return tuple(places)
@@ -98,7 +105,7 @@ def _places(value: Any, root: Path, source: Path, split: str) -> tuple[Path, ...
 def list_images(place: PathLike) -> list[Path]:
     """Images of a folder (and those in it), of a .txt list, or the one image itself, sorted."""
     place = Path(place)
-    if place.is_dir():
+    if os.path.isdir(place):
         found = [
             Path(folder) / name
             for folder, _, names in os.walk(place)
@@ -109,7 +116,7 @@ def list_images(place: PathLike) -> list[Path]:
         lines = (line.strip() for line in read_text(place).splitlines())
         # A relative line is meant from the list's own folder.
         found = [place.parent / line for line in lines if line]
-    elif place.is_file():
+    elif os.path.isfile(place):
         found = [place]
     else:
         raise InputError(place, "does not exist", "a folder of images, a .txt list or an image")
@@ -154,6 +161,6 @@ def _label(words: Sequence[str], nc: int, source: str) -> tuple[float, ...]:
         raise InputError(source, f"is no list of numbers ({error})", expected) from error
     if not 0 <= label < nc or label != int(label):
         raise InputError(source, f"has class {words[0]}", f"0 to {nc - 1}")
-    if not all(0 <= side <= 1 for side in box) or box[2] <= 0 or box[3] <= 0:
+    if not all(0 <= side <= 1 for side in box) or min(box[2:]) < _SMALLEST_SIDE:
         raise InputError(source, f"has the box {' '.join(words[1:])}", "shares from 0 to 1")
     return (label, *box)

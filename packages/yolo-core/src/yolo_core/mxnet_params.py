@@ -21,6 +21,7 @@ from yolo_core.files import PathLike, read_bytes
 FILE_LIMIT = 1 << 30
 NAME_LIMIT = 4096
 _MAX_NDIM = 8
+_MAX_SIDE = 1 << 31
 
 _LIST_MAGIC = 0x112
 _ARRAY_MAGIC = 0xF993FAC9
@@ -71,8 +72,9 @@ def _read_array(reader: _Reader) -> np.ndarray:
     if not 0 <= ndim <= _MAX_NDIM:
         raise reader.fail(f"has an array of {ndim} dimensions", f"at most {_MAX_NDIM}")
     shape = tuple(reader.number("q") for _ in range(ndim))
-    if any(side < 0 for side in shape):
-        raise reader.fail(f"has an array of shape {shape}", "sides of 0 or more")
+    # A zero among them makes the array empty, however long the other sides are.
+    if any(side < 0 for side in shape) or math.prod(side or 1 for side in shape) > _MAX_SIDE:
+        raise reader.fail(f"has an array of shape {shape}", f"sides of 0 to {_MAX_SIDE}")
     reader.take(8)  # the device it was saved from
     flag = reader.number("i")
     if flag not in _DTYPES:

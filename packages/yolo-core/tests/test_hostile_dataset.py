@@ -1,0 +1,115 @@
+"""Data sets by hand or by foe: every line is taken as meant or refused with its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from yolo_core.dataset import list_images, read_data_yaml, read_labels
+from yolo_core.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("names: [yes, no]", "quoted"),
+        ("names: [cat, null]", "quoted"),
+        ("names: [[cat]]", "quoted"),
+        ("names: {0: {1: cat}}", "quoted"),
+        ("names: {a: cat}", "gaps"),
+        ("names: {-1: cat}", "gaps"),
+        ("names: cat", "no `names`"),
+        ("names: 5", "no `names`"),
+        ("names: [" + "a, " * 5000 + "a]", "5001 names"),
+        ("names: [a]\nnc: [1]", "says nc"),
+        ("names: [a]\nnc: one", "says nc"),
+        ("names: [a]\npath: [x]", "`path`"),
+        ("names: [a]\ntrain: " + "x" * 300, "does not exist"),
+        ('names: [a]\ntrain: "x\\0y"', "does not exist"),
+        ("names: [a]\ntrain: [[x]]", "`train`"),
+        ("names: [a]\nval: {a: b}", "`val`"),
+        ("names: [a]\ntest: ''", "`test`"),
+        ("[names]", "no mapping"),
+        ("", "no mapping"),
+    ],
+    ids=lambda value: value[:24],
+)
+def test_hostile_data_yaml(text: str, cause: str, tmp_path: Path) -> None:
+    (tmp_path / "data.yaml").write_text(text)
+    with pytest.raises(InputError, match=cause):
+        read_data_yaml(tmp_path / "data.yaml")
+
+
+def test_numbers_may_be_names(tmp_path: Path) -> None:
+    (tmp_path / "data.yaml").write_text("names: [0, 1.5, 'yes']")
+    assert read_data_yaml(tmp_path / "data.yaml").names == ("0", "1.5", "yes")
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a" * 5000])
+def test_hostile_places(name: str) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        list_images(name)
+
+
+def test_a_link_that_leads_back_ends(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.jpg").write_bytes(b"")
+    (tmp_path / "images" / "again").symlink_to(tmp_path / "images")
+    assert list_images(tmp_path / "images") == [tmp_path / "images" / "a.jpg"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "nan 0.5 0.5 1 1",
+        "0 nan 0.5 1 1",
+        "0 0.5 0.5 inf 1",
+        "0 0.5 0.5 -0.1 1",
+        "0 0.5 0.5 0 1",
+        "0 0.5 0.5 1e-46 1",
+        "0 1.01 0.5 1 1",
+        "3 0.5 0.5 1 1",
+        "-1 0.5 0.5 1 1",
+        "0.5 0.5 0.5 1 1",
+        "1e400 0.5 0.5 1 1",
+        "0x0 0.5 0.5 1 1",
+        "0 0.5 0.5 1",
+        "0 0.5 0.5 1 1 1",
+        "0 0.5 0.5 1 1\0",
+        "0, 0.5, 0.5, 1, 1",
+        "9" * 1_000_000 + " 0.5 0.5 1 1",
+        "0 0.5 0.5 1 " + "x" * 1_000_000,
+        "0 " * 500_000,
+    ],
+    ids=lambda line: repr(line[:20]),
+)
+def test_hostile_labels_name_their_line(line: str, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(f"0 0.5 0.5 1 1\n\n{line}\n")
+    with pytest.raises(InputError) as refusal:
+        read_labels(tmp_path / "a.txt", nc=3)
+    assert str(refusal.value).startswith(f"{tmp_path / 'a.txt'}:3: ")
+    assert len(str(refusal.value)) < 1100
+
+
+def test_too_many_boxes(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("0 0.5 0.5 1 1\n" * 10_001)
+    with pytest.raises(InputError, match="too many boxes"):
+        read_labels(tmp_path / "a.txt", nc=1)
+
+
+@given(st.text(alphabet="0123456789.-+eEinfa \n\t\r\u2028", max_size=80))
+def test_any_text_is_labels_or_refused(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.txt"
+    path.write_text(text)
+    try:
+        labels = read_labels(path, nc=3)
+    except InputError:
+        return
+    assert labels.dtype == np.float32
+    assert np.isin(labels[:, 0], [0, 1, 2]).all()
+    assert ((labels[:, 1:] >= 0) & (labels[:, 1:] <= 1)).all()
+    assert (labels[:, 3:] > 0).all()
