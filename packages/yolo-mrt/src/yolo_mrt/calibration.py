@@ -1,0 +1,155 @@
+"""From statistics to a scheme: thresholds per channel, gathered into a small menu of tables.
+
+A channel's wish lies half-way (geometrically) between two answers: what it needs alone, and what
+clips the whole tensor best. Alone, a rarely active channel would be clipped by images that
+calibration has not seen; together, a quiet channel would waste its codes.
+"""
+
+from __future__ import annotations
+
+from typing import Dict, List, Mapping, Tuple
+
+import numpy as np
+
+from yolo_mrt.float_pass import GRID, TensorStatistics
+from yolo_mrt.net import Layer, Net
+from yolo_mrt.scheme import Scheme, SumCodes, wide_sites
+from yolo_mrt.tables import CODE_LIMIT, LEVELS, activation_low
+
+#: Of the 10 % that parameters may weigh beyond a byte per weight, what the tables may take.
+TABLE_SHARE = 0.035
+MENU_RANGE = (8, 24)
+WIDE_MENU = 3
+WIDE_BITS = 15
+HEADROOM = 1.0
+
+
+def wishes(
+    statistics: TensorStatistics, low: np.ndarray, importance: np.ndarray
+) -> np.ndarray:
+    """The threshold that each channel would have, float64 [C].
+
+    importance [C]: weight of each channel's error where the tensor is judged as a whole.
+    """
+    cost = statistics.clip_cost(LEVELS, low)
+    alone = GRID[cost.argmin(axis=0)]
+    together = GRID[(cost * importance).sum(axis=1).argmin()]
+    peak = np.maximum(statistics.high, GRID[0])
+    return np.maximum(np.sqrt(alone * together), np.sqrt(peak * together))
+
+
+def importances(net: Net) -> Dict[str, np.ndarray]:
+    """Per tensor and channel, the energy of the weights that read it."""
+    channels = net.channels()
+    found = {name: np.zeros(count) for name, count in channels.items()}
+    for layer in reversed(net.layers):
+        if layer.op == "conv":
+            found[layer.inputs[0]] += (layer.weights.astype(np.float64) ** 2).sum(axis=(0, 2, 3))
+        elif layer.op == "concat":
+            start = 0
+            for name in layer.inputs:
+                found[name] += found[layer.name][start : start + channels[name]]
+                start += channels[name]
+        elif layer.op != "input":
+            for name in layer.inputs:
+                found[name] += found[layer.name]
+    return {name: np.maximum(values, 1e-12) for name, values in found.items()}
+
+
+def cluster(wished: np.ndarray, count: int) -> np.ndarray:
+    """At most `count` thresholds of GRID, the best for these wishes (exact, 1-D, squared log)."""
+    slots = np.clip(np.rint((np.log2(np.maximum(wished, GRID[0])) + 3) * 8), 0, len(GRID) - 1)
+    values, weights = np.unique(slots.astype(np.int64), return_counts=True)
+    size = len(values)
+    count = min(count, size)
+    # cost[i, j]: squared error of one threshold for values i…j.
+    cost = np.full((size, size), np.inf)
+    centre = np.zeros((size, size), np.int64)
+    for i in range(size):
+        for j in range(i, size):
+            block, mass = values[i : j + 1], weights[i : j + 1]
+            middle = int(round(float((block * mass).sum()) / float(mass.sum())))
+            centre[i, j] = middle
+            cost[i, j] = float((mass * (block - middle) ** 2).sum())
+    best = np.full((count + 1, size + 1), np.inf)
+    best[0, 0] = 0.0
+    cut = np.zeros((count + 1, size + 1), np.int64)
+    for used in range(1, count + 1):
+        for end in range(1, size + 1):
+            options = best[used - 1, :end] + cost[:end, end - 1]
+            cut[used, end] = int(options.argmin())
+            best[used, end] = options.min()
+    found: List[int] = []
+    end = size
+    for used in range(count, 0, -1):
+        start = int(cut[used, end])
+        found.append(int(centre[start, end - 1]))
+        end = start
+    return GRID[np.array(sorted(set(found)))]
+
+
+def nearest(menu: np.ndarray, wished: np.ndarray) -> np.ndarray:
+    """Index of the threshold of the menu nearest to each wish on a log scale."""
+    return np.abs(np.log2(menu)[None] - np.log2(wished)[:, None]).argmin(axis=1)
+
+
+def make_scheme(
+    net: Net, statistics: Mapping[str, TensorStatistics], fine: Mapping[str, Tuple[str, ...]],
+    overrides: Mapping[str, float],
+) -> Scheme:
+    """The scheme for these statistics.
+
+    fine: see Scheme. overrides: tensor → threshold that replaces the calibrated ones.
+    """
+    weight_of = importances(net)
+    wide = set(wide_sites(net))
+    wished: Dict[str, np.ndarray] = {}
+    for layer in net.layers:
+        if layer.op == "conv" and layer.activation:
+            stats = statistics[layer.name]
+            low = activation_low(layer.activation, np.maximum(stats.high, GRID[0]), layer.slope)
+            wished[layer.name] = wishes(stats, low, weight_of[layer.name]) * HEADROOM
+            if layer.name in overrides:
+                wished[layer.name] = np.full_like(wished[layer.name], overrides[layer.name])
+    chained = {name: w for name, w in wished.items() if name in wide}
+    if chained:
+        # A sum needs its operands up to their peaks; so does whoever reads them.
+        peaks = [np.maximum(statistics[name].high, w) for name, w in chained.items()]
+        wide_menu = cluster(np.concatenate(peaks), WIDE_MENU)
+    else:
+        wide_menu = np.zeros(0)
+    room = int(net.weight_count() * TABLE_SHARE / 4095)
+    count = int(np.clip(room, *MENU_RANGE))
+    free = [w for name, w in wished.items() if name not in wide]
+    menu = np.concatenate((wide_menu, cluster(np.concatenate(free), count)))
+    table = {
+        name: nearest(wide_menu if name in wide else menu, w) for name, w in wished.items()
+    }
+    for name in chained:
+        peak = np.maximum(statistics[name].high, GRID[0])
+        table[name] = np.minimum(np.searchsorted(wide_menu, peak * 0.9), len(wide_menu) - 1)
+    exponent = WIDE_BITS - 1 - int(np.ceil(np.log2(wide_menu.max()))) if len(wide_menu) else 0
+    sums = {
+        layer.name: _sum_codes(layer, statistics[layer.name], weight_of[layer.name], exponent,
+                               overrides)
+        for layer in net.layers if layer.op == "add"
+    }  # fmt: skip
+    return Scheme(tuple(float(t) for t in menu), len(wide_menu), table, sums, exponent, dict(fine))
+
+
+def _sum_codes(
+    layer: Layer, stats: TensorStatistics, importance: np.ndarray, exponent: int,
+    overrides: Mapping[str, float],
+) -> SumCodes:
+    low = np.minimum(stats.low, 0.0)
+    high = wishes(stats, low, importance) * HEADROOM
+    if layer.name in overrides:
+        high = np.full_like(high, overrides[layer.name])
+    step = (high - low) / LEVELS
+    # step = 2^(shift - exponent) / multiplier, the largest multiplier just below 128.
+    shift = int(np.floor(np.log2(step.min() * CODE_LIMIT) + exponent))
+    shift = int(np.clip(shift, 1, 23))
+    multiplier = np.clip(np.rint(np.ldexp(1.0 / step, shift - exponent)), 1, CODE_LIMIT)
+    scale = np.ldexp(1.0 / multiplier, shift - exponent)
+    zero = np.clip(-CODE_LIMIT - np.rint(low / scale), -CODE_LIMIT, CODE_LIMIT)
+    return SumCodes(multiplier.astype(np.int64), shift, zero.astype(np.int64))

@@ -1,0 +1,116 @@
+"""The float network as the quantizer sees it: a short list of layers, batch norm folded away.
+
+Whatever it came from (our checkpoint, a symbol of the original project), after `mxnet_symbol` it
+is this. Nothing here runs a network; `float_pass` and `coded_pass` do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Dict, Optional, Tuple
+
+import numpy as np
+
+INPUT = "data"
+ACTIVATIONS = ("silu", "leaky", "relu")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One tensor and how it is made.
+
+    op: "input", "conv", "add", "concat" (axis 1), "maxpool" or "upsample" (nearest).
+    weight [out, in, kh, kw] and bias [out], float32: of a conv. activation: "" or one of
+    ACTIVATIONS, applied to a conv's result. kernel, stride, padding: (vertical, horizontal), of
+    convs and max-pools. scale: factor of an upsampling.
+    """
+
+    name: str
+    op: str
+    inputs: Tuple[str, ...] = ()
+    weight: Optional[np.ndarray] = None
+    bias: Optional[np.ndarray] = None
+    activation: str = ""
+    kernel: Tuple[int, int] = (1, 1)
+    stride: Tuple[int, int] = (1, 1)
+    padding: Tuple[int, int] = (0, 0)
+    scale: int = 1
+    slope: float = 0.0
+
+    @property
+    def weights(self) -> np.ndarray:
+        """The weight of a convolution."""
+        assert self.weight is not None, self.name
+        return self.weight
+
+    @property
+    def biases(self) -> np.ndarray:
+        """The bias of a convolution."""
+        assert self.bias is not None, self.name
+        return self.bias
+
+
+@dataclass(frozen=True)
+class Net:
+    """Layers in the order they run; heads: the three detection convs, stride 8 first."""
+
+    layers: Tuple[Layer, ...]
+    heads: Tuple[str, ...]
+
+    def by_name(self) -> Dict[str, Layer]:
+        """Name → layer."""
+        return {layer.name: layer for layer in self.layers}
+
+    def convolutions(self) -> Tuple[Layer, ...]:
+        """The convolutions in order."""
+        return tuple(layer for layer in self.layers if layer.op == "conv")
+
+    def consumers(self) -> Dict[str, Tuple[Layer, ...]]:
+        """Name → the layers that read it."""
+        readers: Dict[str, Tuple[Layer, ...]] = {layer.name: () for layer in self.layers}
+        for layer in self.layers:
+            for name in dict.fromkeys(layer.inputs):
+                readers[name] += (layer,)
+        return readers
+
+    def last_use(self) -> Dict[str, int]:
+        """Name → index of the last layer that reads it; heads are never let go."""
+        last = {name: len(self.layers) for name in self.heads}
+        for index, layer in enumerate(self.layers):
+            for name in layer.inputs:
+                last[name] = max(last.get(name, 0), index)
+        return last
+
+    def channels(self) -> Dict[str, int]:
+        """Name → channels of the tensor."""
+        found: Dict[str, int] = {}
+        for layer in self.layers:
+            if layer.op == "input":
+                found[layer.name] = 3
+            elif layer.op == "conv":
+                found[layer.name] = layer.weights.shape[0]
+            elif layer.op == "concat":
+                found[layer.name] = sum(found[name] for name in layer.inputs)
+            else:
+                found[layer.name] = found[layer.inputs[0]]
+        return found
+
+    def weight_count(self) -> int:
+        """Number of convolution weights."""
+        return sum(layer.weights.size for layer in self.convolutions())
+
+    def extents(self, height: int, width: int) -> Dict[str, Tuple[int, int]]:
+        """Name → (height, width) of the tensor for an image of that many pixels."""
+        found: Dict[str, Tuple[int, int]] = {}
+        for layer in self.layers:
+            if layer.op == "input":
+                found[layer.name] = (height, width)
+                continue
+            rows, columns = found[layer.inputs[0]]
+            if layer.op in ("conv", "maxpool"):
+                rows = (rows + 2 * layer.padding[0] - layer.kernel[0]) // layer.stride[0] + 1
+                columns = (columns + 2 * layer.padding[1] - layer.kernel[1]) // layer.stride[1] + 1
+            elif layer.op == "upsample":
+                rows, columns = rows * layer.scale, columns * layer.scale
+            found[layer.name] = (rows, columns)
+        return found
