@@ -78,12 +78,16 @@ def read_yaml(path: PathLike) -> Any:
             if isinstance(event, yaml.events.AliasEvent):
                 raise InputError(path, f"uses the YAML alias *{event.anchor}", "plain YAML")
             # Only unquoted words are taken for numbers, whose digits cost their square.
-            word = isinstance(event, yaml.events.ScalarEvent) and event.implicit[0]
-            if word and len(event.value) > YAML_WORD:
-                raise InputError(path, f"has a word of {len(event.value)} characters")
+            if isinstance(event, yaml.events.ScalarEvent) and event.implicit[0]:
+                _check_word(path, event.value)
         return yaml.load(text, Loader=_YAML_LOADER)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(path, f"is not valid YAML ({_first_line(error)})") from error
+
+
+def _check_word(path: PathLike, word: str) -> None:
+    if len(word) > YAML_WORD:
+        raise InputError(path, f"has a word of {len(word)} characters", f"at most {YAML_WORD}")
 
 
 def read_json(path: PathLike, limit: int = TEXT_LIMIT) -> Any:

@@ -123,7 +123,7 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     y0, y1, upper, lower = _taps(image.shape[0], height)
     # Only the rows that count, or a picture of a million rows would take gigabytes.
     wanted, place = np.unique(np.concatenate((y0, y1)), return_inverse=True)
-    source = image[wanted]
+    source = image if len(wanted) == len(image) else image[wanted]
     rows = source[:, x0] * left[:, None] + source[:, x1] * right[:, None]
     rows >>= 4
     upper_part = (rows[place[:height]] * upper[:, None, None]) >> 16
