@@ -32,6 +32,11 @@ TEST_TOOLS = ["pytest>=7", "pytest-timeout", "hypothesis>=6"]
 MAIN_JOB = ["train", "quantize", "compare"]
 
 SHAPES = Path("datasets") / "shapes" / "data.yaml"
+#: mAP@0.5 above 0.95 in two to four minutes on two cores.
+SHAPES_RECIPE = [
+    "--imgsz", "128", "--epochs", "18", "--batch-size", "16", "--nominal-batch", "16",
+    "--optimizer", "adamw", "--hyp", "small",
+]  # fmt: skip
 RUNS = Path("runs")
 INTEGER_MODEL = Path("qout") / "model_cvm"
 
@@ -67,7 +72,7 @@ def train(session: nox.Session) -> None:
     if "--data" not in options:
         if not SHAPES.exists():
             session.run("yolo-train", "shapes", "--out", str(SHAPES.parent))
-        options = ["--data", str(SHAPES), *options]
+        options = ["--data", str(SHAPES), *SHAPES_RECIPE, *options]
     session.run("yolo-train", "fit", *options)
 
 

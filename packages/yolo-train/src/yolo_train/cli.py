@@ -19,7 +19,7 @@ def main() -> None:
 @main.command()
 @click.option("--out", required=True, type=click.Path(), help="Folder of the dataset.")
 @click.option("--images", default=1000, show_default=True, help="Pictures; a fifth validates.")
-@click.option("--imgsz", default=160, show_default=True, help="Side of a picture in pixels.")
+@click.option("--imgsz", default=128, show_default=True, help="Side of a picture in pixels.")
 @click.option("--seed", default=0, show_default=True, help="Same seed, same bytes.")
 def shapes(out: str, images: int, imgsz: int, seed: int) -> None:
     """Make a labelled dataset of coloured shapes on cluttered backgrounds."""

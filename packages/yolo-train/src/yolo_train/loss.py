@@ -19,8 +19,8 @@ from yolo_core.architecture import ANCHORS_PER_LEVEL, Architecture
 from yolo_core.mxnet_door import mxnet
 from yolo_train.hyp import Hyp
 
-mx = mxnet()
-_HybridBlock = mx.gluon.HybridBlock
+mx: Any = mxnet()
+_HybridBlock: Any = mx.gluon.HybridBlock
 
 #: Weight of the objectness loss of the levels of stride 8, 16, 32.
 BALANCE = (4.0, 1.0, 0.4)
