@@ -47,6 +47,7 @@ struct ConvStep : Step {
   std::unique_ptr<Program> program;
   size_t first_op = 0;      // operations before it run on the accumulators
   bool in_registers = false;  // the whole program does
+  bool indexed = false;       // and all of it is lookups that cannot miss their tables
   bool flat = false;
   const Kernels* k;
 
@@ -125,6 +126,12 @@ struct ConvStep : Step {
     for (size_t i = 1; i < ops.size(); ++i)
       in_registers = in_registers && ops[i].a == 0 && ops[i].view.dtype == kInt8 &&
                      (ops[i].kind == kStore || ops[i].kind == kLookupStore);
+    const Requant& q = ops[0].requant;
+    const int64_t lowest = (int64_t)q.lo + q.offset, highest = (int64_t)q.hi + q.offset;
+    indexed = in_registers && lowest >= 0;
+    for (size_t i = 1; i < ops.size(); ++i)
+      indexed = indexed && ops[i].kind == kLookupStore && ops[i].table.count <= 1 << 15 &&
+                highest < ops[i].table.count;
   }
 
   void run(Execution& e) const override {
@@ -172,6 +179,7 @@ struct ConvStep : Step {
     t.out = buffer;
     t.sinks = sinks;
     t.sink_count = 0;
+    t.indexed = indexed;
     t.valid = b.valid;
     t.requant = nullptr;
     Requant q;

@@ -2,6 +2,7 @@
 #include "program.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 namespace cvm {
@@ -11,18 +12,34 @@ bool has_view(int32_t kind) {
   return kind == kLoad || kind == kStore || kind == kLookupStore || kind == kScatter;
 }
 
-// Tables whose bytes follow straight lines on 64 equal pieces, in 8.8 fixed point; the search is
-// exhaustive over slopes, so what it returns is equal to the table at every index.
-bool fit_piece(const uint8_t* bytes, int64_t count, int16_t* base, int16_t* slope) {
-  for (int32_t s = -2048; s <= 2048; ++s) {
+constexpr int kSlopes = 2000;  // slopes tried for one piece
+
+// Finds base and slope such that the piece's formula gives all its bytes; values equal to `top`
+// may be exceeded. What it accepts has been checked at every index.
+bool fit_piece(const uint8_t* bytes, int64_t count, int32_t bits, int32_t top, uint16_t* base,
+               int16_t* slope) {
+  const int32_t unit = 1 << (15 - bits);
+  double least = -1e9, most = 1e9;  // bytes per index
+  for (int64_t i = 1; i < count; ++i) {
+    const double rise = (double)bytes[i] - bytes[0];
+    least = std::max(least, (rise - 1) / (double)i);
+    if (bytes[i] < top) most = std::min(most, (rise + 1) / (double)i);
+  }
+  if (bytes[0] >= top || count == 1) least = most = 0;
+  const double scale = 256.0 * 65536.0 / unit;
+  const int32_t s0 = (int32_t)std::max(-32768.0, std::floor(std::min(least, most) * scale));
+  const int32_t s1 = (int32_t)std::min(32767.0, std::ceil(std::max(least, std::min(most, 64.0)) *
+                                                          scale));
+  const int32_t step = std::max(1, (s1 - s0) / kSlopes);
+  for (int32_t s = s0; s <= s1; s += step) {
     int32_t lo = 0, hi = 0xffff;
     for (int64_t i = 0; i < count && lo <= hi; ++i) {
-      const int32_t at = bytes[i] * 256 - s * (int32_t)i;
-      lo = std::max(lo, at);
-      hi = std::min(hi, at + 255);
+      const int32_t rise = (int32_t)(((int64_t)s * ((int32_t)i * unit)) >> 16);
+      lo = std::max(lo, bytes[i] * 256 - rise);
+      hi = std::min(hi, (bytes[i] < top ? bytes[i] * 256 + 255 : 0xffff) - rise);
     }
     if (lo <= hi) {
-      *base = (int16_t)(uint16_t)lo;
+      *base = (uint16_t)lo;
       *slope = (int16_t)s;
       return true;
     }
@@ -32,12 +49,13 @@ bool fit_piece(const uint8_t* bytes, int64_t count, int16_t* base, int16_t* slop
 
 void fit(const uint8_t* bytes, int64_t count, Segments* s) {
   std::memset(s, 0, sizeof *s);
-  if (count > (int64_t)64 << 8) return;
-  while ((int64_t)64 << s->bits < count) ++s->bits;
+  if (count > (int64_t)kPieces << 8) return;
+  while ((int64_t)kPieces << s->bits < count) ++s->bits;
+  s->top = *std::max_element(bytes, bytes + count);
   const int64_t piece = (int64_t)1 << s->bits;
   for (int64_t i = 0; i * piece < count; ++i)
-    if (!fit_piece(bytes + i * piece, std::min(piece, count - i * piece), s->base + i,
-                   s->slope + i))
+    if (!fit_piece(bytes + i * piece, std::min(piece, count - i * piece), s->bits, s->top,
+                   s->base + i, s->slope + i))
       return;
   s->usable = 1;
 }
@@ -121,7 +139,8 @@ void Program::requant_of(TileOp& op, const Plan& p, Words& w, int64_t channels, 
   if (mul >= 0) q.mul = channels_of(p, mul, channels, padded, &per_channel);
   q.shift = (int32_t)w.next(0, 32);
   q.carry_free = (int32_t)w.next(0, 1);
-  require(!q.carry_free || q.shift <= 30, "shift too wide for a carry-free rounding");
+  q.rounding = w.next32();
+  require(!q.carry_free || (q.shift >= 1 && q.shift <= 30), "shift of a carry-free rounding");
   q.lo = w.next32();
   q.hi = w.next32();
   q.offset = w.next32();

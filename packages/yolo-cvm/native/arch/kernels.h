@@ -8,13 +8,16 @@
 
 namespace cvm {
 
-// Straight pieces that reproduce a small lookup table exactly:
-// out = (base[i >> bits] + slope[i >> bits] * (i & mask)) >> 8 for every index of the table.
+// Straight pieces that reproduce a small lookup table exactly: for every index i of the table,
+//   out = min(top, (base[p] + (slope[p] * (part << (15 - bits)) >> 16)) >> 8),
+//   p = i >> bits, part = i & (2^bits - 1).
+constexpr int kPieces = 128;
 struct Segments {
   int32_t usable;
   int32_t bits;
-  int16_t base[64];
-  int16_t slope[64];
+  int32_t top;
+  uint16_t base[kPieces];
+  int16_t slope[kPieces];
 };
 
 // A lookup table; `bytes` already carries the storage offset of the instruction set.
@@ -31,7 +34,8 @@ struct Requant {
   int32_t clip_lo, clip_hi;
   const int32_t* mul;  // per lane, padded to the block; null for one
   int32_t shift;       // 0 for none
-  int32_t carry_free;  // x + 2^(shift-1) cannot leave int32
+  int32_t carry_free;  // x + rounding cannot leave int32
+  int32_t rounding;    // when carry-free: 2^(shift-1), plus what is to be added after the shift
   int32_t lo, hi;      // the clamp after the shift
   int32_t offset;
 };
@@ -104,6 +108,7 @@ struct ConvTile {
   int32_t* out;            // [pixels][lanes], used when there is no byte sink
   const ByteSink* sinks;
   int64_t sink_count;
+  int32_t indexed;         // every sink has a table, and requantized values index all of them
   int64_t valid;           // lanes that exist
 };
 typedef void (*ConvKernel)(const ConvTile&);

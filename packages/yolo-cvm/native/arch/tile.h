@@ -22,21 +22,50 @@ inline int32_t round_shift(int32_t x, int32_t s) {
   return s > 31 ? 0 : (x >> s) + ((x >> (s - 1)) & 1);
 }
 
-// The requantization of one register on the accumulators.
-template <class V>
-inline typename V::I requantize(typename V::I x, const Requant& q, int lane) {
-  if (q.clip) x = V::min(V::max(x, V::set1(q.clip_lo)), V::set1(q.clip_hi));
-  if (q.mul) x = V::mul(x, V::load(q.mul + lane));
-  if (q.shift) {
-    if (q.carry_free) {
-      x = V::sar(V::add(x, V::set1(1 << (q.shift - 1))), q.shift);
-    } else if (q.shift > 31) {
-      x = V::set1(0);
+// The requantization of M x N registers; every stage is one pass over all of them.
+template <class V, int M, int N>
+inline void requantize(typename V::I (&x)[M][N], const Requant& q, const int32_t* mul) {
+#define CVM_EACH                \
+  for (int m = 0; m < M; ++m)   \
+    for (int n = 0; n < N; ++n)
+  if (q.clip) {
+    const typename V::I lo = V::set1(q.clip_lo), hi = V::set1(q.clip_hi);
+    CVM_EACH x[m][n] = V::min(V::max(x[m][n], lo), hi);
+  }
+  if (mul) CVM_EACH x[m][n] = V::mul(x[m][n], V::load(mul + n * V::L));
+  if (q.carry_free) {
+    const typename V::I round = V::set1(q.rounding);
+    CVM_EACH x[m][n] = V::sar(V::add(x[m][n], round), q.shift);
+  } else if (q.shift > 31) {
+    CVM_EACH x[m][n] = V::set1(0);
+  } else if (q.shift) {
+    CVM_EACH x[m][n] = V::add(V::sar(x[m][n], q.shift), V::bit(x[m][n], q.shift - 1));
+  }
+  const typename V::I lo = V::set1(q.lo), hi = V::set1(q.hi);
+  CVM_EACH x[m][n] = V::min(V::max(x[m][n], lo), hi);
+  if (q.offset) {
+    const typename V::I offset = V::set1(q.offset);
+    CVM_EACH x[m][n] = V::add(x[m][n], offset);
+  }
+#undef CVM_EACH
+}
+
+// One lookup per value; indices are within the table.
+inline void lookup_tile(const uint16_t* index, int64_t pixels, int64_t lanes, int64_t valid,
+                        const ByteSink& sink) {
+  const uint8_t* table = sink.table->bytes;
+  for (int64_t m = 0; m < pixels; ++m, index += lanes) {
+    uint8_t* out = sink.base + m * sink.pixel_stride;
+    if (valid == 16) {
+#pragma GCC unroll 16
+      for (int l = 0; l < 16; ++l) out[l] = table[index[l]];
+    } else if (valid == 32) {
+#pragma GCC unroll 32
+      for (int l = 0; l < 32; ++l) out[l] = table[index[l]];
     } else {
-      x = V::add(V::sar(x, q.shift), V::bit(x, q.shift - 1));
+      for (int64_t l = 0; l < valid; ++l) out[l] = table[index[l]];
     }
   }
-  return V::add(V::min(V::max(x, V::set1(q.lo)), V::set1(q.hi)), V::set1(q.offset));
 }
 
 template <class V, int M, int N>
@@ -64,10 +93,13 @@ void conv_tile(const ConvTile& t) {
       for (int g = 0; g < G; ++g) p[g] += 4;
     }
   }
-  if (t.requant) {
-    const Requant q = *t.requant;
+  if (t.requant) requantize<V, M, N>(acc, *t.requant, t.requant->mul);
+  if (t.indexed) {
+    alignas(64) uint16_t index[(M * N * L + 31) / 32 * 32];
     for (int m = 0; m < M; ++m)
-      for (int n = 0; n < N; ++n) acc[m][n] = requantize<V>(acc[m][n], q, n * L);
+      for (int n = 0; n < N; ++n) V::store_index(index + (m * N + n) * L, acc[m][n]);
+    for (int64_t s = 0; s < t.sink_count; ++s) V::lookup(index, M, N * L, t.valid, t.sinks[s]);
+    return;
   }
   if (t.sink_count == 0) {
     for (int m = 0; m < M; ++m)
@@ -81,7 +113,7 @@ void conv_tile(const ConvTile& t) {
   }
 }
 
-// The lookup which every instruction set can do: one load per value.
+// A byte store, through a table or not, whatever the values are.
 template <class V, int N>
 inline void lookup_store_plain(uint8_t* out, const typename V::I* x, const Table* table,
                                int64_t valid) {
@@ -110,8 +142,11 @@ void run_op(const Tile& t, const TileOp& op) {
       Requant q = op.requant;
       if (q.mul) q.mul += t.channel;
       for (int64_t m = 0; m < t.pixels; ++m)
-        for (int64_t l = 0; l < t.lanes; l += V::L)
-          V::store(d + m * t.lanes + l, requantize<V>(V::load(a + m * t.lanes + l), q, (int)l));
+        for (int64_t l = 0; l < t.lanes; l += V::L) {
+          typename V::I x[1][1] = {{V::load(a + m * t.lanes + l)}};
+          requantize<V, 1, 1>(x, q, q.mul ? q.mul + l : nullptr);
+          V::store(d + m * t.lanes + l, x[0][0]);
+        }
       return;
     }
     case kLoad:
@@ -194,16 +229,20 @@ void run_op(const Tile& t, const TileOp& op) {
       }
       return;
     case kScatter: {
-      int32_t* o = (int32_t*)op.view.base + at;
       const int32_t* offset = op.channel_offset + t.channel;
-      if (offset[t.valid - 1] - offset[0] == t.valid - 1) {
-        for (int64_t m = 0; m < t.pixels; ++m)
-          memcpy(o + m * op.view.pixel_stride + offset[0], a + m * t.lanes, (size_t)t.valid * 4);
-        return;
+      // Channels whose places follow each other are copied together.
+      for (int64_t l = 0; l < t.valid;) {
+        int64_t end = l + 1;
+        while (end < t.valid && offset[end] == offset[end - 1] + 1) ++end;
+        int32_t* o = (int32_t*)op.view.base + at + offset[l];
+        for (int64_t m = 0; m < t.pixels; ++m, o += op.view.pixel_stride) {
+          const int32_t* row = a + m * t.lanes;
+          int64_t i = l;
+          for (; i + V::L <= end; i += V::L) V::store(o + i - l, V::load(row + i));
+          for (; i < end; ++i) o[i - l] = row[i];
+        }
+        l = end;
       }
-      for (int64_t m = 0; m < t.pixels; ++m)
-        for (int64_t l = 0; l < t.valid; ++l)
-          o[m * op.view.pixel_stride + offset[l]] = a[m * t.lanes + l];
       return;
     }
     default:

@@ -24,6 +24,14 @@ struct Vector256 {
     memcpy(&x, p, 4);
     return _mm256_set1_epi32(x);
   }
+  static void store_index(uint16_t* p, I x) {
+    const __m128i low = _mm256_castsi256_si128(x), high = _mm256_extracti128_si256(x, 1);
+    _mm_storeu_si128((__m128i*)p, _mm_packus_epi32(low, high));
+  }
+  static void lookup(const uint16_t* index, int64_t pixels, int64_t lanes, int64_t valid,
+                     const ByteSink& sink) {
+    lookup_tile(index, pixels, lanes, valid, sink);
+  }
   static void keep(I& x) { asm volatile("" : "+x"(x)); }
 };
 

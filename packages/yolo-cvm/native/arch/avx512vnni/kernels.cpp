@@ -46,51 +46,69 @@ struct Avx512 {
     }
   }
 
-  // Sixteen-bit lanes hold the index; a piece's slope and base come from two registers each.
-  static __m512i pieces(__m512i index, const Segments& s) {
-    const __m128i bits = _mm_cvtsi32_si128(s.bits);
-    const __m512i which = _mm512_srl_epi16(index, bits);
-    const __m512i part = _mm512_and_si512(index, _mm512_set1_epi16((int16_t)((1 << s.bits) - 1)));
-    const __m512i slope = _mm512_permutex2var_epi16(_mm512_loadu_si512(s.slope), which,
-                                                    _mm512_loadu_si512(s.slope + 32));
-    const __m512i base = _mm512_permutex2var_epi16(_mm512_loadu_si512(s.base), which,
-                                                   _mm512_loadu_si512(s.base + 32));
-    return _mm512_srli_epi16(_mm512_add_epi16(base, _mm512_mullo_epi16(slope, part)), 8);
-  }
-
   template <int N>
   static void lookup_store(uint8_t* out, const I* x, const Table* table, int64_t valid) {
-    if (!table) {
-      I shifted[N];
-      for (int n = 0; n < N; ++n) shifted[n] = add(x[n], set1(offset));
-      store_bytes<N>(out, shifted, valid);
-      return;
-    }
-    if (!table->segments->usable) {
+    if (table) {
       lookup_store_plain<Avx512, N>(out, x, table, valid);
       return;
     }
-    // Index clamped in 32 bits first, as the operator demands; then two registers become one.
-    const I last = set1((int32_t)table->count - 1), zero = set1(0);
-    if (N == 2) {
-      const __m256i low = _mm512_cvtepi32_epi16(min(max(x[0], zero), last));
-      const __m256i high = _mm512_cvtepi32_epi16(min(max(x[N - 1], zero), last));
-      const __m512i value = pieces(
-          _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1), *table->segments);
-      if (valid >= 32) {
-        _mm256_storeu_si256((__m256i*)out, _mm512_cvtepi16_epi8(value));
+    I shifted[N];
+    for (int n = 0; n < N; ++n) shifted[n] = add(x[n], set1(offset));
+    store_bytes<N>(out, shifted, valid);
+  }
+
+  static void store_index(uint16_t* p, I x) {
+    _mm256_store_si256((__m256i*)p, _mm512_cvtepi32_epi16(x));
+  }
+
+  // A table of 128 words in four registers, indexed by seven bits.
+  struct Words128 {
+    __m512i part[4];
+    explicit Words128(const void* p) {
+      for (int i = 0; i < 4; ++i) part[i] = _mm512_loadu_si512((const char*)p + 64 * i);
+    }
+    __m512i at(__m512i which, __mmask32 upper) const {
+      const __m512i low = _mm512_permutex2var_epi16(part[0], which, part[1]);
+      const __m512i high = _mm512_permutex2var_epi16(part[2], which, part[3]);
+      return _mm512_mask_mov_epi16(low, upper, high);
+    }
+  };
+
+  static void lookup(const uint16_t* index, int64_t pixels, int64_t lanes, int64_t valid,
+                     const ByteSink& sink) {
+    const Segments& s = *sink.table->segments;
+    if (!s.usable) {
+      lookup_tile(index, pixels, lanes, valid, sink);
+      return;
+    }
+    const Words128 base(s.base), slope(s.slope);
+    const __m128i bits = _mm_cvtsi32_si128(s.bits), rest = _mm_cvtsi32_si128(16 - s.bits);
+    const __m512i top = _mm512_set1_epi16((int16_t)s.top);
+    const int64_t pixels_per_row = 32 / lanes;
+    uint8_t* out = sink.base;
+    for (int64_t m = 0; m < pixels; m += pixels_per_row, index += 32) {
+      const __m512i i = _mm512_load_si512(index);
+      const __m512i which = _mm512_srl_epi16(i, bits);
+      // the part, with its highest bit just below the sign
+      const __m512i part = _mm512_srli_epi16(_mm512_sll_epi16(i, rest), 1);
+      const __mmask32 upper = _mm512_test_epi16_mask(which, _mm512_set1_epi16(64));
+      const __m512i rise = _mm512_mulhi_epi16(slope.at(which, upper), part);
+      const __m512i value = _mm512_min_epu16(
+          _mm512_srli_epi16(_mm512_add_epi16(base.at(which, upper), rise), 8), top);
+      const __m256i bytes = _mm512_cvtepi16_epi8(value);
+      if (lanes == 32) {
+        if (valid == 32) {
+          _mm256_storeu_si256((__m256i*)out, bytes);
+        } else {
+          _mm256_mask_storeu_epi8(out, (__mmask32)((1u << valid) - 1), bytes);
+        }
       } else {
-        _mm512_mask_cvtepi16_storeu_epi8(out, (__mmask32)((1u << valid) - 1), value);
+        const __mmask16 exist = (__mmask16)((1u << valid) - 1);
+        _mm_mask_storeu_epi8(out, exist, _mm256_castsi256_si128(bytes));
+        if (m + 1 < pixels)
+          _mm_mask_storeu_epi8(out + sink.pixel_stride, exist, _mm256_extracti128_si256(bytes, 1));
       }
-    } else {
-      const __m256i low = _mm512_cvtepi32_epi16(min(max(x[0], zero), last));
-      const __m512i value = pieces(_mm512_castsi256_si512(low), *table->segments);
-      const __m128i bytes = _mm256_castsi256_si128(_mm512_cvtepi16_epi8(value));
-      if (valid >= 16) {
-        _mm_storeu_si128((__m128i*)out, bytes);
-      } else {
-        _mm_mask_storeu_epi8(out, (__mmask16)((1u << valid) - 1), bytes);
-      }
+      out += pixels_per_row * sink.pixel_stride;
     }
   }
 };

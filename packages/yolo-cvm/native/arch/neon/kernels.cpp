@@ -30,6 +30,11 @@ struct Neon {
     return vreinterpretq_s8_s32(vdupq_n_s32(x));
   }
   static I dot(I acc, A a, W w) { return vdotq_s32(acc, a, w); }
+  static void store_index(uint16_t* p, I x) { vst1_u16(p, vqmovun_s32(x)); }
+  static void lookup(const uint16_t* index, int64_t pixels, int64_t lanes, int64_t valid,
+                     const ByteSink& sink) {
+    lookup_tile(index, pixels, lanes, valid, sink);
+  }
   static void keep(I& x) { asm volatile("" : "+w"(x)); }
   template <int N>
   static void lookup_store(uint8_t* out, const I* x, const Table* table, int64_t valid) {

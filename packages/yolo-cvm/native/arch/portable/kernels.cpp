@@ -74,6 +74,13 @@ struct Portable {
     return r;
   }
   static void keep(I& x) { asm volatile("" : : "r"(&x) : "memory"); }
+  static void store_index(uint16_t* p, const I& x) {
+    for (int i = 0; i < L; ++i) p[i] = (uint16_t)x.v[i];
+  }
+  static void lookup(const uint16_t* index, int64_t pixels, int64_t lanes, int64_t valid,
+                     const ByteSink& sink) {
+    lookup_tile(index, pixels, lanes, valid, sink);
+  }
   template <int N>
   static void lookup_store(uint8_t* out, const I* x, const Table* table, int64_t valid) {
     lookup_store_plain<Portable, N>(out, x, table, valid);

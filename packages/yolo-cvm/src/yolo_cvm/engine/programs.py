@@ -62,7 +62,7 @@ _START, _CLIP, _MUL, _SHIFT, _CLAMP, _OFFSET = range(6)
 class Value:
     """A register, and the requantization that is still to be done on it.
 
-    known: proven range of the finished value.
+    known: proven range of the finished value; before: of the value that is shifted.
     """
 
     register: int
@@ -72,6 +72,7 @@ class Value:
     mul: int = -1
     shift: int = 0
     carry_free: bool = False
+    before: Range = (0, 0)
     low: int = INT32_MIN
     high: int = INT32_MAX
     offset: int = 0
@@ -144,8 +145,8 @@ class Program:
         if v.stage > _MUL:
             v = self.finish(v)
         carry_free = bits <= 30 and v.known[1] + (1 << (bits - 1)) <= INT32_MAX
-        return replace(v, known=known, stage=_SHIFT, shift=bits, carry_free=carry_free, low=low,
-                       high=high)
+        return replace(v, known=known, stage=_SHIFT, shift=bits, carry_free=carry_free,
+                       before=v.known, low=low, high=high)
 
     def add(self, v: Value, constant: np.ndarray, known: Range) -> Value:
         """v plus a constant, one or per channel, wrapping."""
@@ -165,9 +166,16 @@ class Program:
         """v with nothing left to do, in the same register."""
         if v.stage == _START:
             return v
-        low, high = v.clip or (0, 0)
-        self.emit(Tile.REQUANT, v.register, v.register, 0, int(v.clip is not None), low, high,
-                  v.mul, v.shift, int(v.carry_free), v.low, v.high, v.offset)
+        clip_low, clip_high = v.clip or (0, 0)
+        low, high, offset = v.low, v.high, v.offset
+        rounding = 1 << (v.shift - 1) if v.carry_free else 0
+        moved = rounding + (offset << v.shift)
+        if v.carry_free and max(map(abs, (moved + v.before[0], moved + v.before[1], moved,
+                                          low + offset, high + offset))) <= INT32_MAX:
+            # The addition after the shift costs nothing when the rounding carries it.
+            rounding, low, high, offset = moved, low + offset, high + offset, 0
+        self.emit(Tile.REQUANT, v.register, v.register, 0, int(v.clip is not None), clip_low,
+                  clip_high, v.mul, v.shift, int(v.carry_free), rounding, low, high, offset)
         return Value(v.register, v.known)
 
     def copied(self, v: Value) -> Value:
