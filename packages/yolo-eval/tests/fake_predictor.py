@@ -1,11 +1,13 @@
-"""A predictor without a network: finds patches of pure colour and answers with logits for them.
+"""A predictor without a network, and one that runs an integer model node by node.
 
+`FakePredictor` finds patches of pure colour and answers with logits for them.
 Its model file is JSON: kind, score (of every box), shift (pixels to the right), drop (class
 indices that it does not see), fail (stop with an interrupt after so many images).
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -14,6 +16,8 @@ import numpy as np
 from conftest import COLORS
 from yolo_core.architecture import Architecture
 from yolo_core.files import sha256_file
+from yolo_core.graph import interpret
+from yolo_core.model_folder import is_model_folder, read_model_folder
 
 OFF = -12.0
 
@@ -67,13 +71,31 @@ class FakePredictor:
         cell[5 + label] = -OFF
 
 
+class GraphPredictor:
+    """An integer model folder, run by the definitions of its operators."""
+
+    kind = "integer"
+
+    def __init__(self, path: Path) -> None:
+        folder = read_model_folder(path)
+        self._graph, self._extension = folder.graph, folder.extension()
+        self.architecture, self.imgsz = self._extension.architecture, self._extension.imgsz
+        self.digest = hashlib.sha256(folder.symbol + folder.params).hexdigest()
+
+    def logits(self, batch: np.ndarray) -> np.ndarray:
+        codes = self._extension.quantize_input(batch)
+        return self._extension.dequantize(interpret.run(self._graph, codes)[0])
+
+
 class FakeOpener:
     def accepts(self, path: object) -> bool:
-        return str(path).endswith(".fake")
+        return str(path).endswith(".fake") or is_model_folder(path)
 
     def open(
         self, path: Path, imgsz: tuple[int, int] | None, threads: int | None, device: str
-    ) -> FakePredictor:
+    ) -> FakePredictor | GraphPredictor:
+        if is_model_folder(path):
+            return GraphPredictor(path)
         return FakePredictor(path, imgsz or (64, 64))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,53 @@ def test_a_journal_of_another_run_is_refused(model, shapes, tmp_path):
     result = run("coco", model(), "--data", shapes / "data.yaml", "--json", out)
     assert result.exit_code == 2
     assert "belongs to an unfinished run" in result.output
+
+
+@pytest.mark.parametrize("cut", [0, 20, 60])
+def test_a_corrupt_picture_is_named_and_nothing_is_written(model, shapes, tmp_path, cut):
+    copy = tmp_path / "copy"
+    shutil.copytree(shapes, copy)
+    picture = copy / "images/val/04.png"
+    picture.write_bytes(picture.read_bytes()[:cut] or b"")
+    out = tmp_path / "run.json"
+    result = run("coco", model(), "--data", copy / "data.yaml", "--json", out)
+    assert result.exit_code == 2
+    assert result.output.splitlines()[-1].startswith(f"Error: {picture}: ")
+    assert not out.exists()
+
+
+def test_a_corrupt_picture_of_a_coco_set_is_named(model, shapes, tmp_path):
+    """Found while predicting; what was predicted before is kept for the next attempt."""
+    pictures, annotations = tmp_path / "pictures", tmp_path / "instances.json"
+    shutil.copytree(shapes / "images/val", pictures)
+    content = coco(model(), shapes, tmp_path / "whole.json")
+    annotations.write_text(
+        json.dumps({key: content[key] for key in ("images", "categories", "annotations")})
+    )
+    whole = (pictures / "07.png").read_bytes()
+    (pictures / "07.png").write_bytes(whole[:30])
+    command = ("coco", model(), "--images", pictures, "--annotations", annotations,
+               "--json", tmp_path / "run.json")  # fmt: skip
+    result = run(*command)
+    assert result.exit_code == 2
+    assert "07.png: is not an image" in result.output.splitlines()[-1]
+    (pictures / "07.png").write_bytes(whole)
+    assert run(*command).exit_code == 0
+    again = json.loads((tmp_path / "run.json").read_text())
+    assert again["provenance"]["resumed_images"] == 7
+    assert again["predictions"] == content["predictions"]
+
+
+def test_a_picture_of_another_size_than_annotated_is_named(model, shapes, tmp_path):
+    content = coco(model(), shapes, tmp_path / "whole.json")
+    content["images"][2]["width"] = 65
+    annotations = tmp_path / "instances.json"
+    annotations.write_text(
+        json.dumps({key: content[key] for key in ("images", "categories", "annotations")})
+    )
+    result = run("coco", model(), "--images", shapes / "images/val", "--annotations", annotations)
+    assert result.exit_code == 2
+    assert "02.png: is 64 by 64 pixels; expected 65 by 64" in result.output
 
 
 def test_several_models_write_into_a_folder(model, shapes, tmp_path):

@@ -189,3 +189,49 @@ def detect(
     )
     for item in found:
         click.echo(shown(item))
+
+
+@main.command()
+@click.argument("folder", type=PATH, metavar="DIR")
+@click.option("--out", type=PATH, help="Folder for table.md, table.html and table.json.")
+@click.option("--sizes", default="nsmlx", show_default=True, help="Which sizes.")
+@click.option("--form", "forms", multiple=True,
+              type=click.Choice(["float", "integer reference", "integer fast"]),
+              help="Only this form; may be given again.")  # fmt: skip
+@click.option("--imgsz", default="640", show_default=True, help="Of float and generated models.")
+@click.option("--threads", type=click.IntRange(1, 1024), multiple=True, default=(1,),
+              show_default=True, help="May be given again.")  # fmt: skip
+@click.option("--repeats", type=click.IntRange(1, 1000), default=5, show_default=True)
+@click.option("--resamples", type=click.IntRange(1, 100000), default=1000, show_default=True)
+@click.option("--no-generated", is_flag=True, help="Leave out sizes that DIR does not hold.")
+def table(
+    folder: Path,
+    out: Path | None,
+    sizes: str,
+    forms: tuple[str, ...],
+    imgsz: str,
+    threads: tuple[int, ...],
+    repeats: int,
+    resamples: int,
+    no_generated: bool,
+) -> None:
+    """One table of all sizes and forms: cost, speed, memory, AP and what quantization lost.
+
+    DIR holds checkpoints, integer models and run files of `yolo-eval coco`, in any folders.
+    """
+    from yolo_eval.table import FORMS, TableSettings, make_table
+    from yolo_eval.table_output import markdown, write_table
+
+    settings = TableSettings(
+        sizes=options.sizes(sizes),
+        forms=forms or tuple(FORMS),
+        imgsz=options.imgsz(imgsz) or (640, 640),
+        threads=threads,
+        repeats=repeats,
+        generated=not no_generated,
+        resamples=resamples,
+    )
+    rows = make_table(folder, settings, lambda line: click.echo(line, err=True))
+    click.echo(markdown(rows))
+    if out is not None:
+        click.echo("\n".join(str(path) for path in write_table(rows, out)))

@@ -38,6 +38,13 @@ def shard(value: str | None) -> tuple[int, int] | None:
     return int(match[1]), int(match[2])
 
 
+def sizes(value: str) -> str:
+    """Letters of YOLOv5's sizes, each once."""
+    if not value or set(value) - set("nsmlx") or len(set(value)) != len(value):
+        raise InputError("--sizes", f"is {value!r}", "some of nsmlx")
+    return value
+
+
 def truth(
     data: Path | None, split: str, images: Path | None, annotations: Path | None
 ) -> GroundTruth:
