@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from types import ModuleType
+from typing import Any
 
 from yolo_core.errors import InputError
 
@@ -18,6 +19,16 @@ def onnx() -> ModuleType:
         raise InputError(
             "onnx", f"cannot be imported ({error})", 'pip install "yolo-port[onnx]"'
         ) from error
+
+
+def parse(data: bytes, source: str) -> Any:
+    """The ModelProto in an ONNX file's bytes. InputError when they are damaged."""
+    library = onnx()
+    protobuf = importlib.import_module("google.protobuf.message")
+    try:
+        return library.load_model_from_string(data)
+    except (protobuf.DecodeError, ValueError) as error:
+        raise InputError(source, f"is not a complete ONNX file ({error})", "an export") from error
 
 
 def onnxruntime() -> ModuleType | None:

@@ -20,6 +20,8 @@ from yolo_core.errors import InputError
 MAX_OPCODES = 2_000_000
 #: Longest integer of a file, in bytes: 64 bits and the sign.
 MAX_INTEGER_BYTES = 9
+#: Longest name of a global.
+MAX_GLOBAL_NAME = 256
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ class _Machine:
             raise self.error("holds text that is not UTF-8") from error
 
     def line(self) -> str:
-        rest = bytes(self.data[self.position : self.position + 1024])
+        rest = bytes(self.data[self.position : self.position + MAX_GLOBAL_NAME])
         end = rest.find(b"\n")
         if end < 0:
             raise self.error("holds a global name without an end")
@@ -184,8 +186,10 @@ class _Machine:
         target.extend(values)
 
     def refer(self, module: Any, name: Any) -> None:
-        if not isinstance(module, str) or not isinstance(name, str):
+        if not (isinstance(module, str) and isinstance(name, str)):
             raise self.error("names a global by what is not text")
+        if len(module) + len(name) > MAX_GLOBAL_NAME:
+            raise self.error("names a global by too long a text")
         reference = Global(module, name)
         self.admit(reference)
         self.push(reference)

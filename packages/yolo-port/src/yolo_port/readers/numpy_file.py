@@ -6,15 +6,15 @@ the pickle goes through `pickle_machine`, which knows four globals of NumPy and 
 
 from __future__ import annotations
 
-import io
 import math
+import re
+import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy
 
 from yolo_core.errors import InputError
 from yolo_core.files import read_bytes
@@ -29,6 +29,12 @@ _MAX_NDIM = 8
 #: A compressed entry may claim this many times its size; weights compress to nine tenths.
 _MAX_RATIO = 64
 _SMALL = 1 << 20
+_MAX_HEADER = 4096
+_MAGIC = b"\x93NUMPY"
+_HEADER = re.compile(
+    rb"\{'descr': '(?P<descr>[<>|][a-zA-Z]\d{0,4})', 'fortran_order': (?P<fortran>True|False), "
+    rb"'shape': \((?P<shape>(?:\d{1,15}L?,)?|\d{1,15}L?(?:, \d{1,15}L?){1,8})\), \} *\n?"
+)
 _EXPECTED = "a dictionary of YOLOv5's arrays"
 
 _RECONSTRUCT = frozenset(
@@ -44,6 +50,7 @@ _ALLOWED = (
     | _FROM_BUFFER
     | {_DTYPE, _ENCODE, Global("numpy", "ndarray"), Global("collections", "OrderedDict")}
 )
+_OBJECT = "|O"
 _CODES = {"f2", "f4", "f8", "i4", "i8"}
 
 
@@ -78,7 +85,7 @@ def read_npy(path: Path) -> SourceModel:
     source = str(path)
     data = read_bytes(path, FILE_LIMIT)
     shape, dtype, offset = _header(data, source, "the array")
-    if shape != () or not dtype.hasobject:
+    if shape != () or dtype != _OBJECT:
         raise InputError(source, f"holds one array of shape {shape}", _EXPECTED)
 
     def admit(reference: Global) -> None:
@@ -109,32 +116,39 @@ def _model(arrays: Mapping[str, np.ndarray], source: str, form: str) -> SourceMo
     return SourceModel(source, f"NumPy dictionary ({form})", tensors, anchors=anchors)
 
 
-def _header(data: bytes, source: str, name: str) -> tuple[tuple[int, ...], np.dtype, int]:
-    """Shape, dtype and offset of the data in an `.npy`; C order only."""
-    stream = io.BytesIO(data)
-    try:
-        version = npy.read_magic(stream)
-        reader = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, fortran, dtype = reader(stream)
-    except (ValueError, SyntaxError, TypeError, EOFError, MemoryError, RecursionError) as error:
-        raise InputError(source, f"has no valid .npy header for {name}", _EXPECTED) from error
-    if fortran and len(shape) > 1:
+def _header(data: bytes, source: str, name: str) -> tuple[tuple[int, ...], str, int]:
+    """Shape, dtype code and offset of the data in an `.npy`; C order only.
+
+    NumPy always writes the header in one form, so that form is matched and nothing is evaluated.
+    """
+    size = struct.Struct("<H" if data[6:7] == b"\x01" else "<I")
+    start = len(_MAGIC) + 2 + size.size
+    sound = data.startswith(_MAGIC) and data[6:7] in (b"\x01", b"\x02", b"\x03")
+    if not sound or len(data) < start:
+        raise InputError(source, f"has no .npy header for {name}", _EXPECTED)
+    end = start + size.unpack_from(data, start - size.size)[0]
+    found = _HEADER.fullmatch(data[start : min(end, start + _MAX_HEADER)])
+    if found is None or end > len(data):
+        raise InputError(source, f"has no valid .npy header for {name}", _EXPECTED)
+    shape = tuple(int(side) for side in re.findall(rb"\d+", found.group("shape")))
+    if found.group("fortran") == b"True" and len(shape) > 1:
         raise InputError(source, f"has {name} in Fortran order", "C order")
-    return shape, dtype, stream.tell()
+    return shape, found.group("descr").decode("ascii"), end
 
 
 def _plain_array(data: bytes, source: str, name: str) -> np.ndarray:
     shape, dtype, offset = _header(data, source, name)
-    if dtype.hasobject:
+    if dtype == _OBJECT:
         raise InputError(source, f"holds pickled objects in {name}", "plain arrays")
     return _from_bytes(data[offset:], dtype, shape, source, name)
 
 
 def _from_bytes(
-    data: bytes, dtype: np.dtype, shape: tuple[int, ...], source: str, name: str
+    data: bytes, code: str, shape: tuple[int, ...], source: str, name: str
 ) -> np.ndarray:
-    if dtype.str[1:] not in _CODES:
-        raise InputError(source, f"has {name} as {dtype}", "floating point")
+    if code[1:] not in _CODES:
+        raise InputError(source, f"has {name} as {code}", "floating point")
+    dtype = np.dtype(code)
     if len(shape) > _MAX_NDIM or any(side < 0 for side in shape):
         raise InputError(source, f"has {name} of shape {shape}", _EXPECTED)
     if math.prod(shape) * dtype.itemsize != len(data):
@@ -170,13 +184,13 @@ def _pickled_array(value: Any, source: str, name: str) -> np.ndarray:
     return _from_bytes(content, _dtype(dtype, source, name), shape, source, name)
 
 
-def _dtype(value: Any, source: str, name: str) -> np.dtype:
-    """A dtype from its pickled code ("f4") and byte order (state entry 1)."""
+def _dtype(value: Any, source: str, name: str) -> str:
+    """A dtype's code with its byte order ("<f4"), which is entry 1 of the pickled state."""
     code = value.arguments[0] if isinstance(value, Record) and value.arguments else None
     state = value.state if isinstance(value, Record) else None
     known = isinstance(value, Record) and value.function == _DTYPE
-    if not known or code not in _CODES or not isinstance(state, tuple):
+    if not (known and isinstance(code, str) and code in _CODES and isinstance(state, tuple)):
         raise InputError(source, f"has {name} of an unknown element type", "floating point")
     if len(state) < 2 or state[1] not in ("<", ">", "="):
         raise InputError(source, f"has {name} of an unknown byte order", "little-endian")
-    return np.dtype(str(state[1]) + str(code))
+    return str(state[1]) + str(code)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,14 +17,19 @@ from yolo_core.architecture import LEAKY_SLOPE, SIZES, Anchors, Architecture, Co
 from yolo_core.errors import InputError
 from yolo_core.files import read_bytes
 from yolo_port.description import KEY, understand, understand_ultralytics_names
-from yolo_port.onnx_door import onnx
+from yolo_port.onnx_door import onnx, parse
 from yolo_port.readers.wiring import IMAGE, Terms, expected_inputs
 from yolo_port.source import SourceModel, Structure
 
 FILE_LIMIT = 1 << 30
 _MAX_NODES = 20_000
 _EXPECTED = "an ONNX export of YOLOv5 v6.0 to v7.0"
+#: ONNX's codes of attribute types, and the field that holds the value.
+_FIELDS = {1: "f", 2: "i", 3: "s", 6: "floats", 7: "ints"}
+_REPEATED = (6, 7)
 _PASS = ("Identity", "Cast", "Dropout")
+
+_Attribute = TypeVar("_Attribute", int, float, bytes, "tuple[int, ...]", "tuple[float, ...]")
 
 
 def read_onnx(path: Path) -> SourceModel:
@@ -42,11 +47,7 @@ class _Reader:
     def __init__(self, path: Path) -> None:
         self.path = str(path)
         self._onnx = onnx()
-        data = read_bytes(path, FILE_LIMIT)
-        try:
-            self._model = self._onnx.load_model_from_string(data)
-        except ValueError as error:  # protobuf's DecodeError is one
-            raise InputError(path, "is not a complete ONNX file", _EXPECTED) from error
+        self._model = parse(read_bytes(path, FILE_LIMIT), self.path)
         graph = self._model.graph
         if len(graph.node) > _MAX_NODES:
             raise InputError(path, f"has {len(graph.node)} nodes", f"at most {_MAX_NODES}")
@@ -63,9 +64,9 @@ class _Reader:
 
     def read(self) -> SourceModel:
         for node in self._model.graph.node:
-            if node.op_type.startswith(("Quantize", "QLinear", "Dequantize")) or (
-                node.op_type == "ConvInteger"
-            ):
+            if not isinstance(node.op_type, str):  # protobuf's way with what is not UTF-8
+                raise InputError(self.path, "has an operator without a name", _EXPECTED)
+            if node.op_type.startswith(("Quantize", "QLinear", "Dequantize", "ConvInteger")):
                 raise InputError(self.path, f"is quantized (it has {node.op_type})", _EXPECTED)
         architecture = self._architecture()
         self._check_wiring(architecture)
@@ -151,10 +152,10 @@ class _Reader:
         if kind in ("Sigmoid", "Relu"):
             return self._terms.of(kind, data)
         if kind == "LeakyRelu":
-            slope = self._attributes(node).get("alpha", 0.01)
+            slope = self._attribute(node, "alpha", 0.01)
             return self._terms.of(kind, data) if abs(slope - LEAKY_SLOPE) < 1e-6 else None
         if kind == "Concat" and len(known) == len(inputs):
-            return self._terms.of(kind, *known) if self._attributes(node).get("axis") == 1 else None
+            return self._terms.of(kind, *known) if self._attribute(node, "axis", 0) == 1 else None
         if kind == "MaxPool":
             return self._pool(node, data)
         if kind in ("Resize", "Upsample") and self._doubles(node):
@@ -163,13 +164,13 @@ class _Reader:
 
     def _pool(self, node: Any, data: int | None) -> int | None:
         """A pool of 9 or 13 is two or three chained pools of 5."""
-        attributes = self._attributes(node)
-        side = next(iter(attributes.get("kernel_shape", [0])), 0)
+        kernel = self._attribute(node, "kernel_shape", (0,))
+        side = kernel[0] if kernel else 0
         same = (
-            list(attributes.get("kernel_shape", [])) == [side, side]
-            and list(attributes.get("strides", [1, 1])) == [1, 1]
-            and list(attributes.get("pads", [])) == [side // 2] * 4
-            and list(attributes.get("dilations", [1, 1])) == [1, 1]
+            kernel == (side, side)
+            and self._attribute(node, "strides", (1, 1)) == (1, 1)
+            and self._attribute(node, "pads", (0,)) == (side // 2,) * 4
+            and self._attribute(node, "dilations", (1, 1)) == (1, 1)
         )
         if not same or side not in (5, 9, 13):
             return None
@@ -179,26 +180,35 @@ class _Reader:
 
     def _doubles(self, node: Any) -> bool:
         """Whether a resize repeats each pixel twice in both directions."""
-        attributes = self._attributes(node)
-        if attributes.get("mode", b"nearest") != b"nearest":
+        if self._attribute(node, "mode", b"nearest") != b"nearest":
             return False
-        constants = [self._array(name, name) for name in node.input[1:] if name in self._constants]
-        if "scales" in attributes:
-            constants.append(np.array(attributes["scales"]))
-        return any(array.size == 4 and array.tolist() == [1, 1, 2, 2] for array in constants)
+        factors = [self._attribute(node, "scales", (0.0,))]
+        for name in node.input[1:]:
+            if name in self._constants:
+                factors.append(tuple(self._array(name, name).ravel().tolist()))
+        return (1, 1, 2, 2) in factors
 
-    def _attributes(self, node: Any) -> dict[str, Any]:
-        get = self._onnx.helper.get_attribute_value
-        return {attribute.name: get(attribute) for attribute in node.attribute}
+    def _attribute(self, node: Any, name: str, default: _Attribute) -> _Attribute:
+        """A node's attribute, `default` where it is absent; of the default's type."""
+        for attribute in node.attribute:
+            if attribute.name == name:
+                value = getattr(attribute, _FIELDS.get(attribute.type, ""), None)
+                if isinstance(default, tuple) and attribute.type in _REPEATED:
+                    value = tuple(value or ())
+                if not isinstance(value, type(default)):
+                    raise InputError(
+                        self.path, f"has no valid {name} in a {node.op_type}", _EXPECTED
+                    )
+                return value
+        return default
 
     def _take_convolution(self, node: Any, conv: Convolution) -> None:
-        attributes = self._attributes(node)
-        strides = set(attributes.get("strides", [1]))
-        pads = set(attributes.get("pads", [0]))
+        strides = set(self._attribute(node, "strides", (1, 1)))
+        pads = set(self._attribute(node, "pads", (0,)))
         plain = (
-            attributes.get("group", 1) == 1
-            and set(attributes.get("dilations", [1])) == {1}
-            and attributes.get("auto_pad", b"NOTSET") == b"NOTSET"
+            self._attribute(node, "group", 1) == 1
+            and set(self._attribute(node, "dilations", (1, 1))) == {1}
+            and self._attribute(node, "auto_pad", b"NOTSET") == b"NOTSET"
             and len(strides) == len(pads) == 1
         )
         if not plain:
@@ -217,12 +227,19 @@ class _Reader:
         stem = f"{str(label[1])[: -len('.conv')]}.bn"
         for part, name in zip(("weight", "bias", "running_mean", "running_var"), node.input[1:]):
             self._tensors[f"{stem}.{part}"] = self._array(name, f"{stem}.{part}")
-        self._epsilons.add(round(float(self._attributes(node).get("epsilon", 1e-5)), 9))
+        epsilon = self._attribute(node, "epsilon", 1e-5)
+        if not 0 < epsilon < 1:
+            raise InputError(self.path, f"has epsilon {epsilon} in {stem}", "0 to 1")
+        self._epsilons.add(round(epsilon, 9))
         return data
 
     def _described(self) -> dict[str, Any]:
         """Names and anchors, from our own description or from what Ultralytics leaves."""
-        metadata = {entry.key: entry.value for entry in self._model.metadata_props}
+        metadata = {
+            entry.key: entry.value
+            for entry in self._model.metadata_props
+            if isinstance(entry.value, str)
+        }
         if KEY in metadata:
             return understand(metadata[KEY], self.path)
         found: dict[str, Any] = {"anchors": self._decoding_anchors()}

@@ -190,8 +190,8 @@ def _nodes(data: Any, source: str) -> list[dict[str, Any]]:
     if not isinstance(nodes, list) or not 0 < len(nodes) <= _MAX_NODES:
         raise InputError(source, "is no MXNet symbol", _EXPECTED)
     found: list[dict[str, Any]] = []
-    for index, node in enumerate(nodes):
-        node = node if isinstance(node, dict) else {}
+    for index, entry in enumerate(nodes):
+        node: dict[str, Any] = entry if isinstance(entry, dict) else {}
         name, kind, entries = node.get("name"), node.get("op"), node.get("inputs")
         attributes = node.get("attrs", {})
         sound = (
@@ -200,16 +200,13 @@ def _nodes(data: Any, source: str) -> list[dict[str, Any]]:
             and isinstance(attributes, dict)
             and isinstance(entries, list)
             and all(
-                isinstance(entry, list)
-                and entry
-                and type(entry[0]) is int
-                and 0 <= entry[0] < index
-                for entry in entries
+                isinstance(each, list) and each and type(each[0]) is int and 0 <= each[0] < index
+                for each in entries
             )
         )
         if not sound:
             raise InputError(source, f"has an invalid node {index}", "an MXNet symbol")
-        inputs = [entry[0] for entry in entries]
+        inputs = [each[0] for each in node["inputs"]]
         found.append({"name": name, "op": kind, "attrs": attributes, "inputs": inputs})
     return found
 

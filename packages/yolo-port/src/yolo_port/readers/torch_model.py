@@ -78,6 +78,7 @@ _UNSUPPORTED = (
 
 _EXPECTED = "a YOLOv5 v6.0 to v7.0 detection checkpoint"
 _MAX_TENSORS = 4000
+_MAX_NAME = 200
 
 
 def read_torch(path: Path) -> SourceModel:
@@ -155,6 +156,10 @@ def _whole_model(archive: TorchArchive, model: Record, notes: Mapping[str, objec
 def _read(archive: TorchArchive, records: Mapping[str, Any]) -> dict[str, np.ndarray]:
     if len(records) > _MAX_TENSORS:
         raise InputError(archive.path, f"has {len(records)} tensors", f"at most {_MAX_TENSORS}")
+    for name in records:
+        if len(name) > _MAX_NAME:
+            raise InputError(archive.path, f"has a tensor name of {len(name)} characters",
+                             f"at most {_MAX_NAME}")  # fmt: skip
     return {name: archive.tensor(value, name) for name, value in records.items()}
 
 

@@ -17,6 +17,7 @@ from yolo_port.source import Structure
 _EXPECTED = "the modules of YOLOv5 v6.0 to v7.0"
 _MAX_DEPTH = 12
 _MAX_MODULES = 8000
+_MAX_SOURCES = 8
 _ACTIVATIONS = {"SiLU": "silu", "LeakyReLU": "leaky", "ReLU": "relu"}
 _KINDS = {"SPP": "SPPF"}  # three parallel pools give what three chained ones give
 
@@ -81,15 +82,16 @@ class ModuleTree:
 
     def epsilon(self, default: float) -> float:
         """The one epsilon of all batch normalisations; `default` where there are none."""
-        found = {state.get("eps") for _, state in self._settings("BatchNorm2d")}
-        if not found:
+        settings = self._settings("BatchNorm2d")
+        if not settings:
             return default
-        value = found.pop()
-        if found or not isinstance(value, float) or not 0 < value < 1:
+        found = [state.get("eps") for _, state in settings]
+        values = {each for each in found if isinstance(each, float) and 0 < each < 1}
+        if len(values) != 1 or not all(isinstance(each, float) for each in found):
             raise InputError(
                 self.path, "has batch normalisations of different epsilon", "one value"
             )
-        return value
+        return values.pop()
 
     def structure(self) -> Structure:
         """Layers, convolutions and shortcuts as the modules' settings have them."""
@@ -99,7 +101,8 @@ class ModuleTree:
             state = self._state(module)
             sources = state.get("f")
             sources = sources if isinstance(sources, list) else [sources]
-            if state.get("i") != index or not all(type(each) is int for each in sources):
+            sound = len(sources) <= _MAX_SOURCES and all(type(each) is int for each in sources)
+            if state.get("i") != index or not sound:
                 raise InputError(self.path, f"has no valid place for layer {name}", _EXPECTED)
             kind = module.function.name
             layers.append(
@@ -119,7 +122,10 @@ class ModuleTree:
 
     def _side(self, pair: Any, name: str) -> int:
         """The one number of a stride or padding that is the same in both directions."""
-        if not isinstance(pair, tuple) or len(pair) != 2 or pair[0] != pair[1]:
+        sides = (
+            isinstance(pair, tuple) and len(pair) == 2 and all(type(side) is int for side in pair)
+        )
+        if not sides or pair[0] != pair[1]:
             raise InputError(self.path, f"has an uneven stride or padding in {name}", _EXPECTED)
         return pair[0]
 
@@ -146,8 +152,7 @@ class ModuleTree:
                         raise InputError(self.path, "is a P6 model (four detection levels)",
                                          "three levels")  # fmt: skip
                     if value not in allowed:
-                        raise InputError(self.path, f"has {key} {value!r:.40} in {name}",
-                                         f"{allowed[0]}")  # fmt: skip
+                        raise InputError(self.path, f"has another {key} in {name}", f"{allowed[0]}")
         for name, state in self._settings("MaxPool2d"):
             # SPPF has one pool of 5; SPP, before v6.0's default, pools of 5, 9 and 13.
             size = 5 + 4 * int(name[-1]) if name[-2:] in (".0", ".1", ".2") else 5

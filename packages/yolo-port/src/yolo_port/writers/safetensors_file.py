@@ -15,6 +15,6 @@ from yolo_port.state_dict import ultralytics_state_dict
 def write_safetensors(stem: Path, checkpoint: Checkpoint) -> list[Path]:
     """Write `<stem>.safetensors`. Same checkpoint, same bytes."""
     path = stem.with_name(f"{stem.name}.safetensors")
-    metadata = {"format": "pt", KEY: describe(checkpoint)}
-    atomic_write(path, save(ultralytics_state_dict(checkpoint), metadata))
+    # One key alone: the library writes several in an order that changes from run to run.
+    atomic_write(path, save(ultralytics_state_dict(checkpoint), {KEY: describe(checkpoint)}))
     return [path]

@@ -1,0 +1,155 @@
+"""The command line: what it prints, its exit codes, and that it leaves no half files."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from port_samples import random_checkpoint, state_dict, write_original, write_pt
+
+from yolo_core.checkpoint import read_checkpoint, write_checkpoint
+
+
+@pytest.fixture
+def source(tmp_path):
+    return write_pt(tmp_path / "tiny.pt", state_dict(random_checkpoint()))
+
+
+def test_convert_prints_the_model_and_its_files(run, source, tmp_path):
+    result = run("convert", source, "--out", tmp_path / "w")
+    assert result.exit_code == 0
+    assert result.output.splitlines() == [
+        "yolov5n, 3 classes, fused, rgb",
+        *(str(tmp_path / "w" / f"tiny{end}") for end in ("-symbol.json", "-0000.params", ".yaml")),
+    ]
+    assert read_checkpoint(tmp_path / "w" / "tiny").fused
+
+
+def test_no_fuse_keeps_batch_normalisation(run, source, tmp_path):
+    result = run("convert", source, "--out", tmp_path / "w", "--no-fuse")
+    assert result.output.startswith("yolov5n, 3 classes, with batch normalisation, rgb")
+    assert not read_checkpoint(tmp_path / "w" / "tiny").fused
+
+
+def test_to_picks_the_format(run, source, tmp_path):
+    result = run("convert", source, "--out", tmp_path / "w", "--to", "safetensors")
+    assert result.exit_code == 0
+    assert [file.name for file in (tmp_path / "w").iterdir()] == ["tiny.safetensors"]
+
+
+@pytest.mark.parametrize("command", ["convert", "inspect", "verify"])
+@pytest.mark.parametrize("content", [None, b"", b"not a checkpoint", b"PK\x03\x04 cut"])
+def test_bad_files_are_one_line_and_exit_code_2(run, tmp_path, command, content):
+    path = tmp_path / "bad.pt"
+    if content is not None:
+        path.write_bytes(content)
+    out = {"convert": ("--out", tmp_path / "w"), "verify": (path,), "inspect": ()}[command]
+    result = run(command, path, *out)
+    assert result.exit_code == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith("Error: ")
+    assert "bad.pt" in result.stderr
+    assert result.stdout == ""
+    assert not (tmp_path / "w").exists()
+
+
+def test_control_characters_of_a_hostile_file_do_not_reach_the_terminal(run, tmp_path):
+    values = {"\x1b[31m\nmodel.0.conv.weight": state_dict(random_checkpoint())["model.24.m.0.bias"]}
+    path = write_pt(tmp_path / "m.pt", {**state_dict(random_checkpoint()), **values})
+    result = run("inspect", path)
+    assert result.exit_code == 2
+    assert "\x1b" not in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_output_that_cannot_be_written_is_refused(run, source, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    result = run("convert", source, "--out", tmp_path / "file")
+    assert result.exit_code == 2
+    assert "file" in result.stderr
+
+
+def test_inspect_says_what_a_file_holds(run, source):
+    result = run("inspect", source)
+    lines = dict(line.split(None, 1) for line in result.output.splitlines())
+    assert result.exit_code == 0
+    assert lines["form"] == "PyTorch state dict"
+    assert lines["model"].startswith("yolov5n, 60 convolutions, ")
+    assert lines["stored"] == "float32, batch normalisation kept (epsilon 0.001)"
+    assert lines["input"] == "RGB, 0 to 1"
+    assert lines["classes"] == "3: class0, class1, class2"
+    assert lines["anchors"].startswith("10,13 16,30 33,23 | ")
+    assert lines["assumed"].startswith("names, activation: ")
+
+
+def test_inspect_recognises_the_original_port(run, tmp_path):
+    result = run("inspect", write_original(tmp_path / "seed", random_checkpoint()))
+    assert "checkpoint of the original MXNet port" in result.output
+    assert "BGR, 0 to 1" in result.output
+    assert "epsilon 1e-05" in result.output
+
+
+def test_verify_passes_for_what_convert_made(run, source, tmp_path):
+    run("convert", source, "--out", tmp_path / "w")
+    result = run("verify", source, tmp_path / "w" / "tiny", "--imgsz", 64)
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[-1].startswith("same: heads differ by at most ")
+    names = [line.split()[0] for line in result.stdout.splitlines()[1:-1]]
+    assert names[0] == "model.0"
+    assert names[-3:] == ["p3", "p4", "p5"]
+
+
+def test_verify_finds_one_changed_weight_and_the_layer_it_is_in(run, source, tmp_path):
+    checkpoint = random_checkpoint()
+    checkpoint.parameters["model.13.cv3.conv.weight"][5, 5] += 1
+    write_checkpoint(tmp_path / "changed", checkpoint)
+    result = run("verify", source, tmp_path / "changed", "--imgsz", 64)
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[-1].startswith("DIFFERENT: ")
+    rows = {line.split()[0]: float(line.split()[2]) for line in result.stdout.splitlines()[1:-1]}
+    first = next(name for name, difference in rows.items() if difference > 1e-3)
+    assert first == "model.13"
+
+
+def test_verify_sees_swapped_colours(run, source, tmp_path):
+    write_checkpoint(tmp_path / "bgr", random_checkpoint(color="bgr"))
+    result = run("verify", source, tmp_path / "bgr", "--imgsz", 64)
+    assert result.exit_code == 1
+
+
+def test_verify_on_given_pictures(run, source, tmp_path):
+    import cv2
+
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((50, 80, 3), 200, np.uint8))
+    run("convert", source, "--out", tmp_path / "w")
+    arguments = ("verify", source, tmp_path / "w" / "tiny", "--imgsz", 64, "--image")
+    assert "on 1 images" in run(*arguments, tmp_path / "a.png").stdout
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    result = run(*arguments, tmp_path / "b.png")
+    assert result.exit_code == 2
+    assert "b.png" in result.stderr
+
+
+def test_verify_refuses_models_that_differ(run, source, tmp_path):
+    write_checkpoint(tmp_path / "other", random_checkpoint(nc=2))
+    result = run("verify", source, tmp_path / "other")
+    assert result.exit_code == 2
+    assert "other names" in result.stderr
+    result = run("verify", source, source, "--imgsz", 100)
+    assert result.exit_code == 2
+    assert "--imgsz" in result.stderr
+
+
+def test_neither_torch_nor_pickle_is_imported(source, tmp_path):
+    code = (
+        "import sys\n"
+        "from yolo_port.cli import main\n"
+        "assert 'mxnet' not in sys.modules and 'numpy' not in sys.modules, 'slow --help'\n"
+        "from yolo_port.readers import load\n"
+        f"load({str(source)!r})\n"
+        "assert 'torch' not in sys.modules and 'mxnet' not in sys.modules\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr

@@ -1,0 +1,242 @@
+"""Out and back in every format, all five sizes."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+from port_samples import (
+    arrays,
+    random_checkpoint,
+    same,
+    state_dict,
+    ultralytics_model,
+    write_pt,
+)
+from safetensors.numpy import load_file, save_file
+
+from yolo_core.checkpoint import read_checkpoint, write_checkpoint
+from yolo_core.errors import InputError
+from yolo_port.convert import WRITERS, convert
+from yolo_port.matching import fused
+from yolo_port.readers import load, read
+
+ENDINGS = {"mxnet": "", "safetensors": ".safetensors", "onnx": ".onnx", "pt": ".pt"}
+
+
+def _needs(form: str) -> None:
+    if form == "onnx":
+        pytest.importorskip("onnx", reason="the onnx extra is not installed")
+
+
+@pytest.mark.parametrize("form", list(WRITERS))
+@pytest.mark.parametrize("fuse", [False, True])
+@pytest.mark.parametrize("nc", [1, 3, 80])
+def test_every_format_gives_back_what_it_took(tmp_path, form, fuse, nc):
+    _needs(form)
+    checkpoint = random_checkpoint(nc=nc, activation={1: "leaky", 3: "silu", 80: "relu"}[nc])
+    source = write_pt(tmp_path / "model.pt", ultralytics_model(checkpoint, "float32"))
+    written, files = convert(source, tmp_path / "out", form, fuse)
+    assert all(file.is_file() for file in files)
+    assert same(written, fused(checkpoint) if fuse else checkpoint)
+    assert same(load(tmp_path / "out" / f"model{ENDINGS[form]}"), written)
+
+
+@pytest.mark.parametrize(("size", "nc"), [("s", 80), ("m", 3), ("l", 1), ("x", 3)])
+def test_every_size_goes_through_every_format(tmp_path, size, nc):
+    wanted = random_checkpoint(size, nc)
+    step = write_pt(tmp_path / "model.pt", ultralytics_model(wanted))
+    for number, form in enumerate(WRITERS):
+        if form == "onnx" and pytest.importorskip("onnx") is None:
+            continue
+        convert(step, tmp_path / str(number), form, fuse=False)
+        if number:  # the chain keeps one file at a time
+            _remove(step)
+        step = tmp_path / str(number) / f"model{ENDINGS[form]}"
+    found = load(step)
+    assert same(found, wanted)
+    assert found.architecture.size == size
+
+
+def _remove(step):
+    for file in step.parent.iterdir():
+        file.unlink()
+
+
+@pytest.mark.parametrize("form", list(WRITERS))
+def test_same_checkpoint_gives_the_same_bytes(tmp_path, form):
+    _needs(form)
+    source = write_pt(tmp_path / "m.pt", state_dict(random_checkpoint()))
+    for folder in ("a", "b"):
+        convert(source, tmp_path / folder, form)
+    for file in (tmp_path / "a").iterdir():
+        assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
+
+
+@pytest.mark.parametrize("form", ["safetensors", "onnx", "pt"])
+def test_bgr_models_leave_as_rgb(tmp_path, form):
+    _needs(form)
+    checkpoint = random_checkpoint(color="bgr")
+    write_checkpoint(tmp_path / "own", checkpoint)
+    assert same(load(tmp_path / "own"), checkpoint)
+    convert(tmp_path / "own", tmp_path / "out", form, fuse=False)
+    found = load(tmp_path / "out" / f"own{ENDINGS[form]}")
+    assert found.color == "rgb"
+    first = "model.0.conv.weight"
+    assert np.array_equal(found.parameters[first], checkpoint.parameters[first][:, ::-1])
+
+
+def test_own_checkpoints_are_taken_by_any_of_their_names(tmp_path):
+    checkpoint = random_checkpoint()
+    for file in write_checkpoint(tmp_path / "own", checkpoint):
+        assert same(load(file), checkpoint)
+
+
+def test_meta_names_the_source(tmp_path):
+    source = write_pt(tmp_path / "m.pt", state_dict(random_checkpoint()))
+    convert(source, tmp_path / "out")
+    meta = read_checkpoint(tmp_path / "out" / "m").meta
+    assert meta["source"] == "m.pt"
+    assert len(meta["source_sha256"]) == 64
+
+
+def test_the_source_is_never_overwritten(tmp_path):
+    source = write_pt(tmp_path / "m.pt", state_dict(random_checkpoint()))
+    before = source.read_bytes()
+    with pytest.raises(InputError, match="holds the source"):
+        convert(source, tmp_path, "pt")
+    assert source.read_bytes() == before
+    convert(source, tmp_path, "mxnet")
+    with pytest.raises(InputError, match="holds the source"):
+        convert(tmp_path / "m", tmp_path, "mxnet")
+
+
+def test_fusing_is_exact_to_single_precision(tmp_path):
+    checkpoint = random_checkpoint()
+    folded = fused(checkpoint)
+    values = {name: array.astype(np.float64) for name, array in checkpoint.parameters.items()}
+    scale = values["model.1.bn.gamma"] / np.sqrt(values["model.1.bn.running_var"] + 1e-3)
+    weight = values["model.1.conv.weight"] * scale[:, None, None, None]
+    bias = values["model.1.bn.beta"] - values["model.1.bn.running_mean"] * scale
+    assert np.array_equal(folded.parameters["model.1.conv.weight"], weight.astype("f4"))
+    assert np.array_equal(folded.parameters["model.1.conv.bias"], bias.astype("f4"))
+
+
+# safetensors.
+
+
+def test_bare_safetensors_is_read(tmp_path):
+    checkpoint = random_checkpoint(nc=80)
+    save_file(arrays(checkpoint), tmp_path / "m.safetensors")
+    assert same(load(tmp_path / "m.safetensors"), checkpoint)
+
+
+def test_safetensors_holds_an_ultralytics_state_dict(tmp_path):
+    source = write_pt(tmp_path / "m.pt", state_dict(random_checkpoint()))
+    convert(source, tmp_path / "out", "safetensors", fuse=False)
+    found = load_file(tmp_path / "out" / "m.safetensors")
+    assert found["model.24.anchors"].shape == (3, 3, 2)
+    assert found["model.24.anchors"][1, 0].tolist() == [30 / 16, 61 / 16]
+    assert found["model.0.bn.num_batches_tracked"].dtype == np.int64
+    assert {"model.0.bn.weight", "model.0.bn.bias", "model.24.m.0.bias"} <= set(found)
+
+
+def test_damaged_safetensors_are_refused(tmp_path):
+    save_file(arrays(random_checkpoint()), tmp_path / "m.safetensors")
+    whole = (tmp_path / "m.safetensors").read_bytes()
+    length = int.from_bytes(whole[:8], "little")
+    path = tmp_path / "bad.safetensors"
+    text = whole[8 : 8 + length]
+    for changed in (
+        whole[:-100],
+        whole + b"more",
+        whole[:20],
+        struct.pack("<Q", 1 << 60) + whole[8:],
+        whole[:8] + b"x" * length + whole[8 + length :],
+        whole[:8] + text.replace(b"F32", b"F64") + whole[8 + length :],
+        whole[:8] + text.replace(b"[16,3,6,6]", b"[16,3,6,7]") + whole[8 + length :],
+    ):
+        path.write_bytes(changed)
+        with pytest.raises(InputError, match=r"bad\.safetensors"):
+            load(path)
+
+
+def test_damaged_description_is_refused(tmp_path):
+    tensors = arrays(random_checkpoint())
+    for text in ("{", "[]", json.dumps({"size": "n"}), "[" * 100_000):
+        save_file(tensors, tmp_path / "m.safetensors", {"yolo_checkpoint": text})
+        with pytest.raises(InputError, match=r"m\.safetensors"):
+            load(tmp_path / "m.safetensors")
+
+
+def test_half_precision_safetensors(tmp_path):
+    checkpoint = random_checkpoint()
+    half = {name: array.astype("f2") for name, array in arrays(checkpoint).items()}
+    save_file(half, tmp_path / "m.safetensors")
+    assert same(load(tmp_path / "m.safetensors"), checkpoint)
+
+
+# NumPy.
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_npz_is_read(tmp_path, save):
+    checkpoint = random_checkpoint()
+    save(tmp_path / "m.npz", **arrays(checkpoint))
+    assert same(load(tmp_path / "m.npz"), checkpoint)
+
+
+@pytest.mark.parametrize("dtype", ["f2", "<f4", ">f4", "f8"])
+def test_pickled_npy_dictionary_is_read_without_unpickling(tmp_path, dtype, monkeypatch):
+    checkpoint = random_checkpoint()
+    values = {name: array.astype(dtype) for name, array in arrays(checkpoint).items()}
+    np.save(tmp_path / "m.npy", values)
+    monkeypatch.setattr("pickle.load", None)
+    monkeypatch.setattr("pickle.loads", None)
+    assert same(load(tmp_path / "m.npy"), checkpoint)
+
+
+def test_mxnet_words_are_understood_in_dictionaries(tmp_path):
+    checkpoint = random_checkpoint()
+    np.savez(tmp_path / "m.npz", **checkpoint.parameters)
+    assert same(load(tmp_path / "m.npz"), checkpoint)
+    assert read(tmp_path / "m.npz").anchors is None
+
+
+class _Evil:
+    def __reduce__(self):
+        import os
+
+        return os.system, ("true",)
+
+
+def test_hostile_numpy_files_are_refused(tmp_path):
+    np.save(tmp_path / "code.npy", {"model.0.conv.weight": _Evil()})
+    np.save(tmp_path / "array.npy", np.zeros(5))
+    np.save(tmp_path / "list.npy", np.array([{"a": 1}], object))
+    np.savez(tmp_path / "object.npz", a=np.array({"x": 1}, object))
+    np.savez(tmp_path / "text.npz", a=np.array(["words"]))
+    np.savez_compressed(tmp_path / "bomb.npz", a=np.zeros(100_000_000, "f4"))
+    whole = (tmp_path / "bomb.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "code.npy").read_bytes()[:100])
+    (tmp_path / "header.npy").write_bytes(b"\x93NUMPY\x01\x00\x76\x00{'descr'" + b"(" * 118)
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1099511627776,), }"
+    with zipfile.ZipFile(tmp_path / "liar.npz", "w") as archive:
+        archive.writestr("a.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header)
+    plain = (tmp_path / "array.npy").read_bytes()
+    with zipfile.ZipFile(tmp_path / "twice.npz", "w") as archive:
+        archive.writestr("a.npy", plain)
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("a.npy", plain)
+    for name, cause in {
+        "code.npy": "system.*allow-list", "array.npy": "one array", "list.npy": "shape",
+        "object.npz": "pickled objects", "text.npz": "floating point", "bomb.npz": "zip bomb",
+        "cut.npz": "damaged", "cut.npy": "", "header.npy": "header", "liar.npz": "bytes",
+        "twice.npz": "one .npy",
+    }.items():  # fmt: skip
+        with pytest.raises(InputError, match=rf"{name}.*{cause}"):
+            load(tmp_path / name)

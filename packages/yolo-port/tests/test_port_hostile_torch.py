@@ -1,0 +1,336 @@
+"""`.pt` files that want something: refused in one line, and nothing of them runs."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import struct
+import zipfile
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+from port_samples import (
+    dump_pickle,
+    module,
+    random_checkpoint,
+    state_dict,
+    training_checkpoint,
+    ultralytics_model,
+    write_archive,
+    write_pt,
+)
+
+from yolo_core.errors import InputError
+from yolo_port.pickle_machine import read_pickle
+from yolo_port.readers import load
+
+
+def _archive(tmp_path, data: bytes, storages=()):
+    return write_archive(tmp_path / "evil.pt", data, list(storages))
+
+
+class _Exploit:
+    """Runs a command when it is unpickled by Python."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_code_does_not_run_and_its_global_is_named(tmp_path, protocol):
+    marker = tmp_path / "ran"
+    data = pickle.dumps({"model": _Exploit(f"touch {marker}")}, protocol)
+    with pytest.raises(InputError, match=rf"{os.system.__module__}\.system.*allow-list"):
+        load(_archive(tmp_path, data))
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"builtins\neval", b"builtins\ngetattr", b"builtins\n__import__", b"torch\nload",
+        b"torch\nhub", b"numpy\nload", b"collections\nOrderedDict.__reduce__", b"models.yolo\nos",
+        b"torch._utils\n_rebuild_tensor", b"torch.storage\n_load_from_bytes",
+        b"numpy.testing._private.utils\nrunstring", b"pathlib\nPath", b"__main__\nModel",
+    ],
+)  # fmt: skip
+def test_globals_off_the_list_are_refused(tmp_path, name):
+    data = b"\x80\x02c" + name + b"\n(X\x01\x00\x00\x001tR."
+    dotted = name.replace(b"\n", b".").decode()
+    with pytest.raises(InputError) as error:
+        load(_archive(tmp_path, data))
+    assert dotted in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("models.yolo.SegmentationModel", "segmentation"),
+        ("models.yolo.ClassificationModel", "classification"),
+        ("models.common.Focus", "before v6.0"),
+        ("ultralytics.nn.tasks.DetectionModel", "YOLOv8 or later"),
+        ("models.yolo.IDetect", "YOLOv7"),
+        ("yolov6.models.yolo.Model", "YOLOv6"),
+        ("yolox.models.yolox.YOLOX", "YOLOX"),
+        ("models.common.GhostConv", "variant"),
+        ("torch.nn.modules.activation.Hardswish", "activation"),
+    ],
+)
+def test_other_families_and_tasks_are_named(tmp_path, name, what):
+    with pytest.raises(InputError, match=what):
+        load(write_pt(tmp_path / "m.pt", training_checkpoint(module(name))))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"", b"\x80\x02", b"\x80\x02}", b"\x80\x02.", b"\x80\x02(.", b"\x80\x02}}.", b"\x80\x07}.",
+        b"cos\nsystem\n(S'ls'\ntR.", b"\x80\x02ios\nsystem\n.", b"\x80\x02\x82\x01.",
+        b"\x80\x02h\x05.",
+        b"\x80\x02K\x01K\x02R.", b"\x80\x02}K\x01b.", b"\x80\x02K\x01a.", b"\x80\x02}]K\x01s.",
+        b"\x80\x02}}}s.", b"\x80\x02t.", b"\x80\x02X\xff\xff\xff\xff.", b"\x80\x02X\x01\0\0\0\xff.",
+        b"\x80\x02\x8a\xff" + b"\x01" * 255 + b".", b"\x80\x02K\x01K\x01\x93.", b"\x80\x02cos",
+        b"\x80\x04\x96" + struct.pack("<Q", 1 << 62) + b".", b"\x80\x02}q\x00Q.", b"\x80\x02}.more",
+    ],
+)  # fmt: skip
+def test_malformed_pickles_are_refused(tmp_path, data):
+    with pytest.raises(InputError):
+        load(_archive(tmp_path, data))
+
+
+def test_every_truncation_of_a_pickle_is_refused(tmp_path):
+    data, _ = dump_pickle(training_checkpoint(module("models.yolo.Model", names=["a"])))
+    for end in range(len(data)):
+        with pytest.raises(InputError):
+            read_pickle(data[:end], "cut", lambda reference: None)
+
+
+def test_nested_and_self_containing_values_end(tmp_path):
+    deep = b"\x80\x02" + b"]" * 200_000 + b"a" * 199_999 + b"."
+    with pytest.raises(InputError, match="neither a model"):
+        load(_archive(tmp_path, deep))
+    endless = module("models.yolo.Model")
+    endless._modules["again"] = endless
+    with pytest.raises(InputError, match="too deep"):
+        load(write_pt(tmp_path / "endless.pt", endless))
+    layer = module("models.common.Conv")
+    for _ in range(10):  # shared modules that unfold to 20 to the power of 10
+        layer = module("models.common.Conv", {str(index): layer for index in range(20)})
+    with pytest.raises(InputError, match="too many modules"):
+        load(write_pt(tmp_path / "wide.pt", module("models.yolo.Model", {"0": layer})))
+
+
+def test_too_many_opcodes_are_refused(tmp_path):
+    with pytest.raises(InputError, match="opcodes"):
+        load(_archive(tmp_path, b"\x80\x02" + b"N0" * 1_100_000 + b"N."))
+
+
+def test_mutated_files_are_read_or_refused_and_never_crash(tmp_path):
+    checkpoint = random_checkpoint()
+    names = list(state_dict(checkpoint))[:6]
+    small = OrderedDict((name, state_dict(checkpoint)[name]) for name in names)
+    whole = write_pt(tmp_path / "m.pt", small).read_bytes()
+    random = np.random.default_rng(7)
+    path = tmp_path / "mutated.pt"
+    structure = [i for i in range(len(whole)) if i < 2500 or i > len(whole) - 1500]
+    for _ in range(400):
+        mutated = bytearray(whole)
+        for place in random.choice(structure, random.integers(1, 4)):
+            mutated[place] = random.integers(256)
+        path.write_bytes(mutated)
+        with pytest.raises(InputError):  # even unharmed it lacks most of its tensors
+            load(path)
+
+
+# The container.
+
+
+def test_truncated_archives_are_refused(tmp_path):
+    whole = write_pt(tmp_path / "m.pt", state_dict(random_checkpoint())).read_bytes()
+    path = tmp_path / "cut.pt"
+    for share in (0.0, 0.01, 0.5, 0.9, 0.999):
+        path.write_bytes(whole[: int(len(whole) * share)])
+        with pytest.raises(InputError, match=r"cut\.pt"):
+            load(path)
+
+
+def test_flipped_weight_bits_are_found(tmp_path):
+    path = write_pt(tmp_path / "m.pt", state_dict(random_checkpoint()))
+    whole = bytearray(path.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    path.write_bytes(whole)
+    with pytest.raises(InputError, match="damaged"):
+        load(path)
+
+
+def test_compressed_entries_are_refused_as_bombs(tmp_path):
+    path = write_archive(tmp_path / "bomb.pt", b"\x80\x02}.", [np.zeros(10_000_000, "f4")],
+                         compression=zipfile.ZIP_DEFLATED)  # fmt: skip
+    assert path.stat().st_size < 100_000
+    with pytest.raises(InputError, match="zip bomb"):
+        load(path)
+
+
+def test_entries_inside_one_another_are_refused(tmp_path):
+    path = write_archive(tmp_path / "m.pt", b"\x80\x02}.", [np.zeros(1000, "f4")] * 2)
+    data = path.read_bytes()
+    first, second = data.find(b"archive/data/0"), data.rfind(b"archive/data/1")
+    offset_of_first = struct.pack("<I", first - 30)
+    changed = bytearray(data)
+    changed[second - 4 : second] = offset_of_first  # the central record of the second entry
+    path.write_bytes(changed)
+    with pytest.raises(InputError, match="inside another"):
+        load(path)
+
+
+def test_other_zips_are_refused(tmp_path):
+    for name, entries in {
+        "empty.zip": {},
+        "flat.zip": {"data.pkl": b"\x80\x02}."},
+        "two.zip": {"a/data.pkl": b"\x80\x02}.", "b/version": b"3"},
+        "other.zip": {"a/readme.txt": b"hello"},
+        "big.pt": {"a/data.pkl": b"\x80\x02}.", "a/byteorder": b"big"},
+    }.items():
+        path = tmp_path / name
+        with zipfile.ZipFile(path, "w") as archive:
+            for entry, content in entries.items():
+                archive.writestr(entry, content)
+        with pytest.raises(InputError, match=name):
+            load(path)
+
+
+def test_files_that_are_no_checkpoints_are_refused(tmp_path):
+    (tmp_path / "folder").mkdir()
+    for name, content in {
+        "empty.pt": b"", "text.pt": b"not a checkpoint\n", "zeros.pt": bytes(5000),
+        "magic.pt": b"PK\x03\x04", "legacy.pt": pickle.dumps(0x1950A86A20F9469CFC6C, 2) + b"rest",
+    }.items():  # fmt: skip
+        path = tmp_path / name
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=name):
+            load(path)
+    for name in ("folder", "missing.pt"):
+        with pytest.raises(InputError, match=name):
+            load(tmp_path / name)
+
+
+# Tensors.
+
+
+def _tensor_pickle(storage: bytes = b"HalfStorage", count: int = 4, offset: int = 0,
+                   shape=(2, 2), strides=(2, 1)) -> bytes:  # fmt: skip
+    def number(value: int) -> bytes:
+        return b"\x8a\x08" + struct.pack("<q", value)
+
+    def numbers(values) -> bytes:
+        return b"(" + b"".join(map(number, values)) + b"t"
+
+    return (
+        b"\x80\x02}X\x13\x00\x00\x00model.0.conv.weightctorch._utils\n_rebuild_tensor_v2\n(("
+        b"X\x07\x00\x00\x00storagectorch\n" + storage + b"\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu"
+        + number(count) + b"tQ" + number(offset) + numbers(shape) + numbers(strides)
+        + b"\x89}tRs."
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "cause"),
+    [
+        ({"count": 5}, "storage"),
+        ({"count": 1 << 39}, "storage"),
+        ({"storage": b"FloatStorage"}, "storage"),
+        ({"offset": 1}, "outside"),
+        ({"shape": (3, 2)}, "outside"),
+        ({"shape": (1 << 38, 1 << 38), "strides": (0, 0)}, "outside"),
+        ({"shape": (4, 4), "strides": (0, 1)}, "outside"),
+        ({"strides": (-1, 1)}, "not sizes"),
+        ({"shape": (-2, 2)}, "not sizes"),
+        ({"shape": (2, 2, 1)}, "strides"),
+        ({"shape": (1,) * 9, "strides": (1,) * 9}, "sizes"),
+        ({"offset": -1}, "not sizes"),
+    ],
+)
+def test_sizes_that_disagree_with_the_storage_are_refused(tmp_path, changes, cause):
+    path = _archive(tmp_path, _tensor_pickle(**changes), [np.ones(4, "f2")])
+    with pytest.raises(InputError, match=cause):
+        load(path)
+
+
+def test_missing_storage_is_refused(tmp_path):
+    with pytest.raises(InputError, match="lacks the storage"):
+        load(_archive(tmp_path, _tensor_pickle()))
+
+
+def test_many_tensors_of_one_storage_are_refused(tmp_path):
+    values = state_dict(random_checkpoint())
+    big = values["model.8.cv3.conv.weight"]
+    data, storages = dump_pickle(OrderedDict((f"t{index}", big) for index in range(300)))
+    # Every tensor got its own storage number; point them all at the first.
+    path = tmp_path / "m.pt"
+    for index in range(1, len(storages)):
+        text = str(index).encode()
+        data = data.replace(b"X" + struct.pack("<I", len(text)) + text + b"q", b"X\x01\0\0\x000q")
+    write_archive(path, data, storages[:1])
+    with pytest.raises(InputError, match="too many tensors"):
+        load(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_not_finite_are_refused(tmp_path, value):
+    checkpoint = random_checkpoint()
+    checkpoint.parameters["model.4.cv1.conv.weight"][0, 0, 0, 0] = value
+    path = write_pt(tmp_path / "m.pt", ultralytics_model(checkpoint))
+    with pytest.raises(InputError, match=r"model\.4\.cv1\.conv\.weight that is not finite"):
+        load(path)
+
+
+def test_values_beyond_single_precision_are_refused(tmp_path):
+    values = state_dict(random_checkpoint(), "float64")
+    values["model.0.conv.weight"].array[0] = 1e300
+    with pytest.raises(InputError, match="not finite"):
+        load(write_pt(tmp_path / "m.pt", values))
+
+
+def test_negative_variance_is_refused(tmp_path):
+    checkpoint = random_checkpoint()
+    checkpoint.parameters["model.0.bn.running_var"][0] = -1
+    with pytest.raises(InputError, match="negative variance"):
+        load(write_pt(tmp_path / "m.pt", ultralytics_model(checkpoint)))
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        (lambda v: v.update({"model.0.conv.weight": v["model.3.conv.weight"]}), "no size"),
+        (lambda v: v.pop("model.0.conv.weight"), "lacks"),
+        (lambda v: v.pop("model.9.cv1.bn.bias"), "lacks model.9.cv1.bn.beta"),
+        (lambda v: v.update({"model.25.conv.weight": v["model.1.conv.weight"]}), "model.25"),
+        (lambda v: v.update({"model.3.conv.weight": v["model.1.conv.weight"]}), "shape"),
+        (lambda v: v.update({"model.24.m.3.weight": v["model.24.m.0.weight"]}), "P6"),
+        (lambda v: v.update({"model.24.m.0.weight": v["model.0.bn.weight"]}), "detection channels"),
+        (lambda v: v.update({"model.24.anchors": v["model.0.bn.weight"]}), "anchors"),
+        (lambda v: v.update({"model.model.0.conv.weight": v["model.1.conv.weight"]}), "two"),
+    ],
+)
+def test_tensors_that_fit_no_yolov5_are_refused(tmp_path, change, cause):
+    values = state_dict(random_checkpoint())
+    change(values)
+    with pytest.raises(InputError, match=cause):
+        load(write_pt(tmp_path / "m.pt", values))
+
+
+def test_class_names_that_do_not_count_are_refused(tmp_path):
+    model = ultralytics_model(random_checkpoint(nc=3))
+    for names, cause in (
+        (["a", "b"], "2 class names"),
+        ({0: "a", 2: "b", 3: "c"}, "gaps"),
+        (["a", "b", 3], "not text"),
+        ("abc", "not text"),
+    ):
+        model.names = names
+        with pytest.raises(InputError, match=cause):
+            load(write_pt(tmp_path / "m.pt", model))
