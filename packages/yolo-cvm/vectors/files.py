@@ -188,10 +188,10 @@ _case("device_index", "a device list", _set("attrs", "device_index", ["list_int"
 # Storage.
 _case(
     "storage_huge",
-    "an id of 2^31 - 1 costs nothing here",
+    "an id of 2^31 - 1, for which the original allocates 32 GiB",
     _set(*_STORAGE, 3, 2**31 - 1),
-    output=OUTPUT,
 )
+_case("storage_sparse", "ids need not be dense", _set(*_STORAGE, 3, 1000), output=OUTPUT)
 _case("storage_negative", "a negative id", _set(*_STORAGE, 3, -1))
 _case("storage_parameter", "a result over a parameter", _set(*_STORAGE, 4, 3))
 _case("storage_operand", "a convolution over its own input", _set(*_STORAGE, 3, 2))

@@ -35,6 +35,8 @@ _NODE_ATTRS = ("func_name", "num_inputs", "num_outputs", "op_attrs", "flatten_da
 _COUNTER = re.compile(r"_[0-9]+\Z")
 _MAX_INDEX = 2**31 - 1
 _POSTPROCESS_LENGTH = 32
+# The original keeps 16 bytes per storage id up to the largest, so a huge one stops it there.
+_MAX_STORAGE_ID = 2**20 - 1
 
 
 def decode(data: bytes, limits: Limits | None = None) -> Declaration:
@@ -235,6 +237,8 @@ def _item(value: Any, key: str, place: str) -> Any:
     number = _integer(value, place)
     if key == "storage_id" and number < 0:
         raise LogicError(place, f"{number}", "0 or more")
+    if key == "storage_id" and number > _MAX_STORAGE_ID:
+        raise RuntimeFault(place, f"{number}", f"at most {_MAX_STORAGE_ID}")
     return number
 
 

@@ -1,0 +1,84 @@
+"""The vectors, ours and the original's, and that the runner can fail."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from yolo_cvm.cli import main
+from yolo_cvm.conform import FAILED, KNOWN, PASSED, conform
+
+VECTORS = Path(__file__).parents[1] / "vectors"
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    files = (file for file in folder.rglob("*") if file.is_file())
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
+
+
+def test_committed_vectors_are_what_the_reference_gives_today(tmp_path: Path) -> None:
+    made = tmp_path / "vectors"
+    subprocess.run([sys.executable, "generate.py", str(made)], cwd=VECTORS, check=True)
+    for kind in ("ops", "reject"):
+        assert content(made / kind) == content(VECTORS / kind)
+
+
+@pytest.mark.parametrize("engine", ["reference", None])
+def test_our_vectors_pass(engine: str | None) -> None:
+    outcomes = list(conform(VECTORS, engine))
+    assert [one for one in outcomes if one.status != PASSED] == []
+    operators = {
+        one.name.split("/")[1].rsplit("_", 1)[0] for one in outcomes if one.name.startswith("ops/")
+    }
+    assert len(operators) == 37
+
+
+@pytest.mark.parametrize("engine", ["reference", None])
+def test_vectors_of_the_original_pass(golden: Path, engine: str | None) -> None:
+    outcomes = list(conform(golden, engine))
+    assert [one for one in outcomes if one.status == FAILED] == []
+    known = [one.name for one in outcomes if one.status == KNOWN]
+    assert known == [f"ops/cvm_right_shift_{n}" for n in ("00", "18", "22")]
+    assert {"ops/conv2d_00", "reject/params_truncated", "network/yolov5n_64"} <= {
+        one.name for one in outcomes
+    }
+
+
+def test_command_counts_and_ends_with_0_when_all_pass() -> None:
+    result = CliRunner().invoke(main, ["conform", str(VECTORS / "ops"), "--quiet"])
+    assert result.exit_code == 0
+    assert result.output.strip().endswith("0 failed, 0 known divergences from the original")
+
+
+@pytest.mark.parametrize("change", ["output", "gas", "accepted", "crash"])
+def test_a_wrong_vector_fails(change: str, tmp_path: Path) -> None:
+    vector = tmp_path / "relu_00"
+    shutil.copytree(VECTORS / "ops" / "relu_01", vector)
+    meta = json.loads((vector / "meta.json").read_text())
+    if change == "output":
+        wrong = np.load(vector / "output.npy")
+        wrong[0, 0, 0] += 1
+        np.save(vector / "output.npy", wrong)
+    elif change == "gas":
+        meta["gas"] += 1
+    elif change == "accepted":
+        meta = {"name": "relu", "expect": "reject"}
+    else:
+        (vector / "params").write_bytes(b"no params")
+    (vector / "meta.json").write_text(json.dumps(meta))
+    result = CliRunner().invoke(main, ["conform", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "1 failed" in result.output
+
+
+def test_a_folder_without_vectors_is_refused(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["conform", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "holds no vectors" in result.stderr
