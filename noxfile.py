@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import nox
@@ -38,14 +39,14 @@ SHAPES_RECIPE = [
     "--optimizer", "adamw", "--hyp", "small",
 ]  # fmt: skip
 RUNS = Path("runs")
-INTEGER_MODEL = Path("qout") / "model_cvm"
 
 
-def _install(session: nox.Session, *packages: str) -> None:
+def _install(session: nox.Session, *packages: str, mxnet: bool = False) -> None:
     """Install packages of ours from this checkout, yolo-core always among them."""
-    if WITH_MXNET.intersection(packages) and sys.version_info >= (3, 13):
+    mxnet = mxnet or bool(WITH_MXNET.intersection(packages))
+    if mxnet and sys.version_info >= (3, 13):
         session.error("MXNet 1.9.1 runs on Python 3.9 to 3.12: start nox with one of those")
-    extra = "[mxnet]" if WITH_MXNET.intersection(packages) else ""
+    extra = "[mxnet]" if mxnet else ""
     others = [f"./packages/{package}" for package in packages if package != "yolo-core"]
     session.install(f"./packages/yolo-core{extra}", *others)
 
@@ -56,12 +57,38 @@ def _options(session: nox.Session) -> list[str]:
     return list(session.posargs) if not asked or asked[0] == session.name else []
 
 
-def _last_run(session: nox.Session) -> Path:
+@dataclass(frozen=True)
+class _Trained:
+    """What the last training run says of itself in its opt.yaml."""
+
+    checkpoint: str
+    data: str
+    model: str
+    imgsz: str
+
+    @property
+    def integer(self) -> str:
+        """The folder of its integer twin."""
+        return str(Path("qout") / f"{self.model}_cvm")
+
+
+_READ_OPTIONS = """
+import sys, yaml
+with open(sys.argv[1], encoding="utf-8") as stream:
+    options = yaml.safe_load(stream)
+for key in ("data", "model", "imgsz"):
+    print(options[key])
+"""
+
+
+def _last_run(session: nox.Session) -> _Trained:
     """The training run that was written last."""
     runs = [path.parent.parent for path in (RUNS / "train").glob("*/weights/best.yaml")]
     if not runs:
         session.error("there is no trained model yet: nox -s train")
-    return max(runs, key=lambda run: (run / "weights" / "best.yaml").stat().st_mtime)
+    run = max(runs, key=lambda run: (run / "weights" / "best.yaml").stat().st_mtime)
+    told = session.run("python", "-c", _READ_OPTIONS, str(run / "opt.yaml"), silent=True)
+    return _Trained(str(run / "weights" / "best"), *str(told).splitlines())
 
 
 @nox.session
@@ -80,17 +107,23 @@ def train(session: nox.Session) -> None:
 def quantize(session: nox.Session) -> None:
     """Turn the model trained last into an integer-only CVM model."""
     _install(session, "yolo-mrt")
-    run = _last_run(session)
+    trained = _last_run(session)
     session.run(
-        "yolo-mrt", "quantize", str(run / "weights" / "best"),
-        "--run", str(run), "--out", str(INTEGER_MODEL), *_options(session),
+        "yolo-mrt", "quantize", trained.checkpoint, "--data", trained.data,
+        "--imgsz", trained.imgsz, "--out", trained.integer, *_options(session),
     )  # fmt: skip
 
 
 @nox.session
 def compare(session: nox.Session) -> None:
     """Score the float and the integer model on the validation images and write the report."""
-    _install(session, "yolo-core", "yolo-cvm", "yolo-eval")
+    _install(session, "yolo-cvm", "yolo-eval", mxnet=True)
+    trained = _last_run(session)
+    files = []
+    for model, form in ((trained.checkpoint, "float"), (trained.integer, "quant")):
+        files.append(str(RUNS / "eval" / f"{form}.json"))
+        session.run("yolo-eval", "coco", model, "--data", trained.data, "--json", files[-1])
+    session.run("yolo-eval", "compare", *files, "--out", str(RUNS / "compare"), *_options(session))
 
 
 @nox.session
