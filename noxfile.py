@@ -96,7 +96,7 @@ def train(session: nox.Session) -> None:
     """Train a detector: on generated shapes, or as the options of `yolo-train fit` say."""
     _install(session, "yolo-train")
     options = _options(session)
-    if "--data" not in options:
+    if not {"--data", "--resume"}.intersection(word.partition("=")[0] for word in options):
         if not SHAPES.exists():
             session.run("yolo-train", "shapes", "--out", str(SHAPES.parent))
         options = ["--data", str(SHAPES), *SHAPES_RECIPE, *options]
