@@ -187,6 +187,20 @@ def test_entries_inside_one_another_are_refused(tmp_path):
         load(path)
 
 
+def test_a_directory_of_a_million_entries_is_not_even_listed(tmp_path):
+    path = write_archive(tmp_path / "m.pt", b"\x80\x02}.", [])
+    data = bytearray(path.read_bytes())
+    data[-10:-6] = struct.pack("<I", 60_000_000)  # the size of the directory in the end record
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="directory of 60000000 bytes"):
+        load(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        for index in range(20_001):
+            archive.writestr(f"a/{index}", b"")
+    with pytest.raises(InputError, match="20000 zip entries"):
+        load(path)
+
+
 def test_other_zips_are_refused(tmp_path):
     for name, entries in {
         "empty.zip": {},

@@ -19,6 +19,7 @@ import numpy as np
 from yolo_core.errors import InputError
 from yolo_core.files import read_bytes
 from yolo_port.pickle_machine import Global, Record, read_pickle
+from yolo_port.readers.zip_container import open_zip
 from yolo_port.source import SourceModel
 from yolo_port.state_dict import tidy
 
@@ -60,7 +61,7 @@ def read_npz(path: Path) -> SourceModel:
     arrays: dict[str, np.ndarray] = {}
     budget = FILE_LIMIT
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path, _EXPECTED) as archive:
             infos = archive.infolist()
             if len(infos) > _MAX_TENSORS:
                 raise InputError(source, f"has {len(infos)} arrays", f"at most {_MAX_TENSORS}")

@@ -17,12 +17,12 @@ import numpy as np
 
 from yolo_core.errors import InputError
 from yolo_port.pickle_machine import Admit, Global, Persistent, Record, read_pickle
+from yolo_port.readers.zip_container import open_zip
 
 #: Largest `.pt` that is read: yolov5x with its optimizer's state is 1.4 GB.
 FILE_LIMIT = 4 << 30
 #: Largest pickle inside: yolov5x's is 0.3 MB.
 PICKLE_LIMIT = 8 << 20
-ENTRY_LIMIT = 20_000
 _MAX_NDIM = 8
 _LOCAL_HEADER_BYTES = 30
 
@@ -57,20 +57,27 @@ class TorchArchive:
         # Tensors that share one storage could make much out of little, so what is read is counted.
         self._budget = 2 * os.path.getsize(path) + (1 << 20)
         self._zip, self._entries = _open(path)
-        self._folder = self._single_folder()
-        order = self._entry("byteorder")
+        try:
+            self._folder = self._single_folder()
+            self.content = self._content(admit)
+        except InputError:
+            self.close()
+            raise
+
+    def _content(self, admit: Admit) -> Any:
+        order, pickle = self._entry("byteorder"), self._entry("data.pkl")
         if order is not None and self._read(order) != b"little":
             raise InputError(self.path, "was written on a big-endian machine", "little-endian")
-        pickle = self._entry("data.pkl")
         if pickle is None:
             raise InputError(self.path, "is a zip without data.pkl", "a PyTorch file")
         if pickle.file_size > PICKLE_LIMIT:
             raise InputError(self.path, f"has a pickle of {pickle.file_size} bytes",
                              f"at most {PICKLE_LIMIT}")  # fmt: skip
         data = self._read(pickle)
-        self.content, used = read_pickle(data, self.path, admit)
+        content, used = read_pickle(data, self.path, admit)
         if used != len(data):
             raise InputError(self.path, f"has {len(data) - used} bytes behind its pickle")
+        return content
 
     def close(self) -> None:
         self._zip.close()
@@ -158,28 +165,26 @@ def _open(path: Path) -> tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]:
     length = os.path.getsize(path)
     if length > FILE_LIMIT:
         raise InputError(source, f"is larger than {FILE_LIMIT} bytes", "a smaller file")
-    try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise InputError(source, f"is a damaged or truncated zip ({error})",
-                         "a PyTorch file of 1.6 or later") from error  # fmt: skip
+    archive = open_zip(path, "a PyTorch file of 1.6 or later")
     try:
         entries: dict[str, zipfile.ZipInfo] = {}
         infos = sorted(archive.infolist(), key=lambda info: info.header_offset)
-        if len(infos) > ENTRY_LIMIT:
-            raise InputError(source, f"has {len(infos)} zip entries", f"at most {ENTRY_LIMIT}")
         for info, following in zip(infos, [*infos[1:], None]):
             name = info.filename
             if info.flag_bits & 1:
-                raise InputError(source, f"has the encrypted zip entry {name}", "plain entries")
+                raise InputError(
+                    source, f"has the encrypted zip entry {name[:80]}", "plain entries"
+                )
             if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
-                raise InputError(source, f"has the compressed zip entry {name} (a zip bomb?)",
+                raise InputError(source, f"has the compressed zip entry {name[:80]} (a zip bomb?)",
                                  "stored entries, as PyTorch writes them")  # fmt: skip
             end = info.header_offset + _LOCAL_HEADER_BYTES + len(name) + info.file_size
             if end > (following.header_offset if following else length):
-                raise InputError(source, f"has the zip entry {name} inside another (a zip bomb?)")
+                raise InputError(
+                    source, f"has the zip entry {name[:80]} inside another (a zip bomb?)"
+                )
             if name in entries:
-                raise InputError(source, f"has the zip entry {name} twice", "unique entries")
+                raise InputError(source, f"has the zip entry {name[:80]} twice", "unique entries")
             entries[name] = info
         if not entries:
             raise InputError(source, "is an empty zip", "a PyTorch file")

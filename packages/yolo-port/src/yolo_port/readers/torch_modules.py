@@ -86,8 +86,9 @@ class ModuleTree:
         if not settings:
             return default
         found = [state.get("eps") for _, state in settings]
-        values = {each for each in found if isinstance(each, float) and 0 < each < 1}
-        if len(values) != 1 or not all(isinstance(each, float) for each in found):
+        values = {each for each in found if isinstance(each, float)}
+        sound = all(isinstance(each, float) and 0 < each < 1 for each in found)
+        if len(values) != 1 or not sound:
             raise InputError(
                 self.path, "has batch normalisations of different epsilon", "one value"
             )
