@@ -16,8 +16,9 @@ import numpy as np
 
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, read_bytes
-from yolo_core.graph import Graph, Limits, LogicError, bind, load_program
+from yolo_core.graph import Graph, Limits, LogicError, RuntimeFault, bind, load_program
 from yolo_core.graph.bounds import certify
+from yolo_core.graph.cost import peak_bytes
 from yolo_core.graph.integers import clamp
 from yolo_core.graph.params import size_limit
 from yolo_cvm.engine import Engine, select
@@ -48,11 +49,17 @@ class Model:
         x: integers of any dtype in the graph's input shape. As on the chain, values beyond the
         input's declared precision are clamped (spec 4.3). LogicError for another shape or dtype.
         """
-        return self.engine.run(self.prepare(x))
+        try:
+            return self.engine.run(self.prepare(x))
+        except MemoryError:
+            raise _too_large(self.graph) from None
 
     def trace(self, x: np.ndarray) -> Iterator[tuple[int, tuple[np.ndarray, ...]]]:
         """Like `run`, but yields (node number, int32 outputs) of every operator in order."""
-        return self.engine.trace(self.prepare(x))
+        try:
+            yield from self.engine.trace(self.prepare(x))
+        except MemoryError:
+            raise _too_large(self.graph) from None
 
     def prepare(self, x: np.ndarray) -> np.ndarray:
         """The input as the program sees it: contiguous int32, clamped. LogicError as in `run`."""
@@ -66,6 +73,10 @@ class Model:
             held, wanted = np.iinfo(x.dtype), np.iinfo(np.int32)
             x = np.clip(x, max(held.min, wanted.min), min(held.max, wanted.max))
         return np.ascontiguousarray(clamp(x.astype(np.int32), self.graph.input_precision))
+
+
+def _too_large(graph: Graph) -> RuntimeFault:
+    return RuntimeFault("memory", "this machine has too little", f"{peak_bytes(graph)} bytes free")
 
 
 def is_model(path: PathLike) -> bool:

@@ -103,7 +103,7 @@ def run_with_receipt(model: Model, x: np.ndarray) -> tuple[list[np.ndarray], Rec
     wanted = set(graph.heads)
     kept = {Entry(graph.input_index): data}
     nodes = []
-    for number, outputs in model.engine.trace(data):
+    for number, outputs in model.trace(data):
         node = graph.nodes[number]
         assert node.op is not None
         digests = tuple(tensor_digest(array) for array in outputs)

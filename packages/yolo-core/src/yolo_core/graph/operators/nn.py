@@ -100,31 +100,43 @@ class Conv2d(Operator):
 
     def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
         data, weight = x[0], x[1]
-        ((batch, outputs, height, width),) = self.shape([array.shape for array in x], a)
-        (pad_h, pad_w), (step_h, step_w), (dil_h, dil_w) = a.padding, a.strides, a.dilation
-        padded = np.pad(data, ((0, 0), (0, 0), (pad_h, pad_h), (pad_w, pad_w)))
-        y = np.zeros((batch, outputs, height, width), np.int32)
+        (shape,) = self.shape([array.shape for array in x], a)
+        y = np.zeros(shape, np.int32)
         if a.use_bias:
             y += x[2].reshape(1, -1, 1, 1)
-        group_in, group_out = weight.shape[1], outputs // a.groups
+        inputs, outputs = weight.shape[1], shape[1] // a.groups
         for g in range(a.groups):
-            source = padded[:, g * group_in : (g + 1) * group_in]
-            rows = slice(g * group_out, (g + 1) * group_out)
+            source = data[:, g * inputs : (g + 1) * inputs]
+            rows = slice(g * outputs, (g + 1) * outputs)
             for r in range(weight.shape[2]):
                 for s in range(weight.shape[3]):
-                    tap = source[
-                        :,
-                        :,
-                        r * dil_h : r * dil_h + (height - 1) * step_h + 1 : step_h,
-                        s * dil_w : s * dil_w + (width - 1) * step_w + 1 : step_w,
-                    ]
+                    out_h, in_h = reach(
+                        r * a.dilation[0] - a.padding[0], a.strides[0], data.shape[2], shape[2]
+                    )
+                    out_w, in_w = reach(
+                        s * a.dilation[1] - a.padding[1], a.strides[1], data.shape[3], shape[3]
+                    )
                     # Contiguous operands: einsum on int32 is several times faster with them.
-                    y[:, rows] += np.einsum(
+                    y[:, rows, out_h, out_w] += np.einsum(
                         "oc,nchw->nohw",
                         np.ascontiguousarray(weight[rows, :, r, s]),
-                        np.ascontiguousarray(tap),
+                        np.ascontiguousarray(source[:, :, in_h, in_w]),
                     )
         return (y,)
+
+
+def reach(offset: int, stride: int, size: int, count: int) -> tuple[slice, slice]:
+    """Where one tap of a window falls inside an axis of `size` elements; `count` outputs.
+
+    Output i reads input i * stride + offset. Returns the outputs whose input exists, and those
+    inputs; what lies outside is read by nobody.
+    """
+    first = max(0, -(offset // stride))
+    last = min(count, (size - 1 - offset) // stride + 1)
+    if last <= first:
+        return slice(0, 0), slice(0, 0)
+    start = first * stride + offset
+    return slice(first, last), slice(start, start + (last - first - 1) * stride + 1, stride)
 
 
 class Dense(Operator):
@@ -201,26 +213,18 @@ class MaxPool2d(Operator):
 
     def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
         (shape,) = self.shape([x[0].shape], a)
-        (step_h, step_w), (pad_h, pad_w) = a.strides, self.padding(a)
-        # With ceil_mode the last window may reach past the padding; one stride more covers it.
-        padded = np.pad(
-            x[0],
-            ((0, 0), (0, 0), (pad_h, pad_h + step_h), (pad_w, pad_w + step_w)),
-            constant_values=INT32_MIN,
-        )
-        y = np.full(shape, INT32_MIN, np.int32)
-        for r in range(a.pool_size[0]):
-            for s in range(a.pool_size[1]):
-                np.maximum(
-                    y,
-                    padded[
-                        :,
-                        :,
-                        r : r + (shape[2] - 1) * step_h + 1 : step_h,
-                        s : s + (shape[3] - 1) * step_w + 1 : step_w,
-                    ],
-                    out=y,
+        y = x[0]
+        # The largest of a window is the largest, over its columns, of the largest of each column.
+        for d in (0, 1):
+            size = (*y.shape[: 2 + d], shape[2 + d], *y.shape[3 + d :])
+            partial = np.full(size, INT32_MIN, np.int32)
+            for tap in range(a.pool_size[d]):
+                out, into = reach(
+                    tap - self.padding(a)[d], a.strides[d], x[0].shape[2 + d], shape[2 + d]
                 )
+                view = partial[:, :, out] if d == 0 else partial[:, :, :, out]
+                np.maximum(view, y[:, :, into] if d == 0 else y[:, :, :, into], out=view)
+            y = partial
         return (y,)
 
     @staticmethod

@@ -1,0 +1,110 @@
+"""The integer detector: found by entry point, right about where things are, drawn and told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from conftest import write_model
+from yolo_core.architecture import Architecture
+from yolo_core.boxes import NmsSettings
+from yolo_core.errors import InputError
+from yolo_core.graph import Graph, GraphBuilder
+from yolo_core.model_folder import Extension
+from yolo_core.predictor import detect, open_predictor
+from yolo_cvm.cli import main
+
+SIDE = 32
+ARCHITECTURE = Architecture.named("n", nc=2, names=("cat", "dog"))
+ROWS = ARCHITECTURE.rows(SIDE, SIDE)
+#: The last row is the only cell of the coarsest level with its largest anchor.
+FOUND = ROWS - 1
+
+
+def constant_detector() -> Graph:
+    """A detector that answers every picture alike: one dog in the middle, otherwise nothing."""
+    columns = ARCHITECTURE.no
+    bias = np.zeros((ROWS, columns), np.int64)
+    bias[:, 4] = -80
+    bias[FOUND] = [0, 0, -20, -20, 80, -80, 40]
+    b = GraphBuilder()
+    x = b.input("data", (1, 3, SIDE, SIDE), 8)
+    weight = b.parameter("weight", np.zeros((bias.size, 3 * SIDE * SIDE), np.int64), 2)
+    y = b.operator("dense", [
+        b.operator("flatten", [x]), weight, b.parameter("bias", bias.ravel(), 8),
+    ], units=bias.size)  # fmt: skip
+    clipped = b.operator("cvm_clip", [y], precision=8)
+    return b.build([b.operator("reshape", [clipped], shape=(1, ROWS, columns))])
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = write_model(tmp_path_factory.mktemp("detector"), constant_detector())
+    extension = Extension(
+        architecture=ARCHITECTURE, imgsz=(SIDE, SIDE), input_scale=255.0, input_zero_point=-128,
+        input_precision=8, output_scales=(10.0,) * ARCHITECTURE.no,
+    )  # fmt: skip
+    (folder / "ext").write_text(extension.to_json())
+    return folder
+
+
+def test_predictor_is_found_and_scales_back(detector: Path) -> None:
+    predictor = open_predictor(detector)
+    assert (predictor.kind, predictor.imgsz) == ("integer", (SIDE, SIDE))
+    logits = predictor.logits(np.zeros((3, SIDE, SIDE, 3), np.uint8))
+    assert logits.shape == (3, ROWS, ARCHITECTURE.no)
+    assert logits[1, FOUND].tolist() == [0, 0, -2, -2, 8, -8, 4]
+    assert len(predictor.digest) == 64
+    with pytest.raises(InputError, match="imgsz"):
+        open_predictor(detector, imgsz=(64, 64))
+    with pytest.raises(InputError, match="device"):
+        open_predictor(detector, device="gpu:0")
+
+
+def test_box_comes_back_in_the_pixels_of_the_picture(detector: Path) -> None:
+    """The anchor of 373 x 326 shrinks by (2 sigmoid(-2))^2; the picture is twice the input."""
+    picture = np.zeros((2 * SIDE, 2 * SIDE, 3), np.uint8)
+    found = detect(open_predictor(detector), picture, NmsSettings.for_display())
+    assert found.shape == (1, 6)
+    shrink = (2 / (1 + np.exp(2))) ** 2
+    width, height = (2 * side * shrink for side in (373, 326))
+    box = np.clip([32 - width / 2, 32 - height / 2, 32 + width / 2, 32 + height / 2], 0, 64)
+    assert np.allclose(found[0, :4], box)
+    assert found[0, 5] == 1
+
+
+def test_command_draws_and_tells(detector: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "street.png"
+    cv2.imwrite(str(picture), np.full((96, 128, 3), 90, np.uint8))
+    out = tmp_path / "found"
+    result = CliRunner().invoke(main, ["detect", str(detector), str(picture), "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert "dog" in result.output
+    (record,) = json.loads((out / "detections.json").read_text())
+    assert (record["image"], record["width"], record["height"]) == ("street.png", 128, 96)
+    assert record["detections"][0]["name"] == "dog"
+    drawn = cv2.imread(str(out / "street.jpg"))
+    assert drawn.shape == (96, 128, 3)
+    assert np.abs(drawn.astype(int) - 90).max() > 50
+
+
+def test_two_pictures_of_one_name_are_refused(detector: Path, tmp_path: Path) -> None:
+    words = [str(tmp_path / name) for name in ("a.png", "a.jpg")]
+    result = CliRunner().invoke(main, ["detect", str(detector), *words, "--out", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "same name" in result.stderr
+
+
+@pytest.mark.parametrize("change", [{"input_shapes": [[-1, 3, 64, 64]]}, {"detection": {}}])
+def test_an_ext_of_another_model_is_refused(change: dict, detector: Path, tmp_path: Path) -> None:
+    for name in ("symbol", "params"):
+        (tmp_path / name).write_bytes((detector / name).read_bytes())
+    content = {**json.loads((detector / "ext").read_text()), **change}
+    (tmp_path / "ext").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="ext"):
+        open_predictor(tmp_path)
