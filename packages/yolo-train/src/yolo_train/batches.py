@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
+import threading
 from collections import deque
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -124,7 +126,16 @@ _maker: Optional[SampleMaker] = None
 
 def _start_worker(source: Source) -> None:
     global _maker
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _maker = SampleMaker(source)
+
+
+def _end_with_parent() -> None:
+    """A worker whose trainer was killed would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _make(epoch: int, positions: Sequence[int], numbers: Sequence[int]) -> Batch:

@@ -105,7 +105,8 @@ class RunFolder:
 
     def write_state(self, arrays: Mapping[str, np.ndarray]) -> None:
         """What a resumed run needs, with the results so far."""
-        table = np.array([[row[column] for column in COLUMNS] for row in self.rows], np.float64)
+        values = [[row[column] for column in COLUMNS] for row in self.rows]
+        table = np.array(values, np.float64).reshape(-1, len(COLUMNS))
         stream = io.BytesIO()
         np.savez(stream, **{"results": table, **arrays})
         atomic_write(self.path / STATE, stream.getvalue())
@@ -113,10 +114,15 @@ class RunFolder:
     def read_state(self) -> Dict[str, np.ndarray]:
         """The arrays of the last complete epoch; `rows` become those of that time."""
         path = self.path / STATE
+        data = io.BytesIO(read_bytes(path, _STATE_LIMIT))
         try:
-            with np.load(io.BytesIO(read_bytes(path, _STATE_LIMIT)), allow_pickle=False) as file:
+            # Ours are stored plainly; a compressed member could expand to any size.
+            with zipfile.ZipFile(data) as members:
+                if any(member.compress_type for member in members.infolist()):
+                    raise zipfile.BadZipFile("compressed")
+            with np.load(data, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
-        except (ValueError, zipfile.BadZipFile, OSError) as error:
+        except (ValueError, EOFError, zipfile.BadZipFile, OSError) as error:
             raise InputError(path, "is damaged", "a state that this trainer wrote") from error
         table = arrays.pop("results", None)
         if table is None or table.ndim != 2 or table.shape[1] != len(COLUMNS):

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from yolo_core.architecture import Architecture
+from yolo_core.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from yolo_train.cli import main
+from yolo_train.start import random_parameters
+
+FIT = ("--imgsz", "64", "--batch-size", "8", "--nominal-batch", "16", "--workers", "1")
+
+
+def fit(shapes, project, *words):
+    """Train in this process; returns click's result."""
+    words = ["fit", "--data", str(shapes), "--project", str(project), *FIT, *words]
+    return CliRunner().invoke(main, words)
+
+
+def start(shapes, project, *words, **environment):
+    """Train in a process of its own, which a test can kill."""
+    command = [sys.executable, "-c", "from yolo_train.cli import main; main()", "fit"]
+    if shapes is not None:
+        command += ["--data", str(shapes), *FIT]
+    return subprocess.Popen(
+        [*command, "--project", str(project), *words],
+        env={**os.environ, **environment}, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def epochs_done(run):
+    """Epochs in the state file; 0 while there is none."""
+    path = run / "weights" / "last.state.npz"
+    if not path.exists():
+        return 0
+    with np.load(path, allow_pickle=False) as state:
+        return int(state["epochs"])
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(shapes, tmp_path_factory):
+    project = tmp_path_factory.mktemp("runs")
+    result = fit(shapes, project, "--epochs", "3")
+    assert result.exit_code == 0, result.output
+    return project / "exp"
+
+
+def test_a_run_leaves_the_files_that_yolov5_users_expect(uninterrupted):
+    expected = (
+        "opt.yaml hyp.yaml results.csv results.png labels.jpg PR_curve.png F1_curve.png "
+        "P_curve.png R_curve.png confusion_matrix.png train_batch0.jpg val_batch0_labels.jpg "
+        "val_batch0_pred.jpg weights/best.yaml weights/last.yaml weights/best-0000.params "
+        "weights/best-symbol.json weights/last-0000.params weights/last-symbol.json"
+    )
+    for name in expected.split():
+        assert (uninterrupted / name).stat().st_size > 0, name
+    rows = list(csv.DictReader((uninterrupted / "results.csv").open()))
+    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+    assert float(rows[2]["train/box_loss"]) > 0
+    assert "metrics/mAP_0.5:0.95" in rows[0]
+    options = yaml.safe_load((uninterrupted / "opt.yaml").read_text())
+    assert (options["imgsz"], options["epochs"], options["nominal_batch"]) == (64, 3, 16)
+
+
+def test_the_checkpoint_is_a_trainable_one_of_the_dataset(uninterrupted):
+    checkpoint = read_checkpoint(uninterrupted / "weights" / "last")
+    assert not checkpoint.fused
+    assert checkpoint.architecture.names == ("circle", "square", "triangle", "star")
+    assert checkpoint.meta["imgsz"] == 64
+
+
+@pytest.mark.parametrize("moment", ["in the first epoch", "between epochs", "in a later epoch"])
+def test_a_killed_run_resumes_to_the_same_bits(shapes, tmp_path, uninterrupted, moment):
+    process = start(shapes, tmp_path, "--epochs", "3")
+    run = tmp_path / "exp"
+    wanted = 0 if moment == "in the first epoch" else 1
+    deadline = time.monotonic() + 60
+    while not (run / "weights" / "last.state.npz").exists() or epochs_done(run) < wanted:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    if moment == "in a later epoch":
+        time.sleep(0.3)
+    process.send_signal(signal.SIGKILL)
+    # The pipes close when the workers have noticed and are gone too.
+    process.communicate(timeout=20)
+    assert epochs_done(run) < 3
+    result = CliRunner().invoke(main, ["fit", "--resume", str(run)])
+    assert result.exit_code == 0, result.output
+    for name in ("last-0000.params", "best-0000.params"):
+        ours, theirs = (folder / "weights" / name for folder in (run, uninterrupted))
+        assert ours.read_bytes() == theirs.read_bytes(), name
+    assert (run / "results.csv").read_text() == (uninterrupted / "results.csv").read_text()
+
+
+def test_resume_refuses_other_options_other_data_and_nothing(shapes, tmp_path, uninterrupted):
+    for words, said in (
+        (["--resume", str(uninterrupted), "--epochs", "9"], "--resume takes no other options"),
+        (["--resume", str(tmp_path)], "no run to resume"),
+        (["--resume", "--project", str(tmp_path)], "no run to resume"),
+    ):
+        result = CliRunner().invoke(main, ["fit", *words])
+        assert result.exit_code == 2
+        assert said in result.output
+
+
+def test_a_damaged_state_is_one_line(tmp_path, uninterrupted):
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    (tmp_path / "opt.yaml").write_bytes((uninterrupted / "opt.yaml").read_bytes())
+    (tmp_path / "hyp.yaml").write_bytes((uninterrupted / "hyp.yaml").read_bytes())
+    whole = (uninterrupted / "weights" / "last.state.npz").read_bytes()
+    for bad in (whole[: len(whole) // 2], b"PK\x03\x04 no", b""):
+        (weights / "last.state.npz").write_bytes(bad)
+        result = CliRunner().invoke(main, ["fit", "--resume", str(tmp_path)])
+        assert result.exit_code == 2, result.output
+        assert "last.state.npz: is damaged" in result.output
+
+
+def test_a_loss_without_bounds_stops_the_run_and_leaves_no_checkpoint(shapes, tmp_path):
+    architecture = Architecture.named("n", nc=4)
+    parameters = random_parameters(architecture, seed=0)
+    parameters["model.24.m.0.bias"][:] = 3e38
+    write_checkpoint(tmp_path / "huge", Checkpoint(architecture, parameters, fused=False))
+    result = fit(shapes, tmp_path, "--weights", str(tmp_path / "huge"), "--no-plots")
+    assert result.exit_code == 2
+    assert "epoch 0 batch 0: the loss is not a finite number" in result.output
+    assert not list(tmp_path.glob("exp/weights/*.params"))
+
+
+def test_transfer_to_other_classes_keeps_what_fits_and_says_what_it_skips(shapes, tmp_path):
+    architecture = Architecture.named("n", nc=7)
+    parameters = random_parameters(architecture, seed=5)
+    write_checkpoint(tmp_path / "seven", Checkpoint(architecture, parameters, fused=False))
+    result = fit(
+        shapes, tmp_path, "--weights", str(tmp_path / "seven"), "--epochs", "1", "--freeze", "24",
+        "--no-plots",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "6 start anew: model.24.m.0.weight" in result.output, result.output
+    trained = read_checkpoint(tmp_path / "exp" / "weights" / "last").parameters
+    np.testing.assert_array_equal(trained["model.3.conv.weight"], parameters["model.3.conv.weight"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--imgsz", "100"], "imgsz"),
+        (["--model", "yolov9"], "yolov9"),
+        (["--device", "gpu:0"], "gpu:0"),
+        (["--device", "cpu:0,cpu:1", "--batch-size", "7"], "multiple of 2"),
+        (["--epochs", "0"], "--epochs"),
+        (["--optimizer", "magic"], "magic"),
+        (["--hyp", "nowhere.yaml"], "nowhere.yaml"),
+        (["--weights", "nowhere"], "nowhere"),
+        (["-o", "lr0=-1"], "lr0"),
+        (["--name", "a/b"], "--name"),
+        (["--cache", "lots"], "lots"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_bad_options_are_one_line_exit_code_2_and_no_checkpoint(shapes, tmp_path, words, said):
+    result = fit(shapes, tmp_path, "--epochs", "1", "--no-plots", *words)
+    assert result.exit_code == 2, result.output
+    assert said in result.output
+    assert "Traceback" not in result.output
+    assert not list(tmp_path.glob("*/weights/best*"))
+
+
+def test_strict_stops_at_a_faulty_file(shapes, tmp_path):
+    folder = tmp_path / "data"
+    for split in ("train", "val"):
+        (folder / "images" / split).mkdir(parents=True)
+        for image in sorted((shapes.parent / "images" / split).iterdir())[:8]:
+            (folder / "images" / split / image.name).write_bytes(image.read_bytes())
+    (folder / "data.yaml").write_bytes(shapes.read_bytes())
+    result = fit(folder / "data.yaml", tmp_path, "--epochs", "1", "--strict")
+    assert result.exit_code == 2
+    assert "8 without a label file" in result.output
+    assert "8 faulty files" in result.output
