@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any, Optional, Tuple
 
 import click
 
@@ -81,3 +81,16 @@ def fit(context: click.Context, resume: Optional[str], data: Optional[str], **op
     if data is None:
         raise click.UsageError("Missing option '--data'.")
     trainer.fit(FitOptions(data=data, **options))
+
+
+@main.command(context_settings={"ignore_unknown_options": True})
+@click.option("--workers", default=2, show_default=True, help="Processes that train together.")
+@click.option("--servers", default=1, show_default=True, help="Processes that add up gradients.")
+@click.option("--hosts", default="", help="Machines of the workers, reached by ssh: a,b,c.")
+@click.option("--address", default="", help="This machine as the hosts see it.")
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+def launch(workers: int, servers: int, hosts: str, address: str, words: Tuple[str, ...]) -> None:
+    """Train with several processes or machines: yolo-train launch --workers 2 -- fit …"""
+    from yolo_train.launch import launch
+
+    launch(words, workers, servers, hosts.split(",") if hosts else (), address)

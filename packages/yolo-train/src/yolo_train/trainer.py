@@ -189,7 +189,9 @@ class Training:
         ]
         made = loader.epoch(epoch, order, positions)
         label = f"epoch {epoch}/{options.epochs - 1}"
-        for number, batch in enumerate(progress(made, label, total=len(positions), unit="batches")):
+        if self._sums.rank == 0:
+            made = progress(made, label, total=len(positions), unit="batches")
+        for number, batch in enumerate(made):
             if self._folder and options.plots and epoch == 0 and number < _PICTURES:
                 pictures.train_batch(self._folder.path / f"train_batch{number}.jpg", batch)
             rates = self._schedule.at(epoch, number)
