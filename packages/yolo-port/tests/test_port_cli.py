@@ -125,7 +125,7 @@ def test_verify_on_given_pictures(run, source, tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), np.full((50, 80, 3), 200, np.uint8))
     run("convert", source, "--out", tmp_path / "w")
     arguments = ("verify", source, tmp_path / "w" / "tiny", "--imgsz", 64, "--image")
-    assert "on 1 images" in run(*arguments, tmp_path / "a.png").stdout
+    assert "on 1 image (" in run(*arguments, tmp_path / "a.png").stdout
     (tmp_path / "b.png").write_bytes(b"no picture")
     result = run(*arguments, tmp_path / "b.png")
     assert result.exit_code == 2

@@ -91,6 +91,13 @@ def test_other_symbols_are_refused(tmp_path, change, cause):
         load(_changed(tmp_path, change))
 
 
+def test_parameters_alone_are_refused(tmp_path):
+    write_original(tmp_path / "seed", random_checkpoint())
+    (tmp_path / "seed-symbol.json").unlink()
+    with pytest.raises(InputError, match="neither its symbol"):
+        load(tmp_path / "seed-0000.params")
+
+
 def test_damaged_files_are_refused(tmp_path):
     stem = write_original(tmp_path / "seed", random_checkpoint())
     params = tmp_path / "seed-0000.params"

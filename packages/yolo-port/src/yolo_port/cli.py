@@ -76,8 +76,8 @@ def verify(source: Path, checkpoint: Path, images: tuple[Path, ...], imgsz: int)
         click.echo(f"{row.name:9}  {row.kind:6}  {row.difference:10.1e}  {row.magnitude:13.3f}")
     verdict = "same" if result.passed else "DIFFERENT"
     click.echo(
-        f"{verdict}: heads differ by at most {result.largest:.1e} on {result.images} images "
-        f"({TOLERANCE:g} allowed)"
+        f"{verdict}: heads differ by at most {result.largest:.1e} on {result.images} "
+        f"{'image' if result.images == 1 else 'images'} ({TOLERANCE:g} allowed)"
     )
     if not result.passed:
         raise SystemExit(1)

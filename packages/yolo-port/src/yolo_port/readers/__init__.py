@@ -22,6 +22,7 @@ _NPY = b"\x93NUMPY"
 _ZIP_NAME_LENGTH, _ZIP_NAME = slice(26, 28), 30
 # What torch.save wrote before PyTorch 1.6 begins with this pickled number.
 _LEGACY_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+_MXNET_PARAMS = b"\x12\x01\0\0\0\0\0\0"
 # The first field of an ONNX file is its format version, a small number.
 _ONNX = b"\x08"
 
@@ -57,6 +58,8 @@ def read(path: PathLike) -> SourceModel:
     if head.startswith(_LEGACY_TORCH):
         raise InputError(path, "is a PyTorch file in the form of before 1.6",
                          "one saved again by PyTorch 1.6 or later")  # fmt: skip
+    if head.startswith(_MXNET_PARAMS):
+        raise InputError(path, "has neither its symbol nor its .yaml beside it", "all files of it")
     if is_safetensors(head, path.stat().st_size):
         return read_safetensors(path)
     if head.startswith(_ONNX):

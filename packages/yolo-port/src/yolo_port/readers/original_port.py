@@ -45,7 +45,7 @@ def original_files(path: Path) -> tuple[Path, Path] | None:
 
 def read_original(symbol: Path, params: Path) -> SourceModel:
     """The model in the two files. InputError when they are not the original port's YOLOv5."""
-    arrays = {name.partition(":")[2]: array for name, array in read_params(params).items()}
+    arrays = {name.split(":", 1)[-1]: array for name, array in read_params(params).items()}
     return _Reader(symbol, params, arrays).read()
 
 
