@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fake_predictor import COLORS
 
 HERE = Path(__file__).parent
-COLORS = {"red": (220, 20, 20), "green": (20, 200, 20), "blue": (20, 20, 220)}
 SIDE = 64
 
 

@@ -13,13 +13,15 @@ from pathlib import Path
 
 import numpy as np
 
-from conftest import COLORS
 from yolo_core.architecture import Architecture
 from yolo_core.files import sha256_file
 from yolo_core.graph import interpret
 from yolo_core.model_folder import is_model_folder, read_model_folder
 
 OFF = -12.0
+
+#: The classes and what they look like, RGB.
+COLORS = {"red": (220, 20, 20), "green": (20, 200, 20), "blue": (20, 20, 220)}
 
 
 class FakePredictor:
