@@ -36,6 +36,7 @@ std::vector<Block> blocks_of(int64_t channels, const Kernels& k, int64_t run_byt
 int64_t tile_start(int64_t width, int64_t n, int64_t i) { return width * i / n; }
 
 struct ConvStep : Step {
+  static constexpr size_t kSinks = 4;
   Tensor in;
   int64_t shape[4];  // output
   int64_t kh, kw, sh, sw, ph, pw, dh, dw;
@@ -45,9 +46,10 @@ struct ConvStep : Step {
   std::unique_ptr<int8_t, AlignedFree> weights;
   std::vector<int32_t> bias;
   std::unique_ptr<Program> program;
-  size_t first_op = 0;      // operations before it run on the accumulators
-  bool in_registers = false;  // the whole program does
-  bool indexed = false;       // and all of it is lookups that cannot miss their tables
+  bool requantized = false;       // the first operation runs on the accumulators
+  bool indexed = false;           // and `direct` are lookups that cannot miss their tables
+  std::vector<size_t> direct;     // byte stores that run on the accumulators too
+  std::vector<size_t> remaining;  // operations that run on the tile in the cache
   bool flat = false;
   const Kernels* k;
 
@@ -116,27 +118,39 @@ struct ConvStep : Step {
           }
   }
 
-  // A leading requantization runs on the accumulators, and byte stores after it too if they are
-  // all that follows.
+  // A leading requantization runs on the accumulators, and byte stores of its result too.
   void plan_epilogue() {
     const std::vector<TileOp>& ops = program->ops();
-    if (ops.empty() || ops[0].kind != kRequant || ops[0].dst != 0 || ops[0].a != 0) return;
-    first_op = 1;
-    in_registers = ops.size() > 1 && ops.size() <= 5;
-    for (size_t i = 1; i < ops.size(); ++i)
-      in_registers = in_registers && ops[i].a == 0 && ops[i].view.dtype == kInt8 &&
-                     (ops[i].kind == kStore || ops[i].kind == kLookupStore);
+    requantized = !ops.empty() && ops[0].kind == kRequant && ops[0].dst == 0 && ops[0].a == 0;
+    bool whole = requantized;  // register 0 still holds the result
+    bool lookups = true;
+    for (size_t i = requantized; i < ops.size(); ++i) {
+      const TileOp& op = ops[i];
+      const bool stores = op.kind == kStore || op.kind == kLookupStore;
+      if (whole && stores && op.a == 0 && op.view.dtype == kInt8 && direct.size() < kSinks) {
+        direct.push_back(i);
+        lookups = lookups && op.kind == kLookupStore;
+      } else {
+        remaining.push_back(i);
+        if (!stores && op.kind != kScatter && op.dst == 0) whole = false;
+      }
+    }
+    if (!requantized || direct.empty() || !lookups) return;
     const Requant& q = ops[0].requant;
     const int64_t lowest = (int64_t)q.lo + q.offset, highest = (int64_t)q.hi + q.offset;
-    indexed = in_registers && lowest >= 0;
-    for (size_t i = 1; i < ops.size(); ++i)
-      indexed = indexed && ops[i].kind == kLookupStore && ops[i].table.count <= 1 << 15 &&
-                highest < ops[i].table.count;
+    indexed = lowest >= 0;
+    for (size_t i : direct)
+      indexed = indexed && ops[i].table.count <= 1 << 15 && highest < ops[i].table.count;
   }
 
   void run(Execution& e) const override {
-    TileOp ops[kMaxOps];
-    program->bind(e, ops);
+    TileOp bound[kMaxOps], ops[kMaxOps];
+    program->bind(e, bound);
+    // the order in which a tile uses them: requantization, direct stores, the rest
+    size_t n = 0;
+    if (requantized) ops[n++] = bound[0];
+    for (size_t i : direct) ops[n++] = bound[i];
+    for (size_t i : remaining) ops[n++] = bound[i];
     const uint8_t* input = e.address(in);
     const int64_t rows = flat ? shape[0] : shape[0] * shape[1];
     const int64_t width = flat ? shape[1] * shape[2] : shape[2];
@@ -167,7 +181,7 @@ struct ConvStep : Step {
   void tile(const TileOp* ops, const uint8_t* input, const Block& b, int64_t image, int64_t y,
             int64_t x, int64_t pixels) const {
     alignas(64) int32_t buffer[kTileRegisters * kMaxPixels * 32];
-    ByteSink sinks[4];
+    ByteSink sinks[kSinks];
     ConvTile t;
     t.input = input + image * in.image_stride + y * sh * in.row_stride + x * sw * in.pixel_stride;
     t.step = sw * in.pixel_stride;
@@ -176,36 +190,31 @@ struct ConvStep : Step {
     t.run_words = run_words;
     t.weights = weights.get() + b.weights;
     t.bias = bias.data() + b.channel;
-    t.out = buffer;
+    t.out = remaining.empty() ? nullptr : buffer;
     t.sinks = sinks;
     t.sink_count = 0;
     t.indexed = indexed;
     t.valid = b.valid;
     t.requant = nullptr;
     Requant q;
-    if (first_op) {
-      q = ops[0].requant;
+    if (requantized) {
+      q = (ops++)->requant;
       if (q.mul) q.mul += b.channel;
       t.requant = &q;
     }
-    const size_t count = program->size();
-    if (in_registers) {
-      for (size_t i = 1; i < count; ++i) {
-        const View& v = ops[i].view;
-        sinks[t.sink_count++] = {v.base + image * v.image_stride + y * v.row_stride +
-                                     x * v.pixel_stride + b.channel,
-                                 v.pixel_stride,
-                                 ops[i].kind == kLookupStore ? &ops[i].table : nullptr};
-      }
-      k->conv[b.vectors][pixels](t);
-      return;
+    for (; t.sink_count < (int64_t)direct.size(); ++ops) {
+      const View& v = ops->view;
+      sinks[t.sink_count++] = {v.base + image * v.image_stride + y * v.row_stride +
+                                   x * v.pixel_stride + b.channel,
+                               v.pixel_stride, ops->kind == kLookupStore ? &ops->table : nullptr};
     }
     k->conv[b.vectors][pixels](t);
+    if (remaining.empty()) return;
     Tile rest;
     for (int i = 0; i < kTileRegisters; ++i)
       rest.registers[i] = buffer + (int64_t)i * pixels * b.lanes;
-    rest.ops = ops + first_op;
-    rest.op_count = (int64_t)(count - first_op);
+    rest.ops = ops;
+    rest.op_count = (int64_t)remaining.size();
     rest.image = image, rest.y = y, rest.x = x;
     rest.pixels = pixels, rest.lanes = b.lanes;
     rest.channel = b.channel, rest.valid = b.valid;

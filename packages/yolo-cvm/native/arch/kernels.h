@@ -105,7 +105,7 @@ struct ConvTile {
   const int8_t* weights;   // [runs][run_words][lanes][4]
   const int32_t* bias;     // per lane
   const Requant* requant;  // null: raw accumulators; `mul` starts at the tile's first lane
-  int32_t* out;            // [pixels][lanes], used when there is no byte sink
+  int32_t* out;            // [pixels][lanes] or null
   const ByteSink* sinks;
   int64_t sink_count;
   int32_t indexed;         // every sink has a table, and requantized values index all of them

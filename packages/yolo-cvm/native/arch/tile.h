@@ -13,14 +13,7 @@ namespace cvm {
 namespace {
 
 inline int32_t wrap_add(int32_t a, int32_t b) { return (int32_t)((uint32_t)a + (uint32_t)b); }
-inline int32_t wrap_sub(int32_t a, int32_t b) { return (int32_t)((uint32_t)a - (uint32_t)b); }
-inline int32_t wrap_mul(int32_t a, int32_t b) { return (int32_t)((uint32_t)a * (uint32_t)b); }
 inline int32_t clamp(int32_t x, int32_t lo, int32_t hi) { return x < lo ? lo : (x > hi ? hi : x); }
-
-// floor(x / 2^s + 1/2) without leaving int32, s in 1..32 (specification 3.3, cvm_right_shift).
-inline int32_t round_shift(int32_t x, int32_t s) {
-  return s > 31 ? 0 : (x >> s) + ((x >> (s - 1)) & 1);
-}
 
 // The requantization of M x N registers; every stage is one pass over all of them.
 template <class V, int M, int N>
@@ -94,16 +87,15 @@ void conv_tile(const ConvTile& t) {
     }
   }
   if (t.requant) requantize<V, M, N>(acc, *t.requant, t.requant->mul);
+  if (t.out) {
+    for (int m = 0; m < M; ++m)
+      for (int n = 0; n < N; ++n) V::store(t.out + (m * N + n) * L, acc[m][n]);
+  }
   if (t.indexed) {
     alignas(64) uint16_t index[(M * N * L + 31) / 32 * 32];
     for (int m = 0; m < M; ++m)
       for (int n = 0; n < N; ++n) V::store_index(index + (m * N + n) * L, acc[m][n]);
     for (int64_t s = 0; s < t.sink_count; ++s) V::lookup(index, M, N * L, t.valid, t.sinks[s]);
-    return;
-  }
-  if (t.sink_count == 0) {
-    for (int m = 0; m < M; ++m)
-      for (int n = 0; n < N; ++n) V::store(t.out + (m * N + n) * L, acc[m][n]);
     return;
   }
   for (int64_t s = 0; s < t.sink_count; ++s) {
@@ -127,14 +119,58 @@ inline void lookup_store_plain(uint8_t* out, const typename V::I* x, const Table
   for (int64_t i = 0; i < valid; ++i) out[i] = table->bytes[clamp(index[i], 0, last)];
 }
 
-// One TileOp over a whole tile; every loop is over contiguous lanes, for the compiler to vectorize.
+// d = f(a) and d = f(a, b) over whole registers; tiles are multiples of V::L.
+template <class V, class F>
+inline void map(int64_t n, const int32_t* a, int32_t* d, const F& f) {
+  for (int64_t i = 0; i < n; i += V::L) V::store(d + i, f(V::load(a + i)));
+}
+template <class V, class F>
+inline void zip(int64_t n, const int32_t* a, const int32_t* b, int32_t* d, const F& f) {
+  for (int64_t i = 0; i < n; i += V::L) V::store(d + i, f(V::load(a + i), V::load(b + i)));
+}
+
+// d = f(a, constant), the constant being one value or one per channel.
+template <class V, class F>
+inline void with_constant(const Tile& t, const TileOp& op, const F& f) {
+  int32_t* d = t.registers[op.dst];
+  const int32_t* a = t.registers[op.a];
+  const int64_t lanes = t.lanes;
+  for (int64_t l = 0; l < lanes; l += V::L) {
+    const typename V::I c =
+        op.per_channel ? V::load(op.constant + t.channel + l) : V::set1(op.constant[0]);
+    for (int64_t m = 0; m < t.pixels; ++m)
+      V::store(d + m * lanes + l, f(V::load(a + m * lanes + l), c));
+  }
+}
+
+// Lanes of one pixel between memory of a narrow type and a register row.
+template <class V, class T>
+inline void widen(const T* from, int32_t* to, int64_t lanes, int64_t valid, int32_t offset) {
+  if (valid == lanes) {
+    const typename V::I shift = V::set1(offset);
+    for (int64_t l = 0; l < lanes; l += V::L) V::store(to + l, V::sub(V::widen(from + l), shift));
+    return;
+  }
+  for (int64_t l = 0; l < valid; ++l) to[l] = (int32_t)from[l] - offset;
+  for (int64_t l = valid; l < lanes; ++l) to[l] = 0;
+}
+template <class V, class T>
+inline void narrow(const int32_t* from, T* to, int64_t lanes, int64_t valid, int32_t offset) {
+  if (valid == lanes) {
+    const typename V::I shift = V::set1(offset);
+    for (int64_t l = 0; l < lanes; l += V::L) V::narrow(V::add(V::load(from + l), shift), to + l);
+    return;
+  }
+  for (int64_t l = 0; l < valid; ++l) to[l] = (T)(from[l] + offset);
+}
+
+// One TileOp over a whole tile.
 template <class V>
 void run_op(const Tile& t, const TileOp& op) {
   const int64_t n = t.pixels * t.lanes;
   int32_t* d = t.registers[op.dst];
   const int32_t* a = t.registers[op.a];
   const int32_t* b = t.registers[op.b];
-  const int32_t* k = op.constant + (op.per_channel ? t.channel : 0);
   const int64_t at = t.image * op.view.image_stride + t.y * op.view.row_stride +
                      t.x * op.view.pixel_stride;
   switch (op.kind) {
@@ -154,77 +190,60 @@ void run_op(const Tile& t, const TileOp& op) {
         const int64_t e = at + m * op.view.pixel_stride + t.channel;
         int32_t* row = d + m * t.lanes;
         if (op.view.dtype == kInt8) {
-          const uint8_t* s = op.view.base + e;
-          for (int64_t l = 0; l < t.valid; ++l)
-            row[l] = V::offset ? (int32_t)s[l] - V::offset : (int32_t)(int8_t)s[l];
+          if (V::offset) {
+            widen<V>(op.view.base + e, row, t.lanes, t.valid, V::offset);
+          } else {
+            widen<V>((const int8_t*)op.view.base + e, row, t.lanes, t.valid, 0);
+          }
         } else if (op.view.dtype == kInt16) {
-          const int16_t* s = (const int16_t*)op.view.base + e;
-          for (int64_t l = 0; l < t.valid; ++l) row[l] = s[l];
+          widen<V>((const int16_t*)op.view.base + e, row, t.lanes, t.valid, 0);
         } else {
-          memcpy(row, (const int32_t*)op.view.base + e, (size_t)t.valid * 4);
+          widen<V>((const int32_t*)op.view.base + e, row, t.lanes, t.valid, 0);
         }
-        for (int64_t l = t.valid; l < t.lanes; ++l) row[l] = 0;
       }
       return;
-    case kClamp:
-      for (int64_t i = 0; i < n; ++i) d[i] = clamp(a[i], op.lo, op.hi);
-      return;
+    case kClamp: {
+      const typename V::I lo = V::set1(op.lo), hi = V::set1(op.hi);
+      return map<V>(n, a, d, [&](typename V::I x) { return V::min(V::max(x, lo), hi); });
+    }
     case kShift: {
       const int32_t s = op.shift;
-      if (s > 31) {
-        for (int64_t i = 0; i < n; ++i) d[i] = clamp(round_shift(a[i], s), op.lo, op.hi);
-      } else {
-        for (int64_t i = 0; i < n; ++i)
-          d[i] = clamp((a[i] >> s) + ((a[i] >> (s - 1)) & 1), op.lo, op.hi);
-      }
-      return;
+      const typename V::I lo = V::set1(op.lo), hi = V::set1(op.hi);
+      return map<V>(n, a, d, [&](typename V::I x) {
+        x = s > 31 ? V::set1(0) : V::add(V::sar(x, s), V::bit(x, s - 1));
+        return V::min(V::max(x, lo), hi);
+      });
     }
-#define CVM_WITH_CONSTANT(EXPRESSION)                                            \
-  for (int64_t m = 0; m < t.pixels; ++m)                                         \
-    for (int64_t l = 0; l < t.lanes; ++l) {                                      \
-      const int32_t x = a[m * t.lanes + l], c = op.per_channel ? k[l] : k[0];    \
-      d[m * t.lanes + l] = (EXPRESSION);                                         \
-    }                                                                            \
-  return;
-    case kAddConst: CVM_WITH_CONSTANT(wrap_add(x, c))
-    case kMulConst: CVM_WITH_CONSTANT(wrap_mul(x, c))
-    case kMaxConst: CVM_WITH_CONSTANT(x > c ? x : c)
-#undef CVM_WITH_CONSTANT
-    case kAdd:
-      for (int64_t i = 0; i < n; ++i) d[i] = wrap_add(a[i], b[i]);
-      return;
-    case kSub:
-      for (int64_t i = 0; i < n; ++i) d[i] = wrap_sub(a[i], b[i]);
-      return;
-    case kMul:
-      for (int64_t i = 0; i < n; ++i) d[i] = wrap_mul(a[i], b[i]);
-      return;
-    case kMax:
-      for (int64_t i = 0; i < n; ++i) d[i] = a[i] > b[i] ? a[i] : b[i];
-      return;
+    case kAddConst: return with_constant<V>(t, op, [](auto x, auto c) { return V::add(x, c); });
+    case kMulConst: return with_constant<V>(t, op, [](auto x, auto c) { return V::mul(x, c); });
+    case kMaxConst: return with_constant<V>(t, op, [](auto x, auto c) { return V::max(x, c); });
+    case kAdd: return zip<V>(n, a, b, d, [](auto x, auto y) { return V::add(x, y); });
+    case kSub: return zip<V>(n, a, b, d, [](auto x, auto y) { return V::sub(x, y); });
+    case kMul: return zip<V>(n, a, b, d, [](auto x, auto y) { return V::mul(x, y); });
+    case kMax: return zip<V>(n, a, b, d, [](auto x, auto y) { return V::max(x, y); });
     case kLookup: {
-      const int32_t last = (int32_t)op.table.count - 1;
-      for (int64_t i = 0; i < n; ++i) d[i] = op.table.values[clamp(a[i], 0, last)];
-      return;
+      const typename V::I zero = V::set1(0), last = V::set1((int32_t)op.table.count - 1);
+      const int32_t* values = op.table.values;
+      return map<V>(n, a, d, [&](typename V::I x) {
+        return V::gather(values, V::min(V::max(x, zero), last));
+      });
     }
     case kLookupStore:
     case kStore:
       for (int64_t m = 0; m < t.pixels; ++m) {
         const int64_t e = at + m * op.view.pixel_stride + t.channel;
         const int32_t* row = a + m * t.lanes;
-        if (op.view.dtype == kInt8) {
+        if (op.kind == kLookupStore) {
           uint8_t* o = op.view.base + e;
-          if (op.kind == kLookupStore) {
-            const int32_t last = (int32_t)op.table.count - 1;
-            for (int64_t l = 0; l < t.valid; ++l) o[l] = op.table.bytes[clamp(row[l], 0, last)];
-          } else {
-            for (int64_t l = 0; l < t.valid; ++l) o[l] = (uint8_t)(row[l] + V::offset);
-          }
+          const int32_t last = (int32_t)op.table.count - 1;
+          const uint8_t* bytes = op.table.bytes;
+          for (int64_t l = 0; l < t.valid; ++l) o[l] = bytes[clamp(row[l], 0, last)];
+        } else if (op.view.dtype == kInt8) {
+          narrow<V>(row, op.view.base + e, t.lanes, t.valid, V::offset);
         } else if (op.view.dtype == kInt16) {
-          int16_t* o = (int16_t*)op.view.base + e;
-          for (int64_t l = 0; l < t.valid; ++l) o[l] = (int16_t)row[l];
+          narrow<V>(row, (int16_t*)op.view.base + e, t.lanes, t.valid, 0);
         } else {
-          memcpy((int32_t*)op.view.base + e, row, (size_t)t.valid * 4);
+          narrow<V>(row, (int32_t*)op.view.base + e, t.lanes, t.valid, 0);
         }
       }
       return;
@@ -300,7 +319,6 @@ int64_t ceiling(int64_t rounds) {
       acc[m][0] = V::dot(acc[m][0], x, w[0]);
       acc[m][1] = V::dot(acc[m][1], x, w[1]);
     }
-    V::keep(acc[0][0]);
   }
   int32_t sum[V::L];
   typename V::I all = V::set1(0);

@@ -14,6 +14,28 @@ struct Vector256 {
   static void store(int32_t* p, I x) { _mm256_storeu_si256((__m256i*)p, x); }
   static I set1(int32_t x) { return _mm256_set1_epi32(x); }
   static I add(I a, I b) { return _mm256_add_epi32(a, b); }
+  static I widen(const uint8_t* p) {
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)p));
+  }
+  static I widen(const int8_t* p) {
+    return _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)p));
+  }
+  static I widen(const int16_t* p) {
+    return _mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i*)p));
+  }
+  static I widen(const int32_t* p) { return load(p); }
+  // The values fit the narrower type, so saturation does not occur.
+  static __m128i words(I x) {
+    return _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+  }
+  static void narrow(I x, uint8_t* p) {
+    const __m128i low = _mm_and_si128(words(x), _mm_set1_epi16(0xff));
+    _mm_storel_epi64((__m128i*)p, _mm_packus_epi16(low, low));
+  }
+  static void narrow(I x, int16_t* p) { _mm_storeu_si128((__m128i*)p, words(x)); }
+  static void narrow(I x, int32_t* p) { store(p, x); }
+  static I sub(I a, I b) { return _mm256_sub_epi32(a, b); }
+  static I gather(const int32_t* p, I x) { return _mm256_i32gather_epi32(p, x, 4); }
   static I mul(I a, I b) { return _mm256_mullo_epi32(a, b); }
   static I min(I a, I b) { return _mm256_min_epi32(a, b); }
   static I max(I a, I b) { return _mm256_max_epi32(a, b); }
@@ -32,7 +54,6 @@ struct Vector256 {
                      const ByteSink& sink) {
     lookup_tile(index, pixels, lanes, valid, sink);
   }
-  static void keep(I& x) { asm volatile("" : "+x"(x)); }
 };
 
 }  // namespace

@@ -19,6 +19,23 @@ struct Avx512 {
   static void store(int32_t* p, I x) { _mm512_storeu_si512(p, x); }
   static I set1(int32_t x) { return _mm512_set1_epi32(x); }
   static I add(I a, I b) { return _mm512_add_epi32(a, b); }
+  static I widen(const uint8_t* p) {
+    return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)p));
+  }
+  static I widen(const int8_t* p) {
+    return _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p));
+  }
+  static I widen(const int16_t* p) {
+    return _mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i*)p));
+  }
+  static I widen(const int32_t* p) { return load(p); }
+  static void narrow(I x, uint8_t* p) { _mm_storeu_si128((__m128i*)p, _mm512_cvtepi32_epi8(x)); }
+  static void narrow(I x, int16_t* p) {
+    _mm256_storeu_si256((__m256i*)p, _mm512_cvtepi32_epi16(x));
+  }
+  static void narrow(I x, int32_t* p) { store(p, x); }
+  static I sub(I a, I b) { return _mm512_sub_epi32(a, b); }
+  static I gather(const int32_t* p, I x) { return _mm512_i32gather_epi32(x, p, 4); }
   static I mul(I a, I b) { return _mm512_mullo_epi32(a, b); }
   static I min(I a, I b) { return _mm512_min_epi32(a, b); }
   static I max(I a, I b) { return _mm512_max_epi32(a, b); }
@@ -31,7 +48,6 @@ struct Avx512 {
     return _mm512_set1_epi32(x);
   }
   static I dot(I acc, A a, W w) { return _mm512_dpbusd_epi32(acc, a, w); }
-  static void keep(I& x) { asm volatile("" : "+v"(x)); }
 
   // Bytes of N registers, in channel order.
   template <int N>

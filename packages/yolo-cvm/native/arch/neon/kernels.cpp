@@ -18,6 +18,23 @@ struct Neon {
   static void store(int32_t* p, I x) { vst1q_s32(p, x); }
   static I set1(int32_t x) { return vdupq_n_s32(x); }
   static I add(I a, I b) { return vaddq_s32(a, b); }
+  template <class T>
+  static I widen(const T* p) {
+    const int32_t v[L] = {p[0], p[1], p[2], p[3]};
+    return vld1q_s32(v);
+  }
+  template <class T>
+  static void narrow(I x, T* p) {
+    int32_t v[L];
+    vst1q_s32(v, x);
+    for (int i = 0; i < L; ++i) p[i] = (T)v[i];
+  }
+  static I sub(I a, I b) { return vsubq_s32(a, b); }
+  static I gather(const int32_t* p, I x) {
+    const int32_t v[L] = {p[vgetq_lane_s32(x, 0)], p[vgetq_lane_s32(x, 1)],
+                          p[vgetq_lane_s32(x, 2)], p[vgetq_lane_s32(x, 3)]};
+    return vld1q_s32(v);
+  }
   static I mul(I a, I b) { return vmulq_s32(a, b); }
   static I min(I a, I b) { return vminq_s32(a, b); }
   static I max(I a, I b) { return vmaxq_s32(a, b); }
@@ -35,7 +52,6 @@ struct Neon {
                      const ByteSink& sink) {
     lookup_tile(index, pixels, lanes, valid, sink);
   }
-  static void keep(I& x) { asm volatile("" : "+w"(x)); }
   template <int N>
   static void lookup_store(uint8_t* out, const I* x, const Table* table, int64_t valid) {
     lookup_store_plain<Neon, N>(out, x, table, valid);

@@ -36,9 +36,29 @@ struct Portable {
     for (int i = 0; i < L; ++i) r.v[i] = wrap_add(a.v[i], b.v[i]);
     return r;
   }
+  template <class T>
+  static I widen(const T* p) {
+    I r;
+    for (int i = 0; i < L; ++i) r.v[i] = p[i];
+    return r;
+  }
+  template <class T>
+  static void narrow(const I& x, T* p) {
+    for (int i = 0; i < L; ++i) p[i] = (T)x.v[i];
+  }
+  static I sub(const I& a, const I& b) {
+    I r;
+    for (int i = 0; i < L; ++i) r.v[i] = (int32_t)((uint32_t)a.v[i] - (uint32_t)b.v[i]);
+    return r;
+  }
+  static I gather(const int32_t* p, const I& x) {
+    I r;
+    for (int i = 0; i < L; ++i) r.v[i] = p[x.v[i]];
+    return r;
+  }
   static I mul(const I& a, const I& b) {
     I r;
-    for (int i = 0; i < L; ++i) r.v[i] = wrap_mul(a.v[i], b.v[i]);
+    for (int i = 0; i < L; ++i) r.v[i] = (int32_t)((uint32_t)a.v[i] * (uint32_t)b.v[i]);
     return r;
   }
   static I min(const I& a, const I& b) {
@@ -73,7 +93,6 @@ struct Portable {
                                       a.v[2] * w.v[4 * i + 2] + a.v[3] * w.v[4 * i + 3]);
     return r;
   }
-  static void keep(I& x) { asm volatile("" : : "r"(&x) : "memory"); }
   static void store_index(uint16_t* p, const I& x) {
     for (int i = 0; i < L; ++i) p[i] = (uint16_t)x.v[i];
   }

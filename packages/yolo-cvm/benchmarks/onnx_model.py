@@ -1,0 +1,129 @@
+"""YOLOv5 as an ONNX graph, for the runtimes we compare with: the float network up to its raw rows.
+
+Same work as ours: image in, [1, N, 5 + nc] out, no sigmoid and no box decoding. Only the standard
+operators Conv, Sigmoid, Mul, Add, Concat, MaxPool, Resize, Reshape, Transpose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from yolo_core.architecture import Architecture, Convolution
+
+OPSET = 13
+
+
+def generated_weights(architecture: Architecture, seed: int = 0) -> dict[str, np.ndarray]:
+    """Random fused parameters that keep activations in range from layer to layer."""
+    random = np.random.default_rng(seed)
+    weights = {}
+    for name, shape in architecture.parameter_shapes(fused=True).items():
+        if name.endswith(".weight"):
+            deviation = 1.7 / np.sqrt(np.prod(shape[1:]))
+            weights[name] = random.normal(0, deviation, shape).astype(np.float32)
+        else:
+            weights[name] = random.normal(0, 0.1, shape).astype(np.float32)
+    return weights
+
+
+class _Builder:
+    def __init__(self, weights: Mapping[str, np.ndarray]) -> None:
+        self.weights = weights
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def add(self, op: str, inputs: Sequence[str], **attributes: object) -> str:
+        name = f"{op}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op, inputs, [name], name=name, **attributes))
+        return name
+
+    def constant(self, name: str, values: np.ndarray) -> str:
+        if name not in [c.name for c in self.constants]:
+            self.constants.append(numpy_helper.from_array(values, name))
+        return name
+
+    def linear(self, x: str, c: Convolution) -> str:
+        weight = self.constant(f"{c.name}.weight", self.weights[f"{c.name}.weight"])
+        bias = self.constant(f"{c.name}.bias", self.weights[f"{c.name}.bias"])
+        return self.add("Conv", [x, weight, bias], kernel_shape=[c.kernel] * 2,
+                        strides=[c.stride] * 2, pads=[c.padding] * 4)
+
+    def conv(self, x: str, c: Convolution) -> str:
+        y = self.linear(x, c)
+        return self.add("Mul", [y, self.add("Sigmoid", [y])])
+
+
+def build(architecture: Architecture, weights: Mapping[str, np.ndarray], height: int, width: int
+          ) -> onnx.ModelProto:
+    """The model; input `images` float32 [1, 3, height, width], output `rows`."""
+    b = _Builder(weights)
+    convolutions = {c.name: c for c in architecture.convolutions()}
+    outputs: list[str] = []
+    x = "images"
+    for layer in architecture.layers():
+        sources = [outputs[f] if f >= 0 else "images" for f in layer.sources]
+        stem = f"model.{layer.index}"
+
+        def conv(source: str, part: str, stem: str = stem) -> str:
+            return b.conv(source, convolutions[f"{stem}{part}.conv"])
+
+        x = sources[0]
+        if layer.kind == "Conv":
+            x = conv(x, "")
+        elif layer.kind == "C3":
+            y = conv(x, ".cv1")
+            for r in range(layer.repeats):
+                z = conv(conv(y, f".m.{r}.cv1"), f".m.{r}.cv2")
+                y = b.add("Add", [y, z]) if layer.shortcut else z
+            x = conv(b.add("Concat", [y, conv(x, ".cv2")], axis=1), ".cv3")
+        elif layer.kind == "SPPF":
+            parts = [conv(x, ".cv1")]
+            for _ in range(3):
+                parts.append(b.add("MaxPool", [parts[-1]], kernel_shape=[layer.kernel] * 2,
+                                   pads=[layer.kernel // 2] * 4, strides=[1, 1]))
+            x = conv(b.add("Concat", parts, axis=1), ".cv2")
+        elif layer.kind == "Upsample":
+            scales = b.constant("scales", np.array([1, 1, 2, 2], np.float32))
+            x = b.add("Resize", [x, "", scales], mode="nearest",
+                      coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+        elif layer.kind == "Concat":
+            x = b.add("Concat", sources, axis=1)
+        else:
+            x = _detect(b, architecture, convolutions, sources, stem, height, width)
+        outputs.append(x)
+    b.nodes[-1].output[0] = "rows"
+    rows = architecture.rows(height, width)
+    graph = helper.make_graph(
+        b.nodes, architecture.model_name,
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, height, width])],
+        [helper.make_tensor_value_info("rows", TensorProto.FLOAT, [1, rows, architecture.no])],
+        b.constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
+    model.ir_version = 8
+    onnx.checker.check_model(model)
+    return model
+
+
+def _detect(b: _Builder, architecture: Architecture, convolutions: Mapping[str, Convolution],
+            sources: Sequence[str], stem: str, height: int, width: int) -> str:
+    levels = []
+    for i, source in enumerate(sources):
+        c = convolutions[f"{stem}.m.{i}"]
+        cells = (height // c.input_stride) * (width // c.input_stride)
+        y = b.linear(source, c)
+        split = b.constant(f"split{i}", np.array([1, 3, architecture.no, cells], np.int64))
+        joined = b.constant(f"joined{i}", np.array([1, 3 * cells, architecture.no], np.int64))
+        y = b.add("Transpose", [b.add("Reshape", [y, split])], perm=[0, 1, 3, 2])
+        levels.append(b.add("Reshape", [y, joined]))
+    return b.add("Concat", levels, axis=1)
+
+
+def save(architecture: Architecture, weights: Mapping[str, np.ndarray], height: int, width: int,
+         path: Path) -> None:
+    """Write the model to `path`."""
+    onnx.save(build(architecture, weights, height, width), str(path))
