@@ -81,4 +81,4 @@ def test_a_wrong_vector_fails(change: str, tmp_path: Path) -> None:
 def test_a_folder_without_vectors_is_refused(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["conform", str(tmp_path)])
     assert result.exit_code == 2
-    assert "holds no vectors" in result.stderr
+    assert "holds no vectors" in result.output

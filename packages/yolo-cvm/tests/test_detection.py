@@ -97,7 +97,7 @@ def test_two_pictures_of_one_name_are_refused(detector: Path, tmp_path: Path) ->
     words = [str(tmp_path / name) for name in ("a.png", "a.jpg")]
     result = CliRunner().invoke(main, ["detect", str(detector), *words, "--out", str(tmp_path)])
     assert result.exit_code == 2
-    assert "same name" in result.stderr
+    assert "same name" in result.output
 
 
 @pytest.mark.parametrize("change", [{"input_shapes": [[-1, 3, 64, 64]]}, {"detection": {}}])

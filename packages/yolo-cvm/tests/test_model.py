@@ -123,8 +123,8 @@ def test_command_certifies_or_names_the_node(model_folder: Path, tmp_path: Path)
     assert {record["name"] for record in records} >= {"data", "w", "conv2d_0", "relu_0"}
     refused = runner.invoke(main, ["certify", str(unsound(tmp_path / "unsound"))])
     assert refused.exit_code == 2
-    assert "'hidden' (where)" in refused.stderr
-    assert "logic error, code 1" in refused.stderr
+    assert "'hidden' (where)" in refused.output
+    assert "logic error, code 1" in refused.output
 
 
 def test_command_runs_files(model_folder: Path, tmp_path: Path) -> None:
@@ -162,8 +162,8 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments: list[str], model_folde
     words = [word.format(m=model_folder) for word in arguments]
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 2
-    assert result.stderr.startswith("Error: ")
-    assert len(result.stderr.strip().splitlines()) == 1
+    assert result.output.startswith("Error: ")
+    assert len(result.output.strip().splitlines()) == 1
 
 
 def test_float_and_pickled_arrays_are_refused(model_folder: Path) -> None:

@@ -107,7 +107,7 @@ def test_a_damaged_receipt_is_refused_in_one_line(
     file.write_text(json.dumps({**json.loads(make(model_folder).to_json()), **change}))
     result = CliRunner().invoke(main, ["bisect", str(file), str(file)])
     assert result.exit_code == 2
-    assert len(result.stderr.strip().splitlines()) == 1
+    assert len(result.output.strip().splitlines()) == 1
 
 
 def test_clamped_input_gives_the_receipt_of_what_was_computed(model_folder: Path) -> None:
