@@ -21,6 +21,7 @@ from yolo_core.graph.bounds import certify
 from yolo_core.graph.cost import peak_bytes
 from yolo_core.graph.integers import clamp
 from yolo_core.graph.params import size_limit
+from yolo_core.model_folder import Extension
 from yolo_cvm.engine import Engine, select
 
 SYMBOL, PARAMS, DATA = "symbol", "params", "data"
@@ -77,6 +78,12 @@ class Model:
 
 def _too_large(graph: Graph) -> RuntimeFault:
     return RuntimeFault("memory", "this machine has too little", f"{peak_bytes(graph)} bytes free")
+
+
+def detector_digest(symbol_digest: str, params_digest: str, extension: Extension) -> str:
+    """SHA-256 that names a detector: over its files' digests and what its integers mean."""
+    parts = symbol_digest + params_digest + extension.to_json()
+    return hashlib.sha256(parts.encode("utf-8")).hexdigest()
 
 
 def is_model(path: PathLike) -> bool:

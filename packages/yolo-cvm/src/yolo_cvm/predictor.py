@@ -5,8 +5,6 @@ The entry point `cvm` of `yolo_core.predictors` names `ModelOpener`.
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 
 from yolo_core.errors import InputError
@@ -14,7 +12,7 @@ from yolo_core.files import PathLike, read_bytes, read_json
 from yolo_core.model_folder import EXT, Extension, check_extension
 from yolo_core.predictor import Predictor
 from yolo_cvm.bundle import manifest as bundle_manifest
-from yolo_cvm.model import Model, is_model, load, model_files
+from yolo_cvm.model import Model, detector_digest, is_model, load, model_files
 
 MANIFEST = "manifest.json"
 
@@ -31,8 +29,7 @@ class IntegerPredictor:
         self.extension = extension
         self.architecture = extension.architecture
         self.imgsz = extension.imgsz
-        parts = model.symbol_digest + model.params_digest + extension.to_json()
-        self.digest = hashlib.sha256(parts.encode("utf-8")).hexdigest()
+        self.digest = detector_digest(model.symbol_digest, model.params_digest, extension)
 
     def logits(self, batch: np.ndarray) -> np.ndarray:
         """uint8 [B, height, width, 3] RGB letterboxed → float64 [B, N, 5 + nc] raw logits."""

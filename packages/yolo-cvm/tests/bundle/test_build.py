@@ -18,11 +18,12 @@ from yolo_cvm.bundle import (
     Choices,
     InputMeta,
     ModelMeta,
+    accuracy_table,
     announce,
     bencode,
+    check_bundle,
     creation_date,
     npy,
-    read_row,
     selftest,
     tiers,
     torrent,
@@ -144,22 +145,44 @@ def test_model_card_tells_the_reader(bundle: Path) -> None:
         assert text in card
 
 
-def test_accuracy_table(model: Path, tmp_path: Path) -> None:
-    for name, kind, ap in (("float", "float", 0.28), ("quant", "integer", 0.2775)):
-        record = {
-            "format": "yolo-eval-run/1",
-            "model": {"name": "yolov5n", "kind": kind, "digest": "ab" * 32},
-            "source": "coco500",
-            "metrics": {"AP": ap, "images": 500, "AP_large": None, "classes": [], "curves": {}},
-            "predictions": [],
-        }
-        (tmp_path / f"{name}.json").write_text(json.dumps(record))
-    rows = tuple(read_row(tmp_path / f"{name}.json") for name in ("float", "quant"))
-    write_bundle(model, tmp_path / "out", Choices(accuracy=rows))
+def run_record(kind: str, digest: str | None, ap: float) -> dict:
+    """What yolo-eval writes about one run, in small."""
+    return {
+        "format": "yolo-eval-run/1",
+        "model": {"name": "yolov5n", "kind": kind, "digest": digest},
+        "source": "/home/someone/coco/val/instances.json",
+        "metrics": {"images": 5000, "AP": ap, "AP_large": None, "classes": [], "curves": {}},
+        "predictions": [],
+    }
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_accuracy_table(model: Path, tmp_path: Path, together: bool) -> None:
+    runs = [
+        run_record("float", "ab" * 32, 0.28),
+        run_record("integer", open_detector(model).digest, 0.2775),
+    ]
+    records = [{"format": "yolo-eval-compare/1", "runs": runs}] if together else runs
+    paths = [tmp_path / f"{number}.json" for number in range(len(records))]
+    for path, record in zip(paths, records):
+        path.write_text(json.dumps(record))
+    write_bundle(model, tmp_path / "out", Choices(accuracy=accuracy_table(paths)))
     card = (tmp_path / "out" / "MODEL_CARD.md").read_text()
-    assert "| model | data | AP | images |" in card
-    assert "| yolov5n (float) | coco500 | 0.2800 | 500 |" in card
-    assert "| yolov5n (integer) | coco500 | 0.2775 | 500 |" in card
+    assert "| figure | yolov5n float | yolov5n integer |" in card
+    assert "| data | val/instances.json | val/instances.json |" in card
+    assert "| AP | 0.2800 | 0.2775 |" in card
+    assert "| images | 5,000 | 5,000 |" in card
+    assert "someone" not in (tmp_path / "out" / "manifest.json").read_text()
+    assert len(list(check_bundle(tmp_path / "out"))) == 5
+
+
+def test_figures_of_another_integer_model_are_refused(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(json.dumps(run_record("integer", "ab" * 32, 0.2775)))
+    with pytest.raises(InputError, match="another integer model"):
+        write_bundle(
+            model, tmp_path / "out", Choices(accuracy=accuracy_table([tmp_path / "run.json"]))
+        )
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -169,11 +192,16 @@ def test_accuracy_table(model: Path, tmp_path: Path) -> None:
         "[]",
         "{}",
         '{"metrics": 5}',
+        '{"runs": []}',
+        '{"runs": 5}',
+        '{"runs": [5]}',
+        '{"runs": [{"metrics": {"AP": 1}}, {}]}',
         '{"metrics": {}}',
         '{"metrics": {"AP": NaN}}',
         '{"metrics": {"AP": "0.5"}}',
         '{"metrics": {"AP": true}}',
         '{"metrics": {"AP": 1e999}}',
+        '{"metrics": {"AP": 1' + "0" * 400 + "}}",
         "[" * 100_000,
     ],
     ids=lambda text: text[:24],
@@ -181,7 +209,7 @@ def test_accuracy_table(model: Path, tmp_path: Path) -> None:
 def test_unusable_metrics_file(text: str, tmp_path: Path) -> None:
     (tmp_path / "metrics.json").write_text(text)
     with pytest.raises(InputError, match=r"metrics\.json"):
-        read_row(tmp_path / "metrics.json")
+        accuracy_table([tmp_path / "metrics.json"])
 
 
 def test_torrent_of_choice(model: Path, tmp_path: Path) -> None:

@@ -41,7 +41,8 @@ def test_a_node_folder_alone_passes_and_says_what_it_lacks(home: Path, tmp_path:
 
 
 def test_a_bundle_with_all_choices_passes(model: Path, tmp_path: Path) -> None:
-    row = {"model": "a", "data": "b", "digest": None, "figures": {"AP": 0.5}}
+    figures = [["images", 5000], ["AP50", 0.5], ["AP", 0.25]]
+    row = {"model": "a", "data": "b", "kind": "c", "digest": None, "figures": figures}
     choices = Choices("text | é", "ab" * 20, 20_000, (), 1024, 7, accuracy=(row,))
     write_bundle(model, tmp_path / "out", choices)
     assert len(check(tmp_path / "out")) == 5

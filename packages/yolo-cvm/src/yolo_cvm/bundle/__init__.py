@@ -1,6 +1,6 @@
 """The bundle: a model in the layout that nodes share, with everything a chain asks about it."""
 
-from yolo_cvm.bundle.accuracy import read_row
+from yolo_cvm.bundle.accuracy import accuracy_table
 from yolo_cvm.bundle.build import announce, creation_date, tiers, write_bundle
 from yolo_cvm.bundle.check import Step, check_bundle
 from yolo_cvm.bundle.manifest import Choices
@@ -12,11 +12,11 @@ __all__ = [
     "InputMeta",
     "ModelMeta",
     "Step",
+    "accuracy_table",
     "announce",
     "check_bundle",
     "creation_date",
     "parse_address",
-    "read_row",
     "tiers",
     "write_bundle",
 ]

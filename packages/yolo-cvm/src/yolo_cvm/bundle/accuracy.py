@@ -1,13 +1,14 @@
-"""Rows of the model card's accuracy table, taken from metrics files of yolo-eval.
+"""The model card's accuracy table, taken from files of yolo-eval.
 
-A metrics file is a JSON object whose key `metrics` holds figures by name. Only plain numbers are
-taken over; whatever else the file carries (predictions, curves) stays where it is.
+A run file (`yolo-eval coco --json`) is a JSON object with `model`, `source` and, under `metrics`,
+figures by name; a comparison (`metrics.json` of `yolo-eval compare`) has several such objects
+under `runs`. Only plain numbers are taken over; predictions and curves stay where they are.
 """
 
 from __future__ import annotations
 
 import json
-import math
+from collections.abc import Sequence
 from typing import Any
 
 from yolo_core.errors import InputError
@@ -17,51 +18,71 @@ from yolo_core.files import PathLike, read_bytes
 LIMIT = 1 << 30
 _FIGURES = 64
 _TEXT = 200
+_TEXTS = ("model", "data", "kind")
+_ROWS = 16
 
 
-def read_row(path: PathLike) -> dict[str, Any]:
-    """One row: `model`, `data` (texts), `digest` of the model or None, `figures` by name."""
+def accuracy_table(paths: Sequence[PathLike]) -> tuple[dict[str, Any], ...]:
+    """The rows of all files, in order."""
+    return tuple(row for path in paths for row in read_rows(path))
+
+
+def read_rows(path: PathLike) -> list[dict[str, Any]]:
+    """One row per run: `model`, `data` (texts), `kind`, `digest` of the model, `figures`
+    as pairs of name and number in the file's order.
+
+    kind is "integer" for a model in integers; digest is None where the file names none.
+    """
     try:
         content = json.loads(read_bytes(path, LIMIT))
     except (ValueError, RecursionError) as error:
         raise InputError(path, "is not valid JSON", "a metrics file of yolo-eval") from error
-    figures = content.get("metrics") if isinstance(content, dict) else None
-    if not isinstance(figures, dict):
-        raise InputError(path, "has no object `metrics`", "a metrics file of yolo-eval")
-    model = content.get("model")
-    model = model if isinstance(model, dict) else {}
-    row = {
-        "model": _text(model.get("name")) + _kind(model.get("kind")),
-        "data": _text(content.get("source")),
-        "digest": model.get("digest") if isinstance(model.get("digest"), str) else None,
-        "figures": {name: value for name, value in figures.items() if _is_figure(value)},
-    }
-    check_row(row, str(path))
-    return row
+    runs = content.get("runs", [content]) if isinstance(content, dict) else [None]
+    if not isinstance(runs, list) or not 0 < len(runs) <= _ROWS:
+        raise InputError(path, "holds no runs", f"1 to {_ROWS}")
+    rows = [_row(run, str(path)) for run in runs]
+    for row in rows:
+        check_row(row, str(path))
+    return rows
 
 
 def check_row(row: Any, source: str) -> None:
     """Refuse what is no row. source: the file it stands in."""
-    if not isinstance(row, dict) or set(row) != {"model", "data", "digest", "figures"}:
-        raise InputError(source, "has a malformed accuracy row", "model, data, digest, figures")
-    texts = [row["model"], row["data"], row["digest"] or ""]
+    if not isinstance(row, dict) or set(row) != {*_TEXTS, "digest", "figures"}:
+        raise InputError(source, "has a malformed accuracy row", "texts, digest and figures")
+    texts = [row["digest"] or "", *(row[key] for key in _TEXTS)]
     figures = row["figures"]
     if (
         not all(isinstance(text, str) and len(text) <= _TEXT for text in texts)
-        or not isinstance(figures, dict)
+        or not isinstance(figures, list)
         or not 0 < len(figures) <= _FIGURES
-        or not all(len(name) <= _TEXT and _is_figure(value) for name, value in figures.items())
+        or not all(isinstance(pair, list) and len(pair) == 2 for pair in figures)
+        or not all(isinstance(name, str) and len(name) <= _TEXT for name, _ in figures)
+        or not all(_is_figure(value) for _, value in figures)
     ):
         raise InputError(source, "has unusable figures", f"1 to {_FIGURES} numbers by name")
 
 
+def _row(run: Any, source: str) -> dict[str, Any]:
+    figures = run.get("metrics") if isinstance(run, dict) else None
+    if not isinstance(figures, dict):
+        raise InputError(source, "has no object `metrics`", "a metrics file of yolo-eval")
+    model = run.get("model")
+    model = model if isinstance(model, dict) else {}
+    return {
+        "model": _text(model.get("name")),
+        "data": _text(run.get("source"), parts=2),
+        "kind": _text(model.get("kind")),
+        "digest": model.get("digest") if isinstance(model.get("digest"), str) else None,
+        "figures": [[name, value] for name, value in figures.items() if _is_figure(value)],
+    }
+
+
 def _is_figure(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) and abs(value) < 1e18
+    # NaN and the infinities fail the comparison too.
+    return type(value) in (int, float) and abs(value) < 1e18
 
 
-def _text(value: Any) -> str:
-    return value[: _TEXT // 2] if isinstance(value, str) else "unnamed"
-
-
-def _kind(value: Any) -> str:
-    return f" ({value[:20]})" if isinstance(value, str) else ""
+def _text(value: Any, parts: int = 1) -> str:
+    """The last parts of a path or name: where the rest lay is nobody else's business."""
+    return "/".join(value.split("/")[-parts:])[:_TEXT] if isinstance(value, str) else ""

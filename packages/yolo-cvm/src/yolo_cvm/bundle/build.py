@@ -24,13 +24,13 @@ import numpy as np
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, atomic_folder, atomic_write, read_bytes, read_json
 from yolo_core.graph.bounds import certify
-from yolo_core.model_folder import EXT, PARAMS, SYMBOL, read_model_folder
+from yolo_core.model_folder import EXT, PARAMS, SYMBOL, Extension, read_model_folder
 from yolo_cvm.bundle import manifest, selftest, torrent
 from yolo_cvm.bundle.announce import announcement, input_announcement
 from yolo_cvm.bundle.card import write_card
 from yolo_cvm.bundle.manifest import Choices, Model
 from yolo_cvm.engine import select
-from yolo_cvm.model import model_files
+from yolo_cvm.model import detector_digest, model_files
 from yolo_cvm.receipt import tensor_digest
 
 MANIFEST, CARD, TORRENT, DATA = "manifest.json", "MODEL_CARD.md", "torrent", "data"
@@ -49,6 +49,7 @@ def write_bundle(model: PathLike, out: PathLike, choices: Choices) -> dict[str, 
     loaded = read_model(model)
     extension = loaded.detection(str(Path(model) / EXT))
     content, torrent_bytes = manifest.describe(loaded, choices)
+    _check_accuracy(choices.accuracy, content["files"], extension)
     certify(loaded.graph)
     content["self_test"]["output_digest"] = run_self_test(loaded)
     with atomic_folder(out) as folder:
@@ -115,6 +116,21 @@ def creation_date(wish: str | None) -> int | None:
     if not (text.isascii() and text.isdigit() and len(text) < 13):
         raise InputError(source, f"{text!r} is no date", "Unix seconds")
     return int(text)
+
+
+def _check_accuracy(
+    rows: Sequence[dict[str, Any]], files: dict[str, Any], extension: Extension | None
+) -> None:
+    """Refuse the figures of another integer model; those of a float model stand for its origin."""
+    if extension is None:
+        return
+    symbol, params = (files[f"{DATA}/{name}"]["sha256"] for name in (SYMBOL, PARAMS))
+    own = detector_digest(symbol, params, extension)
+    for row in rows:
+        if row["kind"] == "integer" and row["digest"] not in (own, None):
+            raise InputError(
+                "metrics", f"are about another integer model, {row['digest']}", f"{own}"
+            )
 
 
 def _check_target(out: Path) -> None:

@@ -92,16 +92,13 @@ def _classes(extension: Extension | None) -> str:
 def _accuracy(rows: Sequence[dict[str, Any]]) -> str:
     if not rows:
         return "## Accuracy\n\nNot stated by the publisher."
-    names = list(dict.fromkeys(name for row in rows for name in row["figures"]))
+    names = list(dict.fromkeys(name for row in rows for name, _ in row["figures"]))
+    figures = [dict(row["figures"]) for row in rows]
     table = _table(
-        ["model", "data", *map(_plain, names)],
+        ["figure", *(_plain(f"{row['model']} {row['kind']}".strip()) for row in rows)],
         [
-            [
-                _plain(row["model"]),
-                _plain(row["data"]),
-                *(_figure(row["figures"].get(name)) for name in names),
-            ]
-            for row in rows
+            ["data", *(_plain(row["data"]) for row in rows)],
+            *([_plain(name), *(_figure(own.get(name)) for own in figures)] for name in names),
         ],
     )
     return f"## Accuracy\n\n{table}\n\nAs stated by the publisher; fractions from 0 to 1."
@@ -199,4 +196,4 @@ def _signed(number: int) -> str:
 def _figure(value: float | None) -> str:
     if value is None:
         return "n/a"
-    return str(value) if isinstance(value, int) else f"{value:.4f}"
+    return _count(value) if isinstance(value, int) else f"{value:.4f}"

@@ -34,7 +34,7 @@ _MODEL_HELP = "MODEL is a folder with the files symbol and params (and ext for a
     "--metrics",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Metrics file of yolo-eval for the card's accuracy table; repeatable.",
+    help="File of yolo-eval coco or compare for the card's accuracy table; repeatable.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest.")
 def bundle(
@@ -71,7 +71,7 @@ def bundle(
             tiers=package.tiers(tracker, with_default=not no_default_tracker),
             piece_length=piece_length,
             creation_date=package.creation_date(creation_date),
-            accuracy=tuple(package.read_row(path) for path in metrics),
+            accuracy=package.accuracy_table(metrics),
         ),
     )
     _print(manifest, as_json)

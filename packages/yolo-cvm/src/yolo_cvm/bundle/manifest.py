@@ -108,8 +108,8 @@ def describe(model: Model, choices: Choices) -> tuple[dict[str, Any], bytes]:
             "output_digest": None,
         },
     }
-    # One trip through JSON turns tuples into lists, as a manifest that was read has them.
-    return json.loads(json.dumps(content)), torrent_bytes
+    # One trip through JSON gives what a reader of the file has: lists, and sorted keys.
+    return json.loads(_spell(content)), torrent_bytes
 
 
 def encode(content: dict[str, Any]) -> bytes:
