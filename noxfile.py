@@ -136,6 +136,8 @@ def tests(session: nox.Session, package: str) -> None:
         _pytest(session, "tests")
         return
     _install(session, package)
+    if package == "yolo-port":  # its ONNX half is an extra, and is tested too
+        session.install("./packages/yolo-port[onnx]")
     if package not in WITH_MXNET:
         absent = "import importlib.util, sys; sys.exit(bool(importlib.util.find_spec('mxnet')))"
         session.run("python", "-c", absent)

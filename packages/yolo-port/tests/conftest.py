@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from pathlib import Path
 
@@ -24,7 +25,11 @@ def shared() -> Path:
 def run():
     """Call the command line: run("convert", path, …) → click's result."""
 
+    # click 8.2 always keeps the two streams apart; before, it had to be asked.
+    old = "mix_stderr" in inspect.signature(CliRunner).parameters
+    runner = CliRunner(mix_stderr=False) if old else CliRunner()
+
     def call(*arguments: object):
-        return CliRunner().invoke(main, [str(argument) for argument in arguments])
+        return runner.invoke(main, [str(argument) for argument in arguments])
 
     return call

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import struct
 import zipfile
@@ -50,7 +51,7 @@ def test_every_size_goes_through_every_format(tmp_path, size, nc):
     wanted = random_checkpoint(size, nc)
     step = write_pt(tmp_path / "model.pt", ultralytics_model(wanted))
     for number, form in enumerate(WRITERS):
-        if form == "onnx" and pytest.importorskip("onnx") is None:
+        if form == "onnx" and importlib.util.find_spec("onnx") is None:
             continue
         convert(step, tmp_path / str(number), form, fuse=False)
         if number:  # the chain keeps one file at a time
