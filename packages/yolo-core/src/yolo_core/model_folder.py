@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ import numpy as np
 from yolo_core.architecture import Architecture
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, atomic_folder, atomic_write, read_bytes, read_json
-from yolo_core.graph import Graph, load, params, symbol
+from yolo_core.graph import Graph, bind, load_program, params, symbol
 from yolo_core.letterbox import MODES
 
 SYMBOL, PARAMS, EXT = "symbol", "params", "ext"
@@ -159,20 +160,21 @@ def check_extension(extension: Extension, graph: Graph, source: str) -> None:
 
 def is_model_folder(path: PathLike) -> bool:
     """Whether `symbol` and `params` lie there."""
-    path = Path(path)
-    return (path / SYMBOL).is_file() and (path / PARAMS).is_file()
+    return all(os.path.isfile(os.path.join(path, name)) for name in (SYMBOL, PARAMS))
 
 
 def read_model_folder(path: PathLike, compat: bool = False) -> ModelFolder:
     """Load and check a model. compat: accept the sloppy files that the original runtime took."""
     path = Path(path)
-    if not path.is_dir():
-        raise InputError(path, "does not exist" if not path.exists() else "is a file", "a folder")
+    if not os.path.isdir(path):
+        cause = "is a file" if os.path.exists(path) else "does not exist"
+        raise InputError(path, cause, "a folder")
     symbol_bytes = read_bytes(path / SYMBOL, SYMBOL_LIMIT)
-    params_bytes = read_bytes(path / PARAMS, PARAMS_LIMIT)
-    return ModelFolder(
-        path, load(symbol_bytes, params_bytes, compat=compat), symbol_bytes, params_bytes
-    )
+    program = load_program(symbol_bytes)
+    # The program tells how long its parameters can be; nothing longer is read.
+    limit = PARAMS_LIMIT if compat else min(PARAMS_LIMIT, params.size_limit(program))
+    params_bytes = read_bytes(path / PARAMS, limit)
+    return ModelFolder(path, bind(program, params_bytes, compat), symbol_bytes, params_bytes)
 
 
 def write_model_folder(path: PathLike, graph: Graph, extension: Extension) -> None:
