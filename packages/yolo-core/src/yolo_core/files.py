@@ -44,10 +44,10 @@ def read_bytes(path: PathLike, limit: int) -> bytes:
         with open(path, "rb") as stream:
             # No more memory is asked for than the file is long, whatever the limit.
             size = os.fstat(stream.fileno()).st_size
-            data = stream.read(min(size, limit) + 1)
+            data = stream.read(size + 1) if size <= limit else b""
     except (OSError, ValueError) as error:
         raise InputError(path, f"cannot be read ({_reason(error)})") from error
-    if len(data) > limit:
+    if max(size, len(data)) > limit:
         raise InputError(path, f"is larger than {limit} bytes", "a smaller file")
     return data
 
