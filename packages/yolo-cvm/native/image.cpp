@@ -47,7 +47,7 @@ struct ConvStep : Step {
   std::vector<int32_t> bias;
   std::unique_ptr<Program> program;
   bool requantized = false;       // the first operation runs on the accumulators
-  bool indexed = false;           // and `direct` are lookups that cannot miss their tables
+  Indexed indexed = kNoIndex;     // how, if `direct` are lookups that cannot miss their tables
   std::vector<size_t> direct;     // byte stores that run on the accumulators too
   std::vector<size_t> remaining;  // operations that run on the tile in the cache
   bool flat = false;
@@ -137,10 +137,15 @@ struct ConvStep : Step {
     }
     if (!requantized || direct.empty() || !lookups) return;
     const Requant& q = ops[0].requant;
-    const int64_t lowest = (int64_t)q.lo + q.offset, highest = (int64_t)q.hi + q.offset;
-    indexed = lowest >= 0;
-    for (size_t i : direct)
-      indexed = indexed && ops[i].table.count <= 1 << 15 && highest < ops[i].table.count;
+    int64_t lowest = q.lo, highest = q.hi;
+    if (q.offset) {
+      const int32_t* end = q.offset + shape[3];
+      lowest += *std::min_element(q.offset, end);
+      highest += *std::max_element(q.offset, end);
+    }
+    int64_t shortest = INT64_MAX;
+    for (size_t i : direct) shortest = std::min(shortest, ops[i].table.count);
+    if (lowest >= 0 && highest < shortest) indexed = highest < 1 << 15 ? kWordIndex : kLongIndex;
   }
 
   void run(Execution& e) const override {
@@ -200,6 +205,8 @@ struct ConvStep : Step {
     if (requantized) {
       q = (ops++)->requant;
       if (q.mul) q.mul += b.channel;
+      if (q.rounding) q.rounding += b.channel;
+      if (q.offset) q.offset += b.channel;
       t.requant = &q;
     }
     for (; t.sink_count < (int64_t)direct.size(); ++ops) {
@@ -270,30 +277,31 @@ uint8_t* pixel(uint8_t* base, const Tensor& t, int64_t n, int64_t y, int64_t x) 
   return base + (n * t.image_stride + y * t.row_stride + x * t.pixel_stride) * bytes_of(t);
 }
 
-// Writes the border of an image; what lies between images of a batch is written too.
+// Writes the border of an image: one code per channel.
 struct HaloStep : Step {
   Tensor t;
-  int32_t offset;
-  HaloStep(Words& w, const Plan& p) : t(p.image(w.next())), offset(p.kernels->offset) {
-    require(t.dtype == kInt8, "only byte images have halos");
+  std::vector<uint8_t> codes;  // of one pixel
+  HaloStep(Words& w, const Plan& p) : t(p.image(w.next())) {
+    const Constant& c = p.constant(w.next());
+    require(t.dtype == kInt8 && c.count == t.dims[3], "a byte image and a code per channel");
+    for (int64_t i = 0; i < c.count; ++i) {
+      require(c.data[i] >= -128 && c.data[i] <= 127, "a border code does not fit a byte");
+      codes.push_back((uint8_t)(c.data[i] + p.kernels->offset));
+    }
   }
   void run(Execution& e) const override {
     uint8_t* base = e.address(t);
-    const int64_t c = t.dims[3], h = t.dims[1], w = t.dims[2];
-    const uint8_t value = (uint8_t)(t.fill + offset);
+    const int64_t h = t.dims[1], w = t.dims[2];
     for (int64_t n = 0; n < t.dims[0]; ++n)
       for (int64_t y = -t.halo; y < h + t.halo; ++y) {
         const bool border = y < 0 || y >= h;
-        fill(pixel(base, t, n, y, -t.halo), border ? w + 2 * t.halo : t.halo, c, value);
-        if (!border) fill(pixel(base, t, n, y, w), t.halo, c, value);
+        fill(pixel(base, t, n, y, -t.halo), border ? w + 2 * t.halo : t.halo);
+        if (!border) fill(pixel(base, t, n, y, w), t.halo);
       }
   }
-  void fill(uint8_t* at, int64_t pixels, int64_t c, uint8_t value) const {
-    if (t.pixel_stride == c) {
-      std::memset(at, value, (size_t)(pixels * c));
-    } else {
-      for (int64_t x = 0; x < pixels; ++x) std::memset(at + x * t.pixel_stride, value, (size_t)c);
-    }
+  void fill(uint8_t* at, int64_t pixels) const {
+    for (int64_t x = 0; x < pixels; ++x)
+      std::memcpy(at + x * t.pixel_stride, codes.data(), codes.size());
   }
 };
 

@@ -48,7 +48,6 @@ Tensor read_tensor(Words& w, const Plan& p) {
   t.row_stride = w.next(0, kMaxBytes);
   t.pixel_stride = w.next(0, kMaxBytes);
   t.halo = w.next(0, 1 << 24);
-  t.fill = w.next32();
   t.image = t.pixel_stride > 0;
   const int64_t bytes = storage_bytes(p, t), size = size_of(t.dtype);
   if (!t.image) {

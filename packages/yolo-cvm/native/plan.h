@@ -23,7 +23,7 @@ inline void require(bool ok, const char* what) {
 enum class Storage : int64_t { kArena = 0, kConstant = 1, kInput = 2, kOutput = 3 };
 
 // Plain tensors are dense int32 in row-major order. Images are pixels of `dtype` with strides and
-// a border of `halo` pixels around every image, filled with `fill`.
+// a border of `halo` pixels around every image.
 struct Tensor {
   Storage storage;
   int64_t index;   // which constant or output
@@ -33,7 +33,6 @@ struct Tensor {
   int64_t dims[6];  // images: batch, height, width, channels
   int64_t image_stride, row_stride, pixel_stride;
   int64_t halo;
-  int32_t fill;
   bool image;
   int64_t count;  // elements, without halo
 };

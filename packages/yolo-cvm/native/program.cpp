@@ -69,7 +69,7 @@ const int32_t* Program::channels_of(const Plan& p, int64_t id, int64_t channels,
   *per_channel = c.count != 1;
   auto copy = std::make_unique<int32_t[]>((size_t)padded);
   for (int64_t i = 0; i < padded; ++i)
-    copy[(size_t)i] = c.count == 1 ? c.data[0] : i < channels ? c.data[i] : 0;
+    copy[(size_t)i] = c.count == 1 ? c.data[0] : c.data[std::min(i, channels - 1)];
   data_->constants.push_back(std::move(copy));
   return data_->constants.back().get();
 }
@@ -139,11 +139,12 @@ void Program::requant_of(TileOp& op, const Plan& p, Words& w, int64_t channels, 
   if (mul >= 0) q.mul = channels_of(p, mul, channels, padded, &per_channel);
   q.shift = (int32_t)w.next(0, 32);
   q.carry_free = (int32_t)w.next(0, 1);
-  q.rounding = w.next32();
+  q.rounding = channels_of(p, w.next(), channels, padded, &per_channel);
   require(!q.carry_free || (q.shift >= 1 && q.shift <= 30), "shift of a carry-free rounding");
   q.lo = w.next32();
   q.hi = w.next32();
-  q.offset = w.next32();
+  const int64_t offset = w.next();
+  if (offset >= 0) q.offset = channels_of(p, offset, channels, padded, &per_channel);
 }
 
 Program::Program(Words& w, const Plan& p, const int64_t shape[4], int64_t padded) {

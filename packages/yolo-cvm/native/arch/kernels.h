@@ -28,16 +28,17 @@ struct Table {
   const Segments* segments;
 };
 
-// clamp -> multiply -> rounding shift -> clamp -> add, each step may be the identity.
+// clamp -> multiply -> rounding shift -> clamp -> add, each step may be the identity. Pointers are
+// per lane, padded to the block.
 struct Requant {
   int32_t clip;  // whether the first clamp is needed
   int32_t clip_lo, clip_hi;
-  const int32_t* mul;  // per lane, padded to the block; null for one
-  int32_t shift;       // 0 for none
-  int32_t carry_free;  // x + rounding cannot leave int32
-  int32_t rounding;    // when carry-free: 2^(shift-1), plus what is to be added after the shift
-  int32_t lo, hi;      // the clamp after the shift
-  int32_t offset;
+  const int32_t* mul;       // null for one
+  int32_t shift;            // 0 for none
+  int32_t carry_free;       // x + rounding cannot leave int32
+  const int32_t* rounding;  // when carry-free: 2^(shift-1), plus what is to be added beforehand
+  int32_t lo, hi;           // the clamp after the shift
+  const int32_t* offset;    // null for none
 };
 
 // A tensor of pixels: element (image, y, x, channel) at base + strides, in elements of `dtype`.
@@ -72,7 +73,7 @@ struct TileOp {
   int32_t lo, hi, shift;
   const int32_t* constant;  // one value or one per channel (padded to the last block)
   int32_t per_channel;
-  Requant requant;  // `mul` is indexed by channel here
+  Requant requant;  // pointers are indexed by channel here
   Table table;
   View view;
   const int32_t* channel_offset;  // kScatter: element offset of each channel
@@ -91,6 +92,8 @@ struct Tile {
   int64_t channel, valid;  // first channel, lanes that exist
 };
 
+enum Indexed : int32_t { kNoIndex = 0, kWordIndex = 1, kLongIndex = 2 };
+
 // Where the micro-kernel leaves its accumulators.
 struct ByteSink {
   uint8_t* base;  // first pixel, first channel of the tile
@@ -104,11 +107,12 @@ struct ConvTile {
   int64_t runs, run_words; // a run is run_words * 4 input bytes
   const int8_t* weights;   // [runs][run_words][lanes][4]
   const int32_t* bias;     // per lane
-  const Requant* requant;  // null: raw accumulators; `mul` starts at the tile's first lane
+  const Requant* requant;  // null: raw accumulators; pointers start at the tile's first lane
   int32_t* out;            // [pixels][lanes] or null
   const ByteSink* sinks;
   int64_t sink_count;
-  int32_t indexed;         // every sink has a table, and requantized values index all of them
+  int32_t indexed;         // every sink has a table, and requantized values index all of them;
+                           // kWordIndex when they fit 16 bits, kLongIndex when not
   int64_t valid;           // lanes that exist
 };
 typedef void (*ConvKernel)(const ConvTile&);

@@ -17,7 +17,7 @@ inline int32_t clamp(int32_t x, int32_t lo, int32_t hi) { return x < lo ? lo : (
 
 // The requantization of M x N registers; every stage is one pass over all of them.
 template <class V, int M, int N>
-inline void requantize(typename V::I (&x)[M][N], const Requant& q, const int32_t* mul) {
+inline void requantize(typename V::I (&x)[M][N], const Requant& q) {
 #define CVM_EACH                \
   for (int m = 0; m < M; ++m)   \
     for (int n = 0; n < N; ++n)
@@ -25,10 +25,9 @@ inline void requantize(typename V::I (&x)[M][N], const Requant& q, const int32_t
     const typename V::I lo = V::set1(q.clip_lo), hi = V::set1(q.clip_hi);
     CVM_EACH x[m][n] = V::min(V::max(x[m][n], lo), hi);
   }
-  if (mul) CVM_EACH x[m][n] = V::mul(x[m][n], V::load(mul + n * V::L));
+  if (q.mul) CVM_EACH x[m][n] = V::mul(x[m][n], V::load(q.mul + n * V::L));
   if (q.carry_free) {
-    const typename V::I round = V::set1(q.rounding);
-    CVM_EACH x[m][n] = V::sar(V::add(x[m][n], round), q.shift);
+    CVM_EACH x[m][n] = V::sar(V::add(x[m][n], V::load(q.rounding + n * V::L)), q.shift);
   } else if (q.shift > 31) {
     CVM_EACH x[m][n] = V::set1(0);
   } else if (q.shift) {
@@ -36,25 +35,30 @@ inline void requantize(typename V::I (&x)[M][N], const Requant& q, const int32_t
   }
   const typename V::I lo = V::set1(q.lo), hi = V::set1(q.hi);
   CVM_EACH x[m][n] = V::min(V::max(x[m][n], lo), hi);
-  if (q.offset) {
-    const typename V::I offset = V::set1(q.offset);
-    CVM_EACH x[m][n] = V::add(x[m][n], offset);
-  }
+  if (q.offset) CVM_EACH x[m][n] = V::add(x[m][n], V::load(q.offset + n * V::L));
 #undef CVM_EACH
 }
 
+// A requantization whose per-channel pointers begin `by` channels later.
+inline Requant advanced(Requant q, int64_t by) {
+  if (q.mul) q.mul += by;
+  if (q.rounding) q.rounding += by;
+  if (q.offset) q.offset += by;
+  return q;
+}
+
 // One lookup per value; indices are within the table.
-inline void lookup_tile(const uint16_t* index, int64_t pixels, int64_t lanes, int64_t valid,
+template <class Index>
+inline void lookup_tile(const Index* index, int64_t pixels, int64_t lanes, int64_t valid,
                         const ByteSink& sink) {
   const uint8_t* table = sink.table->bytes;
   for (int64_t m = 0; m < pixels; ++m, index += lanes) {
     uint8_t* out = sink.base + m * sink.pixel_stride;
-    if (valid == 16) {
-#pragma GCC unroll 16
-      for (int l = 0; l < 16; ++l) out[l] = table[index[l]];
-    } else if (valid == 32) {
-#pragma GCC unroll 32
-      for (int l = 0; l < 32; ++l) out[l] = table[index[l]];
+    if (valid % 8 == 0) {
+      for (int64_t l = 0; l < valid; l += 8) {
+#pragma GCC unroll 8
+        for (int i = 0; i < 8; ++i) out[l + i] = table[index[l + i]];
+      }
     } else {
       for (int64_t l = 0; l < valid; ++l) out[l] = table[index[l]];
     }
@@ -86,12 +90,20 @@ void conv_tile(const ConvTile& t) {
       for (int g = 0; g < G; ++g) p[g] += 4;
     }
   }
-  if (t.requant) requantize<V, M, N>(acc, *t.requant, t.requant->mul);
+  if (t.requant) requantize<V, M, N>(acc, *t.requant);
   if (t.out) {
     for (int m = 0; m < M; ++m)
       for (int n = 0; n < N; ++n) V::store(t.out + (m * N + n) * L, acc[m][n]);
   }
-  if (t.indexed) {
+  if (t.indexed == kLongIndex) {
+    alignas(64) int32_t index[M * N * L];
+    for (int m = 0; m < M; ++m)
+      for (int n = 0; n < N; ++n) V::store(index + (m * N + n) * L, acc[m][n]);
+    for (int64_t s = 0; s < t.sink_count; ++s)
+      lookup_tile(index, M, N * L, t.valid, t.sinks[s]);
+    return;
+  }
+  if (t.indexed == kWordIndex) {
     alignas(64) uint16_t index[(M * N * L + 31) / 32 * 32];
     for (int m = 0; m < M; ++m)
       for (int n = 0; n < N; ++n) V::store_index(index + (m * N + n) * L, acc[m][n]);
@@ -175,12 +187,11 @@ void run_op(const Tile& t, const TileOp& op) {
                      t.x * op.view.pixel_stride;
   switch (op.kind) {
     case kRequant: {
-      Requant q = op.requant;
-      if (q.mul) q.mul += t.channel;
+      const Requant q = advanced(op.requant, t.channel);
       for (int64_t m = 0; m < t.pixels; ++m)
         for (int64_t l = 0; l < t.lanes; l += V::L) {
           typename V::I x[1][1] = {{V::load(a + m * t.lanes + l)}};
-          requantize<V, 1, 1>(x, q, q.mul ? q.mul + l : nullptr);
+          requantize<V, 1, 1>(x, advanced(q, l));
           V::store(d + m * t.lanes + l, x[0][0]);
         }
       return;

@@ -11,7 +11,7 @@ run on its result while that is in the cache. Regions run where their root stand
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -41,6 +41,26 @@ class Region:
     border_node: int = -1
 
 
+@dataclass(frozen=True)
+class Pad:
+    """A value that is another one with a border of one code per channel around it.
+
+    fill: the codes as int8 bytes.
+    """
+
+    source: Entry
+    top: int
+    bottom: int
+    left: int
+    right: int
+    fill: bytes
+
+    @property
+    def halo(self) -> int:
+        """The widest side."""
+        return max(self.top, self.bottom, self.left, self.right)
+
+
 class Analysis:
     """Decides; `fuse` acts. `apart`: nodes that must not join a region begun before them."""
 
@@ -52,6 +72,7 @@ class Analysis:
         self.region_of: dict[Entry, Region] = {}
         self.regions: dict[int, Region] = {}
         self.images: set[Entry] = set()
+        self.pads: dict[Entry, Pad] = {}
         self._apart = apart
         self._constant: dict[Entry, bool] = {}
         self._values: dict[Entry, np.ndarray] = {}
@@ -123,6 +144,8 @@ class Analysis:
             self._begin(index, node, convolution=True)
         elif self._pointwise(node):
             self._join(index, node)
+        elif node.op == "concatenate" and self._pads(index, node):
+            self.images.add(Entry(index))
         elif self._moves_pixels(node):
             self.images.add(Entry(index))
 
@@ -205,6 +228,46 @@ class Analysis:
 
     # --- zero points
 
+    def _pads(self, index: int, node: Node) -> bool:
+        """Recognise constants joined before and behind one byte image on an axis of its plane."""
+        axis = node.attributes.axis % len(node.shapes[0])
+        inner = [k for k, e in enumerate(node.inputs) if not self.is_constant(e)]
+        if len(node.shapes[0]) != 4 or axis < 2 or len(inner) != 1:
+            return False
+        middle = inner[0]
+        entry = node.inputs[middle]
+        known = self.is_image(entry) or entry.node == self.graph.input_index
+        if not known or self.dtype(Entry(index)) != DType.INT8:
+            return False
+        fills = {self._channel_codes(e) for k, e in enumerate(node.inputs) if k != middle}
+        if len(fills) != 1 or None in fills:
+            return False
+        fill, = fills
+        assert fill is not None
+        before, behind = (sum(self.graph.shape(e)[axis] for e in part)
+                          for part in (node.inputs[:middle], node.inputs[middle + 1:]))
+        old = self.pads.get(entry)
+        if old is None:
+            old = Pad(entry, 0, 0, 0, 0, fill)
+        elif old.fill != fill:
+            return False
+        if axis == 2:
+            pad = replace(old, top=old.top + before, bottom=old.bottom + behind)
+        else:
+            pad = replace(old, left=old.left + before, right=old.right + behind)
+        self.pads[Entry(index)] = pad
+        return True
+
+    def _channel_codes(self, entry: Entry) -> bytes | None:
+        """The one code per channel that a constant consists of, as int8 bytes; else None."""
+        if product(self.graph.shape(entry)) > MOST_CONSTANT:
+            return None
+        values = self.constant(entry)
+        codes = values[0, :, 0, 0]
+        if not np.array_equal(values, np.broadcast_to(codes[None, :, None, None], values.shape)):
+            return None
+        return codes.astype(np.int8).tobytes()
+
     def _border(self, node: Node) -> Border | None:
         """The border that an addition right after a byte convolution amounts to."""
         if node.op != "broadcast_add" or self.is_constant(node.inputs[0]):
@@ -256,10 +319,20 @@ class Analysis:
         """Whether a node takes its operands as images."""
         return Entry(index) in self.images
 
-    def padded_by(self, entry: Entry) -> Iterable[tuple[int, int]]:
-        """(halo, fill) which every byte convolution on the value wants; halo 0 for none."""
+    def padded_by(self, entry: Entry) -> Iterable[tuple[int, bytes]]:
+        """(halo, fill) which every byte convolution on the value wants, where it wants any."""
+        for pad in self.pads.values():
+            if pad.source == entry:
+                yield pad.halo, pad.fill
         for index in self.consumers.get(entry, []):
             region = self.regions.get(index)
             if region and region.convolution and self.graph.nodes[index].inputs[0] == entry:
                 halo = max(self.graph.nodes[index].attributes.padding)
-                yield halo, region.border.fill if region.border and halo else 0
+                if halo:
+                    yield halo, self.fill(region)
+
+    def fill(self, region: Region) -> bytes:
+        """What a convolution pads with, as one int8 per channel of its input."""
+        channels = self.graph.shape(self.graph.nodes[region.root].inputs[0])[1]
+        code = region.border.fill if region.border else 0
+        return np.full(channels, code, np.int8).tobytes()

@@ -46,7 +46,7 @@ class Planner:
         self.plain: dict[Entry, Tensor] = {}
         self.image: dict[Entry, Tensor] = {}
         self.absorbed: set[int] = set()
-        self._repadded: dict[tuple[Entry, int], Tensor] = {}
+        self._repadded: dict[tuple[Entry, bytes], Tensor] = {}
 
     def plan(self) -> Plan:
         """Everything, in order."""
@@ -59,7 +59,7 @@ class Planner:
                 continue
             elif index in self.analysis.regions:
                 self._region(self.analysis.regions[index])
-            elif entry in self.analysis.region_of:
+            elif entry in self.analysis.region_of or entry in self.analysis.pads:
                 continue
             elif self.analysis.is_image(entry):
                 self._pixels(index, node)
@@ -82,6 +82,11 @@ class Planner:
 
     def image_of(self, entry: Entry) -> Tensor:
         """The value as an image."""
+        if entry in self.analysis.pads and entry not in self.image:
+            pad = self.analysis.pads[entry]
+            self.image[entry] = self.writer.framed(
+                self._padded(pad.source, pad.halo, pad.fill),
+                pad.top, pad.bottom, pad.left, pad.right)
         if entry not in self.image:
             source, target = self.plain_of(entry), self.places.image(entry)
             self.writer.step(Step.TO_IMAGE, [source.number, target.number], [source], [target])
@@ -91,11 +96,13 @@ class Planner:
     def _made(self, entry: Entry, image: Tensor) -> None:
         """An image is complete but for its border."""
         self.image[entry] = image
-        if self.places.border(entry)[0]:
-            self._halo(image)
+        halo, fill = self.places.border(entry)
+        if halo:
+            self._halo(image, fill)
 
-    def _halo(self, image: Tensor) -> None:
-        self.writer.step(Step.HALO, [image.number], [image], [image])
+    def _halo(self, image: Tensor, fill: bytes) -> None:
+        codes = self.writer.constant(np.frombuffer(fill, np.int8))
+        self.writer.step(Step.HALO, [image.number, codes], [image], [image])
 
     def _plain_constant(self, entry: Entry) -> None:
         node = self.graph.nodes[entry.node]
@@ -105,7 +112,7 @@ class Planner:
             self._plain_node(entry.node, node)
 
     def _image_to_plain(self, entry: Entry) -> None:
-        image = self.image[entry]
+        image = self.image_of(entry)
         program = Program(self.writer)
         value = program.load(image, self.analysis.known[entry])
         self._scatter(program, value, natural(entry, self.graph.shape(entry)))
@@ -185,8 +192,7 @@ class Planner:
         conv = self.graph.nodes[region.root]
         a = conv.attributes
         batch, channels, height, width = region.shape
-        fill = region.border.fill if region.border else 0
-        image = self._padded(conv.inputs[0], max(a.padding), fill)
+        image = self._padded(conv.inputs[0], max(a.padding), self.analysis.fill(region))
         weight = self.writer.constant(self.analysis.constant(conv.inputs[1]))
         bias = self.writer.constant(builder.bias) if builder.bias.any() else -1
         self.writer.step(
@@ -195,16 +201,16 @@ class Planner:
              *a.strides, *a.padding, *a.dilation, *builder.program.encoded()],
             [image, *builder.program.reads], builder.program.writes)
 
-    def _padded(self, entry: Entry, halo: int, fill: int) -> Tensor:
+    def _padded(self, entry: Entry, halo: int, fill: bytes) -> Tensor:
         """The image with a border of at least `halo` pixels of `fill`."""
         image = self.image_of(entry)
         have, filled = self.places.border(entry)
         if halo == 0 or (have >= halo and filled == fill):
             return image
         if (entry, fill) not in self._repadded or self._repadded[entry, fill].halo < halo:
-            copy = self.writer.image(image.dims, DType.INT8, halo, fill)
+            copy = self.writer.image(image.dims, DType.INT8, halo)
             self._copy_image(image, copy, self.analysis.known[entry])
-            self._halo(copy)
+            self._halo(copy, fill)
             self._repadded[entry, fill] = copy
         return self._repadded[entry, fill]
 

@@ -23,7 +23,7 @@ class Places:
         self._image_home: dict[Entry, tuple[Entry, int]] = {}
         self._parts: dict[Entry, list[Entry]] = {}
         self._images: dict[Entry, Tensor] = {}
-        self._borders: dict[Entry, tuple[int, int]] = {}
+        self._borders: dict[Entry, tuple[int, bytes]] = {}
         self._house_heads()
         self._house_plain()
         self._house_images()
@@ -80,11 +80,11 @@ class Places:
 
     # --- images
 
-    def border(self, entry: Entry) -> tuple[int, int]:
-        """(halo, fill) that an image is made with for its convolutions."""
+    def border(self, entry: Entry) -> tuple[int, bytes]:
+        """(halo, fill per channel) that an image is made with for its convolutions."""
         if entry not in self._borders:
-            wanted = [w for w in self.analysis.padded_by(entry) if w[0]]
-            fill = wanted[0][1] if wanted else 0
+            wanted = list(self.analysis.padded_by(entry))
+            fill = wanted[0][1] if wanted else b""
             self._borders[entry] = (max((h for h, f in wanted if f == fill), default=0), fill)
         return self._borders[entry]
 
@@ -95,11 +95,9 @@ class Places:
             if entry in self._image_home:
                 whole, first = self._image_home[entry]
                 tensor = self.writer.channels(self.image(whole), first, channels)
-                tensor = self.writer.refilled(tensor, self.border(entry)[1])
             else:
                 tensor = self.writer.image((batch, height, width, channels),
-                                           self.analysis.dtype(entry), self._halo(entry),
-                                           self.border(entry)[1])
+                                           self.analysis.dtype(entry), self._halo(entry))
             self._images[entry] = tensor
         return self._images[entry]
 
@@ -110,7 +108,8 @@ class Places:
     def _house_images(self) -> None:
         for index, node in enumerate(self.graph.nodes):
             whole = Entry(index)
-            if node.op != "concatenate" or not self.analysis.is_image(whole):
+            if (node.op != "concatenate" or not self.analysis.is_image(whole)
+                    or whole in self.analysis.pads):
                 continue
             first = 0
             for part in node.inputs:
@@ -120,7 +119,8 @@ class Places:
                 first += self.graph.shape(part)[1]
 
     def _can_share(self, part: Entry, whole: Entry) -> bool:
+        if part in self.analysis.pads:
+            return False
         if self.analysis.dtype(part) != self.analysis.dtype(whole):
             return False
-        (own, own_fill), (outer, outer_fill) = self.border(part), self.border(whole)
-        return not own or not outer or own_fill == outer_fill
+        return not self.border(part)[0] or not self.border(whole)[0]

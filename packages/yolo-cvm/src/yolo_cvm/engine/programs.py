@@ -62,7 +62,8 @@ _START, _CLIP, _MUL, _SHIFT, _CLAMP, _OFFSET = range(6)
 class Value:
     """A register, and the requantization that is still to be done on it.
 
-    known: proven range of the finished value; before: of the value that is shifted.
+    known: proven range of the finished value; before: of the value that is shifted, to which
+    `addend` is still to be added. addend, offset: one value or one per channel.
     """
 
     register: int
@@ -73,9 +74,10 @@ class Value:
     shift: int = 0
     carry_free: bool = False
     before: Range = (0, 0)
+    addend: np.ndarray | None = None
     low: int = INT32_MIN
     high: int = INT32_MAX
-    offset: int = 0
+    offset: np.ndarray | None = None
 
 
 @dataclass
@@ -142,19 +144,27 @@ class Program:
 
     def shift(self, v: Value, bits: int, low: int, high: int, known: Range) -> Value:
         """floor(v / 2^bits + 1/2) brought into [low, high]."""
+        half = 1 << (bits - 1)
+        if v.stage == _OFFSET and v.low == INT32_MIN and v.high == INT32_MAX and not v.shift:
+            # An addition straight before the shift rides on the rounding, if nothing wraps.
+            assert v.offset is not None
+            first, last = v.before[0] + int(v.offset.min()), v.before[1] + int(v.offset.max())
+            if (bits <= 30 and first >= INT32_MIN and last + half <= INT32_MAX
+                    and int(v.offset.max()) + half <= INT32_MAX):
+                return replace(v, known=known, stage=_SHIFT, shift=bits, carry_free=True,
+                               addend=v.offset, offset=None, low=low, high=high)
         if v.stage > _MUL:
             v = self.finish(v)
-        carry_free = bits <= 30 and v.known[1] + (1 << (bits - 1)) <= INT32_MAX
+        carry_free = bits <= 30 and v.known[1] + half <= INT32_MAX
         return replace(v, known=known, stage=_SHIFT, shift=bits, carry_free=carry_free,
                        before=v.known, low=low, high=high)
 
     def add(self, v: Value, constant: np.ndarray, known: Range) -> Value:
         """v plus a constant, one or per channel, wrapping."""
-        if constant.size == 1 and v.stage <= _CLAMP:
-            return replace(v, known=known, stage=_OFFSET, offset=int(constant[0]))
-        v = self.finish(v)
-        self.emit(Tile.ADD_CONSTANT, v.register, v.register, 0, self.writer.constant(constant))
-        return Value(v.register, known)
+        if v.stage > _CLAMP:
+            v = self.finish(v)
+        before = v.before if v.shift else v.known
+        return replace(v, known=known, before=before, stage=_OFFSET, offset=constant)
 
     def maximum(self, v: Value, constant: np.ndarray, known: Range) -> Value:
         """The larger of v and a constant."""
@@ -168,14 +178,22 @@ class Program:
             return v
         clip_low, clip_high = v.clip or (0, 0)
         low, high, offset = v.low, v.high, v.offset
-        rounding = 1 << (v.shift - 1) if v.carry_free else 0
-        moved = rounding + (offset << v.shift)
-        if v.carry_free and max(map(abs, (moved + v.before[0], moved + v.before[1], moved,
-                                          low + offset, high + offset))) <= INT32_MAX:
+        rounding = np.zeros(1, np.int64)
+        if v.carry_free:
+            rounding += 1 << (v.shift - 1)
+            if v.addend is not None:
+                rounding = rounding + v.addend
+        if v.carry_free and offset is not None and offset.size == 1:
             # The addition after the shift costs nothing when the rounding carries it.
-            rounding, low, high, offset = moved, low + offset, high + offset, 0
+            more = int(offset[0])
+            moved = rounding + (more << v.shift)
+            reach = [int(moved.min()), int(moved.max()), int(moved.min()) + v.before[0],
+                     int(moved.max()) + v.before[1], low + more, high + more]
+            if max(map(abs, reach)) <= INT32_MAX:
+                rounding, low, high, offset = moved, low + more, high + more, None
         self.emit(Tile.REQUANT, v.register, v.register, 0, int(v.clip is not None), clip_low,
-                  clip_high, v.mul, v.shift, int(v.carry_free), rounding, low, high, offset)
+                  clip_high, v.mul, v.shift, int(v.carry_free), self.writer.constant(rounding),
+                  low, high, -1 if offset is None else self.writer.constant(offset))
         return Value(v.register, v.known)
 
     def copied(self, v: Value) -> Value:

@@ -88,7 +88,6 @@ class Tensor:
     row_stride: int = 0
     pixel_stride: int = 0
     halo: int = 0
-    fill: int = 0
 
     @property
     def count(self) -> int:
@@ -165,7 +164,7 @@ class PlanWriter:
             buffer = self.arena(4 * product(dims))
         return self._add(Tensor(len(self.tensors), buffer, start, dims))
 
-    def image(self, dims: Sequence[int], dtype: DType, halo: int = 0, fill: int = 0) -> Tensor:
+    def image(self, dims: Sequence[int], dtype: DType, halo: int = 0) -> Tensor:
         """An image [batch, height, width, channels] with a buffer of its own."""
         batch, height, width, channels = dims
         row = (width + 2 * halo) * channels
@@ -173,7 +172,7 @@ class PlanWriter:
         buffer = self.arena(batch * plane * dtype.size)
         start = (halo * row + halo * channels) * dtype.size
         return self._add(Tensor(len(self.tensors), buffer, start, tuple(dims), dtype,
-                                plane, row, channels, halo, fill))
+                                plane, row, channels, halo))
 
     def channels(self, image: Tensor, first: int, count: int) -> Tensor:
         """A part of an image's channels, as an image on the same memory."""
@@ -181,12 +180,15 @@ class PlanWriter:
         return self._add(Tensor(
             len(self.tensors), image.buffer, image.start + first * image.dtype.size,
             (batch, height, width, count), image.dtype, image.image_stride, image.row_stride,
-            image.pixel_stride, image.halo, image.fill))
+            image.pixel_stride, image.halo))
 
-    def refilled(self, image: Tensor, fill: int) -> Tensor:
-        """The same image, whose border is to hold `fill`."""
-        return image if image.fill == fill else self._add(
-            replace(image, number=len(self.tensors), fill=fill))
+    def framed(self, image: Tensor, top: int, bottom: int, left: int, right: int) -> Tensor:
+        """An image with part of its border, as an image without border on the same memory."""
+        batch, height, width, channels = image.dims
+        start = top * image.row_stride + left * image.pixel_stride
+        return self._add(replace(
+            image, number=len(self.tensors), start=image.start - start * image.dtype.size,
+            dims=(batch, height + top + bottom, width + left + right, channels), halo=0))
 
     def alias(self, tensor: Tensor, dims: Sequence[int]) -> Tensor:
         """A plain tensor under another shape."""
@@ -219,8 +221,7 @@ class PlanWriter:
         for t in self.tensors:
             dims = t.dims + (1,) * (6 - len(t.dims))
             words += [t.buffer.storage, t.buffer.index, t.buffer.offset + t.start, t.dtype,
-                      len(t.dims), *dims, t.image_stride, t.row_stride, t.pixel_stride, t.halo,
-                      t.fill]
+                      len(t.dims), *dims, t.image_stride, t.row_stride, t.pixel_stride, t.halo]
         for step in self.steps:
             words.append(len(step))
             words += step
