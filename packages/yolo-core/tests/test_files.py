@@ -85,10 +85,18 @@ def test_commands_answer_bad_input_with_one_line_and_code_2():
     @main.command()
     @click.argument("how")
     def fail(how):
-        raise {"input": InputError("x.yaml", "is odd"), "stop": KeyboardInterrupt()}[how]
+        raise {
+            "input": InputError("x.yaml", "is odd"),
+            "stop": KeyboardInterrupt(),
+            "full": OSError(28, "No space left on device", "y.bin"),
+            "bug": ZeroDivisionError(),
+        }[how]
 
     bad = CliRunner().invoke(main, ["fail", "input"])
     assert (bad.exit_code, bad.output) == (2, "Error: x.yaml: is odd\n")
+    full = CliRunner().invoke(main, ["fail", "full"])
+    assert (full.exit_code, full.output) == (2, "Error: y.bin: No space left on device\n")
+    assert isinstance(CliRunner().invoke(main, ["fail", "bug"]).exception, ZeroDivisionError)
     stopped = CliRunner().invoke(main, ["fail", "stop"])
     assert (stopped.exit_code, stopped.output) == (130, "Interrupted.\n")
 

@@ -52,6 +52,17 @@ def test_hostile_folder_names_are_not_written(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", [".", "..", "../.."])
+def test_the_folder_one_works_in_is_not_replaced(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "a" / "b")
+    with pytest.raises(InputError, match="work in"), atomic_folder(name):
+        pass
+    assert os.listdir(tmp_path) == ["a"]
+
+
 def test_a_large_limit_costs_no_memory(tmp_path: Path) -> None:
     (tmp_path / "small").write_bytes(b"x" * 1000)
     tracemalloc.start()

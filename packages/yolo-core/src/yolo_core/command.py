@@ -22,13 +22,20 @@ class _OneLine(click.ClickException):
 
 
 class Command(click.Command):
-    """A click command that reports `InputError` in one line."""
+    """A click command that reports `InputError`, and what the system refuses, in one line."""
 
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
         except InputError as error:
             raise _OneLine(str(error)) from error
+        except BrokenPipeError:
+            raise  # whoever read the output left; click ends quietly
+        except OSError as error:
+            # The system refuses: the disk is full, a name too long, a folder not ours.
+            place = error.filename if isinstance(error.filename, str) else "the system"
+            line = str(InputError(place, error.strerror or type(error).__name__))
+            raise _OneLine(line) from error
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
             context.exit(INTERRUPTED)

@@ -138,9 +138,12 @@ def atomic_write(path: PathLike, content: str | bytes) -> None:
 def atomic_folder(path: PathLike) -> Iterator[Path]:
     """A temporary folder that takes the place of `path` when the block ends without an error.
 
-    An existing folder is replaced as a whole; anything else at `path` is refused.
+    An existing folder is replaced as a whole; anything else at `path` is refused, and so is the
+    folder that the process works in, which would be gone from under it.
     """
     path = Path(path)
+    if os.path.isdir(path) and Path.cwd().is_relative_to(path.resolve()):
+        raise InputError(path, "is the folder you work in", "another one")
     if os.path.lexists(path) and (os.path.islink(path) or not os.path.isdir(path)):
         raise InputError(path, "is in the way", "a folder or a free name")
     try:
@@ -152,13 +155,21 @@ def atomic_folder(path: PathLike) -> Iterator[Path]:
     try:
         fresh.mkdir()
         yield fresh
-        if path.exists():
-            os.replace(path, old)
-        os.replace(fresh, path)
+        _take_place(fresh, path, old)
     finally:
         if old.exists() and not path.exists():
             os.replace(old, path)
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _take_place(fresh: Path, path: Path, old: Path) -> None:
+    """Put what is at `path` aside and the fresh folder in its place."""
+    try:
+        if path.exists():
+            os.replace(path, old)
+        os.replace(fresh, path)
+    except OSError as error:
+        raise InputError(path, f"cannot be written ({_reason(error)})") from error
 
 
 def _umask() -> int:

@@ -135,7 +135,7 @@ def _check_accuracy(
 
 def _check_target(out: Path) -> None:
     """Refuse to replace a folder that holds anything but a bundle."""
-    if not out.is_dir():
+    if not os.path.isdir(out):
         return
     names = {entry.name for entry in out.iterdir()}
     homes = [name for name in names - {MANIFEST, CARD} if INFO_HASH.fullmatch(name)]

@@ -53,7 +53,7 @@ def check_bundle(path: PathLike) -> Iterator[Step]:
     before the first step is asked for.
     """
     folder = Path(path)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise InputError(path, "is no folder", "a bundle")
     if not os.path.lexists(folder / MANIFEST) and INFO_HASH.fullmatch(folder.resolve().name):
         return _check_home_alone(folder)

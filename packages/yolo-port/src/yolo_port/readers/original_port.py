@@ -8,6 +8,7 @@ what is read). Classes and anchors are not in the files.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -38,9 +39,8 @@ def original_files(path: Path) -> tuple[Path, Path] | None:
         stem = path.name[: -len(_SYMBOL_ENDING)]
         symbol, params = path, path.with_name(f"{stem}-0000.params")
     else:
-        symbol = path.with_name(path.name + _SYMBOL_ENDING)
-        params = path.with_name(f"{path.name}-0000.params")
-    return (symbol, params) if symbol.is_file() and params.is_file() else None
+        symbol, params = Path(f"{path}{_SYMBOL_ENDING}"), Path(f"{path}-0000.params")
+    return (symbol, params) if os.path.isfile(symbol) and os.path.isfile(params) else None
 
 
 def read_original(symbol: Path, params: Path) -> SourceModel:
