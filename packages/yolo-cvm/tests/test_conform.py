@@ -82,3 +82,15 @@ def test_a_folder_without_vectors_is_refused(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["conform", str(tmp_path)])
     assert result.exit_code == 2
     assert "holds no vectors" in result.output
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("meta.json", "[]"), ("meta.json", "{}"), ("node_crc.json", "[1]"), ("node_crc.json", "{")],
+)
+def test_a_broken_record_is_refused(name: str, text: str, tmp_path: Path) -> None:
+    shutil.copytree(VECTORS / "ops" / "relu_01", tmp_path / "relu_00")
+    (tmp_path / "relu_00" / name).write_text(text)
+    result = CliRunner().invoke(main, ["conform", str(tmp_path)])
+    assert result.exit_code == 2
+    assert name in result.output

@@ -159,7 +159,7 @@ def _network(folder: Path, engine: str | None) -> tuple[str, str]:
         model = load(folder, engine=engine)
     except GraphError as error:
         return FAILED, str(error)
-    records = {record["nid"]: record for record in read_json(folder / "node_crc.json")}
+    records = _records(folder / "node_crc.json")
     data = read_array(folder / "input.npy")
     for number, outputs in model.trace(data):
         record = records.pop(number, None)
@@ -184,6 +184,16 @@ def _network(folder: Path, engine: str | None) -> tuple[str, str]:
         if not np.array_equal(theirs, ours_head):
             return FAILED, f"head {number} differs"
     return PASSED, ""
+
+
+def _records(path: Path) -> dict[int, dict[str, Any]]:
+    """The records of a network by node number. InputError where the file holds no records."""
+    listed = read_json(path)
+    if not isinstance(listed, list) or not all(
+        isinstance(record, dict) and isinstance(record.get("nid"), int) for record in listed
+    ):
+        raise InputError(path, "is no list of node records", "objects with `nid`")
+    return {record["nid"]: record for record in listed}
 
 
 def count(outcomes: Sequence[Outcome]) -> str:

@@ -33,9 +33,9 @@ class Row:
 
 
 def rows(graph: Graph) -> list[Row]:
-    """Every node of a program; ranges where the program has its parameters and is proven."""
+    """Every node of a bound program; ranges where it can be proven."""
     try:
-        certificate = certify(graph) if graph.parameters else None
+        certificate = certify(graph)
     except LogicError:
         certificate = None
     return [_row(graph, number, node, certificate) for number, node in enumerate(graph.nodes)]
