@@ -19,6 +19,7 @@ from port_samples import (
 )
 from safetensors.numpy import load_file, save_file
 
+from yolo_core.architecture import Architecture
 from yolo_core.checkpoint import read_checkpoint, write_checkpoint
 from yolo_core.errors import InputError
 from yolo_port.convert import WRITERS, convert
@@ -104,6 +105,13 @@ def test_meta_names_the_source(tmp_path):
     assert len(meta["source_sha256"]) == 64
 
 
+def test_batch_normalisation_cannot_be_kept_where_there_is_none(tmp_path):
+    source = write_pt(tmp_path / "m.pt", state_dict(random_checkpoint()))
+    convert(source, tmp_path / "out")
+    with pytest.raises(InputError, match="fused already"):
+        convert(tmp_path / "out" / "m", tmp_path / "again", fuse=False)
+
+
 def test_the_source_is_never_overwritten(tmp_path):
     source = write_pt(tmp_path / "m.pt", state_dict(random_checkpoint()))
     before = source.read_bytes()
@@ -167,7 +175,9 @@ def test_damaged_safetensors_are_refused(tmp_path):
 
 def test_damaged_description_is_refused(tmp_path):
     tensors = arrays(random_checkpoint())
-    for text in ("{", "[]", json.dumps({"size": "n"}), "[" * 100_000):
+    deep = json.dumps(Architecture.named("n", 3).to_dict())[:-1] + ', "meta": '
+    deep += '{"a": ' * 50 + "1" + "}" * 51
+    for text in ("{", "[]", json.dumps({"size": "n"}), "[" * 100_000, deep):
         save_file(tensors, tmp_path / "m.safetensors", {"yolo_checkpoint": text})
         with pytest.raises(InputError, match=r"m\.safetensors"):
             load(tmp_path / "m.safetensors")

@@ -337,6 +337,15 @@ def test_tensors_that_fit_no_yolov5_are_refused(tmp_path, change, cause):
         load(write_pt(tmp_path / "m.pt", values))
 
 
+def test_notes_do_not_reach_the_terminal_as_control_characters(tmp_path, run):
+    saved = training_checkpoint(ultralytics_model(random_checkpoint()))
+    path = write_pt(tmp_path / "m.pt", {**saved, "date": "\x1b[2Jtoday"})
+    assert "\\x1b[2Jtoday" in run("inspect", path).output
+    write_pt(path, {**saved, "date": "\ud800"})
+    with pytest.raises(InputError, match="notes"):
+        load(path)
+
+
 def test_class_names_that_do_not_count_are_refused(tmp_path):
     model = ultralytics_model(random_checkpoint(nc=3))
     for names, cause in (
@@ -344,6 +353,8 @@ def test_class_names_that_do_not_count_are_refused(tmp_path):
         ({0: "a", 2: "b", 3: "c"}, "gaps"),
         (["a", "b", 3], "not text"),
         ("abc", "not text"),
+        (["a", "b", "\x1b[2J"], "control characters"),
+        (["a", "b", "\ud800"], "control characters"),
     ):
         model.names = names
         with pytest.raises(InputError, match=cause):

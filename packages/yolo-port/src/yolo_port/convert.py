@@ -36,6 +36,8 @@ def convert(
     checkpoint = load(source)
     if fuse:
         checkpoint = fused(checkpoint)
+    elif checkpoint.fused:
+        raise InputError(source, "is fused already", "a model with batch normalisation to keep")
     origin = source_file(source)
     checkpoint = replace(
         checkpoint,

@@ -17,6 +17,8 @@ from yolo_core.errors import InputError
 #: The key of the text in a file's metadata.
 KEY = "yolo_checkpoint"
 _LIMIT = 1 << 20
+#: Deepest nesting of notes; YAML, where they go, is written recursively.
+_MAX_DEPTH = 8
 
 
 def describe(checkpoint: Checkpoint) -> str:
@@ -33,14 +35,19 @@ def understand(text: str, path: str) -> dict[str, Any]:
         raise InputError(path, f"has a {KEY} text that is not JSON", "an untouched text") from error
     architecture = Architecture.from_dict(record, path)
     meta = record.get("meta", {})
-    if not isinstance(meta, dict):
-        raise InputError(path, f"has a {KEY} text without notes", "an untouched text")
+    if not isinstance(meta, dict) or not _is_shallow(meta, _MAX_DEPTH):
+        raise InputError(path, f"has a {KEY} text without plain notes", "an untouched text")
     return {
         "names": architecture.names,
         "anchors": architecture.anchors,
         "activation": architecture.activation,
         "notes": meta,
     }
+
+
+def _is_shallow(value: Any, depth: int) -> bool:
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return depth > 0 and all(_is_shallow(part, depth - 1) for part in parts)
 
 
 def understand_ultralytics_names(text: str, path: str) -> tuple[str, ...]:

@@ -57,4 +57,9 @@ def inspect(path: PathLike) -> dict[str, str]:
     if silent:
         found["assumed"] = f"{', '.join(silent)}: the file does not say, YOLOv5's own are taken"
     found.update({f"note {key}": str(value) for key, value in checkpoint.meta.items()})
-    return found
+    return {_shown(label): _shown(text) for label, text in found.items()}
+
+
+def _shown(text: str) -> str:
+    """Text for a terminal: control characters of a hostile file are spelled out."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)

@@ -6,6 +6,7 @@ the first C3; everything else must then be exactly what the architecture says.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -34,6 +35,10 @@ def match(model: SourceModel) -> Checkpoint:
     InputError, naming the tensor, for sizes that fit no YOLOv5, missing or surplus tensors,
     other shapes, values that are not finite, and layers wired in another way.
     """
+    if not all(name.isprintable() for name in model.names or ()):
+        raise InputError(model.path, "has class names with control characters", "printable text")
+    if not json.dumps(model.notes, ensure_ascii=False, default=str).isprintable():
+        raise InputError(model.path, "has notes that are not Unicode text", "printable text")
     architecture = _architecture(model)
     parameters = to_parameters(model.tensors)
     fused = not any(".bn." in name for name in parameters)

@@ -112,11 +112,12 @@ def _interpret(archive: TorchArchive) -> SourceModel:
     top = mapping(archive.content)
     if top is None:
         raise InputError(archive.path, "holds neither a model nor a dictionary", _EXPECTED)
-    notes = {
+    notes: dict[str, object] = {
         key: top[key]
         for key in ("epoch", "date")
         if isinstance(top.get(key), (int, str)) and top[key] != -1
     }
+    notes.update(_training_size(top.get("opt")))
     for key in ("ema", "model", "state_dict"):
         model = _model(top.get(key))
         if model is not None:
@@ -127,6 +128,12 @@ def _interpret(archive: TorchArchive) -> SourceModel:
     if any(archive.is_tensor(each) for each in top.values()):
         return _state_dict(archive, top, {})
     raise InputError(archive.path, "holds no model", _EXPECTED)
+
+
+def _training_size(options: Any) -> dict[str, object]:
+    """The note `imgsz` from the options that YOLOv5's trainer saves since v7.0."""
+    size = (mapping(options) or {}).get("imgsz")
+    return {"imgsz": size} if type(size) is int and size in range(32, 8193, 32) else {}
 
 
 def _model(value: Any) -> Record | None:
