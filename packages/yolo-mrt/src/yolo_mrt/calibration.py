@@ -7,21 +7,22 @@ calibration has not seen; together, a quiet channel would waste its codes.
 
 from __future__ import annotations
 
-from typing import Dict, List, Mapping, Tuple
+from collections.abc import Mapping
 
 import numpy as np
 
 from yolo_mrt.float_pass import GRID, TensorStatistics
 from yolo_mrt.net import Layer, Net
 from yolo_mrt.scheme import Scheme, SumCodes, wide_sites
-from yolo_mrt.tables import CODE_LIMIT, LEVELS, activation_low
+from yolo_mrt.tables import CODE_LIMIT, LEVELS, TABLE_SIZE, activation_low
 
 #: Of the 10 % that parameters may weigh beyond a byte per weight, what the tables may take.
-TABLE_SHARE = 0.035
-MENU_RANGE = (8, 24)
-WIDE_MENU = 3
+TABLE_SHARE = 0.02
+MENU_RANGE = (6, 24)
+WIDE_MENU, FINE_MENU = 3, 3
 WIDE_BITS = 15
-HEADROOM = 1.0
+#: Thresholds are this much above the best ones of the calibration images: others reach higher.
+HEADROOM = 1.15
 
 
 def wishes(
@@ -34,11 +35,10 @@ def wishes(
     cost = statistics.clip_cost(LEVELS, low)
     alone = GRID[cost.argmin(axis=0)]
     together = GRID[(cost * importance).sum(axis=1).argmin()]
-    peak = np.maximum(statistics.high, GRID[0])
-    return np.maximum(np.sqrt(alone * together), np.sqrt(peak * together))
+    return np.sqrt(alone * together) * HEADROOM
 
 
-def importances(net: Net) -> Dict[str, np.ndarray]:
+def importances(net: Net) -> dict[str, np.ndarray]:
     """Per tensor and channel, the energy of the weights that read it."""
     channels = net.channels()
     found = {name: np.zeros(count) for name, count in channels.items()}
@@ -68,7 +68,7 @@ def cluster(wished: np.ndarray, count: int) -> np.ndarray:
     for i in range(size):
         for j in range(i, size):
             block, mass = values[i : j + 1], weights[i : j + 1]
-            middle = int(round(float((block * mass).sum()) / float(mass.sum())))
+            middle = round(float((block * mass).sum()) / float(mass.sum()))
             centre[i, j] = middle
             cost[i, j] = float((mass * (block - middle) ** 2).sum())
     best = np.full((count + 1, size + 1), np.inf)
@@ -79,7 +79,7 @@ def cluster(wished: np.ndarray, count: int) -> np.ndarray:
             options = best[used - 1, :end] + cost[:end, end - 1]
             cut[used, end] = int(options.argmin())
             best[used, end] = options.min()
-    found: List[int] = []
+    found: list[int] = []
     end = size
     for used in range(count, 0, -1):
         start = int(cut[used, end])
@@ -94,7 +94,7 @@ def nearest(menu: np.ndarray, wished: np.ndarray) -> np.ndarray:
 
 
 def make_scheme(
-    net: Net, statistics: Mapping[str, TensorStatistics], fine: Mapping[str, Tuple[str, ...]],
+    net: Net, statistics: Mapping[str, TensorStatistics], fine: Mapping[str, tuple[str, ...]],
     overrides: Mapping[str, float],
 ) -> Scheme:
     """The scheme for these statistics.
@@ -103,38 +103,46 @@ def make_scheme(
     """
     weight_of = importances(net)
     wide = set(wide_sites(net))
-    wished: Dict[str, np.ndarray] = {}
+    fine_sites = {site for sites in fine.values() for site in sites}
+    wished: dict[str, np.ndarray] = {}
     for layer in net.layers:
-        if layer.op == "conv" and layer.activation:
-            stats = statistics[layer.name]
-            low = activation_low(layer.activation, np.maximum(stats.high, GRID[0]), layer.slope)
-            wished[layer.name] = wishes(stats, low, weight_of[layer.name]) * HEADROOM
-            if layer.name in overrides:
-                wished[layer.name] = np.full_like(wished[layer.name], overrides[layer.name])
-    chained = {name: w for name, w in wished.items() if name in wide}
-    if chained:
-        # A sum needs its operands up to their peaks; so does whoever reads them.
-        peaks = [np.maximum(statistics[name].high, w) for name, w in chained.items()]
-        wide_menu = cluster(np.concatenate(peaks), WIDE_MENU)
-    else:
-        wide_menu = np.zeros(0)
-    room = int(net.weight_count() * TABLE_SHARE / 4095)
-    count = int(np.clip(room, *MENU_RANGE))
-    free = [w for name, w in wished.items() if name not in wide]
-    menu = np.concatenate((wide_menu, cluster(np.concatenate(free), count)))
-    table = {
-        name: nearest(wide_menu if name in wide else menu, w) for name, w in wished.items()
-    }
-    for name in chained:
-        peak = np.maximum(statistics[name].high, GRID[0])
-        table[name] = np.minimum(np.searchsorted(wide_menu, peak * 0.9), len(wide_menu) - 1)
-    exponent = WIDE_BITS - 1 - int(np.ceil(np.log2(wide_menu.max()))) if len(wide_menu) else 0
+        if layer.op != "conv" or not layer.activation:
+            continue
+        stats = statistics[layer.name]
+        low = activation_low(layer.activation, np.maximum(stats.high, GRID[0]), layer.slope)
+        wish = wishes(stats, low, weight_of[layer.name])
+        if layer.name in fine_sites:
+            # Steps are fine anyway, so the whole tensor shares one threshold that clips little.
+            wish = np.full_like(wish, wish.max())
+        if layer.name in overrides:
+            wish = np.full_like(wish, overrides[layer.name])
+        wished[layer.name] = wish
+    peak = max((float(statistics[name].high.max()) for name in wide), default=1.0)
+    span = float(GRID[min(int(np.searchsorted(GRID, peak)), len(GRID) - 1)])
+    menu: list[tuple[float, float]] = []
+    table: dict[str, np.ndarray] = {}
+    room = int(net.weight_count() * TABLE_SHARE / TABLE_SIZE)
+    others = set(wished) - fine_sites - wide
+    for names, count, common in (
+        (fine_sites, FINE_MENU, None),
+        (wide, WIDE_MENU, span),
+        (others, int(np.clip(room, *MENU_RANGE)), None),
+    ):
+        own = {name: wished[name] for name in wished if name in names}
+        if own:
+            found = cluster(np.concatenate(list(own.values())), count)
+            found = found if common is None else np.minimum(found, common)
+            for name, wish in own.items():
+                table[name] = len(menu) + nearest(found, wish)
+            menu += [(float(t), float(t) if common is None else common) for t in found]
+    exponent = WIDE_BITS - 1 - int(np.ceil(np.log2(span)))
     sums = {
         layer.name: _sum_codes(layer, statistics[layer.name], weight_of[layer.name], exponent,
                                overrides)
         for layer in net.layers if layer.op == "add"
     }  # fmt: skip
-    return Scheme(tuple(float(t) for t in menu), len(wide_menu), table, sums, exponent, dict(fine))
+    fine_tables = max((int(table[site].max()) + 1 for site in fine_sites), default=0)
+    return Scheme(tuple(menu), fine_tables, table, sums, exponent, span, dict(fine))
 
 
 def _sum_codes(
@@ -142,7 +150,7 @@ def _sum_codes(
     overrides: Mapping[str, float],
 ) -> SumCodes:
     low = np.minimum(stats.low, 0.0)
-    high = wishes(stats, low, importance) * HEADROOM
+    high = wishes(stats, low, importance)
     if layer.name in overrides:
         high = np.full_like(high, overrides[layer.name])
     step = (high - low) / LEVELS

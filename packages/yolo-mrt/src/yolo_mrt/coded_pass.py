@@ -7,7 +7,8 @@ rounding. The second moments gathered here are sums of integers too.
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterable, Mapping, Optional, Tuple
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ class CodedNet:
         self._wide = set(wide_sites(net))
         fine_sites = {name for fine in scheme.fine.values() for name in fine}
         array = self._mx.nd.array
-        self._constants: Dict[str, Tuple[Any, ...]] = {}
+        self._constants: dict[str, tuple[Any, ...]] = {}
         for layer in net.convolutions():
             conv = convs[layer.name]
             codes = scheme.codes(net, layer.inputs[0], scheme.fine.get(layer.name, ()))
@@ -43,8 +44,8 @@ class CodedNet:
                 array(bias.astype(np.float32)),
                 array(ratio.astype(np.float32).reshape(1, -1, 1, 1)),
             )
-        self._tables: Dict[str, Tuple[Any, Any, Any, Any]] = {}
-        kinds: Dict[Tuple[str, float], Tuple[Any, Any, Any]] = {}
+        self._tables: dict[str, tuple[Any, Any, Any, Any]] = {}
+        kinds: dict[tuple[str, float], tuple[Any, Any, Any]] = {}
         for layer in net.convolutions():
             if not layer.activation:
                 continue
@@ -53,11 +54,10 @@ class CodedNet:
                 menu = scheme.tables(layer)
                 kinds[kind] = (
                     array(np.concatenate([t.codes() - t.zero for t in menu]), dtype="float32"),
-                    array(np.concatenate([t.fine_codes() for t in menu]), dtype="float32")
-                    if fine_sites else None,
-                    array(np.concatenate([t.wide_codes(scheme.wide_exponent)
-                                          for t in menu[: scheme.wide_tables]]), dtype="float32")
-                    if scheme.wide_tables else None,
+                    array(np.concatenate([t.fine_codes() for t in menu[: scheme.fine_tables]]),
+                          dtype="float32") if fine_sites else None,
+                    array(scheme.wide_table(layer).wide_codes(scheme.wide_exponent),
+                          dtype="float32"),
                 )  # fmt: skip
             offset = scheme.table[layer.name] * TABLE_SIZE + INDEX_LIMIT
             self._tables[layer.name] = (
@@ -65,16 +65,16 @@ class CodedNet:
             )  # fmt: skip
         self._fine_sites = fine_sites
 
-    def run(self, codes: np.ndarray, gather: Optional[Any] = None) -> Tuple[np.ndarray, ...]:
+    def run(self, codes: np.ndarray, gather: Any | None = None) -> tuple[np.ndarray, ...]:
         """Input codes int [1, 3, h, w] → raw heads float32 in output integers.
 
         gather(conv name, input NDArray) sees what every convolution reads.
         """
         nd = self._mx.nd
-        plain: Dict[str, Any] = {}
-        wide: Dict[str, Any] = {}
-        fine: Dict[str, Any] = {}
-        heads: Dict[str, np.ndarray] = {}
+        plain: dict[str, Any] = {}
+        wide: dict[str, Any] = {}
+        fine: dict[str, Any] = {}
+        heads: dict[str, np.ndarray] = {}
         last = self._net.last_use()
         for index, layer in enumerate(self._net.layers):
             if layer.op == "input":
@@ -96,7 +96,7 @@ class CodedNet:
         return tuple(heads[name] for name in self._net.heads)
 
     def _read(
-        self, name: str, fine: Tuple[str, ...], plain: Dict[str, Any], parts: Dict[str, Any]
+        self, name: str, fine: tuple[str, ...], plain: dict[str, Any], parts: dict[str, Any]
     ) -> Any:
         layer = self._layers[name]
         if not fine:
@@ -109,8 +109,8 @@ class CodedNet:
         return plain[name]
 
     def _conv(
-        self, layer: Layer, x: Any, plain: Dict[str, Any], wide: Dict[str, Any],
-        fine: Dict[str, Any], heads: Dict[str, np.ndarray],
+        self, layer: Layer, x: Any, plain: dict[str, Any], wide: dict[str, Any],
+        fine: dict[str, Any], heads: dict[str, np.ndarray],
     ) -> None:  # fmt: skip
         nd = self._mx.nd
         weight, bias, ratio = self._constants[layer.name]
@@ -124,14 +124,15 @@ class CodedNet:
             heads[layer.name] = nd.clip(y, -limit, limit).asnumpy()
             return
         offset, codes, fine_codes, wide_codes = self._tables[layer.name]
-        index = nd.broadcast_add(nd.clip(y, -INDEX_LIMIT, INDEX_LIMIT), offset)
+        y = nd.clip(y, -INDEX_LIMIT, INDEX_LIMIT)
+        index = nd.broadcast_add(y, offset)
         plain[layer.name] = nd.take(codes, index)
         if layer.name in self._fine_sites:
             fine[layer.name] = nd.take(fine_codes, index)
         if layer.name in self._wide:
-            wide[layer.name] = nd.take(wide_codes, index)
+            wide[layer.name] = nd.take(wide_codes, y + INDEX_LIMIT)
 
-    def _add(self, layer: Layer, plain: Dict[str, Any], wide: Dict[str, Any]) -> None:
+    def _add(self, layer: Layer, plain: dict[str, Any], wide: dict[str, Any]) -> None:
         nd = self._mx.nd
         sums = self._scheme.sums[layer.name]
         total = wide[layer.inputs[0]] + wide[layer.inputs[1]]
@@ -158,12 +159,12 @@ def columns(layer: Layer, x: np.ndarray, positions: np.ndarray) -> np.ndarray:
 
 def second_moments(
     coded: CodedNet, net: Net, images: Iterable[np.ndarray], seed: int = 0
-) -> Dict[str, np.ndarray]:
+) -> dict[str, np.ndarray]:
     """Per convolution the exact sums [K, K] of products of its input codes (code - zero).
 
     images: input codes int [1, 3, h, w]. The positions depend on nothing but their count.
     """
-    sums: Dict[str, np.ndarray] = {}
+    sums: dict[str, np.ndarray] = {}
     generator = np.random.RandomState(seed)
 
     def gather(layer: Layer, value: Any) -> None:

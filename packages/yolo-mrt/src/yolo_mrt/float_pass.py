@@ -7,8 +7,9 @@ chosen from them on a coarse grid, so the last bits of a float convolution decid
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from yolo_mrt.net import Layer, Net
 
 #: Thresholds are looked for at 2^(j/8), j from 0: from 0.125 to over 1000.
 GRID = 2.0 ** (np.arange(0, 105) / 8.0 - 3.0)
+#: How much worse than a rounding error a clipped value is: peaks are where the objects are.
+CLIP_WEIGHT = 16.0
 #: Values per channel and image that enter the tail sums; maxima see every value.
 SAMPLES = 1600
 
@@ -66,13 +69,13 @@ class TensorStatistics:
     def clip_cost(self, levels: int, low: np.ndarray) -> np.ndarray:
         """Mean squared error [len(GRID), C] of codes from low [C] to each threshold of GRID.
 
-        Rounding costs step^2 / 12 everywhere; clipping, the squared excess of the tail.
+        Rounding costs step^2 / 12 everywhere; clipping, CLIP_WEIGHT times the squared excess.
         """
         above = self.tails[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:]
         threshold = GRID[:, None]
         step = (threshold - low[None]) / levels
         excess = above[2] - 2 * threshold * above[1] + threshold**2 * above[0]
-        return step**2 / 12 + np.maximum(excess, 0) / max(self.count, 1)
+        return step**2 / 12 + CLIP_WEIGHT * np.maximum(excess, 0) / max(self.count, 1)
 
 
 class FloatNet:
@@ -91,17 +94,24 @@ class FloatNet:
     def run(
         self,
         image: np.ndarray,
-        visit: Optional[Callable[[str, Any], None]] = None,
-        change: Optional[Callable[[str, Any], Any]] = None,
-    ) -> Tuple[np.ndarray, ...]:
-        """Planes float32 [1, 3, h, w] in 0…1 → raw heads. visit(name, NDArray) sees every tensor;
-        change(name, NDArray) may replace it."""
-        values: Dict[str, Any] = {}
+        visit: Callable[[str, Any], None] | None = None,
+        change: Callable[[str, Any], Any] | None = None,
+        read: Callable[[Layer, Any], Any] | None = None,
+    ) -> tuple[np.ndarray, ...]:
+        """Planes float32 [1, 3, h, w] in 0…1 → raw heads.
+
+        visit(name, NDArray) sees every tensor; change(name, NDArray) may replace it for all who
+        read it, read(conv, NDArray) what one convolution reads.
+        """
+        values: dict[str, Any] = {}
         for index, layer in enumerate(self._net.layers):
             if layer.op == "input":
                 value = self._mx.nd.array(image)
             else:
-                value = self._layer(layer, [values[name] for name in layer.inputs])
+                inputs = [values[name] for name in layer.inputs]
+                if read is not None and layer.op == "conv":
+                    inputs = [read(layer, inputs[0])]
+                value = self._layer(layer, inputs)
             if change is not None:
                 value = change(layer.name, value)
             if visit is not None:
@@ -112,7 +122,7 @@ class FloatNet:
                     values.pop(name, None)
         return tuple(values[name].asnumpy() for name in self._net.heads)
 
-    def _layer(self, layer: Layer, inputs: List[Any]) -> Any:
+    def _layer(self, layer: Layer, inputs: list[Any]) -> Any:
         nd = self._mx.nd
         if layer.op == "conv":
             weight, bias = self._weights[layer.name]
@@ -133,7 +143,7 @@ def activate(nd: Any, layer: Layer, y: Any) -> Any:
     return nd.relu(y) if layer.activation == "relu" else y
 
 
-def pointwise(nd: Any, layer: Layer, inputs: List[Any]) -> Any:
+def pointwise(nd: Any, layer: Layer, inputs: list[Any]) -> Any:
     """Every layer that is no convolution."""
     if layer.op == "add":
         return inputs[0] + inputs[1]
@@ -145,7 +155,7 @@ def pointwise(nd: Any, layer: Layer, inputs: List[Any]) -> Any:
     return nd.UpSampling(inputs[0], scale=layer.scale, sample_type="nearest")
 
 
-def measured(net: Net) -> Tuple[str, ...]:
+def measured(net: Net) -> tuple[str, ...]:
     """The tensors that get codes of their own: activated convolutions and sums."""
     return tuple(
         layer.name for layer in net.layers
@@ -154,8 +164,8 @@ def measured(net: Net) -> Tuple[str, ...]:
 
 
 def measure(
-    net: Net, images: Iterable[np.ndarray], extents: Mapping[str, Tuple[int, int]]
-) -> Dict[str, TensorStatistics]:
+    net: Net, images: Iterable[np.ndarray], extents: Mapping[str, tuple[int, int]]
+) -> dict[str, TensorStatistics]:
     """Statistics of every measured tensor over planes [1, 3, h, w] float32 in 0…1."""
     channels = net.channels()
     found = {name: TensorStatistics.empty(channels[name]) for name in measured(net)}

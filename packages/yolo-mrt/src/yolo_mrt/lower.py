@@ -7,7 +7,7 @@ with code 0, which stands for the value 0 only where the zero point is 0.
 
 from __future__ import annotations
 
-from typing import Dict, List, Mapping, Optional, Tuple
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -31,7 +31,7 @@ class _Lowering:
     """Builds the program; `_plain`, `_fine`, `_wide` hold the tensors of each layer."""
 
     def __init__(
-        self, net: Net, scheme: Scheme, convs: Mapping[str, IntegerConv], imgsz: Tuple[int, int]
+        self, net: Net, scheme: Scheme, convs: Mapping[str, IntegerConv], imgsz: tuple[int, int]
     ) -> None:
         self._net, self._scheme, self._convs = net, scheme, convs
         self._layers = net.by_name()
@@ -40,14 +40,14 @@ class _Lowering:
         self._consumers = net.consumers()
         self._builder = GraphBuilder()
         data = self._builder.input("data", (1, 3, *imgsz), CODE_BITS)
-        self._plain: Dict[str, Ref] = {INPUT: data}
-        self._fine: Dict[str, Ref] = {}
-        self._wide: Dict[str, Ref] = {}
-        self._shared: Dict[str, Ref] = {}
+        self._plain: dict[str, Ref] = {INPUT: data}
+        self._fine: dict[str, Ref] = {}
+        self._wide: dict[str, Ref] = {}
+        self._shared: dict[str, Ref] = {}
 
     def graph(self) -> Graph:
         """The program of the whole network."""
-        rows: List[Ref] = []
+        rows: list[Ref] = []
         for layer in self._net.layers:
             if layer.op == "conv":
                 result = self._convolution(layer)
@@ -65,21 +65,21 @@ class _Lowering:
         head = self._builder.operator("concatenate", order, axis=1)
         return self._builder.build([head])
 
-    def _head_order(self) -> List[str]:
+    def _head_order(self) -> list[str]:
         return [layer.name for layer in self._net.convolutions() if not layer.activation]
 
-    def _parameter(self, name: str, values: np.ndarray, bits: Optional[int] = None) -> Ref:
+    def _parameter(self, name: str, values: np.ndarray, bits: int | None = None) -> Ref:
         values = np.asarray(values, np.int64)
         return self._builder.parameter(
             name, values, bits if bits is not None else bits_for(int(np.abs(values).max()))
         )
 
-    def _share(self, name: str, values: np.ndarray, bits: Optional[int] = None) -> Ref:
+    def _share(self, name: str, values: np.ndarray, bits: int | None = None) -> Ref:
         if name not in self._shared:
             self._shared[name] = self._parameter(name, values, bits)
         return self._shared[name]
 
-    def _pointwise(self, layer: Layer, inputs: List[Ref]) -> Ref:
+    def _pointwise(self, layer: Layer, inputs: list[Ref]) -> Ref:
         if layer.op == "concat":
             return self._builder.operator("concatenate", inputs, axis=1)
         if layer.op == "upsample":
@@ -89,7 +89,7 @@ class _Lowering:
             padding=layer.padding,
         )  # fmt: skip
 
-    def _read(self, name: str, fine: Tuple[str, ...]) -> Ref:
+    def _read(self, name: str, fine: tuple[str, ...]) -> Ref:
         if not fine:
             return self._plain[name]
         layer = self._layers[name]
@@ -145,28 +145,31 @@ class _Lowering:
         return self._builder.operator("cvm_right_shift", [y], precision=bits, shift_bit=conv.shift)
 
     def _activate(self, layer: Layer, index: Ref) -> None:
-        table = self._scheme.table[layer.name]
-        offset = INDEX_LIMIT + table * TABLE_SIZE
-        if (table == table[0]).all():
-            moved = self._share(f"offset.{table[0]}", offset[:1])
-        else:
-            moved = self._parameter(f"{layer.name}.offset", offset.reshape(1, -1, 1, 1))
-        index = self._builder.operator("broadcast_add", [index, moved])
         menu = self._scheme.tables(layer)
         kind = layer.activation if layer.activation != "leaky" else f"leaky{layer.slope:g}"
         read = {reader.op for reader in self._consumers[layer.name]}
         if read - {"add"}:
+            moved = self._move(index, layer.name, self._scheme.table[layer.name])
             codes = np.concatenate([t.codes() for t in menu])
-            self._plain[layer.name] = self._look_up(index, f"{kind}.codes", codes, CODE_BITS)
-        if layer.name in self._fine_sites:
-            rest = np.concatenate([t.fine_codes() for t in menu])
-            self._fine[layer.name] = self._look_up(index, f"{kind}.fine", rest, CODE_BITS)
+            self._plain[layer.name] = self._look_up(moved, f"{kind}.codes", codes, CODE_BITS)
+            if layer.name in self._fine_sites:
+                rest = [t.fine_codes() for t in menu[: self._scheme.fine_tables]]
+                self._fine[layer.name] = self._look_up(
+                    moved, f"{kind}.fine", np.concatenate(rest), CODE_BITS
+                )
         if layer.name in self._wide_sites:
-            exponent = self._scheme.wide_exponent
-            wide = [t.wide_codes(exponent) for t in menu[: self._scheme.wide_tables]]
-            self._wide[layer.name] = self._look_up(
-                index, f"{kind}.wide", np.concatenate(wide), WIDE_TABLE_BITS
-            )
+            moved = self._move(index, layer.name, np.zeros(1, np.int64))
+            wide = self._scheme.wide_table(layer).wide_codes(self._scheme.wide_exponent)
+            self._wide[layer.name] = self._look_up(moved, f"{kind}.wide", wide, WIDE_TABLE_BITS)
+
+    def _move(self, index: Ref, name: str, table: np.ndarray) -> Ref:
+        """The index moved to where the channel's table begins."""
+        offset = INDEX_LIMIT + table * TABLE_SIZE
+        if (table == table[0]).all():
+            moved = self._share(f"offset.{table[0]}", offset[:1])
+        else:
+            moved = self._parameter(f"{name}.offset", offset.reshape(1, -1, 1, 1))
+        return self._builder.operator("broadcast_add", [index, moved])
 
     def _look_up(self, index: Ref, name: str, values: np.ndarray, bits: int) -> Ref:
         table = self._share(name, values, bits)
@@ -198,7 +201,7 @@ class _Lowering:
 
 
 def lower(
-    net: Net, scheme: Scheme, convs: Mapping[str, IntegerConv], imgsz: Tuple[int, int]
+    net: Net, scheme: Scheme, convs: Mapping[str, IntegerConv], imgsz: tuple[int, int]
 ) -> Graph:
     """The integer program for one image of (height, width) pixels."""
     return _Lowering(net, scheme, convs, imgsz).graph()

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import ast
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -32,11 +33,11 @@ class _Reader:
     def __init__(self, text: str, parameters: Mapping[str, np.ndarray], source: str) -> None:
         self._source = source
         self._parameters = {name.partition(":")[2] or name: a for name, a in parameters.items()}
-        self._layers: Dict[str, Layer] = {}
-        self._tensors: Dict[int, str] = {}
-        self._sigmoids: Dict[int, str] = {}
-        self._halves: Dict[str, Tuple[str, int, int]] = {}
-        self._rearranged: Dict[int, str] = {}
+        self._layers: dict[str, Layer] = {}
+        self._tensors: dict[int, str] = {}
+        self._sigmoids: dict[int, str] = {}
+        self._halves: dict[str, tuple[str, int, int]] = {}
+        self._rearranged: dict[int, str] = {}
         self._nodes, self._heads = self._parse(text)
         for index, node in enumerate(self._nodes):
             self._node(index, node)
@@ -44,7 +45,7 @@ class _Reader:
     def _fail(self, node: str, cause: str, expected: str = "") -> InputError:
         return InputError(self._source, f"node {node!r} {cause}", expected or None)
 
-    def _parse(self, text: str) -> Tuple[List[Dict[str, Any]], List[int]]:
+    def _parse(self, text: str) -> tuple[list[dict[str, Any]], list[int]]:
         try:
             data = json.loads(text)
             nodes = [
@@ -66,7 +67,7 @@ class _Reader:
             raise InputError(self._source, "has nodes out of order", "a sorted MXNet symbol")
         return nodes, heads
 
-    def _attribute(self, node: Dict[str, Any], key: str, default: Any) -> Any:
+    def _attribute(self, node: dict[str, Any], key: str, default: Any) -> Any:
         text = node["attrs"].get(key)
         if text is None:
             return default
@@ -76,7 +77,7 @@ class _Reader:
             return str(text)
         return value
 
-    def _pair(self, node: Dict[str, Any], key: str, default: int) -> Tuple[int, int]:
+    def _pair(self, node: dict[str, Any], key: str, default: int) -> tuple[int, int]:
         value = self._attribute(node, key, (default, default))
         value = (value, value) if isinstance(value, int) else tuple(value) or (default, default)
         if len(value) != 2 or any(not isinstance(v, int) or not 0 <= v <= 64 for v in value):
@@ -94,7 +95,7 @@ class _Reader:
             raise self._fail(name, "has a value that is not finite", "finite numbers")
         return array
 
-    def _tensor(self, node: Dict[str, Any], operand: int = 0) -> str:
+    def _tensor(self, node: dict[str, Any], operand: int = 0) -> str:
         index = node["inputs"][operand]
         if index not in self._tensors:
             inside = self._nodes[index]
@@ -109,7 +110,7 @@ class _Reader:
         self._layers[layer.name] = layer
         self._tensors[index] = layer.name
 
-    def _activate(self, index: int, node: Dict[str, Any], kind: str, slope: float = 0.0) -> None:
+    def _activate(self, index: int, node: dict[str, Any], kind: str, slope: float = 0.0) -> None:
         name = self._tensor(node)
         layer = self._layers[name]
         if layer.op != "conv" or layer.activation or not self._sole_use(node["inputs"][0], index):
@@ -121,10 +122,10 @@ class _Reader:
         users = [at for at, other in enumerate(self._nodes) if index in other["inputs"]]
         return set(users) <= {user, *self._sigmoids}
 
-    def _node(self, index: int, node: Dict[str, Any]) -> None:
+    def _node(self, index: int, node: dict[str, Any]) -> None:
         op, name = node["op"], node["name"]
         if op == "null":
-            if name not in self._parameters and not any(n.op == "input" for n in self._layers.values()):
+            if name not in self._parameters and INPUT not in self._layers:
                 self._add_layer(index, Layer(name=INPUT, op="input"))
         elif op == "Convolution":
             self._convolution(index, node)
@@ -165,7 +166,7 @@ class _Reader:
                 "an operator of YOLOv5",
             )  # fmt: skip
 
-    def _convolution(self, index: int, node: Dict[str, Any]) -> None:
+    def _convolution(self, index: int, node: dict[str, Any]) -> None:
         weight = self._array(node["inputs"][1])
         kernel = self._pair(node, "kernel", 1)
         if (
@@ -188,7 +189,7 @@ class _Reader:
             ),
         )  # fmt: skip
 
-    def _batch_norm(self, index: int, node: Dict[str, Any]) -> None:
+    def _batch_norm(self, index: int, node: dict[str, Any]) -> None:
         layer = self._layers[self._tensor(node)]
         if layer.op != "conv" or layer.activation or not self._sole_use(node["inputs"][0], index):
             raise self._fail(node["name"], "does not follow a convolution", "a conv before it")
@@ -208,7 +209,7 @@ class _Reader:
         )
         self._tensors[index] = layer.name
 
-    def _silu(self, index: int, node: Dict[str, Any]) -> None:
+    def _silu(self, index: int, node: dict[str, Any]) -> None:
         first, second = node["inputs"]
         if second in self._sigmoids:
             gate, plain = second, first
@@ -218,14 +219,14 @@ class _Reader:
             raise self._fail(node["name"], "multiplies two tensors", "x times sigmoid(x)")
         self._activate(index, {**node, "inputs": [plain]}, "silu")
 
-    def _concat(self, index: int, node: Dict[str, Any]) -> None:
+    def _concat(self, index: int, node: dict[str, Any]) -> None:
         axis = self._attribute(node, "dim", self._attribute(node, "axis", 1))
         if axis != 1:
             raise self._fail(node["name"], f"joins axis {axis}", "axis 1")
         inputs = tuple(self._tensor(node, i) for i in range(len(node["inputs"])))
         self._add_layer(index, Layer(node["name"], "concat", inputs))
 
-    def _max_pool(self, index: int, node: Dict[str, Any]) -> None:
+    def _max_pool(self, index: int, node: dict[str, Any]) -> None:
         if self._attribute(node, "global_pool", False) or (
             node["attrs"].get("pooling_convention", "valid") != "valid"
         ):
@@ -233,12 +234,12 @@ class _Reader:
         self._add_layer(
             index,
             Layer(
-                node["name"], "maxpool", (self._tensor(node),), kernel=self._pair(node, "kernel", 1),
-                stride=self._pair(node, "stride", 1), padding=self._pair(node, "pad", 0),
+                node["name"], "maxpool", (self._tensor(node),),
+                kernel=self._pair(node, "kernel", 1), stride=self._pair(node, "stride", 1), padding=self._pair(node, "pad", 0),
             ),
         )  # fmt: skip
 
-    def _repeat(self, index: int, node: Dict[str, Any]) -> None:
+    def _repeat(self, index: int, node: dict[str, Any]) -> None:
         axis, times = self._attribute(node, "axis", None), self._attribute(node, "repeats", 0)
         name = self._tensor(node)
         if name in self._halves:

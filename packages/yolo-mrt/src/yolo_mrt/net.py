@@ -7,7 +7,6 @@ is this. Nothing here runs a network; `float_pass` and `coded_pass` do.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, Optional, Tuple
 
 import numpy as np
 
@@ -27,13 +26,13 @@ class Layer:
 
     name: str
     op: str
-    inputs: Tuple[str, ...] = ()
-    weight: Optional[np.ndarray] = None
-    bias: Optional[np.ndarray] = None
+    inputs: tuple[str, ...] = ()
+    weight: np.ndarray | None = None
+    bias: np.ndarray | None = None
     activation: str = ""
-    kernel: Tuple[int, int] = (1, 1)
-    stride: Tuple[int, int] = (1, 1)
-    padding: Tuple[int, int] = (0, 0)
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
     scale: int = 1
     slope: float = 0.0
 
@@ -54,26 +53,26 @@ class Layer:
 class Net:
     """Layers in the order they run; heads: the three detection convs, stride 8 first."""
 
-    layers: Tuple[Layer, ...]
-    heads: Tuple[str, ...]
+    layers: tuple[Layer, ...]
+    heads: tuple[str, ...]
 
-    def by_name(self) -> Dict[str, Layer]:
+    def by_name(self) -> dict[str, Layer]:
         """Name → layer."""
         return {layer.name: layer for layer in self.layers}
 
-    def convolutions(self) -> Tuple[Layer, ...]:
+    def convolutions(self) -> tuple[Layer, ...]:
         """The convolutions in order."""
         return tuple(layer for layer in self.layers if layer.op == "conv")
 
-    def consumers(self) -> Dict[str, Tuple[Layer, ...]]:
+    def consumers(self) -> dict[str, tuple[Layer, ...]]:
         """Name → the layers that read it."""
-        readers: Dict[str, Tuple[Layer, ...]] = {layer.name: () for layer in self.layers}
+        readers: dict[str, tuple[Layer, ...]] = {layer.name: () for layer in self.layers}
         for layer in self.layers:
             for name in dict.fromkeys(layer.inputs):
                 readers[name] += (layer,)
         return readers
 
-    def last_use(self) -> Dict[str, int]:
+    def last_use(self) -> dict[str, int]:
         """Name → index of the last layer that reads it; heads are never let go."""
         last = {name: len(self.layers) for name in self.heads}
         for index, layer in enumerate(self.layers):
@@ -81,9 +80,9 @@ class Net:
                 last[name] = max(last.get(name, 0), index)
         return last
 
-    def channels(self) -> Dict[str, int]:
+    def channels(self) -> dict[str, int]:
         """Name → channels of the tensor."""
-        found: Dict[str, int] = {}
+        found: dict[str, int] = {}
         for layer in self.layers:
             if layer.op == "input":
                 found[layer.name] = 3
@@ -99,9 +98,9 @@ class Net:
         """Number of convolution weights."""
         return sum(layer.weights.size for layer in self.convolutions())
 
-    def extents(self, height: int, width: int) -> Dict[str, Tuple[int, int]]:
+    def extents(self, height: int, width: int) -> dict[str, tuple[int, int]]:
         """Name → (height, width) of the tensor for an image of that many pixels."""
-        found: Dict[str, Tuple[int, int]] = {}
+        found: dict[str, tuple[int, int]] = {}
         for layer in self.layers:
             if layer.op == "input":
                 found[layer.name] = (height, width)

@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Dict, Iterable, Mapping, Optional
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from yolo_mrt.coded_pass import CodedNet, second_moments
 from yolo_mrt.net import Layer, Net
-from yolo_mrt.scheme import Scheme
+from yolo_mrt.scheme import Scheme, wide_sites
 from yolo_mrt.tables import INDEX_BITS
 from yolo_mrt.weights import IntegerConv, quantize_conv
 
+NORMAL_IMAGES = 32
+
 
 def integer_convs(
-    net: Net, scheme: Scheme, moments: Optional[Mapping[str, np.ndarray]] = None
-) -> Dict[str, IntegerConv]:
+    net: Net, scheme: Scheme, moments: Mapping[str, np.ndarray] | None = None
+) -> dict[str, IntegerConv]:
     """Every convolution in integers; moments as of `second_moments`, or None for plain rounding."""
     return {
-        layer.name: _integer_conv(net, layer, scheme, None if moments is None else moments[layer.name])
+        layer.name: _integer_conv(net, layer, scheme, moments[layer.name] if moments else None)
         for layer in net.convolutions()
     }
 
 
 def _integer_conv(
-    net: Net, layer: Layer, scheme: Scheme, moments: Optional[np.ndarray]
+    net: Net, layer: Layer, scheme: Scheme, moments: np.ndarray | None
 ) -> IntegerConv:
     codes = scheme.codes(net, layer.inputs[0], scheme.fine.get(layer.name, ()))
     if layer.activation:
-        menu = scheme.tables(layer)
-        own = [menu[i] for i in scheme.table[layer.name]]
+        own = scheme.index_table(layer, layer.name in wide_sites(net))
         unit = np.array([table.index_step for table in own])
         offset = np.array([table.index_centre for table in own])
         return quantize_conv(layer, codes, unit, offset, INDEX_BITS, moments)
@@ -37,9 +38,14 @@ def _integer_conv(
     return quantize_conv(layer, codes, unit, np.zeros_like(unit), scheme.head_bits, moments)
 
 
+def moment_images(effort: str, available: int) -> int:
+    """How many images the rounding is learned on."""
+    return available if effort == "high" else min(available, NORMAL_IMAGES)
+
+
 def learn_rounding(
     net: Net, scheme: Scheme, images: Iterable[np.ndarray]
-) -> Dict[str, IntegerConv]:
+) -> dict[str, IntegerConv]:
     """Convolutions whose rounding minimises the error on these images (input codes)."""
     coded = CodedNet(net, scheme, integer_convs(net, scheme))
     return integer_convs(net, scheme, second_moments(coded, net, images))

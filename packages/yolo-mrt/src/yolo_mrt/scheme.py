@@ -6,8 +6,9 @@ so the scheme is what the calibrate stage writes down (as JSON) and what `--sche
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Dict, Mapping, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ class Codes:
     channel: np.ndarray
 
     @classmethod
-    def join(cls, parts: Tuple[Tuple[Codes, int], ...]) -> Codes:
+    def join(cls, parts: tuple[tuple[Codes, int], ...]) -> Codes:
         """Side by side, as a concatenation does; each with the float tensor's channel count."""
         offsets = np.cumsum([0] + [channels for _, channels in parts])
         return cls(
@@ -55,25 +56,38 @@ class SumCodes:
 class Scheme:
     """See the module.
 
-    thresholds: the menu of tables, the first `wide_tables` of which also exist wide.
+    menu: (threshold, span) of every table, see Table; the first `fine_tables` also exist fine.
     table [C] per activated convolution: index into the menu of each channel.
+    wide_span: span of the one table of wide codes, and of all who share their index with it.
     sums: of every addition. wide_exponent: wide codes have steps of 2^-wide_exponent.
     fine: convolution → the tensors that it reads with FINE times finer steps.
     head_exponent, head_bits: outputs have steps of 2^-head_exponent and that many bits.
     """
 
-    thresholds: Tuple[float, ...]
-    wide_tables: int
+    menu: tuple[tuple[float, float], ...]
+    fine_tables: int
     table: Mapping[str, np.ndarray]
     sums: Mapping[str, SumCodes]
     wide_exponent: int
-    fine: Mapping[str, Tuple[str, ...]] = field(default_factory=dict)
+    wide_span: float
+    fine: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     head_exponent: int = 10
     head_bits: int = 16
 
-    def tables(self, layer: Layer) -> Tuple[Table, ...]:
+    def tables(self, layer: Layer) -> tuple[Table, ...]:
         """The menu for this convolution's activation."""
-        return tuple(Table(layer.activation, t, layer.slope) for t in self.thresholds)
+        return tuple(Table(layer.activation, t, span, layer.slope) for t, span in self.menu)
+
+    def wide_table(self, layer: Layer) -> Table:
+        """The table of wide codes for this convolution's activation."""
+        return Table(layer.activation, self.wide_span, self.wide_span, layer.slope)
+
+    def index_table(self, layer: Layer, wide: bool) -> tuple[Table, ...]:
+        """Per channel, the table that decides what an index means."""
+        if wide:
+            return (self.wide_table(layer),) * len(self.table[layer.name])
+        menu = self.tables(layer)
+        return tuple(menu[i] for i in self.table[layer.name])
 
     def own_codes(self, layer: Layer, fine: bool) -> Codes:
         """Codes of an activated convolution, an addition or the input."""
@@ -96,7 +110,7 @@ class Scheme:
             )
         return Codes(scale, zero, channel)
 
-    def codes(self, net: Net, name: str, fine: Tuple[str, ...]) -> Codes:
+    def codes(self, net: Net, name: str, fine: tuple[str, ...]) -> Codes:
         """Codes of any tensor as it is read by a convolution that reads `fine` finely."""
         layers, channels = net.by_name(), net.channels()
         layer = layers[name]
@@ -108,12 +122,13 @@ class Scheme:
             return self.codes(net, layer.inputs[0], fine)
         return self.own_codes(layer, name in fine)
 
-    def to_dict(self) -> Dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return {
             "format": FORMAT,
-            "thresholds": list(self.thresholds),
-            "wide_tables": self.wide_tables,
+            "menu": [list(pair) for pair in self.menu],
+            "fine_tables": self.fine_tables,
+            "wide_span": self.wide_span,
             "wide_exponent": self.wide_exponent,
             "head_exponent": self.head_exponent,
             "head_bits": self.head_bits,
@@ -136,8 +151,8 @@ class Scheme:
             if data["format"] != FORMAT:
                 raise ValueError("format")
             scheme = cls(
-                tuple(float(t) for t in data["thresholds"]),
-                int(data["wide_tables"]),
+                tuple((float(t), float(span)) for t, span in data["menu"]),
+                int(data["fine_tables"]),
                 {str(n): np.array(t, np.int64) for n, t in data["table"].items()},
                 {
                     str(name): SumCodes(
@@ -145,8 +160,9 @@ class Scheme:
                         np.array(s["zero"], np.int64),
                     )
                     for name, s in data["sums"].items()
-                },  # fmt: skip
+                },
                 int(data["wide_exponent"]),
+                float(data["wide_span"]),
                 {str(n): tuple(str(f) for f in fine) for n, fine in data["fine"].items()},
                 int(data["head_exponent"]),
                 int(data["head_bits"]),
@@ -161,13 +177,14 @@ class Scheme:
         sites = {n.name for n in net.layers if n.op == "conv" and n.activation}
         sums = {n.name for n in net.layers if n.op == "add"}
         good = (
-            1 <= len(self.thresholds) <= 256
-            and all(2.0**-10 <= t <= 2.0**20 for t in self.thresholds)
-            and 0 <= self.wide_tables <= len(self.thresholds)
+            1 <= len(self.menu) <= 256
+            and all(2.0**-10 <= t <= span <= 2.0**20 for t, span in self.menu)
+            and 0 <= self.fine_tables <= len(self.menu)
+            and 2.0**-10 <= self.wide_span <= 2.0**20
             and set(self.table) == sites
             and set(self.sums) == sums
             and all(
-                t.shape == (channels[n],) and ((t >= 0) & (t < len(self.thresholds))).all()
+                t.shape == (channels[n],) and ((t >= 0) & (t < len(self.menu))).all()
                 for n, t in self.table.items()
             )
             and all(
@@ -182,12 +199,17 @@ class Scheme:
             and 8 <= self.head_bits <= 20
             and set(self.fine) <= {layer.name for layer in net.convolutions()}
             and all(set(fine) <= sites for fine in self.fine.values())
+            and all(
+                (self.table[site] < self.fine_tables).all()
+                for fine in self.fine.values()
+                for site in fine
+            )
         )
         if not good:
             raise InputError(source, "is a scheme of another network", "the same checkpoint's")
 
 
-def wide_sites(net: Net) -> Tuple[str, ...]:
+def wide_sites(net: Net) -> tuple[str, ...]:
     """The convolutions whose result enters a sum."""
     layers = net.by_name()
     return tuple(

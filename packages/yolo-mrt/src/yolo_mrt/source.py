@@ -1,11 +1,10 @@
-"""Where the float network comes from: a checkpoint of ours, or what the original project exported."""
+"""Where the float network comes from: a checkpoint of ours, or an export of the original."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Optional, Tuple
 
 import numpy as np
 
@@ -27,7 +26,7 @@ class Source:
     architecture: Architecture
     color: str
     digest: str
-    imgsz: Optional[Tuple[int, int]] = None
+    imgsz: tuple[int, int] | None = None
 
 
 def read_source(path: PathLike) -> Source:
@@ -61,7 +60,7 @@ def _checkpoint(path: PathLike) -> Source:
     return Source(net, architecture, checkpoint.color, _digest(params, sidecar), trained)
 
 
-def _export_files(path: PathLike) -> Tuple[Path, Path]:
+def _export_files(path: PathLike) -> tuple[Path, Path]:
     stem = str(path)
     for ending in ("-symbol.json", "-0000.params", ".json", ".params"):
         if stem.endswith(ending):
@@ -101,7 +100,7 @@ def _architecture(net: Net, source: str) -> Architecture:
 
 def check_weights(net: Net, source: str) -> None:
     """InputError for weights that no integers can stand for."""
-    channels: Dict[str, int] = net.channels()
+    channels: dict[str, int] = net.channels()
     for layer in net.convolutions():
         for array, kind in ((layer.weights, "weight"), (layer.biases, "bias")):
             if not np.isfinite(array).all():

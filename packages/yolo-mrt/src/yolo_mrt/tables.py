@@ -35,10 +35,15 @@ def activation_low(activation: str, threshold: np.ndarray, slope: float) -> np.n
 
 @dataclass(frozen=True)
 class Table:
-    """One activation with one threshold."""
+    """One activation with one threshold.
+
+    span: largest argument that has an index of its own; the threshold, or more where the same
+    index is also read by a table of wider codes.
+    """
 
     activation: str
     threshold: float
+    span: float
     slope: float = 0.0
 
     @property
@@ -60,17 +65,17 @@ class Table:
     def _reach(self) -> float:
         if self.activation == "silu":
             return SILU_REACH
-        return self.threshold if self.activation == "leaky" else self.threshold / 64
+        return self.span if self.activation == "leaky" else self.span / 64
 
     @property
     def index_step(self) -> float:
         """Difference of the activation's arguments at neighbouring indices."""
-        return (self.threshold + self._reach) / (2 * INDEX_LIMIT)
+        return (self.span + self._reach) / (2 * INDEX_LIMIT)
 
     @property
     def index_centre(self) -> float:
         """Argument at index 0 (the middle of the table)."""
-        return (self.threshold - self._reach) / 2
+        return (self.span - self._reach) / 2
 
     def values(self) -> np.ndarray:
         """The activation at every index, float64 [TABLE_SIZE]; the same bits everywhere."""

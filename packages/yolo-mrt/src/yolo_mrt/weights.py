@@ -8,7 +8,6 @@ second moments are known, compensating: the error of a column is undone by the c
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional, Tuple
 
 import numpy as np
 
@@ -51,9 +50,9 @@ def code_weights(layer: Layer, codes: Codes) -> np.ndarray:
 
 
 def choose_steps(
-    flat: np.ndarray, moments: Optional[np.ndarray], bias: np.ndarray, unit: np.ndarray,
+    flat: np.ndarray, moments: np.ndarray | None, bias: np.ndarray, unit: np.ndarray,
     result_bits: int,
-) -> Tuple[np.ndarray, np.ndarray, int]:
+) -> tuple[np.ndarray, np.ndarray, int]:
     """(step, multiplier, shift): the accumulator's real unit per output channel.
 
     flat [out, K]: real weights per code. moments [K]: mean square of each input, None for equal.
@@ -116,7 +115,7 @@ def round_compensating(flat: np.ndarray, step: np.ndarray, moments: np.ndarray) 
 
 def quantize_conv(
     layer: Layer, codes: Codes, unit: np.ndarray, offset: np.ndarray, result_bits: int,
-    moments: Optional[np.ndarray] = None,
+    moments: np.ndarray | None = None,
 ) -> IntegerConv:
     """The convolution in integers.
 

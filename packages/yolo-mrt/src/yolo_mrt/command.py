@@ -1,0 +1,136 @@
+"""What the two commands do, once their words are understood."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from yolo_core.checkpoint import checkpoint_stem
+from yolo_core.errors import InputError
+from yolo_core.files import atomic_write, read_json
+from yolo_core.letterbox import check_imgsz
+from yolo_mrt import stages as stage_module
+from yolo_mrt.config import read_config
+from yolo_mrt.settings import EFFORTS, LETTERBOX_MODES, STAGES, Settings, calibration_images
+
+DEFAULT_IMGSZ = (640, 640)
+RUN = ".run.json"
+
+
+def _check_stages(stages: Sequence[str]) -> tuple[str, ...]:
+    for stage in stages:
+        if stage not in STAGES:
+            raise InputError("--stage", f"is {stage!r:.60}", ", ".join(STAGES))
+    return tuple(stages) or STAGES
+
+
+def _teller(quiet: bool) -> Callable[[str], None]:
+    begin = time.monotonic()
+
+    def say(text: str) -> None:
+        if not quiet:
+            click.echo(f"[{time.monotonic() - begin:5.1f} s] {text}")
+
+    return say
+
+
+def from_options(
+    checkpoint: Path, data: str, num_calib: int, imgsz: Sequence[int], out: Path, effort: str,
+    letterbox: str, work: Path | None, scheme: Path | None, stages: Sequence[str],
+) -> None:  # fmt: skip
+    """`yolo-mrt quantize CHECKPOINT --data … --out …`."""
+    wanted = _check_stages(stages)
+    if len(imgsz) > 2:
+        raise InputError("--imgsz", f"is given {len(imgsz)} times", "once or twice")
+    size = check_imgsz(imgsz[0] if len(imgsz) == 1 else list(imgsz or DEFAULT_IMGSZ), "--imgsz")
+    stem = checkpoint_stem(checkpoint)
+    settings = Settings(
+        checkpoint=stem,
+        images=calibration_images(data, num_calib),
+        imgsz=size,
+        work=stage_folder(out, work) / stem.name,
+        out=out,
+        effort=effort,
+        letterbox=letterbox,
+        scheme=scheme,
+    )
+    if out.exists() and not out.is_dir():
+        raise InputError(out, "is a file", "a folder or a free name")
+    _remember(settings, wanted)
+    stage_module.run(settings, wanted, _teller(quiet=False))
+
+
+def from_config(config: Path, effort: str, stages: Sequence[str]) -> None:
+    """`yolo-mrt quantize --config FILE`."""
+    configured = read_config(config, effort)
+    wanted = _check_stages(stages) if stages else configured.stages
+    _remember(configured.settings, wanted)
+    quiet = configured.verbosity not in ("debug", "info")
+    stage_module.run(configured.settings, wanted, _teller(quiet))
+
+
+def stage_folder(out: Path, work: Path | None) -> Path:
+    """Where the stage files of a model folder lie."""
+    return work if work is not None else out.with_name(out.name + ".stages")
+
+
+def _remember(settings: Settings, stages: Sequence[str]) -> None:
+    """Note beside the stage files what they belong to, for the report."""
+    if "prepare" not in stages and not settings.stage_file(RUN).exists():
+        return
+    record = {
+        "images": [str(image.resolve()) for image in settings.images],
+        "imgsz": list(settings.imgsz),
+        "letterbox": settings.letterbox,
+        "effort": settings.effort,
+        "head_bits": settings.head_bits,
+    }
+    atomic_write(settings.stage_file(RUN), json.dumps(record, indent=1) + "\n")
+
+
+def recall(folder: Path, work: Path | None) -> Settings:
+    """The settings that a model folder was made with, from its stage files."""
+    place = stage_folder(folder, work)
+    if not place.is_dir() and work is None:
+        # A qconf run keeps its stage files beside the folder that it dumps to.
+        place = folder.parent
+    found = sorted(place.glob(f"*{RUN}"))
+    own = [path for path in found if folder.name in (path.name[: -len(RUN)],
+                                                     path.name[: -len(RUN)] + "_cvm")]  # fmt: skip
+    found = own or found
+    if len(found) != 1:
+        raise InputError(place, f"holds {len(found)} files *{RUN}", "the stage files of one model")
+    data: Any = read_json(found[0])
+    try:
+        fields: dict[str, Any] = {
+            "images": tuple(Path(str(image)) for image in data["images"]),
+            "imgsz": check_imgsz(list(data["imgsz"]), str(found[0])),
+            "letterbox": str(data["letterbox"]),
+            "effort": str(data["effort"]),
+            "head_bits": int(data["head_bits"]),
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(found[0], f"is damaged ({error!r:.60})", "what quantize wrote") from error
+    if fields["letterbox"] not in LETTERBOX_MODES or fields["effort"] not in EFFORTS:
+        raise InputError(found[0], "is damaged", "what quantize wrote")
+    stem = found[0].with_name(found[0].name[: -len(RUN)])
+    return Settings(checkpoint=stem, work=stem, out=folder, **fields)
+
+
+def report_of(folder: Path, work: Path | None, out: Path | None, images: int) -> None:
+    """`yolo-mrt report FOLDER`."""
+    from yolo_mrt.report import judge_nodes, page, table
+
+    if not 1 <= images <= 1000:
+        raise InputError("--images", f"is {images}", "1 to 1000")
+    settings = recall(folder, work)
+    nodes = judge_nodes(settings, images)
+    target = out if out is not None else folder.with_name(folder.name + ".report.html")
+    atomic_write(target, page(nodes, folder.name))
+    click.echo(table(nodes))
+    click.echo(f"Page with histograms: {target}")

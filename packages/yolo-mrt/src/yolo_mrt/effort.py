@@ -1,0 +1,120 @@
+"""Which tensors are worth a second code: the reads that are made fine, within gas and size.
+
+A fine read doubles the channels of one convolution and divides the rounding error of what it
+reads by 8. By default it is spent where it costs next to nothing; with effort "high" every
+candidate is tried on a few images and the best per byte and gas are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from yolo_core.progress import progress
+from yolo_mrt.net import Layer, Net
+from yolo_mrt.scheme import Scheme, wide_sites
+from yolo_mrt.sensitivity import Judge, slice_reader
+from yolo_mrt.source import Source
+
+#: A fine read is free by default where it adds at most this share of all multiplications.
+FREE_MACS = 0.01
+FREE_WEIGHTS = 0.002
+#: What fine reads may add with effort "high", as shares of multiplications and weights.
+MOST_MACS = 0.16
+MOST_WEIGHTS = 0.009
+
+Reads = dict[str, tuple[str, ...]]
+
+
+def readable_sites(net: Net, name: str) -> tuple[tuple[str, int], ...]:
+    """The activated convolutions whose codes reach `name` through joins and upsamplings alone,
+    each with its first channel there."""
+    layers, channels = net.by_name(), net.channels()
+    layer = layers[name]
+    if layer.op == "conv":
+        return ((name, 0),)
+    found: list[tuple[str, int]] = []
+    start = 0
+    if layer.op in ("concat", "upsample"):
+        for part in layer.inputs:
+            found += [(site, start + offset) for site, offset in readable_sites(net, part)]
+            start += channels[part]
+    return tuple(found)
+
+
+def candidates(net: Net) -> list[tuple[Layer, str, int]]:
+    """Every (convolution, tensor, its first channel there) that could be read finely."""
+    wide = wide_sites(net)
+    return [
+        (conv, site, start)
+        for conv in net.convolutions()
+        for site, start in readable_sites(net, conv.inputs[0])
+        if site not in wide
+    ]
+
+
+def _costs(
+    net: Net, conv: Layer, site: str, extents: Mapping[str, tuple[int, int]]
+) -> tuple[int, int]:
+    """(multiplications, weights) that one fine read adds."""
+    channels = net.channels()[site]
+    weights = conv.weights.shape[0] * channels * conv.kernel[0] * conv.kernel[1]
+    rows, columns = extents[conv.name]
+    return weights * rows * columns, weights
+
+
+def _totals(net: Net, extents: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
+    macs = sum(
+        conv.weights.size * extents[conv.name][0] * extents[conv.name][1]
+        for conv in net.convolutions()
+    )
+    return macs, net.weight_count()
+
+
+def fine_reads(net: Net, extents: Mapping[str, tuple[int, int]]) -> Reads:
+    """The reads that cost next to nothing: 1x1 convolutions in the early, thin part."""
+    macs, weights = _totals(net, extents)
+    found: dict[str, set[str]] = {}
+    for conv, site, _ in candidates(net):
+        more_macs, more_weights = _costs(net, conv, site, extents)
+        early = extents[site][0] * 4 >= extents[net.layers[0].name][0]
+        if early and more_macs <= FREE_MACS * macs and more_weights <= FREE_WEIGHTS * weights:
+            found.setdefault(conv.name, set()).add(site)
+    return {name: tuple(sorted(sites)) for name, sites in found.items()}
+
+
+def fine_reads_by_measure(
+    source: Source, scheme: Scheme, planes: Sequence[np.ndarray], imgsz: tuple[int, int]
+) -> Reads:
+    """The reads that help most within MOST_MACS and MOST_WEIGHTS, tried one by one.
+
+    planes: float images. A read's gain is what its rounding alone does to the detections, as a
+    share of what all reads do, scores and boxes counting alike.
+    """
+    net = source.net
+    extents = net.extents(*imgsz)
+    macs, weights = _totals(net, extents)
+    judge = Judge(source, planes, imgsz)
+    layers = net.by_name()
+    tried: list[tuple[str, str, int, int]] = []
+    harms: list[tuple[float, float]] = []
+    for conv, site, start in progress(candidates(net), "sensitivity", unit="read"):
+        more_macs, more_weights = _costs(net, conv, site, extents)
+        tried.append((conv.name, site, more_macs, more_weights))
+        codes = scheme.own_codes(layers[site], False)
+        harms.append(judge.distance(read=slice_reader(conv.name, start, codes)))
+    totals = np.maximum(np.array(harms).sum(axis=0), 1e-30)
+    ranked = []
+    for (name, site, more_macs, more_weights), harm in zip(tried, harms):
+        gain = float((np.array(harm) / totals).sum())
+        price = max(more_macs / (MOST_MACS * macs), more_weights / (MOST_WEIGHTS * weights))
+        ranked.append((-gain / max(price, 1e-3), name, site, more_macs, more_weights))
+    left_macs, left_weights = MOST_MACS * macs, MOST_WEIGHTS * weights
+    chosen: dict[str, set[str]] = {}
+    for _, name, site, more_macs, more_weights in sorted(ranked):
+        if more_macs <= left_macs and more_weights <= left_weights:
+            chosen.setdefault(name, set()).add(site)
+            left_macs -= more_macs
+            left_weights -= more_weights
+    return {name: tuple(sorted(sites)) for name, sites in chosen.items()}

@@ -1,0 +1,76 @@
+"""What a run of the quantizer is asked to do, whichever way it was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from yolo_core.dataset import list_images, read_data_yaml
+from yolo_core.errors import InputError
+from yolo_core.files import PathLike
+
+STAGES = ("prepare", "calibrate", "quantize", "evaluate", "compile")
+EFFORTS = ("normal", "high")
+LETTERBOX_MODES = ("letterbox", "squash")
+MAX_CALIB = 100_000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One run.
+
+    checkpoint: stem of the float network. images: for calibration, in order, already thinned to
+    the number asked for. imgsz: (height, width). work: stem of the stage files
+    (`<work>.prepare.json` and so on). out: the model folder. effort: "normal" or "high".
+    letterbox: how images are fitted. thresholds: tensor → threshold instead of the calibrated one.
+    head_bits: of the outputs. evaluate_images: how many of the images the evaluate stage runs.
+    scheme: a scheme file to use instead of calibrating.
+    """
+
+    checkpoint: Path
+    images: tuple[Path, ...]
+    imgsz: tuple[int, int]
+    work: Path
+    out: Path
+    effort: str = "normal"
+    letterbox: str = "letterbox"
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    head_bits: int = 16
+    evaluate_images: int = 4
+    scheme: Path | None = None
+
+    def stage_file(self, ending: str) -> Path:
+        """The stage file with this ending, as `.prepare.json`."""
+        return self.work.with_name(self.work.name + ending)
+
+
+def calibration_images(data: PathLike, count: int) -> tuple[Path, ...]:
+    """`count` images, evenly spread over a folder, a list, or the training part of a data.yaml."""
+    if not 1 <= count <= MAX_CALIB:
+        raise InputError("num-calib", f"is {count}", f"1 to {MAX_CALIB}")
+    path = Path(data)
+    found: list[Path]
+    if path.suffix.lower() in (".yaml", ".yml"):
+        found = read_data_yaml(path).images("train")
+    else:
+        found = list_images(path)
+    if len(found) > count:
+        found = [found[i * len(found) // count] for i in range(count)]
+    return tuple(found)
+
+
+def parse_thresholds(pairs: object, source: str) -> dict[str, float]:
+    """[[name, value], …] as a mapping; InputError for anything else."""
+    found: dict[str, float] = {}
+    if not isinstance(pairs, (list, tuple)):
+        raise InputError(source, f"is {pairs!r:.60}", "a list of [name, value]")
+    for pair in pairs:
+        good = isinstance(pair, (list, tuple)) and len(pair) == 2 and isinstance(pair[0], str)
+        number = pair[1] if good else None
+        if isinstance(number, bool) or not isinstance(number, (int, float)) or not (
+            2.0**-10 <= number <= 2.0**20
+        ):
+            raise InputError(source, f"has {pair!r:.60}", "[name, positive value]")
+        found[pair[0]] = float(number)
+    return found

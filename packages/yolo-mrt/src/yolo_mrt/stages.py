@@ -1,0 +1,340 @@
+"""The five stages, in order: prepare, calibrate, quantize, evaluate, compile.
+
+Each reads the files of the ones before, writes its own (names of spec 6.1) and is skipped when
+nothing that it depends on has changed. `run` is the whole road.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from yolo_core.architecture import Architecture
+from yolo_core.errors import InputError
+from yolo_core.files import atomic_write, read_json, sha256_file
+from yolo_core.graph import Graph
+from yolo_core.letterbox import Letterbox, read_image
+from yolo_core.model_folder import Extension
+from yolo_core.mxnet_params import encode_params, read_params
+from yolo_core.progress import progress
+from yolo_mrt import cache, deliver
+from yolo_mrt.agreement import agreement
+from yolo_mrt.calibration import make_scheme
+from yolo_mrt.effort import fine_reads, fine_reads_by_measure
+from yolo_mrt.float_pass import TensorStatistics, measure
+from yolo_mrt.net import Layer, Net
+from yolo_mrt.quantizer import learn_rounding, moment_images
+from yolo_mrt.scheme import INPUT_ZERO, Scheme
+from yolo_mrt.settings import STAGES, Settings
+from yolo_mrt.source import Source, check_weights, read_source
+from yolo_mrt.tables import CODE_LIMIT
+from yolo_mrt.weights import IntegerConv
+
+#: Images on which effort "high" tries every read, and which the report judges nodes by.
+SENSITIVITY_IMAGES = 6
+Say = Callable[[str], None]
+
+
+def run(settings: Settings, stages: Sequence[str] = STAGES, say: Say = lambda text: None) -> None:
+    """Run these stages in their order; those whose result is still good are skipped."""
+    for stage in STAGES:
+        if stage in stages:
+            _RUNNERS[stage](settings, say)
+
+
+def _prepare(settings: Settings, say: Say) -> None:
+    source = read_source(settings.checkpoint)
+    key = cache.key_of("prepare", {"source": source.digest, "imgsz": list(settings.imgsz)})
+    conf = settings.stage_file(".prepare.conf")
+    if cache.is_current(conf, key):
+        say(f"prepare: unchanged ({conf.name})")
+        return
+    check_weights(source.net, str(settings.checkpoint))
+    files = {
+        "json": settings.stage_file(".prepare.json"),
+        "params": settings.stage_file(".prepare.params"),
+    }
+    atomic_write(files["json"], json.dumps(_net_to_dict(source), indent=1) + "\n")
+    arrays: dict[str, np.ndarray] = {}
+    for layer in source.net.convolutions():
+        arrays[f"arg:{layer.name}.weight"] = layer.weights
+        arrays[f"arg:{layer.name}.bias"] = layer.biases
+    atomic_write(files["params"], encode_params(arrays))
+    notes = {"input_shape": [-1, 3, *settings.imgsz], "split_keys": [], "source": source.digest}
+    cache.seal(conf, key, files, notes)
+    say(f"prepare: {len(source.net.layers)} layers, {source.net.weight_count()} weights")
+
+
+def prepared(settings: Settings) -> Source:
+    """What the prepare stage wrote."""
+    cache.sealed_key(settings.stage_file(".prepare.conf"), "prepare")
+    path = settings.stage_file(".prepare.json")
+    return _net_from_dict(read_json(path), read_params(settings.stage_file(".prepare.params")),
+                          str(path))  # fmt: skip
+
+
+def _calibrate(settings: Settings, say: Say) -> None:
+    source = prepared(settings)
+    inputs = {
+        "prepare": cache.sealed_key(settings.stage_file(".prepare.conf"), "prepare"),
+        "images": [sha256_file(image) for image in settings.images],
+        "letterbox": settings.letterbox,
+        "thresholds": dict(settings.thresholds),
+        "head_bits": settings.head_bits,
+        "effort": settings.effort,
+        "scheme": sha256_file(settings.scheme) if settings.scheme else None,
+    }
+    key = cache.key_of("calibrate", inputs)
+    conf = settings.stage_file(".calibrate.conf")
+    if cache.is_current(conf, key):
+        say(f"calibrate: unchanged ({conf.name})")
+        return
+    net = source.net
+    unknown = set(settings.thresholds) - {layer.name for layer in net.layers}
+    if unknown:
+        raise InputError("thresholds", f"name {sorted(unknown)[0]!r}", "a tensor of the network")
+    extents = net.extents(*settings.imgsz)
+    statistics = measure(net, float_planes(settings, source, "calibrate"), extents)
+    if settings.scheme:
+        scheme = Scheme.from_dict(read_json(settings.scheme), net, str(settings.scheme))
+    else:
+        scheme = _scheme(settings, source, statistics)
+    files = {
+        "json": settings.stage_file(".mrt.calibrate.json"),
+        "params": settings.stage_file(".mrt.calibrate.params"),
+        "ext": settings.stage_file(".mrt.calibrate.ext"),
+    }
+    atomic_write(files["json"], json.dumps(scheme.to_dict()) + "\n")
+    atomic_write(files["params"], encode_params(_statistics_arrays(statistics)))
+    atomic_write(files["ext"], deliver.calibration_ext(net, scheme, statistics))
+    cache.seal(conf, key, files, {"images": len(settings.images)})
+    say(f"calibrate: {len(scheme.menu)} tables, {len(settings.images)} images")
+
+
+def _scheme(
+    settings: Settings, source: Source, statistics: Mapping[str, TensorStatistics]
+) -> Scheme:
+    net = source.net
+    fine = fine_reads(net, net.extents(*settings.imgsz))
+    if settings.effort == "high":
+        plain = make_scheme(net, statistics, {}, settings.thresholds)
+        planes = list(float_planes(settings, source, "images", SENSITIVITY_IMAGES))
+        fine = fine_reads_by_measure(source, plain, planes, settings.imgsz)
+    scheme = make_scheme(net, statistics, fine, settings.thresholds)
+    # The outputs' range stays ±32, beyond which a sigmoid says nothing new.
+    return replace(scheme, head_bits=settings.head_bits, head_exponent=settings.head_bits - 6)
+
+
+def calibrated(settings: Settings, net: Net) -> Scheme:
+    """The scheme that the calibrate stage wrote."""
+    path = settings.stage_file(".mrt.calibrate.json")
+    cache.sealed_key(settings.stage_file(".calibrate.conf"), "calibrate")
+    return Scheme.from_dict(read_json(path), net, str(path))
+
+
+def statistics_of(settings: Settings) -> dict[str, TensorStatistics]:
+    """The statistics that the calibrate stage wrote."""
+    arrays = read_params(settings.stage_file(".mrt.calibrate.params"))
+    found: dict[str, TensorStatistics] = {}
+    for name in sorted({key.rpartition("|")[0] for key in arrays}):
+        found[name] = TensorStatistics(
+            arrays[f"{name}|low"], arrays[f"{name}|high"], arrays[f"{name}|tails"],
+            arrays[f"{name}|energy"], int(arrays[f"{name}|count"][0]),
+        )  # fmt: skip
+    return found
+
+
+def _statistics_arrays(statistics: Mapping[str, TensorStatistics]) -> dict[str, np.ndarray]:
+    arrays: dict[str, np.ndarray] = {}
+    for name, stats in statistics.items():
+        for part in ("low", "high", "tails", "energy"):
+            arrays[f"{name}|{part}"] = getattr(stats, part)
+        arrays[f"{name}|count"] = np.array([float(stats.count)])
+    return arrays
+
+
+def _quantize(settings: Settings, say: Say) -> None:
+    source = prepared(settings)
+    inputs = {
+        "calibrate": cache.sealed_key(settings.stage_file(".calibrate.conf"), "calibrate"),
+        "scheme": sha256_file(settings.stage_file(".mrt.calibrate.json")),
+        "images": [sha256_file(image) for image in settings.images],
+    }
+    key = cache.key_of("quantize", inputs)
+    conf = settings.stage_file(".quantize.conf")
+    if cache.is_current(conf, key):
+        say(f"quantize: unchanged ({conf.name})")
+        return
+    scheme = calibrated(settings, source.net)
+    count = moment_images(settings.effort, len(settings.images))
+    images = code_planes(settings, source, "quantize", count)
+    convs = learn_rounding(source.net, scheme, images)
+    files = {
+        "json": settings.stage_file(".mrt.quantize.json"),
+        "params": settings.stage_file(".mrt.quantize.params"),
+        "ext": settings.stage_file(".mrt.quantize.ext"),
+        "all": settings.stage_file(".all.quantize.ext"),
+    }
+    extension = extension_of(settings, source, scheme)
+    record = {name: {"shift": c.shift, "clip_bits": c.clip_bits} for name, c in convs.items()}
+    atomic_write(files["json"], json.dumps(record, indent=1) + "\n")
+    arrays: dict[str, np.ndarray] = {}
+    for name, conv in convs.items():
+        arrays[f"{name}.weight"] = conv.weight.astype(np.int8)
+        arrays[f"{name}.bias"] = conv.bias.astype(np.int64)
+        arrays[f"{name}.multiplier"] = conv.multiplier.astype(np.int64)
+        arrays[f"{name}.step"] = conv.step
+    atomic_write(files["params"], encode_params(arrays))
+    atomic_write(files["ext"], deliver.calibration_ext(source.net, scheme, statistics_of(settings)))
+    atomic_write(files["all"], deliver.all_quantize_ext(extension))
+    cache.seal(conf, key, files, {"input_shape": [-1, 3, *settings.imgsz]})
+    say(f"quantize: {len(convs)} convolutions, rounding learned on {count} images")
+
+
+def quantized(settings: Settings) -> dict[str, IntegerConv]:
+    """The integer convolutions that the quantize stage wrote."""
+    cache.sealed_key(settings.stage_file(".quantize.conf"), "quantize")
+    record = read_json(settings.stage_file(".mrt.quantize.json"))
+    arrays = read_params(settings.stage_file(".mrt.quantize.params"))
+    return {
+        name: IntegerConv(
+            arrays[f"{name}.weight"].astype(np.int64), arrays[f"{name}.bias"],
+            arrays[f"{name}.multiplier"], int(entry["shift"]), int(entry["clip_bits"]),
+            arrays[f"{name}.step"],
+        )
+        for name, entry in record.items()
+    }  # fmt: skip
+
+
+def graph_of(settings: Settings) -> tuple[Graph, Extension, Source]:
+    """The program that the stages so far amount to."""
+    from yolo_mrt.lower import lower
+
+    source = prepared(settings)
+    scheme = calibrated(settings, source.net)
+    graph = lower(source.net, scheme, quantized(settings), settings.imgsz)
+    return graph, extension_of(settings, source, scheme), source
+
+
+def _evaluate(settings: Settings, say: Say) -> None:
+    if settings.evaluate_images == 0:
+        say("evaluate: skipped, no images asked for")
+        return
+    graph, _, source = graph_of(settings)
+    count = min(settings.evaluate_images, len(settings.images))
+    result = agreement(
+        graph, calibrated(settings, source.net), source,
+        list(canvases(settings, "evaluate", count)), settings.imgsz,
+    )  # fmt: skip
+    atomic_write(settings.stage_file(".evaluate.json"), json.dumps(result, indent=1) + "\n")
+    say(
+        f"evaluate: {count} images, logits {result['logit_snr_db']:.1f} dB over their error, "
+        f"{result['found']} of {result['boxes']} confident boxes found again"
+    )
+
+
+def _compile(settings: Settings, say: Say) -> None:
+    graph, extension, source = graph_of(settings)
+    sample = next(iter(code_planes(settings, source, "compile", 1))).astype(np.int8)
+    summary = deliver.write(settings.out, graph, extension, sample, source.net.weight_count())
+    say(f"compile: {settings.out}: {summary}")
+
+
+_RUNNERS: dict[str, Callable[[Settings, Say], None]] = {
+    "prepare": _prepare,
+    "calibrate": _calibrate,
+    "quantize": _quantize,
+    "evaluate": _evaluate,
+    "compile": _compile,
+}
+
+
+def extension_of(settings: Settings, source: Source, scheme: Scheme) -> Extension:
+    """What the integers of the finished model mean."""
+    return Extension(
+        architecture=source.architecture,
+        imgsz=settings.imgsz,
+        input_scale=255.0,
+        input_zero_point=INPUT_ZERO,
+        input_precision=8,
+        output_scales=(2.0**scheme.head_exponent,) * source.architecture.no,
+        color=source.color,
+        letterbox=settings.letterbox,
+    )
+
+
+def canvases(
+    settings: Settings, label: str, count: int | None = None
+) -> Iterator[np.ndarray]:
+    """Fitted images uint8 [h, w, 3] RGB, `count` of them spread evenly, with progress."""
+    images: list[Path] = list(settings.images)
+    if count is not None and count < len(images):
+        images = [images[i * len(images) // count] for i in range(count)]
+    fit = Letterbox(*settings.imgsz, mode=settings.letterbox)
+    for image in progress(images, label, unit="img"):
+        yield fit.apply(read_image(image))[0]
+
+
+def _planes(canvas: np.ndarray, color: str) -> np.ndarray:
+    channels = canvas if color == "rgb" else canvas[..., ::-1]
+    return np.ascontiguousarray(channels.transpose(2, 0, 1)[None])
+
+
+def float_planes(
+    settings: Settings, source: Source, label: str, count: int | None = None
+) -> Iterator[np.ndarray]:
+    """Images as the float network takes them: float32 [1, 3, h, w] in 0…1."""
+    for canvas in canvases(settings, label, count):
+        yield _planes(canvas, source.color).astype(np.float32) / np.float32(255)
+
+
+def code_planes(
+    settings: Settings, source: Source, label: str, count: int | None = None
+) -> Iterator[np.ndarray]:
+    """Images as the integer model takes them: int32 [1, 3, h, w] in ±127."""
+    for canvas in canvases(settings, label, count):
+        planes = _planes(canvas, source.color).astype(np.int32)
+        yield np.clip(planes + INPUT_ZERO, -CODE_LIMIT, CODE_LIMIT)
+
+
+def _net_to_dict(source: Source) -> dict[str, Any]:
+    return {
+        "architecture": source.architecture.to_dict(),
+        "color": source.color,
+        "digest": source.digest,
+        "heads": list(source.net.heads),
+        "layers": [
+            {
+                "name": layer.name, "op": layer.op, "inputs": list(layer.inputs),
+                "activation": layer.activation, "kernel": list(layer.kernel),
+                "stride": list(layer.stride), "padding": list(layer.padding),
+                "scale": layer.scale, "slope": layer.slope,
+            }
+            for layer in source.net.layers
+        ],
+    }  # fmt: skip
+
+
+def _net_from_dict(data: Any, arrays: Mapping[str, np.ndarray], path: str) -> Source:
+    try:
+        layers = tuple(
+            Layer(
+                entry["name"], entry["op"], tuple(entry["inputs"]),
+                arrays.get(f"arg:{entry['name']}.weight"), arrays.get(f"arg:{entry['name']}.bias"),
+                entry["activation"], tuple(entry["kernel"]), tuple(entry["stride"]),
+                tuple(entry["padding"]), int(entry["scale"]), float(entry["slope"]),
+            )
+            for entry in data["layers"]
+        )  # fmt: skip
+        net = Net(layers, tuple(data["heads"]))
+        return Source(net, Architecture.from_dict(data["architecture"], path), data["color"],
+                      data["digest"])  # fmt: skip
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(path, f"is damaged ({error!r:.60})", "what prepare wrote") from error
+
+
