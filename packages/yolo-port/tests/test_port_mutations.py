@@ -23,8 +23,8 @@ from yolo_port.writers.onnx_file import write_onnx
 
 ROUNDS = 60
 # What stands for structure in the formats: opcodes, sizes at their edges, JSON's marks.
-PIECES = [b"(", b"t", b"R", b"b", b"}", b"u", b"Q", b"N", b"K\xff", b"\x88", b"0", b"]", b"{",
-          b'"', b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x00\x00\x00\x80", bytes(8), b"-1"]  # fmt: skip
+PIECES = [each.encode() for each in '( t R b } u Q N 0 ] { " -1'.split()]
+PIECES += [b"K\xff", b"\x88", bytes(8), b"\xff" * 4, b"\xff\xff\xff\x7f", b"\x00\x00\x00\x80"]
 
 
 def _files(tmp_path):
