@@ -59,9 +59,9 @@ def quantize_generated(stem: Path, imgsz: tuple[int, int], folder: Path) -> Path
         atomic_write(pictures / f"{number}.png", encode(np.kron(coarse, np.ones((32, 32, 1),
                      dtype=np.uint8)), ".png"))  # fmt: skip
     out = folder / f"{stem.name}_cvm"
-    size = str(imgsz[0]) if imgsz[0] == imgsz[1] else f"{imgsz[0]}x{imgsz[1]}"
+    sides = [option for side in dict.fromkeys(imgsz) for option in ("--imgsz", str(side))]
     done = subprocess.run(
-        [command, "quantize", str(stem), "--data", str(pictures), "--imgsz", size,
+        [command, "quantize", str(stem), "--data", str(pictures), *sides,
          "--num-calib", str(PICTURES), "--out", str(out)],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
