@@ -1,0 +1,176 @@
+"""How fast a training step is, what it consists of, and whether memory grows.
+
+    python bench_train.py [--imgsz 320] [--batch 16] [--threads 2] [--torch-python PYTHON]
+
+Prints the time per image of (1) the network alone: forward, sum of squares of the heads,
+backward, SGD step; (2) the same in PyTorch when it is installed (in this or another environment),
+the two in alternation; (3) a whole training step with data, loss and average, and its share that
+is not network; (4) memory over twenty epochs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+
+def network_step(plan: Dict[str, Any]) -> List[float]:
+    """Milliseconds of each step of the plain network in MXNet."""
+    from yolo_core.architecture import Architecture
+    from yolo_core.mxnet_door import mxnet
+    from yolo_core.network import build
+    from yolo_train.optimizer import Optimizer
+    from yolo_train.schedule import Rates
+    from yolo_train.start import random_parameters
+
+    mx = mxnet()
+    architecture = Architecture.named("n")
+    net = build(architecture, random_parameters(architecture, 0), fused=False)
+    net.hybridize(static_alloc=True, static_shape=True)
+    trained = {n: p for n, p in net.collect_params().items() if p.grad_req != "null"}
+    optimizer = Optimizer("sgd", trained, [mx.cpu()], 0.0)
+    rates = Rates(1e-6, 1e-6, 0.9, 1)
+    x = mx.nd.random.uniform(shape=(plan["batch"], 3, plan["imgsz"], plan["imgsz"]))
+    times = []
+    for _ in range(plan["steps"]):
+        begin = time.perf_counter()
+        with mx.autograd.record():
+            heads = net(x)
+        # The gradient of the sum of squares is twice the heads: no operator in between.
+        mx.autograd.backward(list(heads), [2 * head for head in heads])
+        optimizer.step(rates)
+        mx.nd.waitall()
+        times.append(1000 * (time.perf_counter() - begin))
+    return times
+
+
+def whole_step(plan: Dict[str, Any]) -> Dict[str, float]:
+    """Milliseconds per step of a real training, and memory after epochs 2 and 20 in MiB."""
+    from yolo_train import shapes, trainer
+    from yolo_train.options import FitOptions
+
+    steps = 8
+    with tempfile.TemporaryDirectory() as folder:
+        images = steps * plan["batch"] * 5 // 4
+        data = shapes.write_shapes(Path(folder) / "shapes", images, plan["imgsz"], 0)
+        options = FitOptions(
+            data=str(data), epochs=20, batch_size=plan["batch"], nominal_batch=plan["batch"],
+            imgsz=plan["imgsz"], project=folder, plots=False, workers=1,
+        )  # fmt: skip
+        training = _Clocked(trainer.Training(options))
+        return training.run()
+
+
+class _Clocked:
+    """A training whose steps are timed from batch to batch and whose memory is watched."""
+
+    def __init__(self, training: Any) -> None:
+        self._training = training
+        self._steps: List[float] = []
+        self._memory: List[float] = []
+
+    def run(self) -> Dict[str, float]:
+        learner, validator = self._training._learner, self._training._validator
+        learn, validate = learner.learn, validator.run
+        last: List[Optional[float]] = [None]
+
+        def timed_learn(*words: Any) -> Any:
+            out = learn(*words)
+            now = time.perf_counter()
+            if last[0] is not None:
+                self._steps.append(1000 * (now - last[0]))
+            last[0] = now
+            return out
+
+        def watched_validate(*words: Any) -> Any:
+            out = validate(*words)
+            last[0] = None
+            self._memory.append(_resident())
+            return out
+
+        learner.learn, validator.run = timed_learn, watched_validate
+        self._training.run()
+        return {
+            "step": statistics.median(self._steps),
+            "memory_2": self._memory[1],
+            "memory_20": self._memory[-1],
+        }
+
+
+def _resident() -> float:
+    """Resident memory of this process in MiB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / (1 << 20)
+
+
+def _run(kind: str, plan: Dict[str, Any], python: str = sys.executable) -> Optional[Any]:
+    """One measurement in a process of its own; None when it cannot run."""
+    here = Path(__file__).resolve()
+    command = [python, str(here.with_name("torch_twin.py"))]
+    if kind != "torch":
+        command = [python, str(here), "--part", kind]
+    done = subprocess.run(
+        command, input=json.dumps(plan), capture_output=True, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": str(plan["threads"])},
+    )  # fmt: skip
+    if done.returncode:
+        print(f"{kind}: {done.stderr.strip().splitlines()[-1]}", file=sys.stderr)
+        return None
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--imgsz", type=int, default=320)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--torch-python", default=sys.executable)
+    parser.add_argument("--without-training", action="store_true")
+    parser.add_argument("--part", choices=("mxnet", "training"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.part:
+        plan = json.load(sys.stdin)
+        part = network_step if arguments.part == "mxnet" else whole_step
+        print(json.dumps(part(plan)))
+        return
+    from yolo_core.architecture import Architecture
+
+    architecture = Architecture.named("n")
+    plan = {
+        "layers": [dataclasses.asdict(layer) for layer in architecture.layers()],
+        "convolutions": [dataclasses.asdict(conv) for conv in architecture.convolutions()],
+        **{key: getattr(arguments, key) for key in ("imgsz", "batch", "threads", "steps")},
+    }
+    times: Dict[str, List[float]] = {"mxnet": [], "torch": []}
+    for _ in range(arguments.rounds):
+        for kind in times:
+            found = _run(kind, plan, arguments.torch_python if kind == "torch" else sys.executable)
+            # The first steps allocate and tune.
+            times[kind] += found[3:] if found else []
+    best = {kind: min(values) / plan["batch"] for kind, values in times.items() if values}
+    for kind, value in best.items():
+        print(f"{kind}: network step {value:.1f} ms per image")
+    if len(best) == 2:
+        print(f"images per second relative to PyTorch: {best['torch'] / best['mxnet']:.2f}")
+    training = None if arguments.without_training else _run("training", plan)
+    if training and "mxnet" in best:
+        step = training["step"] / plan["batch"]
+        print(f"training step {step:.1f} ms per image, {1 - best['mxnet'] / step:.0%} not network")
+        print(f"memory: {training['memory_2']:.0f} MiB after epoch 2, "
+              f"{training['memory_20']:.0f} MiB after epoch 20")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
