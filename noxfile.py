@@ -14,6 +14,7 @@ else.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,6 +150,23 @@ def _pytest(session: nox.Session, folder: str) -> None:
     if "YOLO_SHARED" not in os.environ and shared.is_dir():
         session.env["YOLO_SHARED"] = str(shared)
     session.run("pytest", folder, *session.posargs)
+
+
+@nox.session
+def bundle_swarm(session: nox.Session) -> None:
+    """Send a bundle from one BitTorrent client to another over loopback; check it by peers too.
+
+    The client is Debian's aria2, installed where this session may; libtorrent and rlp hold our
+    bencoding and RLP to account.
+    """
+    if shutil.which("aria2c") is None and shutil.which("apt-get") and os.geteuid() == 0:
+        session.run("apt-get", "update", "-qq", external=True)
+        session.run("apt-get", "install", "-y", "--no-install-recommends", "aria2", external=True)
+    if shutil.which("aria2c") is None:
+        session.error("there is no aria2c: apt-get install aria2")
+    session.install(*TEST_TOOLS, "libtorrent", "rlp")
+    _install(session, "yolo-cvm")
+    _pytest(session, "packages/yolo-cvm/tests/bundle")
 
 
 @nox.session
