@@ -13,8 +13,9 @@ import numpy as np
 
 from yolo_core.graph.errors import LogicError
 from yolo_core.graph.integers import bit_length, limit
+from yolo_core.graph.intervals import Range, Site, exact, scalar
 from yolo_core.graph.program import INPUT_NAME, Entry, Graph, Node
-from yolo_core.graph.ranges import RULES, Range, Site, exact, scalar
+from yolo_core.graph.ranges import RULES
 
 
 @dataclass(frozen=True)
