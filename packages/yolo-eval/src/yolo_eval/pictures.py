@@ -17,9 +17,10 @@ from yolo_core.errors import InputError
 from yolo_core.files import sha256_file
 from yolo_core.letterbox import opencv, read_image
 
-#: Longest side of an embedded picture in pixels, and its JPEG quality.
+#: Longest side of a panel in its own units, and the most pixels that an embedded picture has there;
+#: a smaller picture keeps its pixels and is stretched, so that boxes and letters look alike.
 LONGEST = 480
-QUALITY = 78
+QUALITY = 80
 
 #: With more boxes than this, only the boxes that differ carry their label; the rest keep it as
 #: a tooltip and in the panel's description.
@@ -37,7 +38,10 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture ready for a page. data: the JPEG as data URL, None where the file is not there."""
+    """A picture ready for a page. data: the JPEG as data URL, None where the file is not there.
+
+    width, height: of its panel. scale: panel units per original pixel.
+    """
 
     name: str
     number: int
@@ -54,19 +58,20 @@ def load(
 
     width, height: its original size. embed: False draws an empty frame instead.
     """
-    scale = min(1.0, LONGEST / max(width, height))
-    small = max(1, round(width * scale)), max(1, round(height * scale))
+    scale = LONGEST / max(width, height)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
     data = None
     if embed:
         if digest is not None and sha256_file(path) != digest:
             raise InputError(path, "has changed since the run", f"SHA-256 {digest[:16]}…")
         cv2 = opencv()
         pixels = np.ascontiguousarray(read_image(path)[:, :, ::-1])
-        shrunk = cv2.resize(pixels, small, interpolation=cv2.INTER_AREA)
-        done, coded = cv2.imencode(".jpg", shrunk, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+        if scale < 1:
+            pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+        done, coded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
         assert done
         data = "data:image/jpeg;base64," + base64.b64encode(coded.tobytes()).decode("ascii")
-    return Picture(path.name, number, small[0], small[1], scale, data)
+    return Picture(path.name, number, size[0], size[1], scale, data)
 
 
 def panel(picture: Picture, caption: str, boxes: Iterable[Drawn], first: bool) -> str:
@@ -77,7 +82,8 @@ def panel(picture: Picture, caption: str, boxes: Iterable[Drawn], first: bool) -
     if picture.data is None:
         image = f'<rect class="blank" {size}/>'
     elif first:
-        image = f'<image id="{key}" {size} href="{picture.data}"/>'
+        fit = 'preserveAspectRatio="none"'
+        image = f'<image id="{key}" {size} {fit} href="{picture.data}"/>'
     else:
         image = f'<use href="#{key}"/>'
     spoken = ", ".join(drawn.label for drawn in boxes) or "no boxes"
@@ -104,7 +110,7 @@ def _shape(drawn: Drawn, picture: Picture, labelled: bool) -> str:
     )
     if not labelled:
         return f'<g class="box {drawn.tone}">{frame}</g>'
-    wide = 6.3 * len(drawn.label) + 6
+    wide = 6.8 * len(drawn.label) + 6
     left = min(max(x, 0), max(0, picture.width - wide))
     up = y - 15 if y >= 15 else y
     return (
