@@ -50,6 +50,7 @@ struct ConvStep : Step {
   Indexed indexed = kNoIndex;     // how, if `direct` are lookups that cannot miss their tables
   std::vector<size_t> direct;     // byte stores that run on the accumulators too
   std::vector<size_t> remaining;  // operations that run on the tile in the cache
+  bool scatters = false;          // one of them writes to a plain tensor
   bool flat = false;
   const Kernels* k;
 
@@ -132,6 +133,7 @@ struct ConvStep : Step {
         lookups = lookups && op.kind == kLookupStore;
       } else {
         remaining.push_back(i);
+        scatters = scatters || op.kind == kScatter;
         if (!stores && op.kind != kScatter && op.dst == 0) whole = false;
       }
     }
@@ -172,14 +174,20 @@ struct ConvStep : Step {
       const int64_t begin = items * chunk / chunks, end = items * (chunk + 1) / chunks;
       const size_t b0 = by_channel ? (size_t)part : 0;
       const size_t b1 = by_channel ? (size_t)part + 1 : blocks.size();
-      for (size_t b = b0; b < b1; ++b)
-        for (int64_t i = begin; i < end; ++i) {
-          const int64_t row = i / tiles, t = i % tiles;
-          const int64_t x0 = tile_start(width, tiles, t), x1 = tile_start(width, tiles, t + 1);
-          // the last block may be narrower and allow more pixels, never fewer
-          tile(ops, input, blocks[b], flat ? row : row / shape[1], flat ? 0 : row % shape[1], x0,
-               x1 - x0);
-        }
+      const auto visit = [&](size_t b, int64_t i) {
+        const int64_t row = i / tiles, t = i % tiles;
+        const int64_t x0 = tile_start(width, tiles, t), x1 = tile_start(width, tiles, t + 1);
+        tile(ops, input, blocks[b], flat ? row : row / shape[1], flat ? 0 : row % shape[1], x0,
+             x1 - x0);
+      };
+      // Pixel by pixel where results are scattered, so that their cache lines are filled at once.
+      if (scatters) {
+        for (int64_t i = begin; i < end; ++i)
+          for (size_t b = b0; b < b1; ++b) visit(b, i);
+      } else {
+        for (size_t b = b0; b < b1; ++b)
+          for (int64_t i = begin; i < end; ++i) visit(b, i);
+      }
     });
   }
 

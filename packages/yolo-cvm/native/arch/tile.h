@@ -15,29 +15,40 @@ namespace {
 inline int32_t wrap_add(int32_t a, int32_t b) { return (int32_t)((uint32_t)a + (uint32_t)b); }
 inline int32_t clamp(int32_t x, int32_t lo, int32_t hi) { return x < lo ? lo : (x > hi ? hi : x); }
 
-// The requantization of M x N registers; every stage is one pass over all of them.
-template <class V, int M, int N>
-inline void requantize(typename V::I (&x)[M][N], const Requant& q) {
-#define CVM_EACH                \
-  for (int m = 0; m < M; ++m)   \
-    for (int n = 0; n < N; ++n)
-  if (q.clip) {
-    const typename V::I lo = V::set1(q.clip_lo), hi = V::set1(q.clip_hi);
-    CVM_EACH x[m][n] = V::min(V::max(x[m][n], lo), hi);
+// The requantization of the registers of one pixel; constants are loaded once per tile.
+template <class V, int N>
+struct Requantizer {
+  using I = typename V::I;
+  const Requant& q;
+  I clip_lo, clip_hi, lo, hi, mul[N], rounding[N], offset[N];
+
+  explicit Requantizer(const Requant& r) : q(r) {
+    clip_lo = V::set1(q.clip_lo), clip_hi = V::set1(q.clip_hi);
+    lo = V::set1(q.lo), hi = V::set1(q.hi);
+    for (int n = 0; n < N; ++n) {
+      mul[n] = q.mul ? V::load(q.mul + n * V::L) : V::set1(1);
+      rounding[n] = q.carry_free ? V::load(q.rounding + n * V::L) : V::set1(0);
+      offset[n] = q.offset ? V::load(q.offset + n * V::L) : V::set1(0);
+    }
   }
-  if (q.mul) CVM_EACH x[m][n] = V::mul(x[m][n], V::load(q.mul + n * V::L));
-  if (q.carry_free) {
-    CVM_EACH x[m][n] = V::sar(V::add(x[m][n], V::load(q.rounding + n * V::L)), q.shift);
-  } else if (q.shift > 31) {
-    CVM_EACH x[m][n] = V::set1(0);
-  } else if (q.shift) {
-    CVM_EACH x[m][n] = V::add(V::sar(x[m][n], q.shift), V::bit(x[m][n], q.shift - 1));
+
+  void operator()(I* x) const {
+    for (int n = 0; n < N; ++n) {
+      I y = x[n];
+      if (q.clip) y = V::min(V::max(y, clip_lo), clip_hi);
+      if (q.mul) y = V::mul(y, mul[n]);
+      if (q.carry_free) {
+        y = V::sar(V::add(y, rounding[n]), q.shift);
+      } else if (q.shift > 31) {
+        y = V::set1(0);
+      } else if (q.shift) {
+        y = V::add(V::sar(y, q.shift), V::bit(y, q.shift - 1));
+      }
+      y = V::min(V::max(y, lo), hi);
+      x[n] = q.offset ? V::add(y, offset[n]) : y;
+    }
   }
-  const typename V::I lo = V::set1(q.lo), hi = V::set1(q.hi);
-  CVM_EACH x[m][n] = V::min(V::max(x[m][n], lo), hi);
-  if (q.offset) CVM_EACH x[m][n] = V::add(x[m][n], V::load(q.offset + n * V::L));
-#undef CVM_EACH
-}
+};
 
 // A requantization whose per-channel pointers begin `by` channels later.
 inline Requant advanced(Requant q, int64_t by) {
@@ -54,13 +65,69 @@ inline void lookup_tile(const Index* index, int64_t pixels, int64_t lanes, int64
   const uint8_t* table = sink.table->bytes;
   for (int64_t m = 0; m < pixels; ++m, index += lanes) {
     uint8_t* out = sink.base + m * sink.pixel_stride;
-    if (valid % 8 == 0) {
-      for (int64_t l = 0; l < valid; l += 8) {
+    int64_t l = 0;
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    // Eight bytes per store: the first level cache takes about one store per cycle.
+    for (; l + 8 <= valid; l += 8) {
+      uint64_t bytes = 0;
 #pragma GCC unroll 8
-        for (int i = 0; i < 8; ++i) out[l + i] = table[index[l + i]];
+      for (int i = 0; i < 8; ++i) bytes |= (uint64_t)table[index[l + i]] << (8 * i);
+      memcpy(out + l, &bytes, 8);
+    }
+#endif
+    for (; l < valid; ++l) out[l] = table[index[l]];
+  }
+}
+
+// A byte store, through a table or not, whatever the values are.
+template <class V, int N>
+inline void lookup_store_plain(uint8_t* out, const typename V::I* x, const Table* table,
+                               int64_t valid) {
+  int32_t index[N * V::L];
+  for (int n = 0; n < N; ++n) V::store(index + n * V::L, x[n]);
+  if (!table) {
+    for (int64_t i = 0; i < valid; ++i) out[i] = (uint8_t)(index[i] + V::offset);
+    return;
+  }
+  const int32_t last = (int32_t)table->count - 1;
+  for (int64_t i = 0; i < valid; ++i) out[i] = table->bytes[clamp(index[i], 0, last)];
+}
+
+// What follows the accumulation: pixel by pixel, so that only the accumulators of one are in use.
+template <class V, int M, int N, class F>
+inline void finish_tile(const ConvTile& t, typename V::I (&acc)[M][N], const F& requantize) {
+  constexpr int L = V::L;
+  if (t.out) {
+    for (int m = 0; m < M; ++m) {
+      requantize(acc[m]);
+      for (int n = 0; n < N; ++n) V::store(t.out + (m * N + n) * L, acc[m][n]);
+    }
+    if (t.sink_count == 0) return;
+  }
+  const bool fresh = !t.out;
+  if (t.indexed == kLongIndex) {
+    alignas(64) int32_t index[M * N * L];
+    for (int m = 0; m < M; ++m) {
+      if (fresh) requantize(acc[m]);
+      for (int n = 0; n < N; ++n) V::store(index + (m * N + n) * L, acc[m][n]);
+    }
+    for (int64_t s = 0; s < t.sink_count; ++s)
+      lookup_tile(index, M, N * L, t.valid, t.sinks[s]);
+  } else if (t.indexed == kWordIndex) {
+    alignas(64) uint16_t index[(M * N * L + 31) / 32 * 32];
+    for (int m = 0; m < M; ++m) {
+      if (fresh) requantize(acc[m]);
+      for (int n = 0; n < N; ++n) V::store_index(index + (m * N + n) * L, acc[m][n]);
+    }
+    for (int64_t s = 0; s < t.sink_count; ++s) V::lookup(index, M, N * L, t.valid, t.sinks[s]);
+  } else {
+    for (int m = 0; m < M; ++m) {
+      if (fresh) requantize(acc[m]);
+      for (int64_t s = 0; s < t.sink_count; ++s) {
+        const ByteSink& sink = t.sinks[s];
+        V::template lookup_store<N>(sink.base + m * sink.pixel_stride, acc[m], sink.table,
+                                    t.valid);
       }
-    } else {
-      for (int64_t l = 0; l < valid; ++l) out[l] = table[index[l]];
     }
   }
 }
@@ -90,45 +157,12 @@ void conv_tile(const ConvTile& t) {
       for (int g = 0; g < G; ++g) p[g] += 4;
     }
   }
-  if (t.requant) requantize<V, M, N>(acc, *t.requant);
-  if (t.out) {
-    for (int m = 0; m < M; ++m)
-      for (int n = 0; n < N; ++n) V::store(t.out + (m * N + n) * L, acc[m][n]);
+  if (t.requant) {
+    const Requantizer<V, N> requantize(*t.requant);
+    finish_tile<V, M, N>(t, acc, requantize);
+  } else {
+    finish_tile<V, M, N>(t, acc, [](typename V::I*) {});
   }
-  if (t.indexed == kLongIndex) {
-    alignas(64) int32_t index[M * N * L];
-    for (int m = 0; m < M; ++m)
-      for (int n = 0; n < N; ++n) V::store(index + (m * N + n) * L, acc[m][n]);
-    for (int64_t s = 0; s < t.sink_count; ++s)
-      lookup_tile(index, M, N * L, t.valid, t.sinks[s]);
-    return;
-  }
-  if (t.indexed == kWordIndex) {
-    alignas(64) uint16_t index[(M * N * L + 31) / 32 * 32];
-    for (int m = 0; m < M; ++m)
-      for (int n = 0; n < N; ++n) V::store_index(index + (m * N + n) * L, acc[m][n]);
-    for (int64_t s = 0; s < t.sink_count; ++s) V::lookup(index, M, N * L, t.valid, t.sinks[s]);
-    return;
-  }
-  for (int64_t s = 0; s < t.sink_count; ++s) {
-    const ByteSink& sink = t.sinks[s];
-    for (int m = 0; m < M; ++m)
-      V::template lookup_store<N>(sink.base + m * sink.pixel_stride, acc[m], sink.table, t.valid);
-  }
-}
-
-// A byte store, through a table or not, whatever the values are.
-template <class V, int N>
-inline void lookup_store_plain(uint8_t* out, const typename V::I* x, const Table* table,
-                               int64_t valid) {
-  int32_t index[N * V::L];
-  for (int n = 0; n < N; ++n) V::store(index + n * V::L, x[n]);
-  if (!table) {
-    for (int64_t i = 0; i < valid; ++i) out[i] = (uint8_t)(index[i] + V::offset);
-    return;
-  }
-  const int32_t last = (int32_t)table->count - 1;
-  for (int64_t i = 0; i < valid; ++i) out[i] = table->bytes[clamp(index[i], 0, last)];
 }
 
 // d = f(a) and d = f(a, b) over whole registers; tiles are multiples of V::L.
@@ -188,12 +222,15 @@ void run_op(const Tile& t, const TileOp& op) {
   switch (op.kind) {
     case kRequant: {
       const Requant q = advanced(op.requant, t.channel);
-      for (int64_t m = 0; m < t.pixels; ++m)
-        for (int64_t l = 0; l < t.lanes; l += V::L) {
-          typename V::I x[1][1] = {{V::load(a + m * t.lanes + l)}};
-          requantize<V, 1, 1>(x, advanced(q, l));
-          V::store(d + m * t.lanes + l, x[0][0]);
+      for (int64_t l = 0; l < t.lanes; l += V::L) {
+        const Requant here = advanced(q, l);
+        const Requantizer<V, 1> requantize(here);
+        for (int64_t i = l; i < n; i += t.lanes) {
+          typename V::I x[1] = {V::load(a + i)};
+          requantize(x);
+          V::store(d + i, x[0]);
         }
+      }
       return;
     }
     case kLoad:
@@ -260,16 +297,23 @@ void run_op(const Tile& t, const TileOp& op) {
       return;
     case kScatter: {
       const int32_t* offset = op.channel_offset + t.channel;
+      const int64_t stride = op.view.pixel_stride, lanes = t.lanes, pixels = t.pixels;
       // Channels whose places follow each other are copied together.
       for (int64_t l = 0; l < t.valid;) {
         int64_t end = l + 1;
         while (end < t.valid && offset[end] == offset[end - 1] + 1) ++end;
         int32_t* o = (int32_t*)op.view.base + at + offset[l];
-        for (int64_t m = 0; m < t.pixels; ++m, o += op.view.pixel_stride) {
-          const int32_t* row = a + m * t.lanes;
-          int64_t i = l;
-          for (; i + V::L <= end; i += V::L) V::store(o + i - l, V::load(row + i));
-          for (; i < end; ++i) o[i - l] = row[i];
+        const int32_t* row = a + l;
+        const int64_t count = end - l;
+        for (int64_t m = 0; m < pixels; ++m, o += stride, row += lanes) {
+          int64_t i = 0;
+          for (; i + V::L <= count; i += V::L) V::store(o + i, V::load(row + i));
+          // the last register again, ending where the run ends
+          if (i < count && count >= V::L) {
+            V::store(o + count - V::L, V::load(row + count - V::L));
+          } else {
+            for (; i < count; ++i) o[i] = row[i];
+          }
         }
         l = end;
       }
