@@ -133,7 +133,8 @@ def heat_map(title: str, about: str, table: np.ndarray, names: Sequence[str], to
         )
         if count <= 10:
             parts.append(
-                f'<text class="n" x="{x + side / 2:.1f}" y="{y + side / 2 + 4:.1f}" '
+                f'<text class="{"n on" if shares[row, column] > 0.5 else "n"}" '
+                f'x="{x + side / 2:.1f}" y="{y + side / 2 + 4:.1f}" '
                 f'text-anchor="middle">{table[row, column]}</text>'
             )
     if labelled:
