@@ -21,10 +21,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 
-def network_step(plan: Dict[str, Any]) -> List[float]:
+def network_step(plan: dict[str, Any]) -> list[float]:
     """Milliseconds of each step of the plain network in MXNet."""
     from yolo_core.architecture import Architecture
     from yolo_core.mxnet_door import mxnet
@@ -54,7 +54,7 @@ def network_step(plan: Dict[str, Any]) -> List[float]:
     return times
 
 
-def whole_step(plan: Dict[str, Any]) -> Dict[str, float]:
+def whole_step(plan: dict[str, Any]) -> dict[str, float]:
     """Milliseconds per step of a real training, and memory after epochs 2 and 20 in MiB."""
     from yolo_train import shapes, trainer
     from yolo_train.options import FitOptions
@@ -76,13 +76,13 @@ class _Clocked:
 
     def __init__(self, training: Any) -> None:
         self._training = training
-        self._steps: List[float] = []
-        self._memory: List[float] = []
+        self._steps: list[float] = []
+        self._memory: list[float] = []
 
-    def run(self) -> Dict[str, float]:
+    def run(self) -> dict[str, float]:
         learner, validator = self._training._learner, self._training._validator
         learn, validate = learner.learn, validator.run
-        last: List[Optional[float]] = [None]
+        last: list[float | None] = [None]
 
         def timed_learn(*words: Any) -> Any:
             out = learn(*words)
@@ -113,7 +113,7 @@ def _resident() -> float:
     return pages * resource.getpagesize() / (1 << 20)
 
 
-def _run(kind: str, plan: Dict[str, Any], python: str = sys.executable) -> Optional[Any]:
+def _run(kind: str, plan: dict[str, Any], python: str = sys.executable) -> Any | None:
     """One measurement in a process of its own; None when it cannot run."""
     here = Path(__file__).resolve()
     command = [python, str(here.with_name("torch_twin.py"))]
@@ -153,7 +153,7 @@ def main() -> None:
         "convolutions": [dataclasses.asdict(conv) for conv in architecture.convolutions()],
         **{key: getattr(arguments, key) for key in ("imgsz", "batch", "threads", "steps")},
     }
-    times: Dict[str, List[float]] = {"mxnet": [], "torch": []}
+    times: dict[str, list[float]] = {"mxnet": [], "torch": []}
     for _ in range(arguments.rounds):
         for kind in times:
             found = _run(kind, plan, arguments.torch_python if kind == "torch" else sys.executable)

@@ -13,7 +13,7 @@ import argparse
 import json
 import os
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any
 
 import yaml
 
@@ -35,9 +35,9 @@ TRAIN_IMAGES = 400
 def make_dataset(shared: Path, out: Path) -> Path:
     """A data.yaml over links to the pictures in `shared`."""
     folder = shared / "data" / "coco" / "val"
-    truth: Dict[str, Any] = json.loads((folder / "instances.json").read_text())
+    truth: dict[str, Any] = json.loads((folder / "instances.json").read_text())
     names = {category["id"]: category["name"] for category in truth["categories"]}
-    boxes: Dict[int, List[str]] = {image["id"]: [] for image in truth["images"]}
+    boxes: dict[int, list[str]] = {image["id"]: [] for image in truth["images"]}
     sizes = {image["id"]: (image["width"], image["height"]) for image in truth["images"]}
     for item in truth["annotations"]:
         if item.get("iscrowd"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 
@@ -25,7 +24,7 @@ def cross_entropy(logit: np.ndarray, truth: np.ndarray, weight: float) -> np.nda
 
 def matches(
     target: np.ndarray, anchors: np.ndarray, width: int, height: int, anchor_t: float
-) -> List[Tuple[int, int, int]]:
+) -> list[tuple[int, int, int]]:
     """(anchor, row, column) of every cell of one level that answers for a target."""
     _, label, x, y, w, h = target
     if label < 0:
@@ -50,7 +49,7 @@ def matches(
     return found
 
 
-def ciou(box: np.ndarray, truth: np.ndarray, alpha: Optional[float]) -> Tuple[float, float, float]:
+def ciou(box: np.ndarray, truth: np.ndarray, alpha: float | None) -> tuple[float, float, float]:
     """Complete IoU of centre-size boxes, the plain weight alpha, and alpha's own value."""
     (x, y, w, h), (tx, ty, tw, th) = box, truth
     overlap = max(min(x + w / 2, tx + tw / 2) - max(x - w / 2, tx - tw / 2), 0) * max(
@@ -67,19 +66,19 @@ def ciou(box: np.ndarray, truth: np.ndarray, alpha: Optional[float]) -> Tuple[fl
 
 
 def loss(
-    heads: List[np.ndarray],
+    heads: list[np.ndarray],
     targets: np.ndarray,
     architecture: Architecture,
     hyp: Hyp,
-    gains: Tuple[float, float, float],
-    detached: Optional[Dict] = None,
-) -> Tuple[float, np.ndarray, Dict]:
+    gains: tuple[float, float, float],
+    detached: dict | None = None,
+) -> tuple[float, np.ndarray, dict]:
     """Loss, its three weighted parts, and what takes no part in the gradient.
 
     detached: the third result of an earlier call, held fixed for finite differences.
     """
     nc, no, batch = architecture.nc, architecture.no, heads[0].shape[0]
-    record: Dict = {}
+    record: dict = {}
     parts = np.zeros(3)
     for level, (head, stride) in enumerate(zip(heads, architecture.strides)):
         height, width = head.shape[2:]

@@ -20,9 +20,11 @@ from yolo_core.architecture import (
     Layer,
 )
 from yolo_core.mxnet_door import mxnet
+from yolo_core.qat import Grid
 
 mx = mxnet()
 _HybridBlock: Any = mx.gluon.HybridBlock
+_Conv2D: Any = mx.gluon.nn.Conv2D
 
 #: Share of the old running statistics that a training step keeps (PyTorch's momentum of 0.03).
 BATCH_NORM_MOMENTUM = 0.97
@@ -31,11 +33,13 @@ BATCH_NORM_MOMENTUM = 0.97
 class ConvBlock(_HybridBlock):
     """Convolution, batch normalisation (or its bias, when fused) and activation."""
 
-    def __init__(self, conv: Convolution, activation: str, fused: bool) -> None:
+    def __init__(
+        self, conv: Convolution, activation: str, fused: bool, grid: Grid | None = None
+    ) -> None:
         super().__init__(prefix="")
         self._activation = activation
         with self.name_scope():
-            self.conv = _convolution(conv, use_bias=fused)
+            self.conv = _convolution(conv, fused, grid)
             self.bn = None
             if not fused:
                 self.bn = mx.gluon.nn.BatchNorm(
@@ -113,11 +117,14 @@ class YoloV5(_HybridBlock):
 
     Channel a * (5 + nc) + k of a head is number k (x, y, w, h, objectness, classes) of anchor a.
     fused: batch normalisation is folded into the convolutions, as for inference.
+    grid: a quantizer's grid that weights and inputs of convolutions are moved onto.
     """
 
-    def __init__(self, architecture: Architecture, fused: bool = False) -> None:
+    def __init__(
+        self, architecture: Architecture, fused: bool = False, grid: Grid | None = None
+    ) -> None:
         super().__init__(prefix="")
-        self.architecture, self.fused = architecture, fused
+        self.architecture, self.fused, self._grid = architecture, fused, grid
         self._convs = {conv.name: conv for conv in architecture.convolutions()}
         self._layers = architecture.layers()
         with self.name_scope():
@@ -127,10 +134,12 @@ class YoloV5(_HybridBlock):
             self.detect = mx.gluon.nn.HybridSequential(prefix="")
             for conv in self._convs.values():
                 if conv.batch_norm is None:
-                    self.detect.add(_convolution(conv, use_bias=True))
+                    self.detect.add(_convolution(conv, True, grid))
 
     def _conv_block(self, stem: str) -> ConvBlock:
-        return ConvBlock(self._convs[f"{stem}.conv"], self.architecture.activation, self.fused)
+        return ConvBlock(
+            self._convs[f"{stem}.conv"], self.architecture.activation, self.fused, self._grid
+        )
 
     def _block(self, layer: Layer) -> Any:
         stem = f"model.{layer.index}"
@@ -169,16 +178,31 @@ class YoloV5(_HybridBlock):
         return heads
 
 
-def _convolution(conv: Convolution, use_bias: bool) -> Any:
-    return mx.gluon.nn.Conv2D(
-        conv.out_channels,
-        kernel_size=conv.kernel,
-        strides=conv.stride,
-        padding=conv.padding,
-        in_channels=conv.in_channels,
-        use_bias=use_bias,
-        prefix=f"{conv.name}.",
-    )
+class GridConvolution(_Conv2D):
+    """A convolution whose weight and input lie on a quantizer's grid."""
+
+    def __init__(self, name: str, grid: Grid, *words: Any, **settings: Any) -> None:
+        super().__init__(*words, **settings)
+        self._name_in_network, self._grid = name, grid
+
+    def hybrid_forward(self, F: Any, x: Any, weight: Any, bias: Any = None) -> Any:
+        x = self._grid.activation(F, self._name_in_network, x)
+        weight = self._grid.weight(F, self._name_in_network, weight)
+        return super().hybrid_forward(F, x, weight, bias)
+
+
+def _convolution(conv: Convolution, use_bias: bool, grid: Grid | None) -> Any:
+    settings = {
+        "kernel_size": conv.kernel,
+        "strides": conv.stride,
+        "padding": conv.padding,
+        "in_channels": conv.in_channels,
+        "use_bias": use_bias,
+        "prefix": f"{conv.name}.",
+    }
+    if grid is not None:
+        return GridConvolution(conv.name, grid, conv.out_channels, **settings)
+    return _Conv2D(conv.out_channels, **settings)
 
 
 def build(
@@ -186,9 +210,10 @@ def build(
     parameters: Mapping[str, np.ndarray],
     fused: bool,
     ctx: Any | None = None,
+    grid: Grid | None = None,
 ) -> YoloV5:
     """The network with these parameters, ready to run on `ctx` (MXNet context, default CPU)."""
-    net = YoloV5(architecture, fused)
+    net = YoloV5(architecture, fused, grid)
     ctx = ctx or mx.cpu()
     own = net.collect_params()
     own.initialize(ctx=ctx)

@@ -6,7 +6,7 @@ it by less than the factor `anchor_t` in width and in height.
 
 from __future__ import annotations
 
-from typing import Sequence, Tuple
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -28,7 +28,7 @@ def best_possible_recall(sides: np.ndarray, anchors: np.ndarray, anchor_t: float
 
 def suited_anchors(
     samples: Sequence[Sample], imgsz: int, anchors: Anchors, anchor_t: float, seed: int
-) -> Tuple[Anchors, float, float]:
+) -> tuple[Anchors, float, float]:
     """Anchors for these samples at this size: the given ones, or better ones found by k-means and
     random improvement. Returns them with the recall of the given and of the returned ones.
     """

@@ -8,7 +8,8 @@ pixels of the image beside them; images are uint8 RGB. Nothing here needs MXNet.
 from __future__ import annotations
 
 import math
-from typing import Callable, List, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Callable
 
 import numpy as np
 
@@ -16,8 +17,8 @@ from yolo_core.letterbox import FILL, opencv
 from yolo_train.hyp import Hyp
 
 #: number → image with its longer side at the training size, and its boxes
-Load = Callable[[int], Tuple[np.ndarray, np.ndarray]]
-Labelled = Tuple[np.ndarray, np.ndarray]
+Load = Callable[[int], tuple[np.ndarray, np.ndarray]]
+Labelled = tuple[np.ndarray, np.ndarray]
 
 # A box must keep these after a warp: sides in pixels, share of its area, ratio of its sides.
 _MIN_SIDE, _MIN_AREA, _MAX_ASPECT = 2.0, 0.1, 100.0
@@ -61,7 +62,7 @@ def mosaic(parts: Sequence[Labelled], imgsz: int, rng: np.random.Generator) -> L
     side = 2 * imgsz
     canvas = np.full((side, side, 3), FILL, np.uint8)
     center_x, center_y = (int(v) for v in rng.integers(imgsz // 2, imgsz + imgsz // 2 + 1, size=2))
-    placed: List[np.ndarray] = []
+    placed: list[np.ndarray] = []
     for number, (image, boxes) in enumerate(parts):
         height, width = image.shape[:2]
         # Each image touches the centre with the corner that faces it.

@@ -13,11 +13,11 @@ import multiprocessing
 import os
 import threading
 from collections import deque
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Deque, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -48,18 +48,18 @@ class Batch:
 class Source:
     """What a worker needs to make any sample of the training split."""
 
-    paths: Tuple[Path, ...]
-    labels: Tuple[np.ndarray, ...]
-    sizes: Tuple[Tuple[int, int], ...]
+    paths: tuple[Path, ...]
+    labels: tuple[np.ndarray, ...]
+    sizes: tuple[tuple[int, int], ...]
     imgsz: int
     hyp: Hyp
     seed: int
-    cache: Optional[CacheIndex] = None
+    cache: CacheIndex | None = None
 
     @classmethod
     def of(
         cls, samples: Sequence[Sample], imgsz: int, hyp: Hyp, seed: int,
-        cache: Optional[CacheIndex] = None,
+        cache: CacheIndex | None = None,
     ) -> Source:  # fmt: skip
         return cls(
             tuple(sample.image for sample in samples),
@@ -80,7 +80,7 @@ class SampleMaker:
         self._reader = ImageReader(source.paths, source.imgsz, source.cache)
         opencv().setNumThreads(1)
 
-    def load(self, number: int) -> Tuple[np.ndarray, np.ndarray]:
+    def load(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Image at training size and its boxes [n, 5]: class, x1, y1, x2, y2 in its pixels."""
         image = self._reader.read(number)
         labels = self._source.labels[number].astype(np.float64)
@@ -96,7 +96,7 @@ class SampleMaker:
         source = self._source
         size = source.imgsz
         images = np.empty((len(numbers), 3, size, size), np.uint8)
-        rows: List[np.ndarray] = []
+        rows: list[np.ndarray] = []
         for place, (position, number) in enumerate(zip(positions, numbers)):
             rng = np.random.default_rng([source.seed, epoch, position])
             image, boxes = training_sample(
@@ -121,7 +121,7 @@ def pad_targets(targets: np.ndarray) -> np.ndarray:
     return padded
 
 
-_maker: Optional[SampleMaker] = None
+_maker: SampleMaker | None = None
 
 
 def _start_worker(source: Source) -> None:
@@ -148,8 +148,8 @@ class Loader:
 
     def __init__(self, source: Source, workers: int) -> None:
         """workers: 0 makes the samples in this process."""
-        self._pool: Optional[ProcessPoolExecutor] = None
-        self._here: Optional[SampleMaker] = None
+        self._pool: ProcessPoolExecutor | None = None
+        self._here: SampleMaker | None = None
         self._ahead = max(workers * _AHEAD, 1)
         if workers:
             self._pool = ProcessPoolExecutor(
@@ -165,7 +165,7 @@ class Loader:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def worker_pids(self) -> List[int]:
+    def worker_pids(self) -> list[int]:
         """Process ids of the workers that run."""
         processes = self._pool._processes if self._pool is not None else None
         return list(processes or ())
@@ -187,7 +187,7 @@ class Loader:
             for task in tasks:
                 yield self._here.batch(*task)
             return
-        under_way: Deque[Future[Batch]] = deque()
+        under_way: deque[Future[Batch]] = deque()
         try:
             for task in tasks:
                 under_way.append(self._pool.submit(_make, *task))

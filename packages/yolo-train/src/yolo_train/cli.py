@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional, Tuple
+from typing import Any
 
 import click
 
@@ -64,7 +64,7 @@ def _bytes(_context: Any, _parameter: Any, value: str) -> int:
 @click.option("--autoanchor/--no-autoanchor", default=True, show_default=True)
 @click.option("--plots/--no-plots", default=True, show_default=True)
 @click.pass_context
-def fit(context: click.Context, resume: Optional[str], data: Optional[str], **options: Any) -> None:
+def fit(context: click.Context, resume: str | None, data: str | None, **options: Any) -> None:
     """Train a network, or continue to."""
     from yolo_train import trainer
     from yolo_train.run_folder import RunFolder
@@ -89,7 +89,7 @@ def fit(context: click.Context, resume: Optional[str], data: Optional[str], **op
 @click.option("--hosts", default="", help="Machines of the workers, reached by ssh: a,b,c.")
 @click.option("--address", default="", help="This machine as the hosts see it.")
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
-def launch(workers: int, servers: int, hosts: str, address: str, words: Tuple[str, ...]) -> None:
+def launch(workers: int, servers: int, hosts: str, address: str, words: tuple[str, ...]) -> None:
     """Train with several processes or machines: yolo-train launch --workers 2 -- fit …"""
     from yolo_train.launch import launch
 

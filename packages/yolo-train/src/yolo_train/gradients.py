@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ class GradientSum:
 
     def __init__(self, devices: Sequence[Any]) -> None:
         self._store = None
-        self._totals: Set[str] = set()
+        self._totals: set[str] = set()
         if "DMLC_PS_ROOT_URI" in os.environ:
             self._store = mx.kv.create("dist_sync")
         elif len(devices) > 1:

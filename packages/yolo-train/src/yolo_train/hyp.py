@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any
 
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, read_yaml
@@ -58,7 +59,7 @@ class Hyp:
     mosaic: float = 1.0
     mixup: float = 0.0
 
-    def to_dict(self) -> Dict[str, float]:
+    def to_dict(self) -> dict[str, float]:
         return dataclasses.asdict(self)
 
 
@@ -81,13 +82,13 @@ _RANGES: Mapping[str, Any] = {
 _SWITCHED_OFF = {"fl_gamma": 0.0, "copy_paste": 0.0, "iou_t": None}
 
 
-def read_hyp(path: Optional[PathLike], overrides: Sequence[str] = ()) -> Hyp:
+def read_hyp(path: PathLike | None, overrides: Sequence[str] = ()) -> Hyp:
     """The defaults, replaced by a YAML file and then by `key=value` words.
 
     path: a file, or the name of one that comes with this package.
     InputError names an unknown key, a value that is no number or lies out of range.
     """
-    values: Dict[str, Any] = {}
+    values: dict[str, Any] = {}
     if path is not None:
         path = _PACKAGED / f"{path}.yaml" if str(path) in packaged() else path
         content = read_yaml(path)
@@ -111,7 +112,7 @@ def read_hyp(path: Optional[PathLike], overrides: Sequence[str] = ()) -> Hyp:
     return Hyp(**values)
 
 
-def packaged() -> List[str]:
+def packaged() -> list[str]:
     """Names of the hyper-parameter files that come with this package."""
     return sorted(file.stem for file in _PACKAGED.glob("*.yaml"))
 

@@ -5,10 +5,10 @@ Nothing here needs MXNet, so that worker processes can import it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing import shared_memory
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -37,7 +37,7 @@ class CacheIndex:
     """
 
     block: str
-    places: Tuple[Optional[Tuple[int, int, int]], ...]
+    places: tuple[tuple[int, int, int] | None, ...]
 
 
 class ImageCache:
@@ -50,7 +50,7 @@ class ImageCache:
         """limit: bytes that the cache may take."""
         size = min(limit, len(paths) * imgsz * imgsz * 3)
         self._block = shared_memory.SharedMemory(create=True, size=max(size, 1))
-        places: List[Optional[Tuple[int, int, int]]] = []
+        places: list[tuple[int, int, int] | None] = []
         used = 0
         for path in progress(paths, "cache", unit="images"):
             # Full once an image did not fit: the rest is read from its files.
@@ -75,7 +75,7 @@ class ImageCache:
 class ImageReader:
     """Image by number, from the cache where it is there."""
 
-    def __init__(self, paths: Sequence[Path], imgsz: int, cache: Optional[CacheIndex]) -> None:
+    def __init__(self, paths: Sequence[Path], imgsz: int, cache: CacheIndex | None) -> None:
         self._paths, self._imgsz, self._cache = paths, imgsz, cache
         # The tracker that removes forgotten blocks is shared with the owner, so attaching is free.
         self._block = None if cache is None else shared_memory.SharedMemory(name=cache.block)

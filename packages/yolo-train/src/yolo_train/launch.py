@@ -15,8 +15,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Dict, List, Mapping, Sequence
 
 from yolo_core.errors import InputError
 
@@ -53,7 +53,7 @@ def launch(
     settings = _settings(workers, servers, address or _own_address(bool(hosts)))
     if not hosts and "OMP_NUM_THREADS" not in os.environ:
         settings["OMP_NUM_THREADS"] = str(max((os.cpu_count() or 1) // workers, 1))
-    started: List[_Started] = []
+    started: list[_Started] = []
     # A plain `kill` of the launcher must reach the `finally` below.
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
@@ -81,7 +81,7 @@ def launch(
             each.process.wait()
 
 
-def _settings(workers: int, servers: int, address: str) -> Dict[str, str]:
+def _settings(workers: int, servers: int, address: str) -> dict[str, str]:
     with socket.socket() as free:
         free.bind(("", 0))
         port = free.getsockname()[1]
@@ -102,11 +102,11 @@ def _own_address(seen_from_outside: bool) -> str:
         raise InputError("--address", "cannot be found out", "this machine's address") from error
 
 
-def _local(words: Sequence[str]) -> List[str]:
+def _local(words: Sequence[str]) -> list[str]:
     return [sys.executable, *_COMMAND, *words]
 
 
-def _remote(host: str, words: Sequence[str], settings: Mapping[str, str]) -> List[str]:
+def _remote(host: str, words: Sequence[str], settings: Mapping[str, str]) -> list[str]:
     """The ssh command of a worker; -tt ends it there when ssh ends here."""
     values = [f"{key}={value}" for key, value in {**settings, "DMLC_ROLE": "worker"}.items()]
     there = shlex.join(["env", *values, "yolo-train", *words])

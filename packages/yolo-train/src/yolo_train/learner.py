@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, Sequence, Tuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,7 @@ class Learner:
         self.architecture, self._devices, self._sums = architecture, list(devices), sums
         self.net = build(architecture, parameters, fused=False, ctx=self._devices)
         self.average: YoloV5 = build(architecture, parameters, fused=False, ctx=self._devices[0])
-        self._all: Dict[str, Any] = dict(self.net.collect_params().items())
+        self._all: dict[str, Any] = dict(self.net.collect_params().items())
         frozen = tuple(f"model.{index}." for index in range(options.freeze))
         for name, parameter in self._all.items():
             if frozen and name.startswith(frozen):
@@ -52,7 +53,7 @@ class Learner:
         share = options.batch_size // sums.workers // len(self._devices)
         self._share, self._hyp = share, hyp
         self._gains = scaled_gains(hyp, architecture.nc, options.imgsz)
-        self._losses: Dict[Tuple[int, int], DetectionLoss] = {}
+        self._losses: dict[tuple[int, int], DetectionLoss] = {}
         fixed = not options.multi_scale
         self._fixed = fixed
         self.net.hybridize(static_alloc=fixed, static_shape=fixed)
@@ -94,7 +95,7 @@ class Learner:
                 mx.nd.reset_arrays(*gradients, num_arrays=len(gradients))
         self._average.update()
 
-    def _portion(self, batch: Batch, place: int) -> Tuple[np.ndarray, np.ndarray]:
+    def _portion(self, batch: Batch, place: int) -> tuple[np.ndarray, np.ndarray]:
         """The images and targets of one device."""
         if len(self._devices) == 1:
             return batch.images, batch.targets
@@ -116,7 +117,7 @@ class Learner:
             self._losses[key] = loss
         return self._losses[key]
 
-    def state(self) -> Dict[str, np.ndarray]:
+    def state(self) -> dict[str, np.ndarray]:
         """All that a resumed run needs of the network."""
         arrays = {f"net/{name}": value for name, value in parameters_of(self.net).items()}
         for name, value in parameters_of(self.average).items():

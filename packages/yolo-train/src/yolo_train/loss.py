@@ -11,7 +11,7 @@ and anchor, the largest IoU counts (YOLOv5 leaves the choice to the order of wri
 from __future__ import annotations
 
 import math
-from typing import Any, Dict, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +30,7 @@ _EPSILON = 1e-7
 _CELLS = 3
 
 
-def scaled_gains(hyp: Hyp, nc: int, imgsz: int) -> Tuple[float, float, float]:
+def scaled_gains(hyp: Hyp, nc: int, imgsz: int) -> tuple[float, float, float]:
     """Gains of the box, objectness and class losses for this many classes and pixels."""
     levels = _NOMINAL_LEVELS / len(BALANCE)
     return (
@@ -49,8 +49,8 @@ class DetectionLoss(_HybridBlock):
     """
 
     def __init__(
-        self, architecture: Architecture, imgsz: Tuple[int, int], batch: int, hyp: Hyp,
-        gains: Tuple[float, float, float],
+        self, architecture: Architecture, imgsz: tuple[int, int], batch: int, hyp: Hyp,
+        gains: tuple[float, float, float],
     ) -> None:  # fmt: skip
         super().__init__(prefix="")
         self._nc, self._no, self._batch = architecture.nc, architecture.no, batch
@@ -62,7 +62,7 @@ class DetectionLoss(_HybridBlock):
         self._places = int(cells.sum())
         anchors = np.array(architecture.anchors, np.float64) / strides[:, None, None]
         share = np.array(BALANCE) / (batch * ANCHORS_PER_LEVEL * cells)
-        constants: Dict[str, np.ndarray] = {
+        constants: dict[str, np.ndarray] = {
             # per level [3, 1, 1]
             "grid_x": grid_x.reshape(3, 1, 1),
             "grid_y": grid_y.reshape(3, 1, 1),
@@ -82,7 +82,7 @@ class DetectionLoss(_HybridBlock):
 
     def hybrid_forward(
         self, F: Any, p3: Any, p4: Any, p5: Any, targets: Any, **constants: Any
-    ) -> Tuple[Any, Any]:
+    ) -> tuple[Any, Any]:
         heads = [F.reshape(head, (0, ANCHORS_PER_LEVEL, self._no, -1)) for head in (p3, p4, p5)]
         rows = F.concat(*heads, dim=3)
         found = self._assign(F, F.BlockGrad(targets), **constants)
@@ -105,7 +105,7 @@ class DetectionLoss(_HybridBlock):
     def _assign(
         self, F: Any, targets: Any, grid_x: Any, grid_y: Any, level_start: Any, anchor_w: Any,
         anchor_h: Any, anchor: Any, **_: Any,
-    ) -> Dict[str, Any]:  # fmt: skip
+    ) -> dict[str, Any]:  # fmt: skip
         """Matches of every target with 3 levels x 3 anchors x 3 cells, as arrays [3, 9 T]."""
         image, label, x, y, w, h = (
             F.reshape(F.slice_axis(targets, axis=1, begin=i, end=i + 1), (1, 1, -1))
@@ -148,13 +148,13 @@ class DetectionLoss(_HybridBlock):
         found["slot"], found["place"] = slot, F.cast(found["place"], "int32")
         return found
 
-    def _gather(self, F: Any, rows: Any, found: Dict[str, Any], column: Any) -> Any:
+    def _gather(self, F: Any, rows: Any, found: dict[str, Any], column: Any) -> Any:
         """The raw numbers [9 T * 3, no] that answer for each match."""
         start = found["slot"] * (self._no * self._places) + found["place"]
         index = F.broadcast_add(F.reshape(start, (-1, 1)), F.cast(column, "int32") * self._places)
         return F.take(F.reshape(rows, (-1,)), index, axis=0, mode="clip")
 
-    def _objectness_target(self, F: Any, found: Dict[str, Any], iou: Any) -> Any:
+    def _objectness_target(self, F: Any, found: dict[str, Any], iou: Any) -> Any:
         """[B, 3, P]: the largest IoU of the matches at each place, 0 where there is none."""
         total = self._batch * ANCHORS_PER_LEVEL * self._places
         mask = F.cast(F.reshape(found["mask"], (-1,)), "int32")
@@ -176,7 +176,7 @@ class DetectionLoss(_HybridBlock):
             (self._batch, ANCHORS_PER_LEVEL, self._places),
         )
 
-    def _classes(self, F: Any, numbers: Any, found: Dict[str, Any]) -> Any:
+    def _classes(self, F: Any, numbers: Any, found: dict[str, Any]) -> Any:
         """Mean cross-entropy of the class numbers of each level's matches, summed over levels."""
         logits = F.slice_axis(numbers, axis=1, begin=5, end=self._no)
         wrong = 0.5 * self._hyp.label_smoothing
@@ -188,7 +188,7 @@ class DetectionLoss(_HybridBlock):
         return F.sum(F.sum(losses * found["mask"], axis=1) / found["count"]) / self._nc
 
 
-def _neighbour(F: Any, position: Any, cells: Any) -> Tuple[Any, Any]:
+def _neighbour(F: Any, position: Any, cells: Any) -> tuple[Any, Any]:
     """Step (-1 or 1) to the nearest neighbour cell, and 1.0 where that cell counts."""
     share = position - F.floor(position)
     before = (share < 0.5) * (position > 1)
@@ -215,7 +215,7 @@ def _cross_entropy(F: Any, logits: Any, truth: Any, positive_weight: float) -> A
     return (positive + 1 - truth) * softplus - logits * positive
 
 
-def _ciou(F: Any, numbers: Any, found: Dict[str, Any]) -> Any:
+def _ciou(F: Any, numbers: Any, found: dict[str, Any]) -> Any:
     """Complete IoU [3, 9 T] of the decoded numbers with their targets, in grid cells."""
     x, y, w, h = (
         F.reshape(

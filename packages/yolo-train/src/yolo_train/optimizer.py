@@ -8,7 +8,8 @@ that a training can be written down and taken up again exactly.
 from __future__ import annotations
 
 import math
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,7 @@ class Optimizer:
         }
         self._bias = {name for name in self._parameters if name.endswith((".bias", ".beta"))}
         slots = ("momentum",) if kind == "sgd" else ("mean", "variance")
-        self._state: Dict[str, List[Dict[str, Any]]] = {
+        self._state: dict[str, list[dict[str, Any]]] = {
             slot: [
                 {name: mx.nd.zeros(p.shape, ctx=device) for name, p in self._parameters.items()}
                 for device in self._devices
@@ -90,7 +91,7 @@ class Optimizer:
             out=weight,
         )
 
-    def state(self) -> Dict[str, np.ndarray]:
+    def state(self) -> dict[str, np.ndarray]:
         """Everything that `restore` needs, by name."""
         arrays = {
             f"{slot}/{name}": array.asnumpy()
@@ -120,7 +121,7 @@ class MovingAverage:
 
     def __init__(self, average: Mapping[str, Any], source: Mapping[str, Any], device: Any) -> None:
         """average, source: Gluon parameters of two networks by name. device: MXNet context."""
-        self._pairs: List[Tuple[Any, Any]] = [
+        self._pairs: list[tuple[Any, Any]] = [
             (average[name].data(device), source[name].data(device)) for name in source
         ]
         self.updates = 0

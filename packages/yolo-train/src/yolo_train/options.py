@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Dict, Optional, Tuple
+from typing import Any
 
 from yolo_core.errors import InputError
 
@@ -21,7 +21,7 @@ class FitOptions:
 
     data: str
     model: str = "yolov5n"
-    weights: Optional[str] = None
+    weights: str | None = None
     epochs: int = 100
     batch_size: int = 16
     nominal_batch: int = 64
@@ -32,8 +32,8 @@ class FitOptions:
     project: str = "runs/train"
     name: str = "exp"
     freeze: int = 0
-    hyp: Optional[str] = None
-    set: Tuple[str, ...] = ()
+    hyp: str | None = None
+    set: tuple[str, ...] = ()
     optimizer: str = "sgd"
     cos_lr: bool = False
     patience: int = 100
@@ -60,11 +60,11 @@ class FitOptions:
                 option = f"--{name.replace('_', '-')}"
                 raise InputError(option, f"is {value}", f"{low} to {high}")
 
-    def to_dict(self) -> Dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {**dataclasses.asdict(self), "set": list(self.set)}
 
     @classmethod
-    def from_dict(cls, data: Dict[str, Any], source: str) -> FitOptions:
+    def from_dict(cls, data: dict[str, Any], source: str) -> FitOptions:
         """The options that `to_dict` wrote. source: the file they come from."""
         known = {field.name: field for field in dataclasses.fields(cls)}
         defaults = {name: field.default for name, field in known.items()}

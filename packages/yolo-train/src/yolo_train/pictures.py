@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Callable, List, Sequence, Tuple
+from typing import Callable
 
 import numpy as np
 
@@ -18,7 +19,7 @@ _ON_SHEET, _COLUMNS, _SIDE = 16, 4, 320
 #: Detections below this score are not drawn.
 _SHOWN = 0.25
 
-Box = Tuple[float, float, float, float, str, int]
+Box = tuple[float, float, float, float, str, int]
 
 
 def train_batch(path: Path, batch: Batch) -> None:
@@ -27,7 +28,7 @@ def train_batch(path: Path, batch: Batch) -> None:
     for place, planar in enumerate(batch.images[:_ON_SHEET]):
         side = planar.shape[1]
         rows = batch.targets[(batch.targets[:, 0] == place) & (batch.targets[:, 1] >= 0)]
-        boxes: List[Box] = [
+        boxes: list[Box] = [
             (
                 (x - w / 2) * side, (y - h / 2) * side, (x + w / 2) * side, (y + h / 2) * side,
                 str(int(label)), int(label),
@@ -48,20 +49,20 @@ def val_batches(
             return
         images = [read_image(samples[number].image) for number in members]
 
-        def truth(number: int) -> List[Box]:
+        def truth(number: int) -> list[Box]:
             return [
                 (*box, names[int(label)], int(label))
                 for label, *box in validated.truths[number].tolist()
             ]
 
-        def prediction(number: int) -> List[Box]:
+        def prediction(number: int) -> list[Box]:
             return [
                 (*box, f"{names[int(label)]} {score:.2f}", int(label))
                 for *box, score, label in validated.found[number].tolist()
                 if score >= _SHOWN
             ]
 
-        kinds: Sequence[Tuple[str, Callable[[int], List[Box]]]] = (
+        kinds: Sequence[tuple[str, Callable[[int], list[Box]]]] = (
             ("labels", truth),
             ("pred", prediction),
         )
@@ -70,7 +71,7 @@ def val_batches(
             _write_sheet(folder / f"val_batch{sheet}_{kind}.jpg", tiles)
 
 
-def color(label: int) -> Tuple[int, int, int]:
+def color(label: int) -> tuple[int, int, int]:
     """A colour per class: around the colour wheel in golden steps."""
     import colorsys
 

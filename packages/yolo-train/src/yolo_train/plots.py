@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ _CONFUSION_SCORE, _CONFUSION_IOU = 0.25, 0.45
 _NAMED = 40
 
 
-def results(path: Path, rows: Sequence[Dict[str, float]]) -> None:
+def results(path: Path, rows: Sequence[dict[str, float]]) -> None:
     """Every column of results.csv over the epochs."""
     figure, axes = _figure(3, 4, (14, 8))
     shown = [name for name in COLUMNS if name not in ("epoch", "x/lr1")]

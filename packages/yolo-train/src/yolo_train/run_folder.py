@@ -9,8 +9,9 @@ from __future__ import annotations
 import csv
 import io
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Dict, List, Mapping
+from typing import Any
 
 import numpy as np
 import yaml
@@ -45,7 +46,7 @@ class RunFolder:
         self.path = path
         self.best = path / "weights" / "best"
         self.last = path / "weights" / "last"
-        self.rows: List[Dict[str, float]] = []
+        self.rows: list[dict[str, float]] = []
 
     @classmethod
     def create(cls, project: PathLike, name: str) -> RunFolder:
@@ -87,7 +88,7 @@ class RunFolder:
     def write_yaml(self, name: str, content: Mapping[str, Any]) -> None:
         atomic_write(self.path / name, yaml.safe_dump(dict(content), sort_keys=False))
 
-    def read_yaml(self, name: str) -> Dict[str, Any]:
+    def read_yaml(self, name: str) -> dict[str, Any]:
         content = read_yaml(self.path / name)
         if not isinstance(content, dict):
             raise InputError(self.path / name, "is not a mapping")
@@ -111,7 +112,7 @@ class RunFolder:
         np.savez(stream, **{"results": table, **arrays})
         atomic_write(self.path / STATE, stream.getvalue())
 
-    def read_state(self) -> Dict[str, np.ndarray]:
+    def read_state(self) -> dict[str, np.ndarray]:
         """The arrays of the last complete epoch; `rows` become those of that time."""
         path = self.path / STATE
         data = io.BytesIO(read_bytes(path, _STATE_LIMIT))

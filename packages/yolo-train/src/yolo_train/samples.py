@@ -6,10 +6,10 @@ Nothing here needs MXNet, so that worker processes can import it.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -32,7 +32,7 @@ class Sample:
     """
 
     image: Path
-    size: Tuple[int, int]
+    size: tuple[int, int]
     labels: np.ndarray
 
 
@@ -47,15 +47,15 @@ class CheckReport:
 
     split: str
     images: int
-    corrupt: Tuple[str, ...]
+    corrupt: tuple[str, ...]
     backgrounds: int
-    missing: Tuple[str, ...]
-    duplicates: Tuple[str, ...]
+    missing: tuple[str, ...]
+    duplicates: tuple[str, ...]
 
     def summary(self) -> str:
         """A line of numbers, then the files at fault."""
         parts = [f"{self.images} images", f"{self.backgrounds} without objects"]
-        kinds: Dict[str, Tuple[str, ...]] = {
+        kinds: dict[str, tuple[str, ...]] = {
             "left out": self.corrupt,
             "without a label file": self.missing,
             "with duplicate boxes": self.duplicates,
@@ -77,15 +77,15 @@ class CheckReport:
 
 def check_samples(
     images: Sequence[Path], nc: int, split: str
-) -> Tuple[Tuple[Sample, ...], CheckReport]:
+) -> tuple[tuple[Sample, ...], CheckReport]:
     """Decode every image and read every label file of a split.
 
     split: "train" or "val", for messages. InputError when no image at all is usable.
     """
-    samples: List[Sample] = []
-    corrupt: List[str] = []
-    missing: List[str] = []
-    duplicates: List[str] = []
+    samples: list[Sample] = []
+    corrupt: list[str] = []
+    missing: list[str] = []
+    duplicates: list[str] = []
     with ThreadPoolExecutor(_THREADS) as pool:
         checked = pool.map(lambda image: _check(image, nc), images)
         for found in progress(checked, f"check {split}", total=len(images), unit="images"):
@@ -122,7 +122,7 @@ def digest(samples: Sequence[Sample]) -> str:
 
 @dataclass(frozen=True)
 class _Found:
-    sample: Optional[Sample]
+    sample: Sample | None
     fault: str = ""
     missing: bool = False
     duplicates: bool = False

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -30,10 +31,10 @@ class Scores:
     recall: float
     map50: float
     map: float
-    class_map: Tuple[float, ...]
-    curve_precision: Tuple[float, ...] = ()
-    p: Tuple[float, ...] = ()
-    r: Tuple[float, ...] = ()
+    class_map: tuple[float, ...]
+    curve_precision: tuple[float, ...] = ()
+    p: tuple[float, ...] = ()
+    r: tuple[float, ...] = ()
 
     @property
     def fitness(self) -> float:
@@ -68,7 +69,7 @@ def score(truths: Sequence[np.ndarray], found: Sequence[np.ndarray], nc: int) ->
     )
 
 
-def _absent(truths: Sequence[np.ndarray], nc: int) -> List[float]:
+def _absent(truths: Sequence[np.ndarray], nc: int) -> list[float]:
     present = {int(label) for boxes in truths for label in boxes[:, 0]}
     return [0.0 if label in present else float("nan") for label in range(nc)]
 
@@ -77,7 +78,7 @@ def _evaluate(truths: Sequence[np.ndarray], found: Sequence[np.ndarray], nc: int
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    annotations: List[Dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for image, boxes in enumerate(truths):
         for label, x1, y1, x2, y2 in boxes.tolist():
             annotations.append(
@@ -118,10 +119,10 @@ def _evaluate(truths: Sequence[np.ndarray], found: Sequence[np.ndarray], nc: int
     return evaluation
 
 
-def _curves(evaluation: Any, nc: int) -> Tuple[np.ndarray, np.ndarray]:
+def _curves(evaluation: Any, nc: int) -> tuple[np.ndarray, np.ndarray]:
     """Precision and recall at IoU 0.5 over `CONFIDENCES`, means over classes with objects."""
-    scores: List[List[np.ndarray]] = [[] for _ in range(nc)]
-    hits: List[List[np.ndarray]] = [[] for _ in range(nc)]
+    scores: list[list[np.ndarray]] = [[] for _ in range(nc)]
+    hits: list[list[np.ndarray]] = [[] for _ in range(nc)]
     objects = np.zeros(nc)
     for image in evaluation.evalImgs:
         if image is None:

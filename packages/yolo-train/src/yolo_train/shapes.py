@@ -12,7 +12,6 @@ from __future__ import annotations
 import colorsys
 import math
 from pathlib import Path
-from typing import List, Tuple
 
 import numpy as np
 import yaml
@@ -35,7 +34,7 @@ _SHIFT = 4
 _MIN_VISIBLE = 0.6
 _HEADER = "# made by yolo-train shapes"
 
-Label = Tuple[int, float, float, float, float]
+Label = tuple[int, float, float, float, float]
 
 
 def write_shapes(out: PathLike, images: int, imgsz: int, seed: int) -> Path:
@@ -78,7 +77,7 @@ def write_shapes(out: PathLike, images: int, imgsz: int, seed: int) -> Path:
     return out / "data.yaml"
 
 
-def shapes_image(imgsz: int, seed: int, number: int) -> Tuple[np.ndarray, List[Label]]:
+def shapes_image(imgsz: int, seed: int, number: int) -> tuple[np.ndarray, list[Label]]:
     """Picture `number` of a seed: uint8 RGB [imgsz, imgsz, 3] and its labels.
 
     A label is class, centre x, centre y, width, height, as shares of the picture's side.
@@ -86,8 +85,8 @@ def shapes_image(imgsz: int, seed: int, number: int) -> Tuple[np.ndarray, List[L
     rng = np.random.RandomState([seed, number])
     picture = _background(rng, imgsz)
     _clutter(rng, picture)
-    taken: List[Tuple[float, float, float, float]] = []
-    labels: List[Label] = []
+    taken: list[tuple[float, float, float, float]] = []
+    labels: list[Label] = []
     empty = rng.random_sample() < _EMPTY
     wanted = 0 if empty else int(rng.randint(1, MAX_SHAPES + 1))
     for _ in range(4 * wanted):
@@ -161,7 +160,7 @@ def _clutter(rng: np.random.RandomState, picture: np.ndarray) -> None:
             cv2.polylines(picture, [angle], False, color, thickness, cv2.LINE_AA, _SHIFT)
 
 
-def _color(rng: np.random.RandomState) -> Tuple[int, int, int]:
+def _color(rng: np.random.RandomState) -> tuple[int, int, int]:
     red, green, blue = (int(v) for v in rng.randint(0, 256, size=3))
     return red, green, blue
 
@@ -181,7 +180,7 @@ def _outline(rng: np.random.RandomState, kind: int, side: int) -> np.ndarray:
     return np.round(np.array(points) * (1 << _SHIFT)) / (1 << _SHIFT)
 
 
-def _hue(rng: np.random.RandomState, kind: int) -> Tuple[int, int, int]:
+def _hue(rng: np.random.RandomState, kind: int) -> tuple[int, int, int]:
     """A colour from the quarter of the colour wheel that belongs to a class."""
     hue = (kind + rng.random_sample() * _HUE_SPREAD) / len(NAMES)
     strength, value = 0.55 + 0.45 * rng.random_sample(2)
@@ -206,7 +205,7 @@ def _paint(rng: np.random.RandomState, picture: np.ndarray, outline: np.ndarray,
 
 
 def _covers(
-    box: Tuple[float, float, float, float], other: Tuple[float, float, float, float]
+    box: tuple[float, float, float, float], other: tuple[float, float, float, float]
 ) -> bool:
     """Whether two boxes share more of the smaller one than may be hidden."""
     width = min(box[2], other[2]) - max(box[0], other[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from typing import Dict, List, Mapping, Tuple
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -17,13 +17,13 @@ _OBJECTS, _CLASS_SHARE = 8, 0.6
 _NOMINAL_IMGSZ = 640
 
 
-def random_parameters(architecture: Architecture, seed: int) -> Dict[str, np.ndarray]:
+def random_parameters(architecture: Architecture, seed: int) -> dict[str, np.ndarray]:
     """Unfused float32 parameters; each depends on the seed and its name alone.
 
     Weights are uniform within ±1/sqrt(fan in). The detection biases say at first that objects
     are rare and classes equally likely.
     """
-    parameters: Dict[str, np.ndarray] = {}
+    parameters: dict[str, np.ndarray] = {}
     for name, shape in architecture.parameter_shapes(fused=False).items():
         if name.endswith(".weight"):
             word = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
@@ -44,7 +44,7 @@ def random_parameters(architecture: Architecture, seed: int) -> Dict[str, np.nda
 
 def transfer(
     start: Mapping[str, np.ndarray], checkpoint: Checkpoint, source: str
-) -> Tuple[Dict[str, np.ndarray], List[str]]:
+) -> tuple[dict[str, np.ndarray], list[str]]:
     """`start` with every parameter of the checkpoint whose name and shape match.
 
     Returns the parameters and the names that kept their start. The first convolution's input

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 import click
 import numpy as np
@@ -44,7 +44,7 @@ _PICTURES = 3
 class Training:
     """One run from its options to its last epoch."""
 
-    def __init__(self, options: FitOptions, earlier: Optional[RunFolder] = None) -> None:
+    def __init__(self, options: FitOptions, earlier: RunFolder | None = None) -> None:
         """earlier: the folder of a run with these options that is taken up again."""
         self._options = options
         hyp_file = options.hyp if earlier is None else earlier.path / "hyp.yaml"
@@ -81,14 +81,14 @@ class Training:
         if earlier is None and self._sums.rank == 0:
             self._folder = self._create_folder()
 
-    def _samples(self, split: str) -> Tuple[Sample, ...]:
+    def _samples(self, split: str) -> tuple[Sample, ...]:
         samples, report = check_samples(self._data.images(split), len(self._data.names), split)
         click.echo(report.summary(), err=True)
         if self._options.strict:
             report.refuse_faults()
         return samples
 
-    def _start(self) -> Tuple[Architecture, Dict[str, np.ndarray]]:
+    def _start(self) -> tuple[Architecture, dict[str, np.ndarray]]:
         """Architecture and parameters of a new run."""
         options, names = self._options, self._data.names
         if options.weights is None:
@@ -120,7 +120,7 @@ class Training:
 
     def _continue(
         self, state: Mapping[str, np.ndarray]
-    ) -> Tuple[Architecture, Dict[str, np.ndarray]]:
+    ) -> tuple[Architecture, dict[str, np.ndarray]]:
         """Architecture of an earlier run; its parameters come with `_restore`."""
         anchors = state.get("anchors")
         if anchors is None or anchors.shape != (3, 3, 2):
@@ -148,7 +148,7 @@ class Training:
         except (KeyError, ValueError) as error:
             raise InputError(source, f"has a state of another network ({error})") from error
 
-    def run(self) -> Optional[RunFolder]:
+    def run(self) -> RunFolder | None:
         """Train to the end. Returns the run folder; None on all machines but the first."""
         options = self._options
         begin = time.monotonic()
@@ -205,7 +205,7 @@ class Training:
         losses = self._sums.total(totals / len(positions)) / self._sums.workers
         self._validate(epoch, losses, rates)
 
-    def _order(self, epoch: int) -> List[int]:
+    def _order(self, epoch: int) -> list[int]:
         """Sample numbers of an epoch: each once, or by the need of their classes."""
         count = len(self._train)
         rng = np.random.default_rng([self._options.seed, epoch])
@@ -225,7 +225,7 @@ class Training:
     def _validate(self, epoch: int, losses: np.ndarray, rates: Rates) -> None:
         """Scores, checkpoints and state of a complete epoch; the first machine's count."""
         fitness, class_map = 0.0, np.zeros_like(self._class_map)
-        validated: Optional[Validated] = None
+        validated: Validated | None = None
         if self._folder:
             validated = self._validator.run(self._learner.average, f"validate {epoch}")
             fitness = validated.scores.fitness
@@ -244,7 +244,7 @@ class Training:
                     self._write_checkpoint(stem, epoch, validated)
             self._folder.write_state(self._state())
 
-    def _state(self) -> Dict[str, np.ndarray]:
+    def _state(self) -> dict[str, np.ndarray]:
         return {
             **self._learner.state(),
             "anchors": np.array(self._learner.architecture.anchors),
@@ -286,7 +286,7 @@ class Training:
         )
 
 
-def _row(epoch: int, losses: np.ndarray, validated: Validated, rates: Rates) -> Dict[str, float]:
+def _row(epoch: int, losses: np.ndarray, validated: Validated, rates: Rates) -> dict[str, float]:
     scores = validated.scores
     values = (
         epoch, *losses, scores.precision, scores.recall, scores.map50, scores.map,
@@ -320,12 +320,12 @@ def image_weights(samples: Sequence[Sample], class_map: np.ndarray) -> np.ndarra
     return weights / weights.sum()
 
 
-def fit(options: FitOptions) -> Optional[RunFolder]:
+def fit(options: FitOptions) -> RunFolder | None:
     """Train as asked in a new run folder; None on all machines but the first."""
     return Training(options).run()
 
 
-def resume(folder: RunFolder) -> Optional[RunFolder]:
+def resume(folder: RunFolder) -> RunFolder | None:
     """Continue an earlier run after its last complete epoch, with the options it was given."""
     options = FitOptions.from_dict(folder.read_yaml("opt.yaml"), str(folder.path / "opt.yaml"))
     return Training(options, folder).run()

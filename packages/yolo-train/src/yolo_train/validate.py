@@ -6,9 +6,10 @@ images of a batch (rectangular validation), batches sorted by shape.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, List, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -33,9 +34,9 @@ class Validated:
     """
 
     scores: Scores
-    losses: Tuple[float, float, float]
-    truths: Tuple[np.ndarray, ...]
-    found: Tuple[np.ndarray, ...]
+    losses: tuple[float, float, float]
+    truths: tuple[np.ndarray, ...]
+    found: tuple[np.ndarray, ...]
 
 
 class Validator:
@@ -43,17 +44,17 @@ class Validator:
 
     def __init__(
         self, samples: Sequence[Sample], architecture: Architecture, imgsz: int, batch: int,
-        device: Any, hyp: Hyp, gains: Tuple[float, float, float],
+        device: Any, hyp: Hyp, gains: tuple[float, float, float],
     ) -> None:  # fmt: skip
         self._samples, self._architecture, self._device = samples, architecture, device
         self._hyp, self._gains = hyp, gains
         self._truths = tuple(_boxes_in_pixels(sample) for sample in samples)
         self._batches = rectangles([sample.size for sample in samples], imgsz, batch)
-        self._losses: Dict[Tuple[int, ...], DetectionLoss] = {}
+        self._losses: dict[tuple[int, ...], DetectionLoss] = {}
 
     def run(self, net: Any, label: str) -> Validated:
         """net: the Gluon network on the validator's device, with what it has learned so far."""
-        found: List[np.ndarray] = [np.zeros((0, 6))] * len(self._samples)
+        found: list[np.ndarray] = [np.zeros((0, 6))] * len(self._samples)
         totals = np.zeros(3)
         for members, shape, images, placements in progress(
             self._loaded(), label, total=len(self._batches), unit="batches"
@@ -72,10 +73,10 @@ class Validator:
 
     def _loaded(
         self,
-    ) -> Iterator[Tuple[Sequence[int], Tuple[int, int], np.ndarray, Sequence[Placement]]]:
+    ) -> Iterator[tuple[Sequence[int], tuple[int, int], np.ndarray, Sequence[Placement]]]:
         """Batches with their images, the next one read while the network works."""
 
-        def load(batch: Tuple[Sequence[int], Tuple[int, int]]) -> Tuple[Any, ...]:
+        def load(batch: tuple[Sequence[int], tuple[int, int]]) -> tuple[Any, ...]:
             members, shape = batch
             letterbox = Letterbox(*shape)
             pairs = [letterbox.apply(read_image(self._samples[n].image)) for n in members]
@@ -92,7 +93,7 @@ class Validator:
                 yield waiting.result()
 
     def _loss(
-        self, heads: Any, members: Sequence[int], shape: Tuple[int, int],
+        self, heads: Any, members: Sequence[int], shape: tuple[int, int],
         placements: Sequence[Placement],
     ) -> np.ndarray:  # fmt: skip
         """Losses of the batch, each times its number of images."""
@@ -118,8 +119,8 @@ class Validator:
 
 
 def rectangles(
-    sizes: Sequence[Tuple[int, int]], imgsz: int, batch: int
-) -> List[Tuple[List[int], Tuple[int, int]]]:
+    sizes: Sequence[tuple[int, int]], imgsz: int, batch: int
+) -> list[tuple[list[int], tuple[int, int]]]:
     """Batches of image numbers, each with its input (height, width), multiples of 32.
 
     sizes: (height, width) of every image. imgsz: longer side of every input.
