@@ -168,6 +168,7 @@ def assign(*keys: str, value: object) -> object:
         (assign("choices", "royalty", value=True), "choices.royalty is of the wrong kind"),
         (assign("choices", "comment", value="other"), "torrent: is not what the choices"),
         (assign("choices", "author", value="00"), "40 hexadecimal"),
+        (assign("choices", "comment", value="\ud800"), "comment: is not text"),
         (assign("choices", "piece_length", value=3), "power of two"),
         (assign("choices", "piece_length", value=1024), "torrent: is not what the choices"),
         (assign("choices", "tiers", value=[["nowhere"]]), "no tracker address"),

@@ -81,6 +81,7 @@ def test_largest_royalty_is_taken() -> None:
         {"input_shape": (1, 0)},
         {"output_shape": (1, 2**64)},
         {"comment": "x" * 24_500},
+        {"comment": "\ud800"},
     ],
 )
 def test_fields_out_of_range(change: dict) -> None:

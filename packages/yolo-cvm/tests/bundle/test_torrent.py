@@ -168,7 +168,8 @@ def test_piece_length_out_of_range(piece_length: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "tracker", ["", "tracker", "file:///etc", "udp://", "udp://a b", "udp://a\n"]
+    "tracker",
+    ["", "tracker", "file:///etc", "udp://", "udp://a b", "udp://\ud800", "udp://é", "udp://a\n"],
 )
 def test_no_tracker_address(tracker: str) -> None:
     with pytest.raises(InputError, match="no tracker address"):

@@ -86,6 +86,7 @@ def describe(model: Model, choices: Choices) -> tuple[dict[str, Any], bytes]:
     InputError where the chain would refuse the model, or take it and never run it.
     """
     info = torrent.model_info(model.symbol, model.params, choices.piece_length)
+    announced = announcement(model.graph, info, choices.comment, choices.royalty, choices.author)
     torrent_bytes = torrent.encode(info, choices.envelope())
     values = selftest.make_input(model.graph.input_shape, model.graph.input_precision)
     content = {
@@ -100,7 +101,7 @@ def describe(model: Model, choices: Choices) -> tuple[dict[str, Any], bytes]:
         "choices": dataclasses.asdict(choices),
         "model": _model(model.graph),
         "extension": model.extension,
-        **announcement(model.graph, info, choices.comment, choices.royalty, choices.author),
+        **announced,
         "stored_input": _stored_input(model.graph, values),
         "self_test": {
             "rule": selftest.RULE,
@@ -114,7 +115,10 @@ def describe(model: Model, choices: Choices) -> tuple[dict[str, Any], bytes]:
 
 def encode(content: dict[str, Any]) -> bytes:
     """The file's bytes: sorted keys, two spaces, and the digest over the rest at its key."""
-    return _spell({**content, _OWN_DIGEST: hashlib.sha256(_spell(content)).hexdigest()})
+    data = _spell({**content, _OWN_DIGEST: hashlib.sha256(_spell(content)).hexdigest()})
+    if len(data) > LIMIT:
+        raise InputError("the manifest", f"would have {len(data)} bytes", f"at most {LIMIT}")
+    return data
 
 
 def decode(data: bytes, source: str) -> dict[str, Any]:

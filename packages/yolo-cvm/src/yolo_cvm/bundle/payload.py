@@ -41,6 +41,7 @@ class ModelMeta:
     author: str = NO_AUTHOR
 
     def __post_init__(self) -> None:
+        _check_text(self.comment)
         _check_hex(self.info_hash, "info hash")
         _check_hex(self.author, "author")
         _check_shape(self.input_shape, "input shape")
@@ -102,6 +103,7 @@ class InputMeta:
     shape: tuple[int, ...]
 
     def __post_init__(self) -> None:
+        _check_text(self.comment)
         _check_hex(self.info_hash, "info hash")
         _check_shape(self.shape, "input shape")
         if not 0 < self.raw_size < _UINT64:
@@ -161,6 +163,13 @@ def _shape(field: list[Any], source: str) -> tuple[int, ...]:
 def _check_block_number(field: bytes, source: str) -> None:
     if field:
         raise InputError(source, "carries a block number", "zero: the node fills it in")
+
+
+def _check_text(comment: str) -> None:
+    try:
+        comment.encode()
+    except UnicodeEncodeError as error:
+        raise InputError("comment", "is not text", "UTF-8") from error
 
 
 def _check_hex(text: str, what: str) -> None:

@@ -28,7 +28,7 @@ TIERS = (("udp://tracker.cortexlabs.ai:5008",),)
 CREATED_BY = "github.com/CortexFoundation/torrentfs"
 
 _SHA1_BYTES = 20
-_TRACKER = re.compile(r"(udp|http|https|ws|wss)://[^\s/]+(/\S*)?", re.ASCII)
+_TRACKER = re.compile(r"(udp|http|https|ws|wss)://[!-.0-~]+(/[!-~]*)?")
 
 
 @dataclass(frozen=True)
