@@ -23,7 +23,7 @@ from yolo_port.writers.onnx_file import write_onnx
 
 ROUNDS = 60
 # What stands for structure in the formats: opcodes, sizes at their edges, JSON's marks.
-PIECES = [each.encode() for each in '( t R b } u Q N 0 ] { " -1'.split()]
+PIECES = [bytes([each]) for each in b'(tRb}uQN0]{"-']
 PIECES += [b"K\xff", b"\x88", bytes(8), b"\xff" * 4, b"\xff\xff\xff\x7f", b"\x00\x00\x00\x80"]
 
 
