@@ -9,7 +9,7 @@ from typing import Callable
 
 import numpy as np
 
-from yolo_core.graph import Graph, GraphBuilder, LogicError, Ref, RuntimeFault
+from yolo_core.graph import Entry, Graph, GraphBuilder, LogicError, Ref, RuntimeFault
 from yolo_core.graph.integers import limit
 
 Shape = tuple[int, ...]
@@ -22,7 +22,7 @@ class Generator:
     def __init__(self, seed: int) -> None:
         self.random = np.random.default_rng(seed)
         self.builder = GraphBuilder()
-        self.count = 0
+        self.constants: dict[Entry, np.ndarray] = {}
         image = self.random.random() < 0.7
         self.pool: list[Ref] = [self.builder.input("data", self.shape(4 if image else None),
                                                    self.integer(1, 12) if image
@@ -45,9 +45,14 @@ class Generator:
         return self.random.integers(-bound, bound + 1, shape)
 
     def parameter(self, shape: Shape, precision: int) -> Ref:
-        """A new constant."""
-        self.count += 1
-        return self.builder.parameter(f"p{self.count}", self.values(shape, precision), precision)
+        """A new constant of random values."""
+        return self.constant(self.values(shape, precision), precision)
+
+    def constant(self, values: np.ndarray, precision: int) -> Ref:
+        """A new constant of given values."""
+        ref = self.builder.parameter(f"p{len(self.constants)}", values, precision)
+        self.constants[ref.entry] = values
+        return ref
 
     def pick(self, ndim: int | None = None) -> Ref | None:
         """A tensor made so far, the later the likelier."""
@@ -70,11 +75,46 @@ class Generator:
         if x is not None and int(np.prod(x.shape)) <= MOST_ELEMENTS:
             self.pool.append(x)
 
+    def bordered(self, x: Ref) -> Ref:
+        """x with codes of its channels around it, the way a quantizer pads with a zero point."""
+        codes = self.parameter((1, x.shape[1], 1, 1), int(self.random.choice([2, 8])))
+        for axis in (2, 3) if self.random.random() < 0.8 else (3, 2):
+            reps = [1, 1, self.integer(1, 2), 1]
+            other = 5 - axis
+            reps[axis], reps[other] = reps[2], x.shape[other]
+            edge = self.builder.operator("tile", [codes], reps=tuple(reps))
+            parts = [edge, x, edge] if self.random.random() < 0.8 else [x, edge]
+            x = self.builder.operator("concatenate", parts, axis=axis)
+        return x
+
+    def corrected(self, y: Ref, x: Ref, weight: Ref, padding: Shape, stride: Shape,
+                  dilation: Shape) -> Ref:
+        """The addition that turns padding with 0 into padding with a zero point; mostly exact."""
+        taps = self.constants[weight.entry].sum(axis=1)
+        axes = []
+        for axis in (0, 1):
+            at = (np.arange(y.shape[2 + axis]) * stride[axis] - padding[axis])[:, None]
+            at = at + np.arange(taps.shape[1 + axis]) * dilation[axis]
+            patterns, classes = np.unique((at >= 0) & (at < x.shape[2 + axis]), axis=0,
+                                          return_inverse=True)
+            axes.append((patterns.astype(int), classes.reshape(-1)))
+        inside = np.einsum("ors,yr,xs->oyx", taps, axes[0][0], axes[1][0])
+        outside = taps.sum(axis=(1, 2))[:, None, None] - inside
+        table = self.integer(-128, 127) * outside + self.integer(-99, 99)
+        if self.random.random() < 0.2:
+            table[-1, -1, -1] += 1  # no zero point explains this
+        c = self.constant(table[None], 28)
+        for axis, (_, classes) in zip((2, 3), axes):
+            c = self.builder.operator("take", [c, self.constant(classes, 8)], axis=axis)
+        return self.builder.operator("broadcast_add", [y, c])
+
     def conv2d(self) -> Ref | None:
         x = self.pick(4)
         if x is None:
             return None
         x = self.narrow(x, 8)
+        if x.shape[0] == 1 and self.random.random() < 0.3:
+            x = self.bordered(x)
         groups = self.integer(1, 3) if self.random.random() < 0.3 else 1
         if x.shape[1] % groups:
             groups = 1
@@ -85,11 +125,15 @@ class Generator:
         biased = self.random.random() < 0.6
         if biased:
             inputs.append(self.parameter((outputs,), self.integer(1, 20)))
-        return self.builder.operator(
-            "conv2d", inputs, channels=outputs, kernel_size=kernel,
-            strides=(self.integer(1, 6), self.integer(1, 3)),
-            padding=(self.integer(0, 3), self.integer(0, 3)),
-            dilation=(self.integer(1, 2), self.integer(1, 3)), groups=groups, use_bias=biased)
+        stride = (self.integer(1, 6), self.integer(1, 3))
+        padding = (self.integer(0, 3), self.integer(0, 3))
+        dilation = (self.integer(1, 2), self.integer(1, 3))
+        y = self.builder.operator(
+            "conv2d", inputs, channels=outputs, kernel_size=kernel, strides=stride,
+            padding=padding, dilation=dilation, groups=groups, use_bias=biased)
+        if x.shape[0] == 1 and groups == 1 and self.random.random() < 0.3:
+            y = self.corrected(y, x, weight, padding, stride, dilation)
+        return y
 
     def requantized_conv(self) -> Ref | None:
         """The chain of a quantized layer: conv, clip, multiply, shift, add, table or tables."""
@@ -103,15 +147,25 @@ class Generator:
             shape = (1, y.shape[1], 1, 1) if self.random.random() < 0.7 else (1,)
             y = b.operator("broadcast_mul", [y, self.parameter(shape, self.integer(2, 10))])
         bits = self.integer(4, 12)
+        if self.random.random() < 0.2 and y.precision < 31:
+            y = b.operator("broadcast_add", [y, self.parameter((1, y.shape[1], 1, 1), 12)])
         y = b.operator("cvm_right_shift", [y], precision=bits, shift_bit=self.integer(1, 31))
         if self.random.random() < 0.8:
             half = limit(bits)
-            self.count += 1
-            k = b.parameter(f"p{self.count}", np.array([half]), bits + 1)
-            y = b.operator("broadcast_add", [y, k])
-            self.add(self.table(y, 2 * half + 1))
+            windows = self.integer(1, 3)
+            shape = (1, y.shape[1], 1, 1) if windows > 1 else (1,)
+            chosen = half + self.random.integers(0, windows, shape) * (2 * half + 1)
+            y = b.operator("broadcast_add", [y, self.constant(chosen, 15)])
+            size = windows * (2 * half + 1)
+            self.add(self.table(y, size))
             if self.random.random() < 0.4:
-                self.add(self.table(y, 2 * half + 1))
+                wide = self.table(y, size)
+                self.add(wide)
+                same = [r for r in self.pool if r.shape == wide.shape and r.precision <= 16]
+                other = same[self.integer(0, len(same) - 1)] if same else wide
+                total = b.operator("elemwise_add", [other, wide])
+                total = b.operator("broadcast_mul", [total, self.parameter((1,), 8)])
+                self.add(b.operator("cvm_right_shift", [total], precision=8, shift_bit=9))
         return y
 
     def table(self, x: Ref, size: int) -> Ref:
@@ -123,8 +177,7 @@ class Generator:
         else:
             z = np.linspace(-6, 6, size)
             values = np.clip(np.round(z / (1 + np.exp(-z)) * bound / 6), -bound, bound).astype(int)
-        self.count += 1
-        t = self.builder.parameter(f"p{self.count}", values, precision)
+        t = self.constant(values, precision)
         return self.builder.operator("cvm_lut", [x, t], in_dim=size)
 
     def dense(self) -> Ref | None:

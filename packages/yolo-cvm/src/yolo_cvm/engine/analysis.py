@@ -25,8 +25,8 @@ MOST_NODES = 14  # of a region
 BYTE, SHORT = 127, 32767
 
 _CLAMPS = frozenset(["relu", "clip", "cvm_clip"])
-_WITH_CONSTANT = frozenset(["broadcast_add", "broadcast_sub", "broadcast_mul", "broadcast_max"])
-_PAIRS = _WITH_CONSTANT | {"elemwise_add", "elemwise_sub"}
+_PAIRS = frozenset(["broadcast_add", "broadcast_sub", "broadcast_mul", "broadcast_max",
+                    "elemwise_add", "elemwise_sub"])
 
 
 @dataclass
@@ -122,9 +122,9 @@ class Analysis:
     def dtype(self, entry: Entry) -> DType:
         """The narrowest element type that holds the proven range."""
         low, high = self.known[entry]
-        if -BYTE - 1 <= low and high <= BYTE:
+        if low >= -BYTE - 1 and high <= BYTE:
             return DType.INT8
-        return DType.INT16 if -SHORT - 1 <= low and high <= SHORT else DType.INT32
+        return DType.INT16 if low >= -SHORT - 1 and high <= SHORT else DType.INT32
 
     def is_image(self, entry: Entry) -> bool:
         """Whether the value is made as an image (it may be needed as plain as well)."""
@@ -144,9 +144,7 @@ class Analysis:
             self._begin(index, node, convolution=True)
         elif self._pointwise(node):
             self._join(index, node)
-        elif node.op == "concatenate" and self._pads(index, node):
-            self.images.add(Entry(index))
-        elif self._moves_pixels(node):
+        elif (node.op == "concatenate" and self._pads(index, node)) or self._moves_pixels(node):
             self.images.add(Entry(index))
 
     def _begin(self, index: int, node: Node, convolution: bool) -> None:
@@ -183,7 +181,9 @@ class Analysis:
         if node.op not in _PAIRS:
             return False
         left, right = node.inputs
-        if self.is_constant(right) or (self.is_constant(left) and node.op != "broadcast_sub"):
+        if self.is_constant(left) and node.op in ("broadcast_sub", "elemwise_sub"):
+            return False
+        if self.is_constant(right) or self.is_constant(left):
             value, other = (left, right) if self.is_constant(right) else (right, left)
             if self.graph.shape(value) != node.shapes[0]:
                 return False

@@ -306,7 +306,7 @@ class _RegionBuilder:
             return self.program.multiply(value, constant, known)
         if node.op == "broadcast_max":
             return self.program.maximum(value, constant, known)
-        if node.op == "broadcast_sub":
+        if node.op in ("broadcast_sub", "elemwise_sub"):
             constant = np.negative(constant)  # wraps like the subtraction itself
         return self.program.add(value, constant, known)
 
@@ -369,7 +369,7 @@ class _RegionBuilder:
     def _wanted(self, entry: Entry) -> tuple[bool, bool]:
         """Whether readers outside need the value as an image, and as plain."""
         analysis = self.analysis
-        readers = [i for i in analysis.outside_readers(entry)]
+        readers = analysis.outside_readers(entry)
         image = any(analysis.reads_image(i) for i in readers)
         plain = entry in analysis.heads or any(not analysis.reads_image(i) for i in readers)
         return image, plain

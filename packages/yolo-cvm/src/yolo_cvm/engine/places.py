@@ -83,7 +83,9 @@ class Places:
     def border(self, entry: Entry) -> tuple[int, bytes]:
         """(halo, fill per channel) that an image is made with for its convolutions."""
         if entry not in self._borders:
-            wanted = list(self.analysis.padded_by(entry))
+            # A value inside another's border has no room for one of its own.
+            framed = entry in self.analysis.pads
+            wanted = [] if framed else list(self.analysis.padded_by(entry))
             fill = wanted[0][1] if wanted else b""
             self._borders[entry] = (max((h for h, f in wanted if f == fill), default=0), fill)
         return self._borders[entry]

@@ -84,6 +84,6 @@ def _layout(graph: Graph, entry: Entry, chain: list[int]) -> Layout | None:
         row = pixel * shape[3]
     offsets = place[0, :, 0, 0].copy()
     n, c, h, w = np.ogrid[:shape[0], :shape[1], :shape[2], :shape[3]]
-    if not np.array_equal(place, n * image + offsets[c] + h * row + w * pixel):  # exact, no sampling
+    if not np.array_equal(place, n * image + offsets[c] + h * row + w * pixel):
         return None
     return Layout(Entry(chain[-1]), offsets, image, row, pixel, tuple(chain))
