@@ -14,6 +14,8 @@ from click.testing import CliRunner
 
 from yolo_core.architecture import Architecture
 from yolo_core.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from yolo_core.fusing import fuse
+from yolo_core.qat import straight_through
 from yolo_train.cli import main
 from yolo_train.start import random_parameters
 
@@ -187,3 +189,45 @@ def test_strict_stops_at_a_faulty_file(shapes, tmp_path):
     assert result.exit_code == 2
     assert "8 without a label file" in result.output
     assert "8 faulty files" in result.output
+
+
+class Eighths:
+    """A grid of eighths for weights and activations."""
+
+    def __init__(self):
+        self.seen = set()
+
+    def weight(self, F, name, weight):
+        self.seen.add(name)
+        return straight_through(F, weight, 0.125, 127)
+
+    def activation(self, F, name, x):
+        return straight_through(F, x, 0.125, 127)
+
+
+def test_qat_finetunes_on_the_grid_of_a_quantizer_found_by_entry_point(
+    shapes, tmp_path, uninterrupted, monkeypatch
+):
+    best = str(uninterrupted / "weights" / "best")
+    words = ("--weights", best, "--qat", "--epochs", "1", "--no-plots")
+    result = fit(shapes, tmp_path, "--qat", "--epochs", "1")
+    assert result.exit_code == 2
+    assert "has no --weights" in result.output
+
+    grid, calibrated = Eighths(), []
+
+    def maker(architecture, parameters, images):
+        assert set(parameters) == set(architecture.parameter_shapes(fused=True))
+        calibrated.append(images)
+        return grid
+
+    monkeypatch.setattr("yolo_train.start.grid_maker", lambda: maker)
+    result = fit(shapes, tmp_path, *words)
+    assert result.exit_code == 0, result.output
+    assert calibrated[0].shape == (24, 64, 64, 3)
+    checkpoint = read_checkpoint(tmp_path / "exp" / "weights" / "last")
+    assert checkpoint.fused
+    assert grid.seen == {conv.name for conv in checkpoint.architecture.convolutions()}
+    before = fuse(read_checkpoint(best).parameters, checkpoint.architecture)
+    moved = [name for name, value in checkpoint.parameters.items() if (value != before[name]).any()]
+    assert len(moved) > len(before) / 2

@@ -13,7 +13,7 @@ from yolo_train.learner import Learner
 from yolo_train.optimizer import OPTIMIZERS, MovingAverage, Optimizer
 from yolo_train.options import FitOptions
 from yolo_train.schedule import Rates, Schedule
-from yolo_train.start import random_parameters
+from yolo_train.start import Start, random_parameters
 
 mx = mxnet()
 
@@ -27,7 +27,7 @@ def _learner(devices, batch, nominal_batch, **options):
     )
     schedule = Schedule(Hyp(), 10, 10, batch, False, nominal_batch)
     return Learner(
-        architecture, random_parameters(architecture, 0), chosen, Hyp(), schedule, devices,
+        Start(architecture, random_parameters(architecture, 0)), chosen, Hyp(), schedule, devices,
         GradientSum(devices),
     )  # fmt: skip
 

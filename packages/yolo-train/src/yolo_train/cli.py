@@ -39,8 +39,9 @@ def _bytes(_context: Any, _parameter: Any, value: str) -> int:
 
 @main.command()
 @click.option("--data", type=click.Path(), help="The dataset's data.yaml.")
-@click.option("--model", default="yolov5n", show_default=True, help="yolov5n, s, m, l or x.")
+@click.option("--model", help="yolov5n, s, m, l or x; without it that of --weights, or yolov5n.")
 @click.option("--weights", type=click.Path(), help="Checkpoint to start from.")
+@click.option("--qat", is_flag=True, help="Finetune on the grid of an installed quantizer.")
 @click.option("--epochs", default=100, show_default=True)
 @click.option("--batch-size", default=16, show_default=True, help="Over all devices.")
 @click.option("--nominal-batch", default=64, show_default=True, help="Images per update.")

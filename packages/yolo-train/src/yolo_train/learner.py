@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from yolo_core.architecture import Architecture
 from yolo_core.mxnet_door import mxnet
 from yolo_core.network import YoloV5, build, parameters_of
 from yolo_train.batches import Batch, pad_targets
@@ -17,6 +16,7 @@ from yolo_train.loss import DetectionLoss, scaled_gains
 from yolo_train.optimizer import MovingAverage, Optimizer
 from yolo_train.options import FitOptions
 from yolo_train.schedule import Rates, Schedule
+from yolo_train.start import Start
 
 mx = mxnet()
 
@@ -25,12 +25,13 @@ class Learner:
     """The network that learns, its average that is validated, and one step of learning."""
 
     def __init__(
-        self, architecture: Architecture, parameters: Mapping[str, np.ndarray], options: FitOptions,
-        hyp: Hyp, schedule: Schedule, devices: Sequence[Any], sums: GradientSum,
+        self, start: Start, options: FitOptions, hyp: Hyp, schedule: Schedule,
+        devices: Sequence[Any], sums: GradientSum,
     ) -> None:  # fmt: skip
-        self.architecture, self._devices, self._sums = architecture, list(devices), sums
-        self.net = build(architecture, parameters, fused=False, ctx=self._devices)
-        self.average: YoloV5 = build(architecture, parameters, fused=False, ctx=self._devices[0])
+        self.architecture, self._devices, self._sums = start.architecture, list(devices), sums
+        network = (start.architecture, start.parameters, start.fused)
+        self.net: YoloV5 = build(*network, ctx=self._devices, grid=start.grid)
+        self.average: YoloV5 = build(*network, ctx=self._devices[0], grid=start.grid)
         self._all: dict[str, Any] = dict(self.net.collect_params().items())
         frozen = tuple(f"model.{index}." for index in range(options.freeze))
         for name, parameter in self._all.items():
@@ -52,7 +53,7 @@ class Learner:
         )
         share = options.batch_size // sums.workers // len(self._devices)
         self._share, self._hyp = share, hyp
-        self._gains = scaled_gains(hyp, architecture.nc, options.imgsz)
+        self._gains = scaled_gains(hyp, self.architecture.nc, options.imgsz)
         self._losses: dict[tuple[int, int], DetectionLoss] = {}
         fixed = not options.multi_scale
         self._fixed = fixed

@@ -20,8 +20,9 @@ class FitOptions:
     """
 
     data: str
-    model: str = "yolov5n"
+    model: str | None = None
     weights: str | None = None
+    qat: bool = False
     epochs: int = 100
     batch_size: int = 16
     nominal_batch: int = 64

@@ -1,20 +1,135 @@
-"""The parameters a training starts from: random ones, or those of a checkpoint that fit."""
+"""Where a training starts: architecture and parameters, random or from a checkpoint."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+import click
 import numpy as np
 
 from yolo_core.architecture import ANCHORS_PER_LEVEL, Architecture
-from yolo_core.checkpoint import Checkpoint
+from yolo_core.checkpoint import Checkpoint, read_checkpoint
 from yolo_core.errors import InputError
+from yolo_core.fusing import fuse
+from yolo_core.letterbox import Letterbox, read_image
+from yolo_core.qat import Grid, grid_maker
+from yolo_train.anchors import suited_anchors
+from yolo_train.hyp import Hyp
+from yolo_train.options import FitOptions
+from yolo_train.samples import Sample
 
 #: Objects per picture of 640 pixels, and share of a class, that the first biases assume.
 _OBJECTS, _CLASS_SHARE = 8, 0.6
 _NOMINAL_IMGSZ = 640
+_FIRST_WEIGHT = "model.0.conv.weight"
+#: Training images that a quantizer's grid is calibrated on.
+_GRID_IMAGES = 32
+
+
+@dataclass(frozen=True)
+class Start:
+    """parameters: fused ones when `fused`, by the names of the architecture. grid: of the
+    quantizer that the training simulates, if any.
+    """
+
+    architecture: Architecture
+    parameters: Mapping[str, np.ndarray]
+    fused: bool = False
+    grid: Grid | None = None
+
+
+def new_start(
+    options: FitOptions, hyp: Hyp, names: Sequence[str], samples: Sequence[Sample]
+) -> Start:
+    """The start of a new run, as the options ask. InputError when the checkpoint is unsuitable."""
+    if options.qat:
+        return _quantized_start(options, names, samples)
+    if options.weights is None:
+        architecture = Architecture.named(options.model or "yolov5n", names=names)
+        architecture = _with_anchors(architecture, options, hyp, samples)
+        return Start(architecture, random_parameters(architecture, options.seed))
+    checkpoint = read_checkpoint(options.weights)
+    source = checkpoint.architecture
+    architecture = dataclasses.replace(source, names=tuple(names))
+    if options.model is not None:
+        architecture = Architecture.named(
+            options.model, names=names, anchors=source.anchors, activation=source.activation
+        )
+    architecture = _with_anchors(architecture, options, hyp, samples)
+    parameters, skipped = transfer(
+        random_parameters(architecture, options.seed), checkpoint, options.weights
+    )
+    taken = len(parameters) - len(skipped)
+    anew = f"; {len(skipped)} start anew: {', '.join(skipped)}" if skipped else ""
+    click.echo(f"{options.weights}: {taken} parameters taken{anew}", err=True)
+    return Start(architecture, parameters)
+
+
+def continued_start(
+    options: FitOptions,
+    names: Sequence[str],
+    samples: Sequence[Sample],
+    state: Mapping[str, np.ndarray],
+) -> Start:
+    """The same start again for a run that continues; its parameters are in the state."""
+    if options.qat:
+        return _quantized_start(options, names, samples)
+    record = state.get("architecture")
+    if record is None or record.dtype.kind != "U":
+        raise InputError("--resume", "finds a state without architecture", "one of this trainer")
+    architecture = architecture_from_text(str(record))
+    return Start(architecture, random_parameters(architecture, options.seed))
+
+
+def architecture_to_text(architecture: Architecture) -> str:
+    """An architecture as one line for the state file."""
+    return json.dumps(architecture.to_dict())
+
+
+def architecture_from_text(text: str) -> Architecture:
+    """What `architecture_to_text` wrote. InputError when it is something else."""
+    try:
+        return Architecture.from_dict(json.loads(text), "--resume")
+    except ValueError as error:
+        raise InputError("--resume", "finds a damaged state", "one of this trainer") from error
+
+
+def _quantized_start(options: FitOptions, names: Sequence[str], samples: Sequence[Sample]) -> Start:
+    """A finished network with its batch normalisation folded, on a quantizer's grid."""
+    if options.weights is None:
+        raise InputError("--qat", "has no --weights", "a trained checkpoint to finetune")
+    checkpoint = read_checkpoint(options.weights)
+    architecture = checkpoint.architecture
+    if architecture.nc != len(names):
+        raise InputError(
+            options.weights, f"has {architecture.nc} classes and the data {len(names)}", "as many"
+        )
+    parameters = dict(_in_rgb(checkpoint))
+    if not checkpoint.fused:
+        parameters = fuse(parameters, architecture)
+    letterbox = Letterbox(options.imgsz, options.imgsz)
+    chosen = samples[:: max(len(samples) // _GRID_IMAGES, 1)][:_GRID_IMAGES]
+    images = np.stack([letterbox.apply(read_image(sample.image))[0] for sample in chosen])
+    return Start(architecture, parameters, True, grid_maker()(architecture, parameters, images))
+
+
+def _with_anchors(
+    architecture: Architecture, options: FitOptions, hyp: Hyp, samples: Sequence[Sample]
+) -> Architecture:
+    if not options.autoanchor:
+        return architecture
+    anchors, before, after = suited_anchors(
+        samples, options.imgsz, architecture.anchors, hyp.anchor_t, options.seed
+    )
+    changed = anchors != architecture.anchors
+    told = f"{before:.4f}, with new anchors {after:.4f}" if changed else f"{before:.4f}"
+    click.echo(f"autoanchor: best possible recall {told}", err=True)
+    return dataclasses.replace(architecture, anchors=anchors)
 
 
 def random_parameters(architecture: Architecture, seed: int) -> dict[str, np.ndarray]:
@@ -47,20 +162,25 @@ def transfer(
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """`start` with every parameter of the checkpoint whose name and shape match.
 
-    Returns the parameters and the names that kept their start. The first convolution's input
-    channels are turned round for a checkpoint in BGR order. source: the checkpoint's name, for
+    Returns the parameters and the names that kept their start. source: the checkpoint's name, for
     the InputError when its batch normalisation is folded away.
     """
     if checkpoint.fused:
         raise InputError(source, "has its batch normalisation folded", "a checkpoint not fused")
+    found = _in_rgb(checkpoint)
     parameters = dict(start)
     skipped = []
     for name, value in start.items():
-        found = checkpoint.parameters.get(name)
-        if found is None or found.shape != value.shape:
+        if name in found and found[name].shape == value.shape:
+            parameters[name] = np.ascontiguousarray(found[name], np.float32)
+        else:
             skipped.append(name)
-            continue
-        if checkpoint.color == "bgr" and name == "model.0.conv.weight":
-            found = found[:, ::-1]
-        parameters[name] = np.ascontiguousarray(found, np.float32)
     return parameters, skipped
+
+
+def _in_rgb(checkpoint: Checkpoint) -> Mapping[str, np.ndarray]:
+    """The parameters for input in RGB order: the first convolution is turned round for BGR."""
+    if checkpoint.color == "rgb":
+        return checkpoint.parameters
+    first = np.ascontiguousarray(checkpoint.parameters[_FIRST_WEIGHT][:, ::-1])
+    return {**checkpoint.parameters, _FIRST_WEIGHT: first}

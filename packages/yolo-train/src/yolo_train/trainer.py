@@ -6,7 +6,6 @@ epoch is in the run's state, so a resumed run continues exactly as it would have
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,6 @@ from pathlib import Path
 import click
 import numpy as np
 
-from yolo_core.architecture import Architecture
 from yolo_core.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from yolo_core.dataset import read_data_yaml
 from yolo_core.device import contexts
@@ -23,7 +21,6 @@ from yolo_core.letterbox import check_imgsz
 from yolo_core.network import parameters_of
 from yolo_core.progress import progress
 from yolo_train import pictures, plots
-from yolo_train.anchors import suited_anchors
 from yolo_train.batches import Loader, Source
 from yolo_train.gradients import GradientSum
 from yolo_train.hyp import read_hyp
@@ -34,7 +31,7 @@ from yolo_train.options import FitOptions
 from yolo_train.run_folder import COLUMNS, RunFolder
 from yolo_train.samples import Sample, check_samples, digest
 from yolo_train.schedule import Rates, Schedule
-from yolo_train.start import random_parameters, transfer
+from yolo_train.start import architecture_to_text, continued_start, new_start
 from yolo_train.validate import Validated, Validator
 
 #: Training batches, and validation batches, that are drawn.
@@ -65,9 +62,13 @@ class Training:
             options.nominal_batch,
         )  # fmt: skip
         state = None if earlier is None else earlier.read_state()
-        architecture, parameters = self._start() if state is None else self._continue(state)
+        if state is None:
+            start = new_start(options, self._hyp, self._data.names, self._train)
+        else:
+            start = continued_start(options, self._data.names, self._train, state)
+        architecture = start.architecture
         self._learner = Learner(
-            architecture, parameters, options, self._hyp, self._schedule, self._devices, self._sums
+            start, options, self._hyp, self._schedule, self._devices, self._sums
         )
         self._validator = Validator(
             self._val, architecture, side, 2 * options.batch_size, self._devices[0], self._hyp,
@@ -87,49 +88,6 @@ class Training:
         if self._options.strict:
             report.refuse_faults()
         return samples
-
-    def _start(self) -> tuple[Architecture, dict[str, np.ndarray]]:
-        """Architecture and parameters of a new run."""
-        options, names = self._options, self._data.names
-        if options.weights is None:
-            architecture = self._with_anchors(Architecture.named(options.model, names=names))
-            return architecture, random_parameters(architecture, options.seed)
-        checkpoint = read_checkpoint(options.weights)
-        architecture = self._with_anchors(
-            Architecture.named(options.model, names=names, anchors=checkpoint.architecture.anchors)
-        )
-        parameters, skipped = transfer(
-            random_parameters(architecture, options.seed), checkpoint, options.weights
-        )
-        taken = len(parameters) - len(skipped)
-        anew = f"; {len(skipped)} start anew: {', '.join(skipped)}" if skipped else ""
-        click.echo(f"{options.weights}: {taken} parameters taken{anew}", err=True)
-        return architecture, parameters
-
-    def _with_anchors(self, architecture: Architecture) -> Architecture:
-        options = self._options
-        if not options.autoanchor:
-            return architecture
-        anchors, before, after = suited_anchors(
-            self._train, options.imgsz, architecture.anchors, self._hyp.anchor_t, options.seed
-        )
-        changed = anchors != architecture.anchors
-        told = f"{before:.4f}, with new anchors {after:.4f}" if changed else f"{before:.4f}"
-        click.echo(f"autoanchor: best possible recall {told}", err=True)
-        return dataclasses.replace(architecture, anchors=anchors)
-
-    def _continue(
-        self, state: Mapping[str, np.ndarray]
-    ) -> tuple[Architecture, dict[str, np.ndarray]]:
-        """Architecture of an earlier run; its parameters come with `_restore`."""
-        anchors = state.get("anchors")
-        if anchors is None or anchors.shape != (3, 3, 2):
-            raise InputError("--resume", "finds a state without anchors", "one of this trainer")
-        levels = tuple(tuple((float(w), float(h)) for w, h in level) for level in anchors)
-        architecture = Architecture.named(
-            self._options.model, names=self._data.names, anchors=levels
-        )
-        return architecture, random_parameters(architecture, self._options.seed)
 
     def _create_folder(self) -> RunFolder:
         folder = RunFolder.create(self._options.project, self._options.name)
@@ -247,7 +205,7 @@ class Training:
     def _state(self) -> dict[str, np.ndarray]:
         return {
             **self._learner.state(),
-            "anchors": np.array(self._learner.architecture.anchors),
+            "architecture": np.array(architecture_to_text(self._learner.architecture)),
             "digest": np.array(digest(self._train)),
             "epochs": np.array(self._done),
             "best": np.array(self._best),
@@ -265,7 +223,8 @@ class Training:
         }
         parameters = parameters_of(self._learner.average)
         write_checkpoint(
-            stem, Checkpoint(self._learner.architecture, parameters, fused=False, meta=meta)
+            stem,
+            Checkpoint(self._learner.architecture, parameters, self._learner.net.fused, meta=meta),
         )
 
     def _conclude(self, folder: RunFolder, seconds: float) -> None:
