@@ -88,7 +88,7 @@ def _last_run(session: nox.Session) -> _Trained:
     if not runs:
         session.error("there is no trained model yet: nox -s train")
     run = max(runs, key=lambda run: (run / "weights" / "best.yaml").stat().st_mtime)
-    told = session.run("python", "-c", _READ_OPTIONS, str(run / "opt.yaml"), silent=True)
+    told = session.run("python", "-c", _READ_OPTIONS, str(run / "opt.yaml"), silent=True, log=False)
     return _Trained(str(run / "weights" / "best"), *str(told).splitlines())
 
 
