@@ -1,11 +1,12 @@
 """The integer machine: programs of 37 integer operators, with no framework and no YOLO in them.
 
-program, builder    what a program is, and how one is built
-operators           the definition of every operator: read this to learn the machine
-symbol, params      the two files, read strictly and written
-loader, check       from files to a checked program
-interpret           running it by the operators' own meaning
-gas, cost, bounds   what it costs, and what its values are proven to be
+program, builder            what a program is, and how one is built
+operators                   the definition of every operator: read this to learn the machine
+symbol, params              the two files, read strictly and written
+loader, check               from files to a checked program
+interpret                   running it by the operators' own meaning
+gas, cost                   what it costs
+bounds, ranges, intervals   what its values are proven to be
 """
 
 from __future__ import annotations
