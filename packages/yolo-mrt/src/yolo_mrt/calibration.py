@@ -14,7 +14,7 @@ import numpy as np
 from yolo_mrt.float_pass import GRID, TensorStatistics
 from yolo_mrt.net import Layer, Net
 from yolo_mrt.scheme import Scheme, SumCodes, wide_sites
-from yolo_mrt.tables import CODE_LIMIT, LEVELS, TABLE_SIZE, activation_low
+from yolo_mrt.tables import CODE_LIMIT, LEVELS, SILU_LOW, TABLE_SIZE, activation_low
 
 #: Of the 10 % that parameters may weigh beyond a byte per weight, what the tables may take.
 TABLE_SHARE = 0.02
@@ -135,7 +135,8 @@ def make_scheme(
             for name, wish in own.items():
                 table[name] = len(menu) + nearest(found, wish)
             menu += [(float(t), float(t) if common is None else common) for t in found]
-    exponent = WIDE_BITS - 1 - int(np.ceil(np.log2(span)))
+    # SiLU reaches down to its minimum however small the largest value is.
+    exponent = WIDE_BITS - 1 - int(np.ceil(np.log2(max(span, -SILU_LOW))))
     sums = {
         layer.name: _sum_codes(layer, statistics[layer.name], weight_of[layer.name], exponent,
                                overrides)
