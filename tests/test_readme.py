@@ -15,9 +15,10 @@ READMES = [ROOT / "README.md", *sorted(ROOT.glob("packages/*/README.md"))]
 
 
 def commands(text: str) -> list:
-    """Lines of fenced blocks that begin with one of our commands, continuation lines joined."""
-    blocks = "\n".join(re.findall(r"```[a-z]*\n(.*?)```", text, flags=re.DOTALL))
-    lines = blocks.replace("\\\n", " ").splitlines()
+    """Lines of code blocks that begin with one of our commands, continuation lines joined."""
+    fenced = re.findall(r"```[a-z]*\n(.*?)```", text, flags=re.DOTALL)
+    indented = re.findall(r"^(?: {4}.*\n)+", text, flags=re.MULTILINE)
+    lines = "\n".join(fenced + indented).replace("\\\n", " ").splitlines()
     found = [re.sub(r"^\$ ", "", line.strip()) for line in lines]
     return [line for line in found if re.match(r"yolo-(core|train|port|mrt|cvm|eval) [a-z]", line)]
 
