@@ -138,6 +138,7 @@ def test_runs_with_other_boxes_pictures_or_shards_are_refused(runs, tmp_path):
         ),
         ({"format": "yolo-eval-run/9"}, "is not a run file"),
         ({"predictions": None}, "has no list of predictions"),
+        ({"model": {**content["model"], "imgsz": "\0"}}, "has a malformed imgsz"),
     ]
     for changes, cause in cases:
         result = run("compare", runs[0], change(runs[1], **changes), "--out", tmp_path / "x")
@@ -302,3 +303,29 @@ def test_a_browser_shows_the_numbers(report, tmp_path):
         assert digest in text
     panels = re.findall(r'<svg [^>]*aria-label="(ground truth|yolov5n [a-z]+), ', dom)
     assert len(panels) == 3 * len(pair["changed"])
+
+
+HOSTILE = [None, True, -1, 0, 1e308, "", "x", [], {}, [1], {"a": 1}, "\u0000", 2**70, float("nan")]
+
+
+def test_damaged_run_files_are_refused_or_read_never_more(runs, tmp_path):
+    """One value somewhere in the file replaced by something else: one clear line, or a result."""
+    generator = np.random.default_rng(5)
+    text = runs[1].read_text()
+    for _ in range(150):
+        content = json.loads(text)
+        place: dict | list = content
+        while True:
+            keys = list(place) if isinstance(place, dict) else list(range(len(place)))
+            key = keys[int(generator.integers(len(keys)))]
+            if isinstance(place[key], (dict, list)) and place[key] and generator.random() < 0.8:
+                place = place[key]
+                continue
+            place[key] = HOSTILE[int(generator.integers(len(HOSTILE)))]
+            break
+        damaged = tmp_path / "damaged.json"
+        damaged.write_text(json.dumps(content))
+        result = run("compare", runs[0], damaged, "--out", tmp_path / "x", "--resamples", 2)
+        assert result.exit_code in (0, 2), (key, place[key], result.exception)
+        if result.exit_code == 2:
+            assert result.output.splitlines()[-1].startswith("Error: "), result.output

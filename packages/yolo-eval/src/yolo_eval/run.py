@@ -226,6 +226,10 @@ def _check_model(model: Mapping, source: str) -> None:
             raise InputError(source, f"names no model {key}", "a run file of yolo-eval coco")
     if not set(model["name"]) <= _NAME or model["name"].startswith("."):
         raise InputError(source, "has a model name that is no file name", "letters and digits")
+    imgsz = model.get("imgsz")
+    sides = isinstance(imgsz, list) and len(imgsz) == 2 and all(type(v) is int for v in imgsz)
+    if imgsz is not None and not sides:
+        raise InputError(source, "has a malformed imgsz", "[height, width]")
 
 
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
