@@ -64,7 +64,7 @@ def interval_chart(title: str, about: str, rows: Sequence[tuple[str, float, floa
     for tick in ticks:
         x = left + (tick - low) * scale
         parts.append(_line(x, top, x, top + height, "zero" if tick == 0 else "grid"))
-        parts.append(_text(x, top + height + 18, signed(tick, 1 if abs(ticks[1]) < 1 else 0),
+        parts.append(_text(x, top + height + 18, signed(tick, 1 if ticks[1] - ticks[0] < 1 else 0),
                            "middle"))  # fmt: skip
     for number, (label, delta, least, most) in enumerate(rows):
         y = top + step * (number + 0.5)

@@ -51,7 +51,9 @@ def coco(
     threads: int | None,
     device: str,
 ) -> None:
-    """Score each MODEL (checkpoint or CVM folder) on labelled images.
+    """Score each MODEL on labelled images.
+
+    MODEL is a checkpoint, a CVM model folder or a bundle.
 
     \b
     yolo-eval coco weights/yolov5n --images val/images --annotations val/instances.json \\
@@ -84,7 +86,7 @@ def coco(
 @click.argument("shards", nargs=-1, required=True, type=PATH, metavar="SHARD.json...")
 @click.option("--json", "json_", type=PATH, required=True, help="Write the whole run file here.")
 def merge(shards: tuple[Path, ...], json_: Path) -> None:
-    """Put the run files of --shard 1/n … n/n together and score the whole."""
+    """Join the run files of --shard 1/n to n/n and score them."""
     from yolo_eval.evaluate import merge as merge_shards
     from yolo_eval.run import write_run
     from yolo_eval.text import summary
@@ -110,7 +112,7 @@ def compare(
     resamples: int,
     seed: int,
 ) -> None:
-    """Say what changed from run A to run B (and C …), with intervals and pictures.
+    """Say what changed from run A to B, with intervals.
 
     \b
     yolo-eval compare float.json quant.json --out runs/compare
@@ -140,7 +142,7 @@ def score(
     json_: Path | None,
     text: Path | None,
 ) -> None:
-    """Score a COCO results list (.json or .json.gz) that any tool has written."""
+    """Score a COCO results list of any tool (.json, .json.gz)."""
     from yolo_eval.evaluate import Places, score_file
     from yolo_eval.text import summary
 
@@ -215,9 +217,10 @@ def table(
     resamples: int,
     no_generated: bool,
 ) -> None:
-    """One table of all sizes and forms: cost, speed, memory, AP and what quantization lost.
+    """One table of all sizes and forms of a model.
 
-    DIR holds checkpoints, integer models and run files of `yolo-eval coco`, in any folders.
+    Cost, speed, memory, AP and what quantization lost, with interval. DIR holds checkpoints,
+    integer models and run files of `yolo-eval coco`, in any folders.
     """
     from yolo_eval.table import FORMS, TableSettings, make_table
     from yolo_eval.table_output import markdown, write_table
