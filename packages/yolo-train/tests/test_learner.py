@@ -88,6 +88,17 @@ def test_frozen_layers_stay():
     assert (after["model.3.conv.weight"] != before["model.3.conv.weight"]).any()
 
 
+def test_kept_statistics_stay_while_weights_move():
+    learner = _learner([mx.cpu()], 2, 2, freeze_bn=True)
+    before = parameters_of(learner.net)
+    learner.learn(_batch(1, 2), RATES, 64)
+    after = parameters_of(learner.net)
+    for name, value in before.items():
+        if name.endswith(("running_mean", "running_var")):
+            np.testing.assert_array_equal(after[name], value)
+    assert (after["model.3.conv.weight"] != before["model.3.conv.weight"]).any()
+
+
 class _Parameters:
     """One parameter per group, for formulas in NumPy to be compared with."""
 

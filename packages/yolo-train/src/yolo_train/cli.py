@@ -53,6 +53,7 @@ def _bytes(_context: Any, _parameter: Any, value: str) -> int:
 @click.option("--name", default="exp", show_default=True, help="Folder under --project.")
 @click.option("--resume", is_flag=False, flag_value="", help="Continue a run folder, or the last.")
 @click.option("--freeze", default=0, show_default=True, help="Keep the first N layers.")
+@click.option("--freeze-bn", is_flag=True, help="Keep the statistics of batch normalisation.")
 @click.option("--hyp", type=click.Path(), help="YAML file of hyper-parameters, or `small`.")
 @click.option("-o", "set", multiple=True, metavar="KEY=VALUE", help="One hyper-parameter.")
 @click.option("--optimizer", default="sgd", show_default=True, help="sgd, adam or adamw.")

@@ -32,6 +32,8 @@ class Learner:
         network = (start.architecture, start.parameters, start.fused)
         self.net: YoloV5 = build(*network, ctx=self._devices, grid=start.grid)
         self.average: YoloV5 = build(*network, ctx=self._devices[0], grid=start.grid)
+        if options.freeze_bn:
+            self.net.apply(_keep_statistics)
         self._all: dict[str, Any] = dict(self.net.collect_params().items())
         frozen = tuple(f"model.{index}." for index in range(options.freeze))
         for name, parameter in self._all.items():
@@ -146,3 +148,9 @@ class Learner:
         """Give the averaged network these parameters."""
         for name, parameter in self.average.collect_params().items():
             parameter.set_data(mx.nd.array(parameters[name], dtype="float32"))
+
+
+def _keep_statistics(block: Any) -> None:
+    """Let a batch normalisation work with the statistics it has, as it does after training."""
+    if isinstance(block, mx.gluon.nn.BatchNorm):
+        block._kwargs["use_global_stats"] = True

@@ -33,6 +33,7 @@ class FitOptions:
     project: str = "runs/train"
     name: str = "exp"
     freeze: int = 0
+    freeze_bn: bool = False
     hyp: str | None = None
     set: tuple[str, ...] = ()
     optimizer: str = "sgd"
