@@ -17,9 +17,10 @@ from yolo_mrt.scheme import Scheme, wide_sites
 from yolo_mrt.sensitivity import Judge, slice_reader
 from yolo_mrt.source import Source
 
-#: A fine read is free by default where it adds at most this share of all multiplications.
-FREE_MACS = 0.01
-FREE_WEIGHTS = 0.002
+#: By default a fine read may add this share of all multiplications and weights: in the early, thin
+#: part of the network, and where the detection convolutions read, whose error nothing repairs.
+EARLY_MACS, EARLY_WEIGHTS = 0.01, 0.002
+HEAD_MACS, HEAD_WEIGHTS = 0.05, 0.01
 #: What fine reads may add with effort "high", as shares of multiplications and weights.
 MOST_MACS = 0.16
 MOST_WEIGHTS = 0.009
@@ -73,13 +74,19 @@ def _totals(net: Net, extents: Mapping[str, tuple[int, int]]) -> tuple[int, int]
 
 
 def fine_reads(net: Net, extents: Mapping[str, tuple[int, int]]) -> Reads:
-    """The reads that cost next to nothing: 1x1 convolutions in the early, thin part."""
+    """The reads that are worth their cost in any YOLOv5."""
     macs, weights = _totals(net, extents)
     found: dict[str, set[str]] = {}
     for conv, site, _ in candidates(net):
         more_macs, more_weights = _costs(net, conv, site, extents)
         early = extents[site][0] * 4 >= extents[net.layers[0].name][0]
-        if early and more_macs <= FREE_MACS * macs and more_weights <= FREE_WEIGHTS * weights:
+        if conv.name in net.heads:
+            most_macs, most_weights = HEAD_MACS, HEAD_WEIGHTS
+        elif early:
+            most_macs, most_weights = EARLY_MACS, EARLY_WEIGHTS
+        else:
+            continue
+        if more_macs <= most_macs * macs and more_weights <= most_weights * weights:
             found.setdefault(conv.name, set()).add(site)
     return {name: tuple(sorted(sites)) for name, sites in found.items()}
 

@@ -235,7 +235,8 @@ class _Reader:
             index,
             Layer(
                 node["name"], "maxpool", (self._tensor(node),),
-                kernel=self._pair(node, "kernel", 1), stride=self._pair(node, "stride", 1), padding=self._pair(node, "pad", 0),
+                kernel=self._pair(node, "kernel", 1), stride=self._pair(node, "stride", 1),
+                padding=self._pair(node, "pad", 0),
             ),
         )  # fmt: skip
 

@@ -78,8 +78,8 @@ def _area(
     recall = hits.cumsum() / total
     precision = hits.cumsum() / np.arange(1, len(hits) + 1)
     precision = np.maximum.accumulate(precision[::-1])[::-1]
-    at = np.searchsorted(recall, np.linspace(0, 1, 101))
-    return float(np.concatenate((precision, [0.0]))[np.minimum(at, len(precision))].mean())
+    reached = np.searchsorted(recall, np.linspace(0, 1, 101))
+    return float(np.concatenate((precision, [0.0]))[reached].mean())
 
 
 def judge_nodes(settings: Settings, images: int) -> list[Node]:

@@ -37,8 +37,8 @@ def activation_low(activation: str, threshold: np.ndarray, slope: float) -> np.n
 class Table:
     """One activation with one threshold.
 
-    span: largest argument that has an index of its own; the threshold, or more where the same
-    index is also read by a table of wider codes.
+    span: largest value whose argument has an index of its own; the threshold, or more where the
+    same index is also read by a table of wider codes.
     """
 
     activation: str
@@ -68,14 +68,19 @@ class Table:
         return self.span if self.activation == "leaky" else self.span / 64
 
     @property
+    def _top(self) -> float:
+        # x - x * sigmoid(x) is at most -SILU_LOW where x is positive.
+        return self.span - SILU_LOW if self.activation == "silu" else self.span
+
+    @property
     def index_step(self) -> float:
         """Difference of the activation's arguments at neighbouring indices."""
-        return (self.span + self._reach) / (2 * INDEX_LIMIT)
+        return (self._top + self._reach) / (2 * INDEX_LIMIT)
 
     @property
     def index_centre(self) -> float:
         """Argument at index 0 (the middle of the table)."""
-        return (self.span - self._reach) / 2
+        return (self._top - self._reach) / 2
 
     def values(self) -> np.ndarray:
         """The activation at every index, float64 [TABLE_SIZE]; the same bits everywhere."""

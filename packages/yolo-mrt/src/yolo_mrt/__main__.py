@@ -1,0 +1,5 @@
+"""`python -m yolo_mrt` is the command yolo-mrt."""
+
+from yolo_mrt.cli import main
+
+main()

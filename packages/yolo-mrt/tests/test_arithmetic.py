@@ -1,0 +1,118 @@
+"""The arithmetic underneath, against definitions written out a second time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from yolo_mrt.calibration import cluster, nearest
+from yolo_mrt.coded_pass import columns
+from yolo_mrt.float_pass import CLIP_WEIGHT, GRID, TensorStatistics
+from yolo_mrt.net import Layer
+from yolo_mrt.scheme import Codes
+from yolo_mrt.tables import CODE_LIMIT, FINE, INDEX_LIMIT, TABLE_SIZE, Table
+from yolo_mrt.weights import quantize_conv, round_compensating, round_nearest
+
+
+@pytest.mark.parametrize("activation", ["silu", "leaky", "relu"])
+@pytest.mark.parametrize("threshold", [0.3, 2.0, 60.0])
+def test_table_gives_the_activation_to_half_a_step(activation: str, threshold: float) -> None:
+    table = Table(activation, threshold, threshold, 0.1 if activation == "leaky" else 0.0)
+    x = table.index_centre + np.arange(-INDEX_LIMIT, INDEX_LIMIT + 1) * table.index_step
+    exact = {
+        "silu": x / (1 + np.exp(-x)), "leaky": np.where(x > 0, x, 0.1 * x), "relu": np.maximum(x, 0)
+    }[activation]  # fmt: skip
+    codes = table.codes()
+    assert codes.shape == (TABLE_SIZE,)
+    assert np.abs(codes).max() <= CODE_LIMIT
+    assert codes.max() == CODE_LIMIT
+    coarse = (codes - table.zero) * table.scale
+    assert exact.max() >= threshold
+    assert np.abs(coarse - np.minimum(exact, threshold)).max() <= 1.01 * table.scale
+    inside = np.abs(codes) < CODE_LIMIT
+    assert np.abs(coarse - exact)[inside].max() <= 0.501 * table.scale
+    fine = coarse + table.fine_codes() * table.scale / FINE
+    assert np.abs(fine - exact)[inside].max() <= 0.501 * table.scale / FINE
+    wide = table.wide_codes(8)
+    assert np.abs(wide / 256 - exact).max() <= 0.501 / 256
+
+
+def test_clip_cost_is_what_clipping_and_rounding_cost() -> None:
+    generator = np.random.RandomState(0)
+    values = generator.exponential(2.0, (2, 40, 40)).astype(np.float32)
+    stats = TensorStatistics.empty(2)
+    stats.add(values, 1)
+    cost = stats.clip_cost(254, np.zeros(2))
+    for j in (30, 40, 50):
+        threshold = GRID[j]
+        excess = np.maximum(values.reshape(2, -1).astype(np.float64) - threshold, 0)
+        expected = (threshold / 254) ** 2 / 12 + CLIP_WEIGHT * (excess**2).mean(axis=1)
+        np.testing.assert_allclose(cost[j], expected, rtol=1e-9)
+
+
+def test_cluster_is_optimal_on_small_cases() -> None:
+    from itertools import combinations
+
+    generator = np.random.RandomState(5)
+    slots = generator.randint(10, 60, 12)
+    found = cluster(GRID[slots], 3)
+    logs = np.log2(GRID)
+    wanted = logs[slots]
+
+    def cost(menu: np.ndarray) -> float:
+        return float((np.abs(wanted[:, None] - menu[None]).min(axis=1) ** 2).sum())
+
+    best = min(
+        cost(logs[list(choice)]) for choice in combinations(range(slots.min(), slots.max() + 1), 3)
+    )
+    assert cost(np.log2(found)) == pytest.approx(best)
+    assert (nearest(found, found * 1.01) == np.arange(len(found))).all()
+
+
+def test_compensating_rounding_beats_nearest_where_it_counts() -> None:
+    generator = np.random.RandomState(2)
+    inputs = generator.normal(0, 30, (400, 24)) @ generator.normal(0, 1, (24, 24))
+    moments = inputs.T @ inputs
+    flat = generator.normal(0, 1, (10, 24))
+    step = np.abs(flat).max(axis=1) / 20
+    errors = []
+    for rounded in (round_nearest(flat, step), round_compensating(flat, step, moments)):
+        rest = rounded * step[:, None] - flat
+        errors.append(np.einsum("oi,ij,oj->", rest, moments, rest))
+    assert errors[1] < 0.6 * errors[0]
+
+
+def test_integer_convolution_is_the_real_one_on_codes() -> None:
+    """acc * step + offset equals the float convolution of the decoded input, rounding aside."""
+    generator = np.random.RandomState(4)
+    weight = generator.normal(0, 0.2, (5, 3, 3, 3)).astype(np.float32)
+    bias = generator.normal(0, 1, 5).astype(np.float32)
+    layer = Layer("c", "conv", ("x",), weight, bias, "silu", (3, 3), (1, 1), (1, 1))
+    codes = Codes(np.array([0.01, 0.02, 0.04]), np.array([-90, -50, 3]), np.arange(3))
+    unit, offset = np.full(5, 0.004), np.full(5, 2.0)
+    conv = quantize_conv(layer, codes, unit, offset, 12)
+    assert (conv.step == unit * conv.multiplier * 2.0**-conv.shift).all()
+    x = generator.randint(-127, 128, (3, 6, 6))
+    taps = np.abs(conv.weight).sum(axis=(1, 2, 3)) * CODE_LIMIT + np.abs(conv.bias)
+    assert taps.max() < 2 ** (conv.clip_bits - 1)
+    patch = x[:, 1:4, 2:5]
+    accumulator = (conv.weight * patch).sum(axis=(1, 2, 3)) + conv.bias
+    real = (patch - codes.zero[:, None, None]) * codes.scale[:, None, None]
+    exact = (weight * real).sum(axis=(1, 2, 3)) + bias
+    tolerance = conv.step * 0.5 * (np.abs(patch - codes.zero[:, None, None]).sum() + 1)
+    assert (np.abs(accumulator * conv.step + offset - exact) <= tolerance).all()
+
+
+def test_columns_are_the_convolution_unrolled() -> None:
+    generator = np.random.RandomState(6)
+    x = generator.randint(-9, 9, (2, 7, 9)).astype(np.float32)
+    weight = generator.randint(-5, 5, (4, 2, 3, 3)).astype(np.float32)
+    layer = Layer("c", "conv", ("x",), weight, np.zeros(4, np.float32), "", (3, 3), (2, 2), (1, 1))
+    matrix = columns(layer, x, np.arange(4 * 5))
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1)))
+    for row in range(4):
+        for column in range(5):
+            window = padded[:, 2 * row : 2 * row + 3, 2 * column : 2 * column + 3]
+            expected = (weight * window).sum(axis=(1, 2, 3))
+            got = matrix[row * 5 + column] @ weight.reshape(4, -1).T
+            np.testing.assert_array_equal(got, expected)

@@ -1,0 +1,208 @@
+"""The command `quantize`, from a checkpoint to a model folder, through the public doors."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from conftest import make_checkpoint
+
+from yolo_core.graph import interpret
+from yolo_core.graph.bounds import certify
+from yolo_core.graph.gas import gas
+from yolo_core.model_folder import read_model_folder
+from yolo_mrt.cli import main
+
+
+def quantize(checkpoint: Path, data: Path, out: Path, *more: str) -> Result:
+    arguments = ["quantize", str(checkpoint), "--data", str(data), "--out", str(out), *more]
+    if "--imgsz" not in more:
+        arguments += ["--imgsz", "64"]
+    return CliRunner().invoke(main, arguments)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in ("symbol", "params", "ext")}
+
+
+@pytest.fixture(scope="module")
+def model(checkpoint: Path, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("model") / "tiny_cvm"
+    result = quantize(checkpoint, pictures, out)
+    assert result.exit_code == 0, result.output
+    return out
+
+
+def test_model_is_what_a_deployer_expects(model: Path) -> None:
+    folder = read_model_folder(model)
+    graph, extension = folder.graph, folder.extension()
+    assert graph.nodes[0].name == "data"
+    assert graph.input_precision == 8
+    assert graph.head_shapes == ((1, 3 * (64 + 16 + 4), 8),)
+    assert extension.architecture.nc == 3
+    assert extension.letterbox == "letterbox"
+    assert certify(graph)
+    assert gas(graph) > 0
+
+
+def test_stage_files_have_their_names(model: Path) -> None:
+    stages = model.with_name("tiny_cvm.stages")
+    expected = (
+        ".prepare.json .prepare.params .prepare.conf .mrt.calibrate.json .mrt.calibrate.params "
+        ".mrt.calibrate.ext .calibrate.conf .mrt.quantize.json .mrt.quantize.params "
+        ".mrt.quantize.ext .all.quantize.ext .quantize.conf"
+    )
+    for ending in expected.split():
+        assert (stages / f"tiny{ending}").is_file(), ending
+    assert len((stages / "tiny.mrt.quantize.ext").read_text().splitlines()) == 4
+    assert len((stages / "tiny.all.quantize.ext").read_text().splitlines()) == 2
+    sample = np.load(model / "data.npy")
+    assert sample.dtype == np.int8
+    assert sample.shape == (1, 3, 64, 64)
+
+
+def test_integers_follow_the_float_network(model: Path, checkpoint: Path, pictures: Path) -> None:
+    from yolo_core.letterbox import Letterbox, read_image
+    from yolo_core.predictor import open_predictor
+
+    folder = read_model_folder(model)
+    extension = folder.extension()
+    float_model = open_predictor(checkpoint, (64, 64))
+    for picture in sorted(pictures.iterdir()):
+        canvas = Letterbox(64, 64).apply(read_image(picture))[0][None]
+        codes = extension.quantize_input(canvas)
+        integers = extension.dequantize(interpret.run(folder.graph, codes)[0])
+        exact = float_model.logits(canvas).astype(np.float64)
+        noise = ((integers - exact) ** 2).mean()
+        assert 10 * np.log10((exact**2).mean() / noise) > 28
+
+
+def test_second_run_repeats_no_stage_and_gives_the_same_bytes(
+    model: Path, checkpoint: Path, pictures: Path
+) -> None:
+    before = contents(model)
+    result = quantize(checkpoint, pictures, model)
+    assert result.exit_code == 0
+    for stage in ("prepare", "calibrate", "quantize"):
+        assert f"{stage}: unchanged" in result.output
+    assert contents(model) == before
+
+
+def test_a_harmed_stage_file_is_made_again(
+    model: Path, checkpoint: Path, pictures: Path, tmp_path: Path
+) -> None:
+    before = contents(model)
+    out = tmp_path / "tiny_cvm"
+    shutil.copytree(model.with_name("tiny_cvm.stages"), tmp_path / "tiny_cvm.stages")
+    harmed = tmp_path / "tiny_cvm.stages" / "tiny.mrt.quantize.params"
+    harmed.write_bytes(harmed.read_bytes()[:-9])
+    result = quantize(checkpoint, pictures, out)
+    assert "calibrate: unchanged" in result.output
+    assert "quantize: unchanged" not in result.output
+    assert contents(out) == before
+
+
+def test_another_picture_calibrates_again(
+    model: Path, checkpoint: Path, pictures: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(model.with_name("tiny_cvm.stages"), tmp_path / "tiny_cvm.stages")
+    result = quantize(checkpoint, pictures, tmp_path / "tiny_cvm", "--num-calib", "2")
+    assert "prepare: unchanged" in result.output
+    assert "calibrate: unchanged" not in result.output
+
+
+def test_stages_run_one_by_one_and_name_what_is_missing(
+    checkpoint: Path, pictures: Path, tmp_path: Path, model: Path
+) -> None:
+    out = tmp_path / "tiny_cvm"
+    early = quantize(checkpoint, pictures, out, "--stage", "quantize")
+    assert early.exit_code == 2
+    assert "prepare" in early.output
+    for stage in ("prepare", "calibrate", "quantize", "compile"):
+        assert quantize(checkpoint, pictures, out, "--stage", stage).exit_code == 0
+    assert contents(out) == contents(model)
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_threads_change_no_byte(
+    threads: str, model: Path, checkpoint: Path, pictures: Path, tmp_path: Path
+) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
+    out = tmp_path / "tiny_cvm"
+    subprocess.run(
+        [sys.executable, "-m", "yolo_mrt", "quantize", str(checkpoint), "--data", str(pictures),
+         "--imgsz", "64", "--out", str(out)],
+        check=True, env=environment, capture_output=True,
+    )  # fmt: skip
+    assert contents(out) == contents(model)
+
+
+def test_a_recorded_scheme_reproduces_the_model(
+    model: Path, checkpoint: Path, pictures: Path, tmp_path: Path
+) -> None:
+    scheme = model.with_name("tiny_cvm.stages") / "tiny.mrt.calibrate.json"
+    out = tmp_path / "again"
+    assert quantize(checkpoint, pictures, out, "--scheme", str(scheme)).exit_code == 0
+    assert contents(out) == contents(model)
+
+
+def test_a_scheme_of_another_network_is_refused(
+    model: Path, pictures: Path, tmp_path: Path
+) -> None:
+    scheme = model.with_name("tiny_cvm.stages") / "tiny.mrt.calibrate.json"
+    damaged = tmp_path / "scheme.json"
+    damaged.write_text(scheme.read_text().replace('"table": {', '"table": {"ghost": [0], '))
+    other = make_checkpoint(tmp_path / "w" / "other")
+    result = quantize(other, pictures, tmp_path / "out", "--scheme", str(damaged))
+    assert result.exit_code == 2
+    assert "another network" in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_high_effort_reads_more_finely(
+    model: Path, checkpoint: Path, pictures: Path, tmp_path: Path
+) -> None:
+    from yolo_core.files import read_json
+
+    out = tmp_path / "tiny_cvm"
+    assert quantize(checkpoint, pictures, out, "--effort", "high").exit_code == 0
+    fine = read_json(tmp_path / "tiny_cvm.stages" / "tiny.mrt.calibrate.json")["fine"]
+    assert fine
+    ratio = gas(read_model_folder(out).graph) / gas(read_model_folder(model).graph)
+    assert 1.0 < ratio < 1.2
+
+
+@pytest.mark.parametrize("activation", ["leaky", "relu"])
+def test_other_activations_and_rectangles(
+    activation: str, pictures: Path, tmp_path: Path
+) -> None:
+    stem = make_checkpoint(tmp_path / "w" / "other", activation=activation, nc=1)
+    result = quantize(
+        stem, pictures, tmp_path / "out", "--imgsz", "32", "--imgsz", "96", "--stage", "prepare",
+        "--stage", "calibrate", "--stage", "quantize", "--stage", "evaluate", "--stage", "compile",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    graph = read_model_folder(tmp_path / "out").graph
+    assert graph.input_shape == (1, 3, 32, 96)
+    assert graph.head_shapes == ((1, 3 * (48 + 12 + 3), 6),)
+    decibels = float(result.output.split("logits ")[1].split(" dB")[0])
+    assert decibels > 28
+
+
+def test_report_tells_the_worst_node_first(model: Path, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    result = CliRunner().invoke(main, ["report", str(model), "--images", "2", "--out", str(page)])
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("node")
+    rows = [line for line in lines[1:] if " dB" not in line and "Page" not in line]
+    assert len(rows) > 50
+    text = page.read_text(encoding="utf-8")
+    assert text.count("<svg") == len(rows)
+    assert "http" not in text.replace("http-equiv", "")
