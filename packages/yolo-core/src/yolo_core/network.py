@@ -20,12 +20,13 @@ from yolo_core.architecture import (
     Layer,
 )
 from yolo_core.mxnet_door import mxnet
-from yolo_core.qat import Grid
+from yolo_core.qat import ConvolutionGrid, Grid
 
 mx = mxnet()
 _HybridBlock: Any = mx.gluon.HybridBlock
 _Conv2D: Any = mx.gluon.nn.Conv2D
 
+GRID_ARRAYS = ("weight_step", "input_step", "input_low", "input_high")
 #: Share of the old running statistics that a training step keeps (PyTorch's momentum of 0.03).
 BATCH_NORM_MOMENTUM = 0.97
 
@@ -179,16 +180,34 @@ class YoloV5(_HybridBlock):
 
 
 class GridConvolution(_Conv2D):
-    """A convolution whose weight and input lie on a quantizer's grid."""
+    """A convolution whose weight and input lie on a quantizer's grid.
 
-    def __init__(self, name: str, grid: Grid, *words: Any, **settings: Any) -> None:
+    Gradients pass straight through the rounding, and stop where a value is clipped.
+    """
+
+    def __init__(self, grid: ConvolutionGrid, *words: Any, **settings: Any) -> None:
         super().__init__(*words, **settings)
-        self._name_in_network, self._grid = name, grid
+        self._weight_limit = grid.weight_limit
+        with self.name_scope():
+            for name in GRID_ARRAYS:
+                value = np.asarray(getattr(grid, name), np.float32)
+                setattr(self, name, self.params.get_constant(name, value))
 
-    def hybrid_forward(self, F: Any, x: Any, weight: Any, bias: Any = None) -> Any:
-        x = self._grid.activation(F, self._name_in_network, x)
-        weight = self._grid.weight(F, self._name_in_network, weight)
-        return super().hybrid_forward(F, x, weight, bias)
+    def hybrid_forward(
+        self, F: Any, x: Any, weight: Any, bias: Any, weight_step: Any, input_step: Any,
+        input_low: Any, input_high: Any,
+    ) -> Any:  # fmt: skip
+        x = F.broadcast_minimum(F.broadcast_maximum(x, input_low), input_high)
+        x = _rounded(F, x, input_step)
+        limit = weight_step * self._weight_limit
+        weight = F.broadcast_minimum(F.broadcast_maximum(weight, -limit), limit)
+        return super().hybrid_forward(F, x, _rounded(F, weight, weight_step), bias)
+
+
+def _rounded(F: Any, x: Any, step: Any) -> Any:
+    """x as a whole number of steps, halves rounded up, with the gradient of x."""
+    rounded = F.broadcast_mul(F.floor(F.broadcast_div(x, step) + 0.5), step)
+    return x + F.BlockGrad(rounded - x)
 
 
 def _convolution(conv: Convolution, use_bias: bool, grid: Grid | None) -> Any:
@@ -201,7 +220,7 @@ def _convolution(conv: Convolution, use_bias: bool, grid: Grid | None) -> Any:
         "prefix": f"{conv.name}.",
     }
     if grid is not None:
-        return GridConvolution(conv.name, grid, conv.out_channels, **settings)
+        return GridConvolution(grid[conv.name], conv.out_channels, **settings)
     return _Conv2D(conv.out_channels, **settings)
 
 
@@ -215,18 +234,23 @@ def build(
     """The network with these parameters, ready to run on `ctx` (MXNet context, default CPU)."""
     net = YoloV5(architecture, fused, grid)
     ctx = ctx or mx.cpu()
-    own = net.collect_params()
-    own.initialize(ctx=ctx)
-    for name, parameter in own.items():
+    net.collect_params().initialize(ctx=ctx)
+    for name, parameter in trainable(net).items():
         parameter.set_data(mx.nd.array(parameters[name], dtype="float32"))
     return net
+
+
+def trainable(net: YoloV5) -> dict[str, Any]:
+    """The network's Gluon parameters by the names of the architecture, without a grid's arrays."""
+    own = net.collect_params()
+    return {name: own[name] for name in net.architecture.parameter_shapes(net.fused)}
 
 
 def parameters_of(net: YoloV5) -> dict[str, np.ndarray]:
     """The network's parameters as float32 arrays, by the names of the architecture."""
     return {
         name: parameter.data(parameter.list_ctx()[0]).asnumpy()
-        for name, parameter in net.collect_params().items()
+        for name, parameter in trainable(net).items()
     }
 
 

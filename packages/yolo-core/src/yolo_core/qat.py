@@ -1,13 +1,14 @@
 """Where a quantizer shows a trainer its integer grid (quantization-aware training).
 
 The trainer knows no quantizer. It finds one by entry point (group `yolo_core.grids`), gives it
-the network it is about to finetune, and puts what it gets into the forward pass: every weight and
-every input of a convolution is moved onto the grid that the integer program will have.
+the network it is about to finetune, and gets a grid as plain arrays. `yolo_core.network` then
+moves every weight and every input of a convolution onto that grid in the forward pass.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, Protocol
 
@@ -19,20 +20,24 @@ from yolo_core.errors import InputError
 ENTRY_POINTS = "yolo_core.grids"
 
 
-class Grid(Protocol):
-    """The values that a convolution of the integer program can hold.
+@dataclass(frozen=True)
+class ConvolutionGrid:
+    """The values that one convolution of the integer program can hold; float32 arrays.
 
-    `F` is MXNet's `nd` or `sym` module, as in Gluon's `hybrid_forward`. What is returned must let
-    the gradient through unchanged (straight-through) wherever the value lies inside the grid.
+    A weight is a whole number from -weight_limit to weight_limit times weight_step, which
+    broadcasts with [out, in, kernel, kernel]. An input is limited to input_low … input_high and a
+    whole number times input_step; these three broadcast with [B, in, H, W].
     """
 
-    def weight(self, F: Any, name: str, weight: Any) -> Any:
-        """The weight [out, in, kernel, kernel] of convolution `name`, on the grid."""
-        ...
+    weight_step: np.ndarray
+    weight_limit: int
+    input_step: np.ndarray
+    input_low: np.ndarray
+    input_high: np.ndarray
 
-    def activation(self, F: Any, name: str, x: Any) -> Any:
-        """The input [B, in, H, W] of convolution `name`, on the grid."""
-        ...
+
+#: Name of every convolution of an architecture → its grid.
+Grid = Mapping[str, ConvolutionGrid]
 
 
 class GridMaker(Protocol):
@@ -63,20 +68,9 @@ def grid_maker(name: str | None = None) -> GridMaker:
     wanted = name or min(known, default="")
     if wanted not in known:
         raise InputError(
-            "--qat", f"finds no quantizer's grid {name or ''}".rstrip(),
+            "--qat",
+            f"finds no quantizer's grid {name or ''}".rstrip(),
             f"an installed package with an entry point in {ENTRY_POINTS} (pip install yolo-mrt)",
-        )  # fmt: skip
+        )
     maker: GridMaker = known[wanted].load()
     return maker
-
-
-def straight_through(F: Any, x: Any, step: Any, limit: int) -> Any:
-    """x on the grid of step * (-limit … limit), rounded half away from zero.
-
-    step: a number, or an array that broadcasts with x. The gradient is that of clipping: 1
-    inside the grid's range, 0 outside.
-    """
-    scaled = F.broadcast_div(x, step) if not isinstance(step, float) else x / step
-    inside = F.clip(scaled, -limit, limit)
-    moved = inside + F.BlockGrad(F.round(inside) - inside)
-    return F.broadcast_mul(moved, step) if not isinstance(step, float) else moved * step

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from yolo_core.mxnet_door import mxnet
-from yolo_core.network import YoloV5, build, parameters_of
+from yolo_core.network import YoloV5, build, parameters_of, trainable
 from yolo_train.batches import Batch, pad_targets
 from yolo_train.gradients import GradientSum
 from yolo_train.hyp import Hyp
@@ -34,7 +34,7 @@ class Learner:
         self.average: YoloV5 = build(*network, ctx=self._devices[0], grid=start.grid)
         if options.freeze_bn:
             self.net.apply(_keep_statistics)
-        self._all: dict[str, Any] = dict(self.net.collect_params().items())
+        self._all: dict[str, Any] = trainable(self.net)
         frozen = tuple(f"model.{index}." for index in range(options.freeze))
         for name, parameter in self._all.items():
             if frozen and name.startswith(frozen):
@@ -50,9 +50,7 @@ class Learner:
             options.optimizer, self._trained, self._devices, schedule.weight_decay
         )
         sums.share_start(self._trained)
-        self._average = MovingAverage(
-            dict(self.average.collect_params().items()), self._all, self._devices[0]
-        )
+        self._average = MovingAverage(trainable(self.average), self._all, self._devices[0])
         share = options.batch_size // sums.workers // len(self._devices)
         self._share, self._hyp = share, hyp
         self._gains = scaled_gains(hyp, self.architecture.nc, options.imgsz)
@@ -146,7 +144,7 @@ class Learner:
 
     def load_average(self, parameters: Mapping[str, np.ndarray]) -> None:
         """Give the averaged network these parameters."""
-        for name, parameter in self.average.collect_params().items():
+        for name, parameter in trainable(self.average).items():
             parameter.set_data(mx.nd.array(parameters[name], dtype="float32"))
 
 

@@ -1,0 +1,66 @@
+"""The quantizer's grid for a trainer (see yolo_core.qat): what the integer model will round to.
+
+Calibrated once on the network that is finetuned. Weights and activations move on it while they
+are trained; the quantization that follows measures anew and finds almost the same grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from yolo_core.architecture import Architecture
+from yolo_core.qat import ConvolutionGrid, Grid
+from yolo_mrt.calibration import make_scheme
+from yolo_mrt.effort import fine_reads
+from yolo_mrt.float_pass import measure
+from yolo_mrt.mxnet_symbol import read_net
+from yolo_mrt.net import Net
+from yolo_mrt.quantizer import integer_convs
+from yolo_mrt.scheme import INPUT_SCALE, Codes, Scheme
+from yolo_mrt.tables import CODE_LIMIT
+
+
+def make_grid(
+    architecture: Architecture, parameters: Mapping[str, np.ndarray], images: np.ndarray
+) -> Grid:
+    """Entry point `mrt` of `yolo_core.grids`; see `yolo_core.qat.GridMaker`."""
+    from yolo_core.network import symbol_json
+
+    net = read_net(symbol_json(architecture, fused=True), parameters, architecture.model_name)
+    planes = images.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(INPUT_SCALE)
+    extents = net.extents(images.shape[1], images.shape[2])
+    statistics = measure(net, (plane[None] for plane in planes), extents)
+    return grid_of(net, make_scheme(net, statistics, fine_reads(net, extents), {}))
+
+
+def grid_of(net: Net, scheme: Scheme) -> Grid:
+    """What a network holds under a scheme, rounding to nearest."""
+    integers = integer_convs(net, scheme)
+    grid: dict[str, ConvolutionGrid] = {}
+    for layer in net.convolutions():
+        codes = scheme.codes(net, layer.inputs[0], scheme.fine.get(layer.name, ()))
+        coarse, fine, zero = _per_channel(codes)
+        step = integers[layer.name].step
+        grid[layer.name] = ConvolutionGrid(
+            # The integer weight multiplies codes, so the step of its input is divided out.
+            weight_step=step[:, None, None, None] / coarse[None, :, None, None],
+            weight_limit=CODE_LIMIT,
+            input_step=fine.reshape(1, -1, 1, 1),
+            input_low=((-CODE_LIMIT - zero) * coarse).reshape(1, -1, 1, 1),
+            input_high=((CODE_LIMIT - zero) * coarse).reshape(1, -1, 1, 1),
+        )
+    return grid
+
+
+def _per_channel(codes: Codes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Per float channel: coarse step, finest step, and zero point of the coarse codes."""
+    channels = int(codes.channel.max()) + 1
+    coarse, zero = np.zeros(channels), np.zeros(channels)
+    fine = np.full(channels, np.inf)
+    for scale, code, channel in zip(codes.scale, codes.zero, codes.channel):
+        if scale > coarse[channel]:
+            coarse[channel], zero[channel] = scale, code
+        fine[channel] = min(fine[channel], scale)
+    return coarse, fine, zero
