@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -27,7 +29,7 @@ def test_table_gives_the_activation_to_half_a_step(activation: str, threshold: f
     assert np.abs(codes).max() <= CODE_LIMIT
     assert codes.max() == CODE_LIMIT
     coarse = (codes - table.zero) * table.scale
-    assert exact.max() >= threshold
+    assert exact.max() >= threshold * 0.999999
     assert np.abs(coarse - np.minimum(exact, threshold)).max() <= 1.01 * table.scale
     inside = np.abs(codes) < CODE_LIMIT
     assert np.abs(coarse - exact)[inside].max() <= 0.501 * table.scale
@@ -116,3 +118,32 @@ def test_columns_are_the_convolution_unrolled() -> None:
             expected = (weight * window).sum(axis=(1, 2, 3))
             got = matrix[row * 5 + column] @ weight.reshape(4, -1).T
             np.testing.assert_array_equal(got, expected)
+
+
+def test_large_networks_are_rounded_in_groups_with_the_same_result(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from yolo_mrt import quantizer
+    from yolo_mrt.calibration import make_scheme
+    from yolo_mrt.float_pass import measure
+    from yolo_mrt.source import read_source
+
+    net = read_source(checkpoint).net
+    generator = np.random.RandomState(0)
+    codes = [generator.randint(-127, 128, (1, 3, 64, 64)) for _ in range(2)]
+    planes = [((c + 128) / 255).astype(np.float32) for c in codes]
+    scheme = make_scheme(net, measure(net, planes, net.extents(64, 64)), {}, {})
+    passes = []
+
+    def images(label: str) -> list[np.ndarray]:
+        passes.append(label)
+        return codes
+
+    whole = quantizer.learn_rounding(net, scheme, images)
+    monkeypatch.setattr(quantizer, "MOMENT_BYTES", 200_000)
+    parts = quantizer.learn_rounding(net, scheme, images)
+    assert len(passes) > 3
+    assert whole.keys() == parts.keys()
+    for name, conv in whole.items():
+        np.testing.assert_array_equal(conv.weight, parts[name].weight)
+        np.testing.assert_array_equal(conv.bias, parts[name].bias)

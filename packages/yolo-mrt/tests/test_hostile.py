@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_checkpoint
 from test_quantize import quantize
 
+from conftest import make_checkpoint
 from yolo_core.graph.bounds import certify
 from yolo_core.model_folder import read_model_folder
 

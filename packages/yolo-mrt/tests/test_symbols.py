@@ -132,7 +132,8 @@ def test_unsupported_operator_is_named_with_its_node() -> None:
 def test_damaged_attributes_are_refused(old: str, new: str, word: str) -> None:
     symbol, parameters = export(True)
     text = symbol.tojson()
-    changed = text.replace(old, new, 1)
+    # MXNet repeats a convolution's attributes at its variables, which nobody reads.
+    changed = text.replace(old, new, -1 if "kernel" in old else 1)
     if old.startswith('"repeats"') and changed == text:
         changed = text.replace('"repeats": "2"', '"repeats": "3"', 1)
     assert changed != text

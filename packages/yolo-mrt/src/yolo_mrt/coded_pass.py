@@ -7,7 +7,7 @@ rounding. The second moments gathered here are sums of integers too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -158,19 +158,22 @@ def columns(layer: Layer, x: np.ndarray, positions: np.ndarray) -> np.ndarray:
 
 
 def second_moments(
-    coded: CodedNet, net: Net, images: Iterable[np.ndarray], seed: int = 0
+    coded: CodedNet, names: Collection[str], images: Iterable[np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Per convolution the exact sums [K, K] of products of its input codes (code - zero).
+    """For these convolutions the exact sums [K, K] of products of their input codes (code - zero).
 
-    images: input codes int [1, 3, h, w]. The positions depend on nothing but their count.
+    images: input codes int [1, 3, h, w]. Positions depend on their number and the image's alone.
     """
     sums: dict[str, np.ndarray] = {}
-    generator = np.random.RandomState(seed)
+    number = 0
 
     def gather(layer: Layer, value: Any) -> None:
+        if layer.name not in names:
+            return
         x = value.asnumpy()[0]
         rows = (x.shape[1] + 2 * layer.padding[0] - layer.kernel[0]) // layer.stride[0] + 1
         cols = (x.shape[2] + 2 * layer.padding[1] - layer.kernel[1]) // layer.stride[1] + 1
+        generator = np.random.RandomState(number)
         positions = generator.randint(0, rows * cols, size=min(POSITIONS, rows * cols))
         matrix = columns(layer, x, positions)
         # Sums of at most POSITIONS products of codes below 256: exact in float32.
@@ -179,4 +182,5 @@ def second_moments(
 
     for image in images:
         coded.run(image, gather)
+        number += 1
     return sums

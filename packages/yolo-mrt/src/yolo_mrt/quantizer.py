@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from yolo_mrt.tables import INDEX_BITS
 from yolo_mrt.weights import IntegerConv, quantize_conv
 
 NORMAL_IMAGES = 32
+#: Second moments that are held in memory at once.
+MOMENT_BYTES = 900 << 20
 
 
 def integer_convs(
@@ -44,8 +46,35 @@ def moment_images(effort: str, available: int) -> int:
 
 
 def learn_rounding(
-    net: Net, scheme: Scheme, images: Iterable[np.ndarray]
+    net: Net, scheme: Scheme, images: Callable[[str], Iterable[np.ndarray]]
 ) -> dict[str, IntegerConv]:
-    """Convolutions whose rounding minimises the error on these images (input codes)."""
-    coded = CodedNet(net, scheme, integer_convs(net, scheme))
-    return integer_convs(net, scheme, second_moments(coded, net, images))
+    """Convolutions whose rounding minimises the error on these images.
+
+    images(label): the input codes, from the first image on each time it is called; networks whose
+    second moments do not fit MOMENT_BYTES at once go through them several times.
+    """
+    plain = integer_convs(net, scheme)
+    coded = CodedNet(net, scheme, plain)
+    groups = _groups(net, plain)
+    learned: dict[str, IntegerConv] = {}
+    for number, group in enumerate(groups):
+        label = "rounding" if len(groups) == 1 else f"rounding {number + 1}/{len(groups)}"
+        moments = second_moments(coded, {layer.name for layer in group}, images(label))
+        for layer in group:
+            learned[layer.name] = _integer_conv(net, layer, scheme, moments.pop(layer.name))
+    return learned
+
+
+def _groups(net: Net, convs: Mapping[str, IntegerConv]) -> list[list[Layer]]:
+    """The convolutions in order, cut where the moments of a group would outgrow MOMENT_BYTES."""
+    groups: list[list[Layer]] = [[]]
+    held = 0
+    for layer in net.convolutions():
+        columns = convs[layer.name].weight[0].size
+        size = columns * columns * 8
+        if groups[-1] and held + size > MOMENT_BYTES:
+            groups.append([])
+            held = 0
+        groups[-1].append(layer)
+        held += size
+    return groups

@@ -172,8 +172,9 @@ def _quantize(settings: Settings, say: Say) -> None:
         return
     scheme = calibrated(settings, source.net)
     count = moment_images(settings.effort, len(settings.images))
-    images = code_planes(settings, source, "quantize", count)
-    convs = learn_rounding(source.net, scheme, images)
+    convs = learn_rounding(
+        source.net, scheme, lambda label: code_planes(settings, source, label, count)
+    )
     files = {
         "json": settings.stage_file(".mrt.quantize.json"),
         "params": settings.stage_file(".mrt.quantize.params"),

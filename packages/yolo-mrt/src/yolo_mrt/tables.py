@@ -24,13 +24,15 @@ LEVELS = 2 * CODE_LIMIT
 FINE = 8
 #: Minimum of x * sigmoid(x), and how far below zero its argument still matters.
 SILU_LOW, SILU_REACH = -0.27846454276107374, 8.0
+#: Arguments of a leaky ReLU go this many times as far below zero as above.
+LEAKY_REACH = 2.0
 
 
 def activation_low(activation: str, threshold: np.ndarray, slope: float) -> np.ndarray:
     """The smallest value that codes up to `threshold` have to span."""
     if activation == "silu":
         return np.full_like(threshold, SILU_LOW)
-    return -slope * threshold if activation == "leaky" else np.zeros_like(threshold)
+    return -slope * LEAKY_REACH * threshold if activation == "leaky" else np.zeros_like(threshold)
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Table:
     def _reach(self) -> float:
         if self.activation == "silu":
             return SILU_REACH
-        return self.span if self.activation == "leaky" else self.span / 64
+        return LEAKY_REACH * self.span if self.activation == "leaky" else self.span / 64
 
     @property
     def _top(self) -> float:
