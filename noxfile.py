@@ -170,6 +170,40 @@ def bundle_swarm(session: nox.Session) -> None:
 
 
 @nox.session
+def sanitize(session: nox.Session) -> None:
+    """The compiled engine's tests on an AddressSanitizer and UBSan build."""
+    session.install(*TEST_TOOLS)
+    _install(session, "yolo-cvm")
+    session.run("python", "packages/yolo-cvm/native/sanitize.py", *session.posargs)
+
+
+@nox.session
+def emulate(session: nox.Session) -> None:
+    """The compiled engine on NEON and on a big-endian processor, under qemu-user."""
+    _install(session, "yolo-cvm")
+    folder = session.create_tmp()
+    session.run(
+        "python", "packages/yolo-cvm/native/replay/emulate.py", folder, *session.posargs
+    )  # fmt: skip
+
+
+@nox.session
+def bench_cvm(session: nox.Session) -> None:
+    """Our engine beside OpenVINO, ONNX Runtime and MXNet, float and 8-bit: one table."""
+    session.install("openvino", "nncf", "onnx", "onnxruntime")
+    _install(session, "yolo-cvm", mxnet=sys.version_info < (3, 13))
+    session.run("python", "packages/yolo-cvm/benchmarks/bench.py", *session.posargs)
+
+
+@nox.session
+def wheels(session: nox.Session) -> None:
+    """Wheels of all packages in dist/; that of yolo-cvm holds the compiled engine."""
+    session.install("build")
+    for package in PACKAGES:
+        session.run("python", "-m", "build", "--wheel", "--outdir", "dist", f"packages/{package}")
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style and types."""
     session.install("ruff>=0.9", "mypy>=1.10", "types-PyYAML", "numpy<2", "click>=8")

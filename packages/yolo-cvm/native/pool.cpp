@@ -7,7 +7,7 @@
 namespace cvm {
 namespace {
 
-constexpr auto kLook = std::chrono::microseconds(100);
+constexpr auto kLook = std::chrono::microseconds(200);
 
 inline void relax() {
 #if defined(__x86_64__)
@@ -29,37 +29,39 @@ Pool::Pool(int threads) {
 }
 
 Pool::~Pool() {
-  stop_.store(true);
-  round_.fetch_add(1);
   {
     std::lock_guard<std::mutex> lock(mutex_);
+    stop_.store(true);
     wake_.notify_all();
   }
   for (std::thread& w : workers_) w.join();
 }
 
 void Pool::take() {
-  const int64_t tasks = tasks_.load(std::memory_order_relaxed);
-  for (;;) {
-    const int64_t i = next_.fetch_add(1, std::memory_order_relaxed);
-    if (i >= tasks) return;
-    call_(body_, i);
+  uint64_t state = state_.load(std::memory_order_acquire);
+  while (open(state)) {
+    if (!state_.compare_exchange_weak(state, state + 1, std::memory_order_acq_rel,
+                                      std::memory_order_acquire))
+      continue;
+    // The round cannot end before this task is counted as done.
+    call_.load(std::memory_order_relaxed)(body_.load(std::memory_order_relaxed),
+                                          (int64_t)(state & (kMostTasks - 1)));
+    done_.fetch_add(1, std::memory_order_release);
+    state = state_.load(std::memory_order_acquire);
   }
 }
 
 void Pool::run_all(int64_t tasks, Call call, const void* body) {
-  call_ = call;
-  body_ = body;
-  tasks_.store(tasks, std::memory_order_relaxed);
-  next_.store(0, std::memory_order_relaxed);
-  busy_.store((int)workers_.size(), std::memory_order_relaxed);
-  round_.fetch_add(1, std::memory_order_seq_cst);
+  call_.store(call, std::memory_order_relaxed);
+  body_.store(body, std::memory_order_relaxed);
+  done_.store(0, std::memory_order_relaxed);
+  state_.store(++round_ << 2 * kBits | (uint64_t)tasks << kBits);
   {
     std::lock_guard<std::mutex> lock(mutex_);
     if (sleeping_) wake_.notify_all();
   }
   take();
-  for (int spins = 0; busy_.load(std::memory_order_acquire); ++spins) {
+  for (int spins = 0; done_.load(std::memory_order_acquire) < tasks; ++spins) {
     if (spins < 4096) {
       relax();
     } else {
@@ -69,23 +71,18 @@ void Pool::run_all(int64_t tasks, Call call, const void* body) {
 }
 
 void Pool::work() {
-  uint64_t seen = 0;
-  for (;;) {
+  while (!stop_.load(std::memory_order_relaxed)) {
+    take();
     const auto until = std::chrono::steady_clock::now() + kLook;
-    int spins = 0;
-    while (round_.load(std::memory_order_acquire) == seen) {
+    for (int spins = 1; !open(state_.load(std::memory_order_acquire)); ++spins) {
       relax();
-      if (++spins % 64) continue;
-      if (std::chrono::steady_clock::now() < until) continue;
+      if (spins % 64 || std::chrono::steady_clock::now() < until) continue;
       std::unique_lock<std::mutex> lock(mutex_);
       ++sleeping_;
-      wake_.wait(lock, [&] { return round_.load() != seen; });
+      wake_.wait(lock, [&] { return stop_.load() || open(state_.load()); });
       --sleeping_;
+      break;
     }
-    ++seen;
-    if (stop_.load()) return;
-    take();
-    busy_.fetch_sub(1, std::memory_order_release);
   }
 }
 

@@ -22,7 +22,7 @@ class Pool {
   // `body` must not throw.
   template <class Body>
   void run(int64_t tasks, const Body& body) {
-    if (tasks <= 1 || workers_.empty()) {
+    if (tasks <= 1 || tasks >= kMostTasks || workers_.empty()) {
       for (int64_t i = 0; i < tasks; ++i) body(i);
       return;
     }
@@ -31,6 +31,14 @@ class Pool {
 
  private:
   using Call = void (*)(const void*, int64_t);
+  // One word holds a round's number of tasks and how many have been claimed, so that a claim is
+  // valid for the round it was made in, however long the claimant slept before.
+  static constexpr int kBits = 24;
+  static constexpr int64_t kMostTasks = (int64_t)1 << kBits;
+  static bool open(uint64_t state) {
+    const uint64_t mask = kMostTasks - 1;
+    return (state & mask) < (state >> kBits & mask);
+  }
   void run_all(int64_t tasks, Call call, const void* body);
   void work();
   void take();
@@ -38,13 +46,13 @@ class Pool {
   std::vector<std::thread> workers_;
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::atomic<uint64_t> round_{0};
-  std::atomic<int64_t> next_{0}, tasks_{0};
-  std::atomic<int> busy_{0};
+  std::atomic<uint64_t> state_{0};  // round | tasks | claimed
+  std::atomic<int64_t> done_{0};
   std::atomic<bool> stop_{false};
   int sleeping_ = 0;  // guarded by mutex_
-  Call call_ = nullptr;
-  const void* body_ = nullptr;
+  uint64_t round_ = 0;
+  std::atomic<Call> call_{nullptr};
+  std::atomic<const void*> body_{nullptr};
 };
 
 }  // namespace cvm

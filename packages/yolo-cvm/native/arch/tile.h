@@ -358,7 +358,7 @@ void interleave(uint8_t* out, int64_t pixel_stride, const int32_t* planes, int64
   }
 }
 
-// Register-only products: rounds * 24 dot steps; returns the multiply-accumulates done.
+// Register-only products; returns the multiply-accumulates done.
 template <class V>
 int64_t ceiling(int64_t rounds) {
   constexpr int M = V::L == 16 ? 12 : 5;
@@ -366,17 +366,24 @@ int64_t ceiling(int64_t rounds) {
   for (int i = 0; i < V::L * 8; ++i) bytes[i] = (int8_t)(i * 7 + 1);
   typename V::I acc[M][2];
   typename V::W w[2] = {V::weights(bytes), V::weights(bytes + V::L * 4)};
-  const typename V::A x = V::broadcast((const uint8_t*)bytes);
+#pragma GCC unroll 24
   for (int m = 0; m < M; ++m) acc[m][0] = acc[m][1] = V::set1(m);
+  int32_t word = 0x01020304;
   for (int64_t i = 0; i < rounds; ++i) {
+    // a new input per round, so that no product can be reused
+    const typename V::A x = V::broadcast((const uint8_t*)&word);
+    word += (int32_t)i;
 #pragma GCC unroll 24
     for (int m = 0; m < M; ++m) {
       acc[m][0] = V::dot(acc[m][0], x, w[0]);
       acc[m][1] = V::dot(acc[m][1], x, w[1]);
+      V::pin(acc[m][0]);
+      V::pin(acc[m][1]);
     }
   }
   int32_t sum[V::L];
   typename V::I all = V::set1(0);
+#pragma GCC unroll 24
   for (int m = 0; m < M; ++m) all = V::add(all, V::add(acc[m][0], acc[m][1]));
   V::store(sum, all);
   volatile int32_t sink = sum[0];

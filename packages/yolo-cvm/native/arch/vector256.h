@@ -34,6 +34,8 @@ struct Vector256 {
   }
   static void narrow(I x, int16_t* p) { _mm_storeu_si128((__m128i*)p, words(x)); }
   static void narrow(I x, int32_t* p) { store(p, x); }
+  // Keeps the compiler from reasoning about the value, and in a register.
+  static void pin(I& x) { asm volatile("" : "+x"(x)); }
   static I sub(I a, I b) { return _mm256_sub_epi32(a, b); }
   static I gather(const int32_t* p, I x) { return _mm256_i32gather_epi32(p, x, 4); }
   static I mul(I a, I b) { return _mm256_mullo_epi32(a, b); }

@@ -34,6 +34,8 @@ struct Avx512 {
     _mm256_storeu_si256((__m256i*)p, _mm512_cvtepi32_epi16(x));
   }
   static void narrow(I x, int32_t* p) { store(p, x); }
+  // Keeps the compiler from reasoning about the value, and in a register.
+  static void pin(I& x) { asm volatile("" : "+v"(x)); }
   static I sub(I a, I b) { return _mm512_sub_epi32(a, b); }
   static I gather(const int32_t* p, I x) { return _mm512_i32gather_epi32(x, p, 4); }
   static I mul(I a, I b) { return _mm512_mullo_epi32(a, b); }

@@ -1,0 +1,96 @@
+"""Hold the engine to the reference on machines we do not have: NEON and a big-endian processor.
+
+    python emulate.py FOLDER [PROGRAMS]
+
+Dumps random programs with the reference's outputs, compiles the engine with Debian's cross
+compilers (g++-aarch64-linux-gnu, g++-s390x-linux-gnu) and replays them under qemu-user. A machine
+whose compiler or emulator is missing is named and skipped. Exit code 1 where an output differs.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from yolo_core.graph import Graph, interpret
+from yolo_cvm.engine import fuse
+
+HERE = Path(__file__).resolve().parent
+PACKAGE = HERE.parents[1]
+#: machine: compiler, emulators, further flags
+MACHINES = {
+    "aarch64": ("aarch64-linux-gnu-g++", "qemu-aarch64-static", ["-cpu", "max"]),
+    "s390x": ("s390x-linux-gnu-g++", "qemu-s390x-static", ["-cpu", "max"]),
+}
+
+
+def dump(graph: Graph, data: np.ndarray, path: Path) -> None:
+    """One program as replay.cpp reads it: plan, constants, input, expected outputs."""
+    plan = fuse.plan(graph)
+    expected = interpret.run(graph, data)
+    words: list[np.ndarray] = []
+
+    def add(values: np.ndarray) -> None:
+        words.append(np.concatenate([[values.size], values.reshape(-1).astype(np.int64)]))
+
+    add(plan.words)
+    words.append(np.array([len(plan.constants)]))
+    for constant in plan.constants:
+        add(constant)
+    add(data)
+    words.append(np.array([len(expected)]))
+    for output in expected:
+        add(output)
+    path.write_bytes(np.concatenate(words).astype("<i8").tobytes())
+
+
+def build(machine: str, folder: Path) -> Path:
+    """The replay program for a machine, linked with the engine."""
+    from compile import compile_library
+
+    compiler = MACHINES[machine][0]
+    library = folder / f"libcvm-{machine}.so"
+    compile_library(library, [compiler], machine)
+    program = folder / f"replay-{machine}"
+    subprocess.run([compiler, "-std=c++17", "-O1", str(HERE / "replay.cpp"), str(library),
+                    "-pthread", "-Wl,-rpath,$ORIGIN", "-o", str(program)], check=True)
+    return program
+
+
+def main(folder: Path, programs: int) -> int:
+    """Returns the exit code."""
+    sys.path[:0] = [str(HERE.parent), str(PACKAGE / "tests" / "engine"),
+                    str(PACKAGE / "benchmarks")]
+    from random_graphs import random_program
+    from synthetic import yolov5
+
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for seed in range(programs):
+        files.append(folder / f"{seed}.plan")
+        dump(*random_program(seed), files[-1])
+    network = yolov5("n", 64, 64)
+    data = np.random.default_rng(0).integers(-127, 128, network.input_shape, dtype=np.int32)
+    files.append(folder / "yolov5n.plan")
+    dump(network, data, files[-1])
+
+    code = 0
+    for machine, (compiler, emulator, options) in MACHINES.items():
+        missing = [tool for tool in (compiler, emulator) if not shutil.which(tool)]
+        if missing:
+            print(f"{machine}: skipped, {' and '.join(missing)} not installed")
+            continue
+        program = build(machine, folder)
+        done = subprocess.run([emulator, *options, "-L", f"/usr/{machine}-linux-gnu",
+                               str(program), *map(str, files)], capture_output=True, text=True)
+        print(machine, done.stdout.strip(), done.stderr.strip(), sep="\n  ")
+        code = code or done.returncode
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 300))
