@@ -47,11 +47,20 @@ def main() -> None:
 @_MODEL
 @_COMPAT
 @_JSON
-def inspect(model: str, compat: bool, as_json: bool) -> None:
+@click.option("--engine", "show_engine", is_flag=True, help="Tell which engine would run it.")
+def inspect(model: str, compat: bool, as_json: bool, show_engine: bool) -> None:
     """Every node: shapes, precisions, proven ranges, gas, multiply-accumulates."""
     from yolo_cvm import inspection
+    from yolo_cvm.engine.report import report
     from yolo_cvm.model import load
 
+    if show_engine:
+        told = report(load(model, compat=compat).graph)
+        if as_json:
+            _print_json(told)
+        else:
+            click.echo("\n".join(f"{key:18} {value}" for key, value in told.items()))
+        return
     graph = load(model, engine="reference", compat=compat).graph
     if as_json:
         _print_json(inspection.as_json(graph))

@@ -83,7 +83,10 @@ def _layout(graph: Graph, entry: Entry, chain: list[int]) -> Layout | None:
     if shape[2] == 1:
         row = pixel * shape[3]
     offsets = place[0, :, 0, 0].copy()
-    n, c, h, w = np.ogrid[:shape[0], :shape[1], :shape[2], :shape[3]]
-    if not np.array_equal(place, n * image + offsets[c] + h * row + w * pixel):
+    # int32 throughout: the arrays are as large as the head itself
+    n, h, w = (np.arange(size, dtype=np.int32) for size in (shape[0], *shape[2:]))
+    plane = (h * np.int32(row))[:, None] + w * np.int32(pixel)
+    expected = offsets[:, None, None] + plane + (n * np.int32(image))[:, None, None, None]
+    if not np.array_equal(place, expected):
         return None
     return Layout(Entry(chain[-1]), offsets, image, row, pixel, tuple(chain))
