@@ -85,7 +85,7 @@ def main() -> None:
     before = validator.run(net, "before").scores
     options = FitOptions(
         data=str(data), weights=arguments.weights, epochs=1, batch_size=16, nominal_batch=16,
-        imgsz=arguments.imgsz, hyp=arguments.hyp, autoanchor=False, plots=False, freeze_bn=True,
+        imgsz=arguments.imgsz, hyp=arguments.hyp, autoanchor=False, plots=False, freeze=10, freeze_bn=True,
         project=str(arguments.out),
     )  # fmt: skip
     folder = trainer.fit(options)
