@@ -5,16 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from yolo_core.graph import Entry, Graph, Node
-from yolo_core.graph.integers import INT32_MAX, limit
 from yolo_cvm.engine import lower
 from yolo_cvm.engine.analysis import MOST_CONSTANT, Analysis, Region
 from yolo_cvm.engine.places import Places
-from yolo_cvm.engine.programs import Affine, Program, Tile, TooWide, Value
-from yolo_cvm.engine.views import Layout, follow, natural
+from yolo_cvm.engine.programs import Affine, Program, TooWide, Value
+from yolo_cvm.engine.regions import RegionBuilder
+from yolo_cvm.engine.views import Layout, natural
 from yolo_cvm.engine.words import DType, Plan, PlanWriter, Step, Tensor, product
-
-_PAIR_KINDS = {"elemwise_add": Tile.ADD, "broadcast_add": Tile.ADD, "elemwise_sub": Tile.SUB,
-               "broadcast_sub": Tile.SUB, "broadcast_mul": Tile.MUL, "broadcast_max": Tile.MAX}
 
 
 def plan(graph: Graph) -> Plan:
@@ -115,7 +112,7 @@ class Planner:
         image = self.image_of(entry)
         program = Program(self.writer)
         value = program.load(image, self.analysis.known[entry])
-        self._scatter(program, value, natural(entry, self.graph.shape(entry)))
+        self.scatter(program, value, natural(entry, self.graph.shape(entry)))
         self._pointwise_step(program, image.dims)
 
     def _plain_node(self, index: int, node: Node) -> None:
@@ -166,7 +163,7 @@ class Planner:
 
     def _region(self, region: Region) -> None:
         program = Program(self.writer)
-        builder = _RegionBuilder(self, region, program)
+        builder = RegionBuilder(self, region, program)
         nodes = list(region.nodes)
         try:
             builder.start()
@@ -188,7 +185,7 @@ class Planner:
         self.writer.step(Step.POINTWISE, [*dims, *program.encoded()], program.reads,
                          program.writes)
 
-    def _convolution_step(self, region: Region, builder: _RegionBuilder) -> None:
+    def _convolution_step(self, region: Region, builder: RegionBuilder) -> None:
         conv = self.graph.nodes[region.root]
         a = conv.attributes
         batch, channels, height, width = region.shape
@@ -214,7 +211,7 @@ class Planner:
             self._repadded[entry, fill] = copy
         return self._repadded[entry, fill]
 
-    def _scatter(self, program: Program, value: Value, layout: Layout) -> None:
+    def scatter(self, program: Program, value: Value, layout: Layout) -> None:
         target = self.places.plain(layout.entry)
         if target is None:
             target = self.writer.plain(self.graph.shape(layout.entry))
@@ -222,154 +219,3 @@ class Planner:
         self.absorbed.update(layout.nodes)
         program.scatter(value, Affine(target, layout.offsets, layout.image, layout.row,
                                       layout.pixel))
-
-
-class _RegionBuilder:
-    """Writes the tile program of one region, node by node."""
-
-    def __init__(self, planner: Planner, region: Region, program: Program) -> None:
-        self.planner = planner
-        self.region = region
-        self.program = program
-        self.analysis = planner.analysis
-        self.graph = planner.graph
-        self.values: dict[Entry, Value] = {}
-        self.stored: dict[Entry, Tensor] = {}
-        self.bias = np.zeros(0, np.int64)
-        self.last = region.root
-        inside = set(region.nodes)
-        self._left = {
-            Entry(i): sum(self.graph.nodes[r].inputs.count(Entry(i))
-                          for r in self.analysis.consumers.get(Entry(i), []) if r in inside)
-            for i in region.nodes}
-
-    def start(self) -> None:
-        """The accumulators of a convolution are the first register."""
-        region, graph = self.region, self.graph
-        if not region.convolution:
-            return
-        conv = graph.nodes[region.root]
-        self.bias = np.zeros(region.shape[1], np.int64)
-        if len(conv.inputs) == 3:
-            self.bias += self.analysis.constant(conv.inputs[2])
-        if region.border is not None:
-            self.bias += region.border.bias
-        self.bias = (self.bias & 0xFFFFFFFF).astype(np.uint32).view(np.int32)
-        entry = Entry(region.root)
-        self._keep(entry, Value(self.program.take(), self.analysis.known[entry]))
-
-    def node(self, index: int) -> None:
-        """One operator of the region."""
-        self.last = index
-        region, entry = self.region, Entry(index)
-        if region.convolution and index == region.root:
-            return
-        if index == region.border_node:
-            value = self._operand(self.graph.nodes[index].inputs[0], changes=True)
-            self._keep(entry, Value(value.register, self.analysis.known[entry]))
-            return
-        self._operator(entry, self.graph.nodes[index])
-
-    def _operator(self, entry: Entry, node: Node) -> None:
-        program, known, a = self.program, self.analysis.known[entry], node.attributes
-        operands = self.analysis.operands(node)
-        if node.op == "cvm_lut":
-            self._lookup(entry, node)
-            return
-        if len(operands) == 2:
-            left, right = (program.finish(self._operand(e, changes=False)) for e in operands)
-            value = program.pair(_PAIR_KINDS[node.op], left, right, known)  # type: ignore[index]
-            self._drop(operands[0], left)
-            if operands[1] != operands[0] or operands[0] not in self.values:
-                self._drop(operands[1], right)
-            self._keep(entry, value)
-            return
-        value = self._operand(operands[0], changes=True)
-        if node.op == "relu":
-            value = program.clamp(value, 0, INT32_MAX)
-        elif node.op == "clip":
-            value = program.clamp(value, a.a_min, a.a_max)
-        elif node.op == "cvm_clip":
-            value = program.clamp(value, -limit(a.precision), limit(a.precision))
-        elif node.op == "cvm_right_shift":
-            bound = limit(a.precision)
-            value = program.shift(value, a.shift_bit, -bound, bound, known)
-        else:
-            value = self._with_constant(node, value, known)
-        self._keep(entry, value)
-
-    def _with_constant(self, node: Node, value: Value, known: tuple[int, int]) -> Value:
-        other, = (e for e in node.inputs if self.analysis.is_constant(e))
-        constant = self.analysis.per_channel(other, self.region.shape[1])
-        assert constant is not None
-        if node.op == "broadcast_mul":
-            return self.program.multiply(value, constant, known)
-        if node.op == "broadcast_max":
-            return self.program.maximum(value, constant, known)
-        if node.op in ("broadcast_sub", "elemwise_sub"):
-            constant = np.negative(constant)  # wraps like the subtraction itself
-        return self.program.add(value, constant, known)
-
-    def _lookup(self, entry: Entry, node: Node) -> None:
-        source, table_entry = node.inputs
-        # A value with several users stays finished in its register, so it is finished once.
-        value = self.program.finish(self._operand(source, changes=False))
-        if source in self.values:
-            self.values[source] = value
-        table = self.planner.writer.constant(self.analysis.constant(table_entry))
-        image, plain = self._wanted(entry)
-        if (image and not plain and not self._left[entry]
-                and self.analysis.dtype(entry) == DType.INT8):
-            target = self.planner.places.image(entry)
-            self.program.lookup_store(value, table, target)
-            self.stored[entry] = target
-        else:
-            found = self.program.lookup(value, table, self.analysis.known[entry])
-            self._keep(entry, found)
-        self._drop(source, value)
-
-    # --- registers
-
-    def _operand(self, entry: Entry, changes: bool) -> Value:
-        """An operand's value; `changes`: the caller will work in its register."""
-        if entry not in self.values:
-            return self.program.load(self.planner.image_of(entry), self.analysis.known[entry])
-        value = self.values[entry]
-        self._left[entry] -= 1
-        if not changes:
-            value = self.values[entry] = self.program.finish(value)
-        elif self._left[entry]:
-            value = self.values[entry] = self.program.finish(value)
-            value = self.program.copied(value)
-        return value
-
-    def _drop(self, entry: Entry, value: Value) -> None:
-        """An operand that was only read: its register is free after the last reader."""
-        if entry not in self.values or not self._left[entry]:
-            self.program.release(value.register)
-
-    def _keep(self, entry: Entry, value: Value) -> None:
-        """A value is there: store it for readers outside, keep it for those inside."""
-        image, plain = self._wanted(entry)
-        if image or plain:
-            value = self.program.finish(value)
-        if image:
-            target = self.planner.places.image(entry)
-            self.program.store(value, target)
-            self.stored[entry] = target
-        if plain:
-            analysis = self.analysis
-            layout = follow(self.graph, entry, analysis.consumers, analysis.heads)
-            self.planner._scatter(self.program, value, layout)
-        if self._left[entry]:
-            self.values[entry] = value
-        else:
-            self.program.release(value.register)
-
-    def _wanted(self, entry: Entry) -> tuple[bool, bool]:
-        """Whether readers outside need the value as an image, and as plain."""
-        analysis = self.analysis
-        readers = analysis.outside_readers(entry)
-        image = any(analysis.reads_image(i) for i in readers)
-        plain = entry in analysis.heads or any(not analysis.reads_image(i) for i in readers)
-        return image, plain
