@@ -60,7 +60,7 @@ def _options(session: nox.Session) -> list[str]:
 
 @dataclass(frozen=True)
 class _Trained:
-    """What the last training run says of itself in its opt.yaml."""
+    """What the last training run says of itself."""
 
     checkpoint: str
     data: str
@@ -73,12 +73,11 @@ class _Trained:
         return str(Path("qout") / f"{self.model}_cvm")
 
 
-_READ_OPTIONS = """
-import sys, yaml
-with open(sys.argv[1], encoding="utf-8") as stream:
-    options = yaml.safe_load(stream)
-for key in ("data", "model", "imgsz"):
-    print(options[key])
+_READ_RUN = """
+import pathlib, sys, yaml
+read = lambda name: yaml.safe_load((pathlib.Path(sys.argv[1]) / name).read_text("utf-8"))
+options, network = read("opt.yaml"), read("weights/best.yaml")
+print(options["data"], "yolov5" + network["size"], options["imgsz"], sep=chr(10))
 """
 
 
@@ -88,7 +87,7 @@ def _last_run(session: nox.Session) -> _Trained:
     if not runs:
         session.error("there is no trained model yet: nox -s train")
     run = max(runs, key=lambda run: (run / "weights" / "best.yaml").stat().st_mtime)
-    told = session.run("python", "-c", _READ_OPTIONS, str(run / "opt.yaml"), silent=True, log=False)
+    told = session.run("python", "-c", _READ_RUN, str(run), silent=True, log=False)
     return _Trained(str(run / "weights" / "best"), *str(told).splitlines())
 
 
