@@ -12,14 +12,16 @@ from collections.abc import Mapping
 import numpy as np
 
 from yolo_mrt.float_pass import GRID, TensorStatistics
-from yolo_mrt.net import Layer, Net
+from yolo_mrt.net import Layer, Net, readable_sites
 from yolo_mrt.scheme import Scheme, SumCodes, wide_sites
 from yolo_mrt.tables import CODE_LIMIT, LEVELS, SILU_LOW, TABLE_SIZE, activation_low
 
 #: Of the 10 % that parameters may weigh beyond a byte per weight, what the tables may take.
 TABLE_SHARE = 0.02
 MENU_RANGE = (6, 24)
-WIDE_MENU, FINE_MENU = 3, 3
+WIDE_MENU, FINE_MENU = 3, 4
+#: Octaves within which a table of the fine menu is good enough for anybody.
+NEAR = 0.1
 WIDE_BITS = 15
 #: Thresholds are this much above the best ones of the calibration images: others reach higher.
 HEADROOM = 1.15
@@ -111,30 +113,15 @@ def make_scheme(
         stats = statistics[layer.name]
         low = activation_low(layer.activation, np.maximum(stats.high, GRID[0]), layer.slope)
         wish = wishes(stats, low, weight_of[layer.name])
-        if layer.name in fine_sites:
-            # Steps are fine anyway, so the whole tensor shares one threshold that clips little.
+        if layer.name in fine_sites and only_read_finely(net, layer.name, fine):
+            # Its steps are fine anyway, so one threshold that clips little serves all channels.
             wish = np.full_like(wish, wish.max())
         if layer.name in overrides:
             wish = np.full_like(wish, overrides[layer.name])
         wished[layer.name] = wish
     peak = max((float(statistics[name].high.max()) for name in wide), default=1.0)
     span = float(GRID[min(int(np.searchsorted(GRID, peak)), len(GRID) - 1)])
-    menu: list[tuple[float, float]] = []
-    table: dict[str, np.ndarray] = {}
-    room = int(net.weight_count() * TABLE_SHARE / TABLE_SIZE)
-    others = set(wished) - fine_sites - wide
-    for names, count, common in (
-        (fine_sites, FINE_MENU, None),
-        (wide, WIDE_MENU, span),
-        (others, int(np.clip(room, *MENU_RANGE)), None),
-    ):
-        own = {name: wished[name] for name in wished if name in names}
-        if own:
-            found = cluster(np.concatenate(list(own.values())), count)
-            found = found if common is None else np.minimum(found, common)
-            for name, wish in own.items():
-                table[name] = len(menu) + nearest(found, wish)
-            menu += [(float(t), float(t) if common is None else common) for t in found]
+    menu, table, fine_tables = _menu(net, wished, fine_sites, wide, span)
     # SiLU reaches down to its minimum however small the largest value is.
     exponent = WIDE_BITS - 1 - int(np.ceil(np.log2(max(span, -SILU_LOW))))
     sums = {
@@ -142,8 +129,53 @@ def make_scheme(
                                overrides)
         for layer in net.layers if layer.op == "add"
     }  # fmt: skip
-    fine_tables = max((int(table[site].max()) + 1 for site in fine_sites), default=0)
     return Scheme(tuple(menu), fine_tables, table, sums, exponent, span, dict(fine))
+
+
+def only_read_finely(net: Net, site: str, fine: Mapping[str, tuple[str, ...]]) -> bool:
+    """Whether every convolution that reads this one reads it finely."""
+    if any(reader.op == "maxpool" for reader in net.consumers()[site]):
+        return False
+    return all(
+        site in fine.get(conv.name, ())
+        for conv in net.convolutions()
+        if site in (name for name, _ in readable_sites(net, conv.inputs[0]))
+    )
+
+
+def _menu(
+    net: Net, wished: Mapping[str, np.ndarray], fine_sites: set[str], wide: set[str], span: float
+) -> tuple[list[tuple[float, float]], dict[str, np.ndarray], int]:
+    """(menu, table of every convolution, number of fine tables): see Scheme.
+
+    First the tables that also exist fine, for those who are read finely; everybody else but the
+    wide ones may use them too, and gets more of them where they are far from what it wishes.
+    """
+    fine = np.zeros(0)
+    if fine_sites:
+        fine = cluster(np.concatenate([wished[name] for name in sorted(fine_sites)]), FINE_MENU)
+    own = np.zeros(0)
+    if wide:
+        own = cluster(np.concatenate([wished[name] for name in sorted(wide)]), WIDE_MENU)
+        own = np.minimum(own, span)
+    others = [name for name in wished if name not in fine_sites and name not in wide]
+    common = fine
+    if others:
+        wish = np.concatenate([wished[name] for name in others])
+        far = wish
+        if len(fine):
+            far = wish[np.abs(np.log2(fine[nearest(fine, wish)] / wish)) > NEAR]
+        room = int(np.clip(int(net.weight_count() * TABLE_SHARE / TABLE_SIZE), *MENU_RANGE))
+        more = cluster(far, max(room - len(fine), 3)) if len(far) else np.zeros(0)
+        common = np.concatenate((fine, more))
+    table: dict[str, np.ndarray] = {}
+    for name, wish in wished.items():
+        if name in wide:
+            table[name] = len(common) + nearest(own, wish)
+        else:
+            table[name] = nearest(fine if name in fine_sites else common, wish)
+    menu = [(float(t), float(t)) for t in common] + [(float(t), span) for t in own]
+    return menu, table, len(fine)
 
 
 def _sum_codes(

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from yolo_core.progress import progress
-from yolo_mrt.net import Layer, Net
+from yolo_mrt.net import Layer, Net, readable_sites
 from yolo_mrt.scheme import Scheme, wide_sites
 from yolo_mrt.sensitivity import Judge, slice_reader
 from yolo_mrt.source import Source
@@ -23,25 +23,9 @@ EARLY_MACS, EARLY_WEIGHTS = 0.01, 0.002
 HEAD_MACS, HEAD_WEIGHTS = 0.05, 0.01
 #: What fine reads may add with effort "high", as shares of multiplications and weights.
 MOST_MACS = 0.16
-MOST_WEIGHTS = 0.009
+MOST_WEIGHTS = 0.018
 
 Reads = dict[str, tuple[str, ...]]
-
-
-def readable_sites(net: Net, name: str) -> tuple[tuple[str, int], ...]:
-    """The activated convolutions whose codes reach `name` through joins and upsamplings alone,
-    each with its first channel there."""
-    layers, channels = net.by_name(), net.channels()
-    layer = layers[name]
-    if layer.op == "conv":
-        return ((name, 0),)
-    found: list[tuple[str, int]] = []
-    start = 0
-    if layer.op in ("concat", "upsample"):
-        for part in layer.inputs:
-            found += [(site, start + offset) for site, offset in readable_sites(net, part)]
-            start += channels[part]
-    return tuple(found)
 
 
 def candidates(net: Net) -> list[tuple[Layer, str, int]]:

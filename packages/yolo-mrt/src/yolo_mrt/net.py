@@ -113,3 +113,19 @@ class Net:
                 rows, columns = rows * layer.scale, columns * layer.scale
             found[layer.name] = (rows, columns)
         return found
+
+
+def readable_sites(net: Net, name: str) -> tuple[tuple[str, int], ...]:
+    """The activated convolutions whose codes reach `name` through joins and upsamplings alone,
+    each with its first channel there."""
+    layers, channels = net.by_name(), net.channels()
+    layer = layers[name]
+    if layer.op == "conv":
+        return ((name, 0),)
+    found: list[tuple[str, int]] = []
+    start = 0
+    if layer.op in ("concat", "upsample"):
+        for part in layer.inputs:
+            found += [(site, start + offset) for site, offset in readable_sites(net, part)]
+            start += channels[part]
+    return tuple(found)
