@@ -22,25 +22,59 @@ from yolo_eval.drawing import encode
 SEED = 0
 #: Pictures that a generated integer model is calibrated on: its speed does not depend on them.
 PICTURES = 1
+#: Pictures, and their side, from which a generated network takes its normalisation.
+PASSES = 8
+PASS_SIDE = 128
 
 
 def generate_checkpoint(size: str, folder: Path) -> Path:
-    """Write `<folder>/yolov5<size>` with random parameters (He) and return its stem."""
+    """Write `<folder>/yolov5<size>` with random parameters and return its stem (needs MXNet).
+
+    Convolutions are drawn after He; batch normalisation gets the statistics that they have on
+    generated pictures and is folded. Activations are then of a trained network's magnitude, which
+    the quantizer relies on.
+    """
+    from yolo_core import network
+    from yolo_core.fusing import fuse
+
     architecture = Architecture.named(size)
     generator = np.random.default_rng(SEED)
     parameters = {}
-    for name, shape in architecture.parameter_shapes(fused=True).items():
-        values = generator.standard_normal(shape, dtype=np.float32)
-        if name.endswith(".weight"):
-            values *= np.float32(np.sqrt(2 / np.prod(shape[1:])))
+    for name, shape in architecture.parameter_shapes(fused=False).items():
+        if name.endswith((".gamma", ".running_var")):
+            parameters[name] = np.ones(shape, dtype=np.float32)
+        elif name.endswith(".weight"):
+            spread = np.float32(np.sqrt(2 / np.prod(shape[1:])))
+            parameters[name] = generator.standard_normal(shape, dtype=np.float32) * spread
         else:
-            values *= np.float32(0.01)
-        parameters[name] = values
-    stem = folder / architecture.model_name
+            parameters[name] = np.zeros(shape, dtype=np.float32)
+    net = network.build(architecture, parameters, fused=False)
+    for _ in range(PASSES):
+        planar = _picture(generator, PASS_SIDE).transpose(2, 0, 1)[None] / np.float32(255)
+        with network.mx.autograd.train_mode():
+            for head in net(network.mx.nd.array(planar)):
+                head.wait_to_read()
+    parameters = network.parameters_of(net)
+    # What is left of the statistics' initial values (mean 0, variance 1) is taken out again.
+    rest = network.BATCH_NORM_MOMENTUM**PASSES
+    for name, values in parameters.items():
+        if name.endswith(".running_mean"):
+            parameters[name] = values / np.float32(1 - rest)
+        elif name.endswith(".running_var"):
+            left = (values - np.float32(rest)) / np.float32(1 - rest)
+            parameters[name] = np.maximum(left, np.float32(1e-3))
     folder.mkdir(parents=True, exist_ok=True)
-    write_checkpoint(stem, Checkpoint(architecture, parameters, fused=True,
-                                      meta={"source": f"generated, seed {SEED}"}))  # fmt: skip
+    stem = folder / architecture.model_name
+    meta = {"source": f"generated, seed {SEED}"}
+    fused = fuse(parameters, architecture)
+    write_checkpoint(stem, Checkpoint(architecture, fused, fused=True, meta=meta))
     return stem
+
+
+def _picture(generator: np.random.Generator, side: int) -> np.ndarray:
+    """uint8 [side, side, 3]: squares of random colours. side: a multiple of 32."""
+    coarse = generator.integers(0, 256, (side // 32, side // 32, 3), dtype=np.uint8)
+    return np.kron(coarse, np.ones((32, 32, 1), dtype=np.uint8))
 
 
 def quantize_generated(stem: Path, imgsz: tuple[int, int], folder: Path) -> Path:
@@ -55,9 +89,7 @@ def quantize_generated(stem: Path, imgsz: tuple[int, int], folder: Path) -> Path
     pictures = folder / "pictures"
     generator = np.random.default_rng(SEED)
     for number in range(PICTURES):
-        coarse = generator.integers(0, 256, (20, 20, 3), dtype=np.uint8)
-        atomic_write(pictures / f"{number}.png", encode(np.kron(coarse, np.ones((32, 32, 1),
-                     dtype=np.uint8)), ".png"))  # fmt: skip
+        atomic_write(pictures / f"{number}.png", encode(_picture(generator, 640), ".png"))
     out = folder / f"{stem.name}_cvm"
     sides = [option for side in dict.fromkeys(imgsz) for option in ("--imgsz", str(side))]
     done = subprocess.run(
