@@ -3,6 +3,9 @@
 #include "pool.h"
 
 #include <chrono>
+#if defined(__linux__)
+#include <sched.h>
+#endif
 
 namespace cvm {
 namespace {
@@ -16,6 +19,24 @@ inline void relax() {
   asm volatile("yield");
 #endif
 }
+
+#if defined(__linux__)
+int current_cpu() { return sched_getcpu(); }
+
+// Moves this thread off a processor; where it may run later is left as it was. The kernel tends to
+// wake a worker beside its caller, where each would wait for the other to be descheduled.
+void leave_cpu(int cpu) {
+  cpu_set_t allowed, others;
+  if (sched_getaffinity(0, sizeof allowed, &allowed)) return;
+  others = allowed;
+  CPU_CLR(cpu, &others);
+  if (CPU_COUNT(&others) && !sched_setaffinity(0, sizeof others, &others))
+    sched_setaffinity(0, sizeof allowed, &allowed);
+}
+#else
+int current_cpu() { return -1; }
+void leave_cpu(int) {}
+#endif
 
 }  // namespace
 
@@ -55,6 +76,7 @@ void Pool::run_all(int64_t tasks, Call call, const void* body) {
   call_.store(call, std::memory_order_relaxed);
   body_.store(body, std::memory_order_relaxed);
   done_.store(0, std::memory_order_relaxed);
+  caller_cpu_.store(current_cpu(), std::memory_order_relaxed);
   state_.store(++round_ << 2 * kBits | (uint64_t)tasks << kBits);
   {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -72,6 +94,8 @@ void Pool::run_all(int64_t tasks, Call call, const void* body) {
 
 void Pool::work() {
   while (!stop_.load(std::memory_order_relaxed)) {
+    const int caller = caller_cpu_.load(std::memory_order_relaxed);
+    if (caller >= 0 && caller == current_cpu()) leave_cpu(caller);
     take();
     const auto until = std::chrono::steady_clock::now() + kLook;
     for (int spins = 1; !open(state_.load(std::memory_order_acquire)); ++spins) {

@@ -49,6 +49,7 @@ class Pool {
   std::atomic<uint64_t> state_{0};  // round | tasks | claimed
   std::atomic<int64_t> done_{0};
   std::atomic<bool> stop_{false};
+  std::atomic<int> caller_cpu_{-1};
   int sleeping_ = 0;  // guarded by mutex_
   uint64_t round_ = 0;
   std::atomic<Call> call_{nullptr};
