@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from click.testing import CliRunner
-from conftest import random_parameters
 
+from conftest import random_parameters
 from yolo_core.architecture import Architecture
 from yolo_core.checkpoint import Checkpoint, write_checkpoint
 from yolo_core.cli import main

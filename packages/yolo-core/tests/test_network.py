@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import random_parameters
 
+from conftest import random_parameters
 from yolo_core import network
 from yolo_core.architecture import Architecture
 from yolo_core.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
