@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from yolo_mrt.calibration import cluster, nearest
+from yolo_mrt.calibration import cluster, serve
 from yolo_mrt.coded_pass import columns
 from yolo_mrt.float_pass import CLIP_WEIGHT, GRID, TensorStatistics
 from yolo_mrt.net import Layer
@@ -52,23 +52,23 @@ def test_clip_cost_is_what_clipping_and_rounding_cost() -> None:
         np.testing.assert_allclose(cost[j], expected, rtol=1e-9)
 
 
-def test_cluster_is_optimal_on_small_cases() -> None:
+def test_cluster_is_optimal_and_clips_dearly() -> None:
     from itertools import combinations
 
     generator = np.random.RandomState(5)
-    slots = generator.randint(10, 60, 12)
+    slots = generator.randint(10, 40, 9)
+
+    def misfit(menu: tuple[int, ...]) -> float:
+        best = [min((4 if c < s else 1) * (c - s) ** 2 for c in menu) for s in slots]
+        return float(sum(best))
+
     found = cluster(GRID[slots], 3)
-    logs = np.log2(GRID)
-    wanted = logs[slots]
-
-    def cost(menu: np.ndarray) -> float:
-        return float((np.abs(wanted[:, None] - menu[None]).min(axis=1) ** 2).sum())
-
-    best = min(
-        cost(logs[list(choice)]) for choice in combinations(range(slots.min(), slots.max() + 1), 3)
-    )
-    assert cost(np.log2(found)) == pytest.approx(best)
-    assert (nearest(found, found * 1.01) == np.arange(len(found))).all()
+    chosen = tuple(round(8 * (np.log2(t) + 3)) for t in found)
+    wanted = min(misfit(c) for c in combinations(range(slots.min(), slots.max() + 1), 3))
+    assert misfit(chosen) == wanted
+    assert (serve(found, found) == np.arange(len(found))).all()
+    menu = GRID[[20, 30]]
+    assert list(serve(menu, GRID[[19, 22, 24, 27, 60]])) == [0, 0, 1, 1, 1]
 
 
 def test_compensating_rounding_beats_nearest_where_it_counts() -> None:

@@ -192,7 +192,7 @@ def test_other_activations_and_rectangles(
     assert graph.input_shape == (1, 3, 32, 96)
     assert graph.head_shapes == ((1, 3 * (48 + 12 + 3), 6),)
     decibels = float(result.output.split("logits ")[1].split(" dB")[0])
-    assert decibels > 17
+    assert decibels > 14
 
 
 def test_report_tells_the_worst_node_first(model: Path, tmp_path: Path) -> None:

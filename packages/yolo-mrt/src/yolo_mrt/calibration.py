@@ -17,14 +17,16 @@ from yolo_mrt.scheme import Scheme, SumCodes, wide_sites
 from yolo_mrt.tables import CODE_LIMIT, LEVELS, SILU_LOW, TABLE_SIZE, activation_low
 
 #: Of the 10 % that parameters may weigh beyond a byte per weight, what the tables may take.
-TABLE_SHARE = 0.02
+TABLE_SHARE = 0.026
 MENU_RANGE = (6, 24)
 WIDE_MENU, FINE_MENU = 3, 4
-#: Octaves within which a table of the fine menu is good enough for anybody.
-NEAR = 0.1
+#: Misfit, in eighths of an octave squared, with which a table of the fine menu serves anybody.
+NEAR = 1.5
+#: How much worse a threshold below the wish is than one above: clipping hurts most.
+CLIPPED = 4.0
 WIDE_BITS = 15
 #: Thresholds are this much above the best ones of the calibration images: others reach higher.
-HEADROOM = 1.15
+HEADROOM = 1.12
 
 
 def wishes(
@@ -58,21 +60,30 @@ def importances(net: Net) -> dict[str, np.ndarray]:
     return {name: np.maximum(values, 1e-12) for name, values in found.items()}
 
 
+def _misfit(thresholds: np.ndarray, wished: np.ndarray) -> np.ndarray:
+    """What it costs to serve a wish by a threshold, both in eighths of an octave."""
+    off = thresholds - wished
+    return np.where(off < 0, CLIPPED, 1.0) * off**2
+
+
 def cluster(wished: np.ndarray, count: int) -> np.ndarray:
-    """At most `count` thresholds of GRID, the best for these wishes (exact, 1-D, squared log)."""
+    """At most `count` thresholds of GRID for these wishes, ascending, with the smallest misfit.
+
+    Exact, by dynamic programming over the sorted wishes.
+    """
     slots = np.clip(np.rint((np.log2(np.maximum(wished, GRID[0])) + 3) * 8), 0, len(GRID) - 1)
     values, weights = np.unique(slots.astype(np.int64), return_counts=True)
     size = len(values)
     count = min(count, size)
-    # cost[i, j]: squared error of one threshold for values i…j.
+    # cost[i, j]: of serving values i…j by one threshold, centre[i, j].
     cost = np.full((size, size), np.inf)
     centre = np.zeros((size, size), np.int64)
     for i in range(size):
         for j in range(i, size):
-            block, mass = values[i : j + 1], weights[i : j + 1]
-            middle = round(float((block * mass).sum()) / float(mass.sum()))
-            centre[i, j] = middle
-            cost[i, j] = float((mass * (block - middle) ** 2).sum())
+            trials = np.arange(values[i], values[j] + 1)
+            misfits = _misfit(trials[:, None], values[None, i : j + 1]) @ weights[i : j + 1]
+            centre[i, j] = trials[misfits.argmin()]
+            cost[i, j] = misfits.min()
     best = np.full((count + 1, size + 1), np.inf)
     best[0, 0] = 0.0
     cut = np.zeros((count + 1, size + 1), np.int64)
@@ -90,9 +101,10 @@ def cluster(wished: np.ndarray, count: int) -> np.ndarray:
     return GRID[np.array(sorted(set(found)))]
 
 
-def nearest(menu: np.ndarray, wished: np.ndarray) -> np.ndarray:
-    """Index of the threshold of the menu nearest to each wish on a log scale."""
-    return np.abs(np.log2(menu)[None] - np.log2(wished)[:, None]).argmin(axis=1)
+def serve(menu: np.ndarray, wished: np.ndarray) -> np.ndarray:
+    """Index of the threshold of the menu with the smallest misfit to each wish."""
+    octaves = np.log2(np.maximum(wished, GRID[0]))
+    return _misfit(8 * np.log2(menu)[None], 8 * octaves[:, None]).argmin(axis=1)
 
 
 def make_scheme(
@@ -164,16 +176,16 @@ def _menu(
         wish = np.concatenate([wished[name] for name in others])
         far = wish
         if len(fine):
-            far = wish[np.abs(np.log2(fine[nearest(fine, wish)] / wish)) > NEAR]
+            far = wish[_misfit(8 * np.log2(fine[serve(fine, wish)]), 8 * np.log2(wish)) > NEAR]
         room = int(np.clip(int(net.weight_count() * TABLE_SHARE / TABLE_SIZE), *MENU_RANGE))
         more = cluster(far, max(room - len(fine), 3)) if len(far) else np.zeros(0)
         common = np.concatenate((fine, more))
     table: dict[str, np.ndarray] = {}
     for name, wish in wished.items():
         if name in wide:
-            table[name] = len(common) + nearest(own, wish)
+            table[name] = len(common) + serve(own, wish)
         else:
-            table[name] = nearest(fine if name in fine_sites else common, wish)
+            table[name] = serve(fine if name in fine_sites else common, wish)
     menu = [(float(t), float(t)) for t in common] + [(float(t), span) for t in own]
     return menu, table, len(fine)
 
