@@ -85,8 +85,8 @@ def main() -> None:
     before = validator.run(net, "before").scores
     options = FitOptions(
         data=str(data), weights=arguments.weights, epochs=1, batch_size=16, nominal_batch=16,
-        imgsz=arguments.imgsz, hyp=arguments.hyp, autoanchor=False, plots=False, freeze=10, freeze_bn=True,
-        project=str(arguments.out),
+        imgsz=arguments.imgsz, hyp=arguments.hyp, autoanchor=False, plots=False, freeze=10,
+        freeze_bn=True, project=str(arguments.out),
     )  # fmt: skip
     folder = trainer.fit(options)
     assert folder is not None

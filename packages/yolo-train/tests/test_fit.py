@@ -178,6 +178,25 @@ def test_bad_options_are_one_line_exit_code_2_and_no_checkpoint(shapes, tmp_path
     assert not list(tmp_path.glob("*/weights/best*"))
 
 
+def test_every_other_way_to_train_runs(shapes, tmp_path):
+    result = fit(
+        shapes, tmp_path, "--epochs", "2", "--multi-scale", "--image-weights", "--cos-lr",
+        "--optimizer", "adam", "--cache", "100K", "--no-autoanchor", "--patience", "1",
+        "-o", "lr0=0.001", "-o", "mixup=0.5", "-o", "degrees=10", "-o", "perspective=0.0005",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert read_checkpoint(tmp_path / "exp" / "weights" / "best").meta["imgsz"] == 64
+
+
+def test_training_stops_when_nothing_gets_better(shapes, tmp_path):
+    words = ("--epochs", "9", "--patience", "1", "--no-plots", "-o", "lr0=1e-9",
+             "-o", "warmup_bias_lr=0")  # fmt: skip
+    result = fit(shapes, tmp_path, *words)
+    assert result.exit_code == 0, result.output
+    assert "No better for 1 epochs: stopped." in result.output
+    assert len(list(csv.DictReader((tmp_path / "exp" / "results.csv").open()))) < 9
+
+
 def test_strict_stops_at_a_faulty_file(shapes, tmp_path):
     folder = tmp_path / "data"
     for split in ("train", "val"):

@@ -68,6 +68,9 @@ def _bytes(_context: Any, _parameter: Any, value: str) -> int:
 @click.pass_context
 def fit(context: click.Context, resume: str | None, data: str | None, **options: Any) -> None:
     """Train a network, or continue to."""
+    from yolo_train.batches import share_cores
+
+    share_cores()
     from yolo_train import trainer
     from yolo_train.run_folder import RunFolder
 
