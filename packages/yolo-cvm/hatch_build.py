@@ -33,7 +33,8 @@ class EngineHook(BuildHookInterface):
         except native.NoCompiler as reason:
             self.app.display_warning(
                 f"yolo-cvm is installed without its compiled engine and will run the slow "
-                f"reference: no working C++17 compiler ({reason})")
+                f"reference: no working C++17 compiler ({reason})"
+            )
             (root / LIBRARY).unlink(missing_ok=True)
             return
         build_data["pure_python"] = False

@@ -59,9 +59,16 @@ def openvino(model: object, picture: np.ndarray, threads: int) -> Run:
     """OpenVINO, latency mode, float32 where the model is float."""
     import openvino as ov
 
-    compiled = ov.Core().compile_model(model, "CPU", {
-        "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "f32"})
+    compiled = ov.Core().compile_model(
+        model,
+        "CPU",
+        {
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": "f32",
+        },
+    )
     request = compiled.create_infer_request()
     return lambda: request.infer({0: picture}, share_inputs=True, share_outputs=True)
 
@@ -77,8 +84,9 @@ def onnxruntime(path: Path, picture: np.ndarray, threads: int) -> Run:
     return lambda: session.run(None, {"images": picture})
 
 
-def mxnet(architecture: Architecture, weights: Mapping[str, np.ndarray], picture: np.ndarray
-          ) -> Run | None:
+def mxnet(
+    architecture: Architecture, weights: Mapping[str, np.ndarray], picture: np.ndarray
+) -> Run | None:
     """MXNet float32 with its own thread count; None where it is not installed."""
     from yolo_core.checkpoint import Checkpoint
     from yolo_core.errors import InputError
@@ -101,8 +109,12 @@ def nncf_int8(path: Path, pictures: list[np.ndarray]) -> object:
     import nncf
     import openvino as ov
 
-    return nncf.quantize(ov.Core().read_model(str(path)), nncf.Dataset(pictures),
-                         preset=nncf.QuantizationPreset.MIXED, subset_size=len(pictures))
+    return nncf.quantize(
+        ov.Core().read_model(str(path)),
+        nncf.Dataset(pictures),
+        preset=nncf.QuantizationPreset.MIXED,
+        subset_size=len(pictures),
+    )
 
 
 def ort_int8(path: Path, pictures: list[np.ndarray]) -> Path:
@@ -118,8 +130,14 @@ def ort_int8(path: Path, pictures: list[np.ndarray]) -> Path:
             return None if picture is None else {"images": picture}
 
     target = path.with_name("int8.onnx")
-    quantize_static(str(path), str(target), Reader(), per_channel=True,
-                    activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8)
+    quantize_static(
+        str(path),
+        str(target),
+        Reader(),
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+    )
     return target
 
 
@@ -143,8 +161,14 @@ def cpu() -> str:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
         return platform.processor()
-    name = next((line.partition(":")[2].strip() for line in text.splitlines()
-                 if line.startswith("model name")), platform.processor())
+    name = next(
+        (
+            line.partition(":")[2].strip()
+            for line in text.splitlines()
+            if line.startswith("model name")
+        ),
+        platform.processor(),
+    )
     flags = next((line for line in text.splitlines() if line.startswith("flags")), "").split()
     told = [f for f in ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "amx_int8") if f in flags]
     return f"{name} ({' '.join(told)}), {os.cpu_count()} cores"
@@ -168,8 +192,11 @@ def main() -> None:
     else:
         architecture = Architecture.named(options.size)
         weights = float_network.generated_weights(architecture)
-    graph = (read_model_folder(options.model).graph if options.model
-             else yolov5(architecture.size, SIDE, SIDE))
+    graph = (
+        read_model_folder(options.model).graph
+        if options.model
+        else yolov5(architecture.size, SIDE, SIDE)
+    )
     macs = architecture.macs(SIDE, SIDE)
     random = np.random.default_rng(0)
     pictures = [random.random((1, 3, SIDE, SIDE), dtype=np.float32) for _ in range(CALIBRATION)]
@@ -202,8 +229,10 @@ def table(seconds: Mapping[str, np.ndarray], macs: int, top: float, threads: int
     for name, s in seconds.items():
         median = float(np.median(s))
         share = f"{macs / median / top:11.0%}" if name == "yolo-cvm" else ""
-        print(f"{name:18s}{median * 1e3:10.2f}{s.min() * 1e3:9.2f}{median / base:8.2f}"
-              f"{macs / median / 1e9:9.0f} {share}")
+        print(
+            f"{name:18s}{median * 1e3:10.2f}{s.min() * 1e3:9.2f}{median / base:8.2f}"
+            f"{macs / median / 1e9:9.0f} {share}"
+        )
 
 
 if __name__ == "__main__":

@@ -50,16 +50,22 @@ class _Builder:
     def linear(self, x: str, c: Convolution) -> str:
         weight = self.constant(f"{c.name}.weight", self.weights[f"{c.name}.weight"])
         bias = self.constant(f"{c.name}.bias", self.weights[f"{c.name}.bias"])
-        return self.add("Conv", [x, weight, bias], kernel_shape=[c.kernel] * 2,
-                        strides=[c.stride] * 2, pads=[c.padding] * 4)
+        return self.add(
+            "Conv",
+            [x, weight, bias],
+            kernel_shape=[c.kernel] * 2,
+            strides=[c.stride] * 2,
+            pads=[c.padding] * 4,
+        )
 
     def conv(self, x: str, c: Convolution) -> str:
         y = self.linear(x, c)
         return self.add("Mul", [y, self.add("Sigmoid", [y])])
 
 
-def build(architecture: Architecture, weights: Mapping[str, np.ndarray], height: int, width: int
-          ) -> onnx.ModelProto:
+def build(
+    architecture: Architecture, weights: Mapping[str, np.ndarray], height: int, width: int
+) -> onnx.ModelProto:
     """The model; input `images` float32 [1, 3, height, width], output `rows`."""
     b = _Builder(weights)
     convolutions = {c.name: c for c in architecture.convolutions()}
@@ -84,13 +90,25 @@ def build(architecture: Architecture, weights: Mapping[str, np.ndarray], height:
         elif layer.kind == "SPPF":
             parts = [conv(x, ".cv1")]
             for _ in range(3):
-                parts.append(b.add("MaxPool", [parts[-1]], kernel_shape=[layer.kernel] * 2,
-                                   pads=[layer.kernel // 2] * 4, strides=[1, 1]))
+                parts.append(
+                    b.add(
+                        "MaxPool",
+                        [parts[-1]],
+                        kernel_shape=[layer.kernel] * 2,
+                        pads=[layer.kernel // 2] * 4,
+                        strides=[1, 1],
+                    )
+                )
             x = conv(b.add("Concat", parts, axis=1), ".cv2")
         elif layer.kind == "Upsample":
             scales = b.constant("scales", np.array([1, 1, 2, 2], np.float32))
-            x = b.add("Resize", [x, "", scales], mode="nearest",
-                      coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+            x = b.add(
+                "Resize",
+                [x, "", scales],
+                mode="nearest",
+                coordinate_transformation_mode="asymmetric",
+                nearest_mode="floor",
+            )
         elif layer.kind == "Concat":
             x = b.add("Concat", sources, axis=1)
         else:
@@ -99,18 +117,27 @@ def build(architecture: Architecture, weights: Mapping[str, np.ndarray], height:
     b.nodes[-1].output[0] = "rows"
     rows = architecture.rows(height, width)
     graph = helper.make_graph(
-        b.nodes, architecture.model_name,
+        b.nodes,
+        architecture.model_name,
         [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, height, width])],
         [helper.make_tensor_value_info("rows", TensorProto.FLOAT, [1, rows, architecture.no])],
-        b.constants)
+        b.constants,
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
     model.ir_version = 8
     onnx.checker.check_model(model)
     return model
 
 
-def _detect(b: _Builder, architecture: Architecture, convolutions: Mapping[str, Convolution],
-            sources: Sequence[str], stem: str, height: int, width: int) -> str:
+def _detect(
+    b: _Builder,
+    architecture: Architecture,
+    convolutions: Mapping[str, Convolution],
+    sources: Sequence[str],
+    stem: str,
+    height: int,
+    width: int,
+) -> str:
     levels = []
     for i, source in enumerate(sources):
         c = convolutions[f"{stem}.m.{i}"]
@@ -123,7 +150,12 @@ def _detect(b: _Builder, architecture: Architecture, convolutions: Mapping[str, 
     return b.add("Concat", levels, axis=1)
 
 
-def save(architecture: Architecture, weights: Mapping[str, np.ndarray], height: int, width: int,
-         path: Path) -> None:
+def save(
+    architecture: Architecture,
+    weights: Mapping[str, np.ndarray],
+    height: int,
+    width: int,
+    path: Path,
+) -> None:
     """Write the model to `path`."""
     onnx.save(build(architecture, weights, height, width), str(path))

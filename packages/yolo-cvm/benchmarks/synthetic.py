@@ -37,12 +37,19 @@ class _Layers:
         """conv, border correction, clip, multiply, shift: an index of `bits`, symmetric."""
         op = self.builder.operator
         k, s, p = c.kernel, c.stride, c.padding
-        weight = np.clip(np.round(self.random.normal(0, 40, (
-            c.out_channels, c.in_channels, k, k))), -127, 127).astype(int)
+        weight = np.clip(
+            np.round(self.random.normal(0, 40, (c.out_channels, c.in_channels, k, k))), -127, 127
+        ).astype(int)
         total = weight.sum(axis=(1, 2, 3))
         bias = self.random.integers(-2000, 2000, c.out_channels) - zero * total
-        y = op("conv2d", [x, self.parameter(weight, 8), self.parameter(bias, 28)],
-               channels=c.out_channels, kernel_size=(k, k), strides=(s, s), padding=(p, p))
+        y = op(
+            "conv2d",
+            [x, self.parameter(weight, 8), self.parameter(bias, 28)],
+            channels=c.out_channels,
+            kernel_size=(k, k),
+            strides=(s, s),
+            padding=(p, p),
+        )
         if p:
             y = self.correct(y, weight, x.shape[2:], k, s, p, zero)
         deviation = 40 * 35 * np.sqrt(c.in_channels * k * k)
@@ -50,12 +57,15 @@ class _Layers:
         factor = (HALF if bits == INDEX_BITS else 2 ** (bits - 1)) / (4 * deviation)
         shift = int(np.floor(np.log2(511 / factor)))
         scale = self.random.uniform(0.7, 1, (1, c.out_channels, 1, 1))
-        y = op("broadcast_mul", [y, self.parameter(np.round(
-            factor * 2.0**shift * scale).astype(int), 10)])
+        y = op(
+            "broadcast_mul",
+            [y, self.parameter(np.round(factor * 2.0**shift * scale).astype(int), 10)],
+        )
         return op("cvm_right_shift", [y], precision=bits, shift_bit=shift)
 
-    def correct(self, y: Ref, weight: np.ndarray, size: tuple[int, ...], k: int, s: int, p: int,
-                zero: int) -> Ref:
+    def correct(
+        self, y: Ref, weight: np.ndarray, size: tuple[int, ...], k: int, s: int, p: int, zero: int
+    ) -> Ref:
         """The addition that turns padding with code 0 into padding with the zero point."""
         op = self.builder.operator
         axes = []
@@ -110,15 +120,21 @@ class _Layers:
             wide = self.builder.operator("cvm_clip", [wide], precision=16)
             y = self.narrowed(wide)
         side = self.conv(x, f"{name}.cv2.conv")
-        return self.conv(self.builder.operator("concatenate", [y, side], axis=1),
-                         f"{name}.cv3.conv")
+        return self.conv(
+            self.builder.operator("concatenate", [y, side], axis=1), f"{name}.cv3.conv"
+        )
 
     def sppf(self, x: Ref, name: str, kernel: int) -> Ref:
         parts = [self.conv(x, f"{name}.cv1.conv")]
         for _ in range(3):
-            parts.append(self.builder.operator(
-                "max_pool2d", [parts[-1]], pool_size=(kernel, kernel),
-                padding=(kernel // 2, kernel // 2)))
+            parts.append(
+                self.builder.operator(
+                    "max_pool2d",
+                    [parts[-1]],
+                    pool_size=(kernel, kernel),
+                    padding=(kernel // 2, kernel // 2),
+                )
+            )
         return self.conv(self.builder.operator("concatenate", parts, axis=1), f"{name}.cv2.conv")
 
     def detect(self, x: Ref, name: str) -> Ref:

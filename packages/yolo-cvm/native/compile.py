@@ -19,8 +19,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-COMMON = ["pool.cpp", "plan.cpp", "plain.cpp", "program.cpp", "image.cpp", "abi.cpp",
-          "arch/select.cpp"]
+COMMON = [
+    "pool.cpp",
+    "plan.cpp",
+    "plain.cpp",
+    "plain_network.cpp",
+    "program.cpp",
+    "image.cpp",
+    "abi.cpp",
+    "arch/select.cpp",
+]
 # Flags of each instruction set, by machine; a set that is not listed compiles to an empty list.
 INSTRUCTION_SETS: Mapping[str, Mapping[str, Sequence[str]]] = {
     "x86_64": {
@@ -49,8 +57,11 @@ def find_compiler() -> list[str]:
 
 
 def compile_library(
-    target: Path, compiler: Sequence[str] | None = None, machine: str | None = None,
-    optimize: Sequence[str] = tuple(OPTIMIZE), extra: Sequence[str] = (),
+    target: Path,
+    compiler: Sequence[str] | None = None,
+    machine: str | None = None,
+    optimize: Sequence[str] = tuple(OPTIMIZE),
+    extra: Sequence[str] = (),
 ) -> None:
     """Compile everything into the shared library `target`. NoCompiler where that fails.
 
@@ -58,22 +69,31 @@ def compile_library(
     """
     command = list(compiler or find_compiler())
     machine = machine or {"AMD64": "x86_64", "arm64": "aarch64"}.get(
-        platform.machine(), platform.machine())
-    flags = [*command, "-std=c++17", *optimize, "-fPIC", "-fvisibility=hidden", "-g0",
-             f"-ffile-prefix-map={HERE}=native", *extra]
+        platform.machine(), platform.machine()
+    )
+    flags = [
+        *command,
+        "-std=c++17",
+        *optimize,
+        "-fPIC",
+        "-fvisibility=hidden",
+        "-g0",
+        f"-ffile-prefix-map={HERE}=native",
+        *extra,
+    ]
     with tempfile.TemporaryDirectory() as folder:
         jobs: list[tuple[list[str], Path]] = []
         for source in [*COMMON, *(f"arch/{name}/kernels.cpp" for name in ALL_SETS)]:
             own = INSTRUCTION_SETS.get(machine, {}).get(Path(source).parent.name, [])
             target_object = Path(folder, source.replace("/", "-") + ".o")
-            jobs.append(([*flags, *own, "-c", str(HERE / source), "-o", str(target_object)],
-                         target_object))
+            jobs.append(
+                ([*flags, *own, "-c", str(HERE / source), "-o", str(target_object)], target_object)
+            )
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             list(pool.map(_run, [job for job, _ in jobs]))
         linked = Path(folder, target.name)
         threads = [] if sys.platform == "darwin" else ["-pthread"]
-        _run([*command, "-shared", *extra, *threads, *(str(o) for _, o in jobs),
-              "-o", str(linked)])
+        _run([*command, "-shared", *extra, *threads, *(str(o) for _, o in jobs), "-o", str(linked)])
         target.parent.mkdir(parents=True, exist_ok=True)
         # A library in use keeps its file: replace the name, never the bytes.
         staged = target.with_name(target.name + ".new")

@@ -117,6 +117,8 @@ struct Plan {
 std::unique_ptr<Plan> make_plan(Words words, const int32_t* const* constants,
                                 const int64_t* constant_counts, const Kernels* kernels);
 
+constexpr int64_t kGrain = 1 << 14;  // elements below which a second thread does not pay
+
 // One run at a time; several executions of one plan may run at once.
 class Execution {
  public:
@@ -160,6 +162,7 @@ class Execution {
 
 using StepMaker = std::unique_ptr<Step> (*)(Words&, const Plan&);
 std::unique_ptr<Step> make_plain_step(int64_t opcode, Words& words, const Plan& plan);
+std::unique_ptr<Step> make_network_step(int64_t opcode, Words& words, const Plan& plan);
 std::unique_ptr<Step> make_image_step(int64_t opcode, Words& words, const Plan& plan);
 
 }  // namespace cvm

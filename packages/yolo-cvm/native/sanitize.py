@@ -18,16 +18,21 @@ from compile import compile_library, find_compiler
 
 from yolo_cvm.engine import library
 
-FLAGS = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined",
-         "-fno-omit-frame-pointer"]
+FLAGS = [
+    "-g",
+    "-fsanitize=address,undefined",
+    "-fno-sanitize-recover=undefined",
+    "-fno-omit-frame-pointer",
+]
 TESTS = Path(__file__).resolve().parents[1] / "tests" / "engine"
 #: It limits the address space, of which AddressSanitizer needs terabytes.
 WITHOUT = ["--deselect", f"{TESTS}/test_select.py::test_memory_that_is_not_there_is_an_error"]
 
 
 def _runtime(compiler: list[str], name: str) -> str:
-    found = subprocess.run([*compiler, f"-print-file-name={name}"], capture_output=True, text=True,
-                           check=True)
+    found = subprocess.run(
+        [*compiler, f"-print-file-name={name}"], capture_output=True, text=True, check=True
+    )
     return found.stdout.strip()
 
 

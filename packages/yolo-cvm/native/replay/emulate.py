@@ -56,15 +56,30 @@ def build(machine: str, folder: Path) -> Path:
     library = folder / f"libcvm-{machine}.so"
     compile_library(library, [compiler], machine)
     program = folder / f"replay-{machine}"
-    subprocess.run([compiler, "-std=c++17", "-O1", str(HERE / "replay.cpp"), str(library),
-                    "-pthread", "-Wl,-rpath,$ORIGIN", "-o", str(program)], check=True)
+    subprocess.run(
+        [
+            compiler,
+            "-std=c++17",
+            "-O1",
+            str(HERE / "replay.cpp"),
+            str(library),
+            "-pthread",
+            "-Wl,-rpath,$ORIGIN",
+            "-o",
+            str(program),
+        ],
+        check=True,
+    )
     return program
 
 
 def main(folder: Path, programs: int) -> int:
     """Returns the exit code."""
-    sys.path[:0] = [str(HERE.parent), str(PACKAGE / "tests" / "engine"),
-                    str(PACKAGE / "benchmarks")]
+    sys.path[:0] = [
+        str(HERE.parent),
+        str(PACKAGE / "tests" / "engine"),
+        str(PACKAGE / "benchmarks"),
+    ]
     from random_graphs import random_program
     from synthetic import yolov5
 
@@ -85,8 +100,11 @@ def main(folder: Path, programs: int) -> int:
             print(f"{machine}: skipped, {' and '.join(missing)} not installed")
             continue
         program = build(machine, folder)
-        done = subprocess.run([emulator, *options, "-L", f"/usr/{machine}-linux-gnu",
-                               str(program), *map(str, files)], capture_output=True, text=True)
+        done = subprocess.run(
+            [emulator, *options, "-L", f"/usr/{machine}-linux-gnu", str(program), *map(str, files)],
+            capture_output=True,
+            text=True,
+        )
         print(machine, done.stdout.strip(), done.stderr.strip(), sep="\n  ")
         code = code or done.returncode
     return code

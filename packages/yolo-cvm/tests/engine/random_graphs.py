@@ -24,9 +24,13 @@ class Generator:
         self.builder = GraphBuilder()
         self.constants: dict[Entry, np.ndarray] = {}
         image = self.random.random() < 0.7
-        self.pool: list[Ref] = [self.builder.input("data", self.shape(4 if image else None),
-                                                   self.integer(1, 12) if image
-                                                   else self.integer(1, 32))]
+        self.pool: list[Ref] = [
+            self.builder.input(
+                "data",
+                self.shape(4 if image else None),
+                self.integer(1, 12) if image else self.integer(1, 32),
+            )
+        ]
 
     def integer(self, low: int, high: int) -> int:
         """A random integer of [low, high]."""
@@ -67,8 +71,12 @@ class Generator:
             return x
         if self.random.random() < 0.5:
             return self.builder.operator("cvm_clip", [x], precision=precision)
-        return self.builder.operator("cvm_right_shift", [x], precision=precision,
-                                     shift_bit=self.integer(1, min(32, x.precision)))
+        return self.builder.operator(
+            "cvm_right_shift",
+            [x],
+            precision=precision,
+            shift_bit=self.integer(1, min(32, x.precision)),
+        )
 
     def add(self, x: Ref | None) -> None:
         """Keep a tensor, if it is small enough."""
@@ -87,16 +95,18 @@ class Generator:
             x = self.builder.operator("concatenate", parts, axis=axis)
         return x
 
-    def corrected(self, y: Ref, x: Ref, weight: Ref, padding: Shape, stride: Shape,
-                  dilation: Shape) -> Ref:
+    def corrected(
+        self, y: Ref, x: Ref, weight: Ref, padding: Shape, stride: Shape, dilation: Shape
+    ) -> Ref:
         """The addition that turns padding with 0 into padding with a zero point; mostly exact."""
         taps = self.constants[weight.entry].sum(axis=1)
         axes = []
         for axis in (0, 1):
             at = (np.arange(y.shape[2 + axis]) * stride[axis] - padding[axis])[:, None]
             at = at + np.arange(taps.shape[1 + axis]) * dilation[axis]
-            patterns, classes = np.unique((at >= 0) & (at < x.shape[2 + axis]), axis=0,
-                                          return_inverse=True)
+            patterns, classes = np.unique(
+                (at >= 0) & (at < x.shape[2 + axis]), axis=0, return_inverse=True
+            )
             axes.append((patterns.astype(int), classes.reshape(-1)))
         inside = np.einsum("ors,yr,xs->oyx", taps, axes[0][0], axes[1][0])
         outside = taps.sum(axis=(1, 2))[:, None, None] - inside
@@ -129,8 +139,16 @@ class Generator:
         padding = (self.integer(0, 3), self.integer(0, 3))
         dilation = (self.integer(1, 2), self.integer(1, 3))
         y = self.builder.operator(
-            "conv2d", inputs, channels=outputs, kernel_size=kernel, strides=stride,
-            padding=padding, dilation=dilation, groups=groups, use_bias=biased)
+            "conv2d",
+            inputs,
+            channels=outputs,
+            kernel_size=kernel,
+            strides=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=groups,
+            use_bias=biased,
+        )
         if x.shape[0] == 1 and groups == 1 and self.random.random() < 0.3:
             y = self.corrected(y, x, weight, padding, stride, dilation)
         return y
@@ -193,10 +211,13 @@ class Generator:
     def max_pool2d(self) -> Ref | None:
         x = self.pick(4)
         return x and self.builder.operator(
-            "max_pool2d", [x], pool_size=(self.integer(1, 5), self.integer(1, 5)),
+            "max_pool2d",
+            [x],
+            pool_size=(self.integer(1, 5), self.integer(1, 5)),
             strides=(self.integer(1, 3), self.integer(1, 3)),
             padding=(self.integer(0, 2), self.integer(0, 2)),
-            ceil_mode=bool(self.integer(0, 1)))
+            ceil_mode=bool(self.integer(0, 1)),
+        )
 
     def upsampling(self) -> Ref | None:
         x = self.pick(4)
@@ -212,8 +233,9 @@ class Generator:
         x = self.pick()
         assert x is not None
         low = self.integer(-(2**31 - 1), 2**31 - 3) >> self.integer(0, 30)
-        return self.builder.operator("clip", [x], a_min=low,
-                                     a_max=min(2**31 - 1, low + 1 + abs(low) * self.integer(0, 3)))
+        return self.builder.operator(
+            "clip", [x], a_min=low, a_max=min(2**31 - 1, low + 1 + abs(low) * self.integer(0, 3))
+        )
 
     def ranged(self) -> Ref:
         x = self.pick()
@@ -228,7 +250,8 @@ class Generator:
         others = [r for r in self.pool if r.shape == x.shape]
         y = others[self.integer(0, len(others) - 1)]
         return self.builder.operator(
-            str(self.random.choice(["elemwise_add", "elemwise_sub"])), [x, y])
+            str(self.random.choice(["elemwise_add", "elemwise_sub"])), [x, y]
+        )
 
     def broadcast(self) -> Ref:
         x = self.pick()
@@ -248,8 +271,12 @@ class Generator:
         assert x is not None
         axes = [a for a in range(len(x.shape)) if self.random.random() < 0.5]
         return self.builder.operator(
-            str(self.random.choice(["sum", "max"])), [x], axis=tuple(axes),
-            keepdims=bool(self.integer(0, 1)), exclude=bool(self.integer(0, 1)))
+            str(self.random.choice(["sum", "max"])),
+            [x],
+            axis=tuple(axes),
+            keepdims=bool(self.integer(0, 1)),
+            exclude=bool(self.integer(0, 1)),
+        )
 
     def moves(self) -> Ref:
         x = self.pick()
@@ -293,7 +320,7 @@ class Generator:
         shape[axis] = self.integer(1, 5)
         same = [r for r in self.pool if r.shape == x.shape]
         parts = [x, self.parameter(tuple(shape), 7), same[self.integer(0, len(same) - 1)]]
-        return self.builder.operator("concatenate", parts[:self.integer(1, 3)], axis=axis)
+        return self.builder.operator("concatenate", parts[: self.integer(1, 3)], axis=axis)
 
     def gathers(self) -> Ref:
         x, index = self.pick(), self.pick()
@@ -311,33 +338,49 @@ class Generator:
         assert x is not None
         same = [r for r in self.pool if r.shape == x.shape]
         condition = self.parameter(x.shape if self.random.random() < 0.5 else x.shape[:1], 2)
-        return self.builder.operator(
-            "where", [condition, x, same[self.integer(0, len(same) - 1)]])
+        return self.builder.operator("where", [condition, x, same[self.integer(0, len(same) - 1)]])
 
     def detection(self) -> Ref | None:
         x = self.pick(3)
         if x is None or x.shape[2] < 2:
             rows = (self.integer(1, 3), self.integer(1, 40), self.integer(2, 8))
             x = self.parameter(rows, int(self.random.choice([3, 6, 12, 32])))
-        counts = self.builder.operator("get_valid_counts", [x],
-                                       score_threshold=self.integer(-3, 3))
+        counts = self.builder.operator("get_valid_counts", [x], score_threshold=self.integer(-3, 3))
         self.add(counts)
         packed = self.builder.output(counts, 1)
         if x.shape[2] != 6:
             return packed
         return self.builder.operator(
-            "non_max_suppression", [packed, counts], max_output_size=self.integer(-1, 20),
-            iou_threshold=self.integer(1, 100), force_suppress=bool(self.integer(0, 1)),
-            top_k=self.integer(-1, 30))
+            "non_max_suppression",
+            [packed, counts],
+            max_output_size=self.integer(-1, 20),
+            iou_threshold=self.integer(1, 100),
+            force_suppress=bool(self.integer(0, 1)),
+            top_k=self.integer(-1, 30),
+        )
 
     def program(self, operators: int) -> Graph:
         """A program of at least `operators` operators (fewer where none fits)."""
         kinds: dict[Callable[[], Ref | None], float] = {
-            self.conv2d: 1, self.requantized_conv: 3, self.dense: 1, self.max_pool2d: 1,
-            self.upsampling: 1, self.unary: 1, self.clip: 1, self.ranged: 2, self.pairwise: 1.5,
-            self.broadcast: 2, self.reduction: 1, self.moves: 2, self.slices: 1,
-            self.slice_like: 0.5, self.concatenate: 1.5, self.gathers: 1, self.where: 0.5,
-            self.detection: 0.5}
+            self.conv2d: 1,
+            self.requantized_conv: 3,
+            self.dense: 1,
+            self.max_pool2d: 1,
+            self.upsampling: 1,
+            self.unary: 1,
+            self.clip: 1,
+            self.ranged: 2,
+            self.pairwise: 1.5,
+            self.broadcast: 2,
+            self.reduction: 1,
+            self.moves: 2,
+            self.slices: 1,
+            self.slice_like: 0.5,
+            self.concatenate: 1.5,
+            self.gathers: 1,
+            self.where: 0.5,
+            self.detection: 0.5,
+        }
         weights = np.array(list(kinds.values()))
         actions = list(kinds)
         for _ in range(operators * 3):

@@ -65,8 +65,13 @@ def test_convolutions_swallow_everything_around_them(network: Graph) -> None:
     plan = fuse.plan(network)
     steps = [Step[n.upper()] for n in plan.names]
     assert steps.count(Step.CONV_IMAGE) == 60
-    assert set(steps) <= {Step.TO_IMAGE, Step.HALO, Step.CONV_IMAGE, Step.POOL_IMAGE,
-                          Step.COPY_IMAGE}
+    assert set(steps) <= {
+        Step.TO_IMAGE,
+        Step.HALO,
+        Step.CONV_IMAGE,
+        Step.POOL_IMAGE,
+        Step.COPY_IMAGE,
+    }
 
 
 def test_working_memory_is_reused(network: Graph) -> None:

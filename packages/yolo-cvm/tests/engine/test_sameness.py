@@ -85,8 +85,15 @@ def test_convolutions(case: tuple, extreme: bool) -> None:
     weight = np.full(shape, 127) if extreme else random.integers(-127, 128, shape)
     bias = np.full(outputs, limit(24)) if extreme else random.integers(-999, 999, outputs)
     y = b.operator(
-        "conv2d", [x, b.parameter("w", weight, 8), b.parameter("b", bias, 24)], channels=outputs,
-        kernel_size=kernel, strides=stride, padding=padding, dilation=dilation, groups=groups)
+        "conv2d",
+        [x, b.parameter("w", weight, 8), b.parameter("b", bias, 24)],
+        channels=outputs,
+        kernel_size=kernel,
+        strides=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+    )
     graph = b.build([y])
     data = random.integers(-127, 128, graph.input_shape)
     if extreme:

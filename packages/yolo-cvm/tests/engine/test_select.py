@@ -115,8 +115,9 @@ try:
 except MemoryError:
     print("refused")
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
-                          timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+    )
     assert done.stdout.strip() == "refused", done.stderr
 
 
@@ -149,6 +150,7 @@ def test_import_is_light() -> None:
     """Importing the package loads neither the engines nor OpenCV."""
     heavy = ("cv2", "yolo_cvm.engine.compiled")
     program = f"import sys, yolo_cvm; print(*(m in sys.modules for m in {heavy}))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
-                          timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+    )
     assert done.stdout.split() == ["False", "False"]

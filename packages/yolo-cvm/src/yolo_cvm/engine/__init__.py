@@ -58,8 +58,9 @@ def select(graph: Graph, threads: int | None = None, name: str | None = None) ->
     sets = library.instruction_sets()
     if not sets:
         if name is not None:
-            raise InputError(f"engine {name!r}", "the package was installed without a compiler",
-                             "reference")
+            raise InputError(
+                f"engine {name!r}", "the package was installed without a compiler", "reference"
+            )
         _say_slow()
         return ReferenceEngine(graph)
     wanted = name if name not in (None, "compiled") else os.environ.get(ARCH_VARIABLE) or ""
@@ -72,5 +73,8 @@ def select(graph: Graph, threads: int | None = None, name: str | None = None) ->
 
 
 def _say_slow() -> None:
-    warnings.warn("yolo-cvm was installed without a C++ compiler: the slow reference runs",
-                  RuntimeWarning, stacklevel=3)
+    warnings.warn(
+        "yolo-cvm was installed without a C++ compiler: the slow reference runs",
+        RuntimeWarning,
+        stacklevel=3,
+    )

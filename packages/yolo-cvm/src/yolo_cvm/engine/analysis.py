@@ -25,8 +25,16 @@ MOST_NODES = 14  # of a region
 BYTE, SHORT = 127, 32767
 
 _CLAMPS = frozenset(["relu", "clip", "cvm_clip"])
-_PAIRS = frozenset(["broadcast_add", "broadcast_sub", "broadcast_mul", "broadcast_max",
-                    "elemwise_add", "elemwise_sub"])
+_PAIRS = frozenset(
+    [
+        "broadcast_add",
+        "broadcast_sub",
+        "broadcast_mul",
+        "broadcast_max",
+        "elemwise_add",
+        "elemwise_sub",
+    ]
+)
 
 
 @dataclass
@@ -98,8 +106,9 @@ class Analysis:
             node = self.graph.nodes[entry.node]
             if node.is_variable:
                 return self.graph.parameters[node.name]
-            outputs = node.operator.meaning([self.constant(e) for e in node.inputs],
-                                            node.attributes)
+            outputs = node.operator.meaning(
+                [self.constant(e) for e in node.inputs], node.attributes
+            )
             for number, value in enumerate(outputs):
                 self._values[Entry(entry.node, number)] = np.ascontiguousarray(value)
         return self._values[entry]
@@ -166,8 +175,9 @@ class Analysis:
         # A wide border around a small picture is cheaper to skip than to store.
         halo = max(a.padding)
         padded = batch * channels * (height + 2 * halo) * (width + 2 * halo)
-        return padded <= (1 << 20) + 16 * (batch * channels * height * width
-                                           + product(node.shapes[0]))
+        return padded <= (1 << 20) + 16 * (
+            batch * channels * height * width + product(node.shapes[0])
+        )
 
     def _pointwise(self, node: Node) -> bool:
         """Whether an operator works pixel by pixel on four-dimensional data."""
@@ -203,8 +213,9 @@ class Analysis:
         if candidates and index not in self._apart:
             region = max(candidates, key=lambda r: r.root)
             others = (e for e in operands if self.region_of.get(e) is not region)
-            if (len(region.nodes) < MOST_NODES
-                    and all(self.position(e) < region.root for e in others)):
+            if len(region.nodes) < MOST_NODES and all(
+                self.position(e) < region.root for e in others
+            ):
                 region.nodes.append(index)
                 self.region_of[Entry(index)] = region
                 self.images.add(Entry(index))
@@ -222,8 +233,11 @@ class Analysis:
         if node.op == "max_pool2d":
             return self.is_image(node.inputs[0]) and self.dtype(node.inputs[0]) == DType.INT8
         if node.op == "concatenate":
-            return (len(node.shapes[0]) == 4 and node.attributes.axis in (1, -3)
-                    and all(self.is_image(e) for e in node.inputs))
+            return (
+                len(node.shapes[0]) == 4
+                and node.attributes.axis in (1, -3)
+                and all(self.is_image(e) for e in node.inputs)
+            )
         return False
 
     # --- zero points
@@ -242,10 +256,12 @@ class Analysis:
         fills = {self._channel_codes(e) for k, e in enumerate(node.inputs) if k != middle}
         if len(fills) != 1 or None in fills:
             return False
-        fill, = fills
+        (fill,) = fills
         assert fill is not None
-        before, behind = (sum(self.graph.shape(e)[axis] for e in part)
-                          for part in (node.inputs[:middle], node.inputs[middle + 1:]))
+        before, behind = (
+            sum(self.graph.shape(e)[axis] for e in part)
+            for part in (node.inputs[:middle], node.inputs[middle + 1 :])
+        )
         old = self.pads.get(entry)
         if old is None:
             old = Pad(entry, 0, 0, 0, 0, fill)
@@ -274,16 +290,22 @@ class Analysis:
             return None
         root = node.inputs[0]
         region = self.region_of.get(root)
-        if (region is None or not region.convolution or root.node != region.root
-                or len(self.consumers[root]) != 1 or root in self.heads):
+        if (
+            region is None
+            or not region.convolution
+            or root.node != region.root
+            or len(self.consumers[root]) != 1
+            or root in self.heads
+        ):
             return None
         correction = self._correction(node.inputs[1], node.shapes[0])
         if correction is None:
             return None
         conv = self.graph.nodes[root.node]
         height, width = self.graph.shape(conv.inputs[0])[2:]
-        return recognise(correction, self.constant(conv.inputs[1]), (height, width),
-                         conv.attributes)
+        return recognise(
+            correction, self.constant(conv.inputs[1]), (height, width), conv.attributes
+        )
 
     def _correction(self, entry: Entry, shape: tuple[int, ...]) -> Correction | None:
         """A constant [1, O, H, W], taken apart into a table and the indices of rows and columns."""

@@ -34,8 +34,9 @@ class Border:
     bias: np.ndarray
 
 
-def _patterns(size: int, count: int, kernel: int, stride: int, pad: int, dilation: int
-              ) -> np.ndarray:
+def _patterns(
+    size: int, count: int, kernel: int, stride: int, pad: int, dilation: int
+) -> np.ndarray:
     """[count, kernel] bool: which taps of each output position lie inside the picture."""
     at = (np.arange(count) * stride - pad)[:, None] + np.arange(kernel)[None, :] * dilation
     return (at >= 0) & (at < size)
@@ -50,8 +51,14 @@ def recognise(
     """
     axes = []
     for axis, classes in enumerate((correction.rows, correction.columns)):
-        inside = _patterns(size[axis], len(classes), weight.shape[2 + axis], a.strides[axis],
-                           a.padding[axis], a.dilation[axis])
+        inside = _patterns(
+            size[axis],
+            len(classes),
+            weight.shape[2 + axis],
+            a.strides[axis],
+            a.padding[axis],
+            a.dilation[axis],
+        )
         axes.append(np.unique(np.column_stack([classes, inside]), axis=0))
     rows, columns = axes
     taps = weight.astype(np.int64).sum(axis=1)

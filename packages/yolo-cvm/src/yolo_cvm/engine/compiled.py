@@ -31,9 +31,17 @@ class NativePlan:
         pointers = (library.Int32P * max(n, 1))(*[_pointer(a) for a in plan.constants])
         counts = (c_int64 * max(n, 1))(*(a.size for a in plan.constants))
         words = plan.words.ctypes.data_as(POINTER(c_int64))
-        library.check(found, found.cvm_plan_new(
-            words, plan.words.size, pointers, counts, instruction_set.encode(),
-            byref(self._handle)))
+        library.check(
+            found,
+            found.cvm_plan_new(
+                words,
+                plan.words.size,
+                pointers,
+                counts,
+                instruction_set.encode(),
+                byref(self._handle),
+            ),
+        )
 
     @property
     def instruction_set(self) -> str:
@@ -55,8 +63,10 @@ class Execution:
     def __init__(self, native: NativePlan, threads: int) -> None:
         self.native = native
         self._handle = c_void_p()
-        library.check(native.library, native.library.cvm_execution_new(
-            native._handle, threads, byref(self._handle)))
+        library.check(
+            native.library,
+            native.library.cvm_execution_new(native._handle, threads, byref(self._handle)),
+        )
 
     def begin(self, data: np.ndarray) -> list[np.ndarray]:
         """Start a run; the arrays returned are filled by `advance`."""
@@ -76,8 +86,11 @@ class Execution:
         """A copy of a plain tensor."""
         address = self.native.library.cvm_address(self._handle, tensor)
         count = int(np.prod(shape, dtype=np.int64))
-        return np.ctypeslib.as_array((ctypes.c_int32 * count).from_address(address)).reshape(
-            shape).copy()
+        return (
+            np.ctypeslib.as_array((ctypes.c_int32 * count).from_address(address))
+            .reshape(shape)
+            .copy()
+        )
 
     def seconds(self) -> np.ndarray:
         """Time spent in every step, summed over all runs of this execution."""
@@ -139,8 +152,7 @@ class CompiledEngine:
             after = execution.seconds()
             best = np.minimum(best, after - before)
             before = after
-        return [(kind, source, float(s)) for kind, source, s in
-                zip(plan.names, plan.sources, best)]
+        return [(kind, source, float(s)) for kind, source, s in zip(plan.names, plan.sources, best)]
 
     def trace(self, data: np.ndarray) -> Iterator[tuple[int, tuple[np.ndarray, ...]]]:
         """See `Engine.trace`; every operator runs on its own, nothing is fused."""
@@ -152,9 +164,13 @@ class CompiledEngine:
         for index, node in enumerate(self._graph.nodes):
             execution.advance(done[index])
             if not node.is_variable:
-                yield index, tuple(
-                    execution.peek(tensors[index, output].number, shape)
-                    for output, shape in enumerate(node.shapes))
+                yield (
+                    index,
+                    tuple(
+                        execution.peek(tensors[index, output].number, shape)
+                        for output, shape in enumerate(node.shapes)
+                    ),
+                )
 
     def _take(self) -> Execution:
         with self._lock:

@@ -83,7 +83,11 @@ class Planner:
             pad = self.analysis.pads[entry]
             self.image[entry] = self.writer.framed(
                 self._padded(pad.source, pad.halo, pad.fill),
-                pad.top, pad.bottom, pad.left, pad.right)
+                pad.top,
+                pad.bottom,
+                pad.left,
+                pad.right,
+            )
         if entry not in self.image:
             source, target = self.plain_of(entry), self.places.image(entry)
             self.writer.step(Step.TO_IMAGE, [source.number, target.number], [source], [target])
@@ -143,8 +147,10 @@ class Planner:
         for entry in node.inputs:
             source = self.image_of(entry)
             count = source.dims[3]
-            same = (source.buffer is target.buffer
-                    and source.start == target.start + first * target.dtype.size)
+            same = (
+                source.buffer is target.buffer
+                and source.start == target.start + first * target.dtype.size
+            )
             if not same:
                 part = self.writer.channels(target, first, count)
                 self._copy_image(source, part, self.analysis.known[entry])
@@ -152,8 +158,7 @@ class Planner:
 
     def _copy_image(self, source: Tensor, target: Tensor, known: tuple[int, int]) -> None:
         if source.dtype == target.dtype:
-            self.writer.step(Step.COPY_IMAGE, [source.number, target.number, 1], [source],
-                             [target])
+            self.writer.step(Step.COPY_IMAGE, [source.number, target.number, 1], [source], [target])
             return
         program = Program(self.writer)
         program.store(program.load(source, known), target)
@@ -182,8 +187,7 @@ class Planner:
             self._made(entry, image)
 
     def _pointwise_step(self, program: Program, dims: tuple[int, ...]) -> None:
-        self.writer.step(Step.POINTWISE, [*dims, *program.encoded()], program.reads,
-                         program.writes)
+        self.writer.step(Step.POINTWISE, [*dims, *program.encoded()], program.reads, program.writes)
 
     def _convolution_step(self, region: Region, builder: RegionBuilder) -> None:
         conv = self.graph.nodes[region.root]
@@ -194,9 +198,23 @@ class Planner:
         bias = self.writer.constant(builder.bias) if builder.bias.any() else -1
         self.writer.step(
             Step.CONV_IMAGE,
-            [image.number, weight, bias, batch, height, width, channels, *a.kernel_size,
-             *a.strides, *a.padding, *a.dilation, *builder.program.encoded()],
-            [image, *builder.program.reads], builder.program.writes)
+            [
+                image.number,
+                weight,
+                bias,
+                batch,
+                height,
+                width,
+                channels,
+                *a.kernel_size,
+                *a.strides,
+                *a.padding,
+                *a.dilation,
+                *builder.program.encoded(),
+            ],
+            [image, *builder.program.reads],
+            builder.program.writes,
+        )
 
     def _padded(self, entry: Entry, halo: int, fill: bytes) -> Tensor:
         """The image with a border of at least `halo` pixels of `fill`."""
@@ -217,5 +235,6 @@ class Planner:
             target = self.writer.plain(self.graph.shape(layout.entry))
         self.plain[layout.entry] = target
         self.absorbed.update(layout.nodes)
-        program.scatter(value, Affine(target, layout.offsets, layout.image, layout.row,
-                                      layout.pixel))
+        program.scatter(
+            value, Affine(target, layout.offsets, layout.image, layout.row, layout.pixel)
+        )

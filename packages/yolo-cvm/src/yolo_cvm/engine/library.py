@@ -17,8 +17,10 @@ Int32P = POINTER(c_int32)
 _SIGNATURES = {
     "cvm_message": (c_char_p, []),
     "cvm_instruction_sets": (c_char_p, []),
-    "cvm_plan_new": (c_int, [POINTER(c_int64), c_int64, POINTER(Int32P), POINTER(c_int64),
-                             c_char_p, POINTER(c_void_p)]),
+    "cvm_plan_new": (
+        c_int,
+        [POINTER(c_int64), c_int64, POINTER(Int32P), POINTER(c_int64), c_char_p, POINTER(c_void_p)],
+    ),
     "cvm_plan_free": (None, [c_void_p]),
     "cvm_plan_instruction_set": (c_char_p, [c_void_p]),
     "cvm_execution_new": (c_int, [c_void_p, c_int, POINTER(c_void_p)]),

@@ -39,31 +39,40 @@ def lower(
     """
     if node.op in VIEWS:
         target = outputs[0]
-        if target is None or (target.buffer is inputs[0].buffer
-                              and target.start == inputs[0].start):
+        if target is None or (
+            target.buffer is inputs[0].buffer and target.start == inputs[0].start
+        ):
             return [writer.alias(inputs[0], node.shapes[0])]
-    targets = [t if t is not None else writer.plain(shape)
-               for t, shape in zip(outputs, node.shapes)]
+    targets = [
+        t if t is not None else writer.plain(shape) for t, shape in zip(outputs, node.shapes)
+    ]
     assert node.op is not None
     LOWERINGS[node.op](writer, node, inputs, targets)
     return targets
 
 
 def copy(
-    writer: PlanWriter, source: Tensor, target: Tensor, dims: Sequence[int],
-    source_strides: Strides, target_strides: Strides | None = None, source_start: int = 0,
+    writer: PlanWriter,
+    source: Tensor,
+    target: Tensor,
+    dims: Sequence[int],
+    source_strides: Strides,
+    target_strides: Strides | None = None,
+    source_start: int = 0,
     target_start: int = 0,
 ) -> None:
     """target[.. strides ..] = source[.. strides ..] over `dims`, starts and strides in elements."""
     target_strides = dense_strides(dims) if target_strides is None else target_strides
     axes = _merge(dims, (source_strides, target_strides))
-    writer.step(Step.COPY, [source.number, target.number, source_start, target_start,
-                            *_axes(axes)], [source], [target])
+    writer.step(
+        Step.COPY,
+        [source.number, target.number, source_start, target_start, *_axes(axes)],
+        [source],
+        [target],
+    )
 
 
-def _merge(
-    dims: Sequence[int], strides: Sequence[Strides]
-) -> list[tuple[int, tuple[int, ...]]]:
+def _merge(dims: Sequence[int], strides: Sequence[Strides]) -> list[tuple[int, tuple[int, ...]]]:
     """Axes (size, stride of every operand), with neighbours joined where all operands allow."""
     axes: list[tuple[int, tuple[int, ...]]] = []
     for i, size in enumerate(dims):
@@ -87,6 +96,7 @@ def _axes(axes: Sequence[tuple[int, tuple[int, ...]]], operands: int = 2) -> lis
 def _unary(kind: int, low: int = 0, high: int = 0, shift: int = 0) -> Callable:
     def build(w: PlanWriter, node: Node, x: Inputs, y: Inputs) -> None:
         w.step(Step.UNARY, [kind, x[0].number, y[0].number, low, high, shift], x, y)
+
     return build
 
 
@@ -103,6 +113,7 @@ def _shift(kind: int) -> Callable:
     def build(w: PlanWriter, node: Node, x: Inputs, y: Inputs) -> None:
         bound = limit(node.attributes.precision)
         _unary(kind, -bound, bound, node.attributes.shift_bit)(w, node, x, y)
+
     return build
 
 
@@ -112,6 +123,7 @@ def _binary(kind: int) -> Callable:
         strides = [_broadcast_strides(t.dims, shape) for t in x]
         axes = _merge(shape, (*strides, dense_strides(shape)))
         w.step(Step.BINARY, [kind, x[0].number, x[1].number, y[0].number, *_axes(axes, 3)], x, y)
+
     return build
 
 
@@ -128,10 +140,12 @@ def _reduce(maximum: int) -> Callable:
         strides = dense_strides(dims)
         words = [maximum, int(bool(maximum) and not a.axis), x[0].number, y[0].number]
         for wanted in (False, True):
-            axes = [(d, (s,)) for i, (d, s) in enumerate(zip(dims, strides))
-                    if (i in reduced) is wanted]
+            axes = [
+                (d, (s,)) for i, (d, s) in enumerate(zip(dims, strides)) if (i in reduced) is wanted
+            ]
             words += _axes(axes, 1)
         w.step(Step.REDUCE, words, x, y)
+
     return build
 
 
@@ -148,9 +162,13 @@ def _transpose(w: PlanWriter, node: Node, x: Inputs, y: Inputs) -> None:
 def _repeat(w: PlanWriter, node: Node, x: Inputs, y: Inputs) -> None:
     dims, axis = x[0].dims, node.attributes.axis % len(x[0].dims)
     strides = dense_strides(dims)
-    copy(w, x[0], y[0],
-         (*dims[:axis + 1], node.attributes.repeats, *dims[axis + 1:]),
-         (*strides[:axis + 1], 0, *strides[axis + 1:]))
+    copy(
+        w,
+        x[0],
+        y[0],
+        (*dims[: axis + 1], node.attributes.repeats, *dims[axis + 1 :]),
+        (*strides[: axis + 1], 0, *strides[axis + 1 :]),
+    )
 
 
 def _tile(w: PlanWriter, node: Node, x: Inputs, y: Inputs) -> None:
@@ -176,9 +194,14 @@ def _upsampling(w: PlanWriter, node: Node, x: Inputs, y: Inputs) -> None:
 def _strided_slice(w: PlanWriter, node: Node, x: Inputs, y: Inputs) -> None:
     slices = TABLE["strided_slice"].slices(x[0].dims, node.attributes)  # type: ignore[attr-defined]
     strides = dense_strides(x[0].dims)
-    copy(w, x[0], y[0], y[0].dims,
-         tuple(step * s for (_, _, step), s in zip(slices, strides)),
-         source_start=sum(begin * s for (begin, _, _), s in zip(slices, strides)))
+    copy(
+        w,
+        x[0],
+        y[0],
+        y[0].dims,
+        tuple(step * s for (_, _, step), s in zip(slices, strides)),
+        source_start=sum(begin * s for (begin, _, _), s in zip(slices, strides)),
+    )
 
 
 def _slice_like(w: PlanWriter, node: Node, x: Inputs, y: Inputs) -> None:
@@ -203,7 +226,7 @@ def _take(w: PlanWriter, node: Node, x: Inputs, y: Inputs) -> None:
         outer, n, inner = 1, x[0].count, 1
     else:
         axis %= len(dims)
-        outer, n, inner = product(dims[:axis]), dims[axis], product(dims[axis + 1:])
+        outer, n, inner = product(dims[:axis]), dims[axis], product(dims[axis + 1 :])
     w.step(Step.TAKE, [x[0].number, x[1].number, y[0].number, outer, n, inner], x, y)
 
 
@@ -222,28 +245,63 @@ def _where(w: PlanWriter, node: Node, x: Inputs, y: Inputs) -> None:
 
 def _dense(w: PlanWriter, node: Node, x: Inputs, y: Inputs) -> None:
     bias = x[2].number if len(x) == 3 else -1
-    w.step(Step.DENSE, [x[0].number, x[1].number, bias, y[0].number, *x[0].dims, x[1].dims[0]],
-           x, y)
+    w.step(
+        Step.DENSE, [x[0].number, x[1].number, bias, y[0].number, *x[0].dims, x[1].dims[0]], x, y
+    )
 
 
 def _conv2d(w: PlanWriter, node: Node, x: Inputs, y: Inputs) -> None:
     a = node.attributes
     bias = x[2].number if len(x) == 3 else -1
-    w.step(Step.CONV, [x[0].number, x[1].number, bias, y[0].number, *x[0].dims, *y[0].dims[2:],
-                       *a.kernel_size, *a.strides, *a.padding, *a.dilation, a.channels, a.groups],
-           x, y)
+    w.step(
+        Step.CONV,
+        [
+            x[0].number,
+            x[1].number,
+            bias,
+            y[0].number,
+            *x[0].dims,
+            *y[0].dims[2:],
+            *a.kernel_size,
+            *a.strides,
+            *a.padding,
+            *a.dilation,
+            a.channels,
+            a.groups,
+        ],
+        x,
+        y,
+    )
 
 
 def _max_pool2d(w: PlanWriter, node: Node, x: Inputs, y: Inputs) -> None:
     a = node.attributes
     padding = (a.padding[0], a.padding[-1])
-    w.step(Step.MAX_POOL, [x[0].number, y[0].number, *x[0].dims, *y[0].dims[2:], *a.pool_size,
-                           *a.strides, *padding, 1, 1], x, y)
+    w.step(
+        Step.MAX_POOL,
+        [
+            x[0].number,
+            y[0].number,
+            *x[0].dims,
+            *y[0].dims[2:],
+            *a.pool_size,
+            *a.strides,
+            *padding,
+            1,
+            1,
+        ],
+        x,
+        y,
+    )
 
 
 def _get_valid_counts(w: PlanWriter, node: Node, x: Inputs, y: Inputs) -> None:
-    w.step(Step.VALID_COUNTS, [x[0].number, y[0].number, y[1].number, *x[0].dims,
-                               node.attributes.score_threshold], x, y)
+    w.step(
+        Step.VALID_COUNTS,
+        [x[0].number, y[0].number, y[1].number, *x[0].dims, node.attributes.score_threshold],
+        x,
+        y,
+    )
 
 
 def _non_max_suppression(w: PlanWriter, node: Node, x: Inputs, y: Inputs) -> None:
@@ -251,8 +309,22 @@ def _non_max_suppression(w: PlanWriter, node: Node, x: Inputs, y: Inputs) -> Non
     batch, rows, _ = x[0].dims
     scratch = w.plain((2, rows))
     bounded = [max(INT32_MIN, min(INT32_MAX, v)) for v in (a.max_output_size, a.iou_threshold)]
-    w.step(Step.SUPPRESS, [x[0].number, x[1].number, y[0].number, scratch.number, batch, rows,
-                           *bounded, int(a.force_suppress), a.top_k], x, [*y, scratch])
+    w.step(
+        Step.SUPPRESS,
+        [
+            x[0].number,
+            x[1].number,
+            y[0].number,
+            scratch.number,
+            batch,
+            rows,
+            *bounded,
+            int(a.force_suppress),
+            a.top_k,
+        ],
+        x,
+        [*y, scratch],
+    )
 
 
 LOWERINGS: dict[str, Callable] = {
@@ -308,8 +380,11 @@ def literal(graph: Graph) -> tuple[PlanWriter, dict[tuple[int, int], Tensor], li
     for index, node in enumerate(graph.nodes):
         writer.source = index
         if node.is_variable:
-            found = [writer.input() if index == graph.input_index
-                     else writer.constant_tensor(graph.parameters[node.name])]
+            found = [
+                writer.input()
+                if index == graph.input_index
+                else writer.constant_tensor(graph.parameters[node.name])
+            ]
         else:
             inputs = [tensors[e.node, e.output] for e in node.inputs]
             found = lower(writer, node, inputs, [None] * len(node.shapes))

@@ -98,8 +98,9 @@ class Places:
                 whole, first = self._image_home[entry]
                 tensor = self.writer.channels(self.image(whole), first, channels)
             else:
-                tensor = self.writer.image((batch, height, width, channels),
-                                           self.analysis.dtype(entry), self._halo(entry))
+                tensor = self.writer.image(
+                    (batch, height, width, channels), self.analysis.dtype(entry), self._halo(entry)
+                )
             self._images[entry] = tensor
         return self._images[entry]
 
@@ -110,8 +111,11 @@ class Places:
     def _house_images(self) -> None:
         for index, node in enumerate(self.graph.nodes):
             whole = Entry(index)
-            if (node.op != "concatenate" or not self.analysis.is_image(whole)
-                    or whole in self.analysis.pads):
+            if (
+                node.op != "concatenate"
+                or not self.analysis.is_image(whole)
+                or whole in self.analysis.pads
+            ):
                 continue
             first = 0
             for part in node.inputs:

@@ -133,8 +133,13 @@ class Program:
             return replace(v, known=known, clip=clip, stage=_CLIP)
         if v.stage > _CLAMP:
             return self.clamp(self.finish(v), low, high)
-        return replace(v, known=known, stage=_CLAMP, low=min(max(v.low, low), high),
-                       high=min(max(v.high, low), high))
+        return replace(
+            v,
+            known=known,
+            stage=_CLAMP,
+            low=min(max(v.low, low), high),
+            high=min(max(v.high, low), high),
+        )
 
     def multiply(self, v: Value, factor: np.ndarray, known: Range) -> Value:
         """v times a constant, one or per channel, wrapping."""
@@ -149,15 +154,36 @@ class Program:
             # An addition straight before the shift rides on the rounding, if nothing wraps.
             assert v.offset is not None
             first, last = v.before[0] + int(v.offset.min()), v.before[1] + int(v.offset.max())
-            if (bits <= 30 and first >= INT32_MIN and last + half <= INT32_MAX
-                    and int(v.offset.max()) + half <= INT32_MAX):
-                return replace(v, known=known, stage=_SHIFT, shift=bits, carry_free=True,
-                               addend=v.offset, offset=None, low=low, high=high)
+            if (
+                bits <= 30
+                and first >= INT32_MIN
+                and last + half <= INT32_MAX
+                and int(v.offset.max()) + half <= INT32_MAX
+            ):
+                return replace(
+                    v,
+                    known=known,
+                    stage=_SHIFT,
+                    shift=bits,
+                    carry_free=True,
+                    addend=v.offset,
+                    offset=None,
+                    low=low,
+                    high=high,
+                )
         if v.stage > _MUL:
             v = self.finish(v)
         carry_free = bits <= 30 and v.known[1] + half <= INT32_MAX
-        return replace(v, known=known, stage=_SHIFT, shift=bits, carry_free=carry_free,
-                       before=v.known, low=low, high=high)
+        return replace(
+            v,
+            known=known,
+            stage=_SHIFT,
+            shift=bits,
+            carry_free=carry_free,
+            before=v.known,
+            low=low,
+            high=high,
+        )
 
     def add(self, v: Value, constant: np.ndarray, known: Range) -> Value:
         """v plus a constant, one or per channel, wrapping."""
@@ -187,13 +213,32 @@ class Program:
             # The addition after the shift costs nothing when the rounding carries it.
             more = int(offset[0])
             moved = rounding + (more << v.shift)
-            reach = [int(moved.min()), int(moved.max()), int(moved.min()) + v.before[0],
-                     int(moved.max()) + v.before[1], low + more, high + more]
+            reach = [
+                int(moved.min()),
+                int(moved.max()),
+                int(moved.min()) + v.before[0],
+                int(moved.max()) + v.before[1],
+                low + more,
+                high + more,
+            ]
             if max(map(abs, reach)) <= INT32_MAX:
                 rounding, low, high, offset = moved, low + more, high + more, None
-        self.emit(Tile.REQUANT, v.register, v.register, 0, int(v.clip is not None), clip_low,
-                  clip_high, v.mul, v.shift, int(v.carry_free), self.writer.constant(rounding),
-                  low, high, -1 if offset is None else self.writer.constant(offset))
+        self.emit(
+            Tile.REQUANT,
+            v.register,
+            v.register,
+            0,
+            int(v.clip is not None),
+            clip_low,
+            clip_high,
+            v.mul,
+            v.shift,
+            int(v.carry_free),
+            self.writer.constant(rounding),
+            low,
+            high,
+            -1 if offset is None else self.writer.constant(offset),
+        )
         return Value(v.register, v.known)
 
     def copied(self, v: Value) -> Value:
@@ -227,6 +272,15 @@ class Program:
 
     def scatter(self, v: Value, place: Affine) -> None:
         """A finished value to a plain tensor."""
-        self.emit(Tile.SCATTER, 0, v.register, 0, place.tensor.number,
-                  self.writer.constant(place.offsets), place.image, place.row, place.pixel)
+        self.emit(
+            Tile.SCATTER,
+            0,
+            v.register,
+            0,
+            place.tensor.number,
+            self.writer.constant(place.offsets),
+            place.image,
+            place.row,
+            place.pixel,
+        )
         self.writes.append(place.tensor)

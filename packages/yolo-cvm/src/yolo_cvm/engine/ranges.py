@@ -17,9 +17,22 @@ from yolo_core.graph.integers import INT32_MAX, INT32_MIN, limit
 Range = tuple[int, int]
 EVERYTHING: Range = (INT32_MIN, INT32_MAX)
 
-_SAME = frozenset([
-    "max_pool2d", "upsampling", "repeat", "tile", "flatten", "expand_dims", "reshape", "squeeze",
-    "transpose", "strided_slice", "slice_like", "take"])
+_SAME = frozenset(
+    [
+        "max_pool2d",
+        "upsampling",
+        "repeat",
+        "tile",
+        "flatten",
+        "expand_dims",
+        "reshape",
+        "squeeze",
+        "transpose",
+        "strided_slice",
+        "slice_like",
+        "take",
+    ]
+)
 
 
 def ranges(graph: Graph) -> dict[Entry, Range]:

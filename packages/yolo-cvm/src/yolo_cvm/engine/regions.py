@@ -17,8 +17,14 @@ from yolo_cvm.engine.words import DType, Tensor, product
 if TYPE_CHECKING:
     from yolo_cvm.engine.fuse import Planner
 
-_PAIR_KINDS = {"elemwise_add": Tile.ADD, "broadcast_add": Tile.ADD, "elemwise_sub": Tile.SUB,
-               "broadcast_sub": Tile.SUB, "broadcast_mul": Tile.MUL, "broadcast_max": Tile.MAX}
+_PAIR_KINDS = {
+    "elemwise_add": Tile.ADD,
+    "broadcast_add": Tile.ADD,
+    "elemwise_sub": Tile.SUB,
+    "broadcast_sub": Tile.SUB,
+    "broadcast_mul": Tile.MUL,
+    "broadcast_max": Tile.MAX,
+}
 
 
 class RegionBuilder:
@@ -37,9 +43,13 @@ class RegionBuilder:
         self._bases: dict[Entry, tuple[int, int]] = {}
         inside = set(region.nodes)
         self._left = {
-            Entry(i): sum(self.graph.nodes[r].inputs.count(Entry(i))
-                          for r in self.analysis.consumers.get(Entry(i), []) if r in inside)
-            for i in region.nodes}
+            Entry(i): sum(
+                self.graph.nodes[r].inputs.count(Entry(i))
+                for r in self.analysis.consumers.get(Entry(i), [])
+                if r in inside
+            )
+            for i in region.nodes
+        }
         self._folded: dict[Entry, tuple[Entry, int]] = {}
         self._fold_additions()
 
@@ -99,7 +109,7 @@ class RegionBuilder:
         self._keep(entry, value)
 
     def _with_constant(self, node: Node, value: Value, known: tuple[int, int]) -> Value:
-        other, = (e for e in node.inputs if self.analysis.is_constant(e))
+        (other,) = (e for e in node.inputs if self.analysis.is_constant(e))
         constant = self.analysis.per_channel(other, self.region.shape[1])
         assert constant is not None
         if node.op == "broadcast_mul":
@@ -118,11 +128,15 @@ class RegionBuilder:
         entries = self.analysis.constant(table_entry).reshape(-1)
         if source in self._bases:
             first, last = self._bases[source]
-            entries = entries[first + move:last + move + 1]
+            entries = entries[first + move : last + move + 1]
         table = self.planner.writer.constant(entries)
         image, plain = self._wanted(entry)
-        if (image and not plain and not self._left[entry]
-                and self.analysis.dtype(entry) == DType.INT8):
+        if (
+            image
+            and not plain
+            and not self._left[entry]
+            and self.analysis.dtype(entry) == DType.INT8
+        ):
             target = self.planner.places.image(entry)
             self.program.lookup_store(value, table, target)
             self.stored[entry] = target
@@ -141,24 +155,34 @@ class RegionBuilder:
         if value is None or source in self._bases:
             return
         folded = any(s == source for s, _ in self._folded.values())
-        if not folded and (value.offset is None or value.known[0] <= 0
-                           or not self._only_indexes(source)):
+        if not folded and (
+            value.offset is None or value.known[0] <= 0 or not self._only_indexes(source)
+        ):
             return
         first, last = value.known
         self._bases[source] = (first, last)
         self.values[source] = replace(
             self.program.add(value, np.array([-first]), (0, last - first))
-            if value.offset is None else replace(value, offset=value.offset - first),
-            known=(0, last - first))
+            if value.offset is None
+            else replace(value, offset=value.offset - first),
+            known=(0, last - first),
+        )
 
     def _only_indexes(self, entry: Entry) -> bool:
         """Whether a value does nothing but index tables, all of which it stays within."""
         low, high = self.analysis.known[entry]
         inside = set(self.region.nodes)
-        return low >= 0 and not any(self._wanted(entry)) and all(
-            r in inside and node.op == "cvm_lut" and node.inputs[0] == entry
-            and high < product(self.graph.shape(node.inputs[1]))
-            for r, node in ((r, self.graph.nodes[r]) for r in self.analysis.consumers[entry]))
+        return (
+            low >= 0
+            and not any(self._wanted(entry))
+            and all(
+                r in inside
+                and node.op == "cvm_lut"
+                and node.inputs[0] == entry
+                and high < product(self.graph.shape(node.inputs[1]))
+                for r, node in ((r, self.graph.nodes[r]) for r in self.analysis.consumers[entry])
+            )
+        )
 
     def _fold_additions(self) -> None:
         """One value that indexes several tables after different additions indexes all as one."""

@@ -38,8 +38,9 @@ def natural(entry: Entry, shape: tuple[int, ...]) -> Layout:
     return Layout(entry, np.arange(channels) * plane, channels * plane, width, 1)
 
 
-def follow(graph: Graph, entry: Entry, consumers: dict[Entry, list[int]], heads: set[Entry]
-           ) -> Layout:
+def follow(
+    graph: Graph, entry: Entry, consumers: dict[Entry, list[int]], heads: set[Entry]
+) -> Layout:
     """The farthest place down a chain of moves that a scattered store can reach."""
     best = natural(entry, graph.shape(entry))
     chain: list[int] = []
@@ -67,7 +68,7 @@ def _layout(graph: Graph, entry: Entry, chain: list[int]) -> Layout | None:
     moved = source
     for index in chain:
         node = graph.nodes[index]
-        moved, = node.operator.meaning([moved], node.attributes)
+        (moved,) = node.operator.meaning([moved], node.attributes)
     place = np.empty(source.size, np.int32)
     place[moved.reshape(-1)] = source.reshape(-1)
     place = place.reshape(shape)

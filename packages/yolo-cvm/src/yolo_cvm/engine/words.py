@@ -155,9 +155,7 @@ class PlanWriter:
         self.buffers.append(buffer)
         return buffer
 
-    def plain(
-        self, dims: Sequence[int], buffer: Buffer | None = None, start: int = 0
-    ) -> Tensor:
+    def plain(self, dims: Sequence[int], buffer: Buffer | None = None, start: int = 0) -> Tensor:
         """A plain tensor, in working memory of its own unless a buffer is given."""
         dims = tuple(int(d) for d in dims)
         if buffer is None:
@@ -171,31 +169,50 @@ class PlanWriter:
         plane = (height + 2 * halo) * row
         buffer = self.arena(batch * plane * dtype.size)
         start = (halo * row + halo * channels) * dtype.size
-        return self._add(Tensor(len(self.tensors), buffer, start, tuple(dims), dtype,
-                                plane, row, channels, halo))
+        return self._add(
+            Tensor(len(self.tensors), buffer, start, tuple(dims), dtype, plane, row, channels, halo)
+        )
 
     def channels(self, image: Tensor, first: int, count: int) -> Tensor:
         """A part of an image's channels, as an image on the same memory."""
         batch, height, width, _ = image.dims
-        return self._add(Tensor(
-            len(self.tensors), image.buffer, image.start + first * image.dtype.size,
-            (batch, height, width, count), image.dtype, image.image_stride, image.row_stride,
-            image.pixel_stride, image.halo))
+        return self._add(
+            Tensor(
+                len(self.tensors),
+                image.buffer,
+                image.start + first * image.dtype.size,
+                (batch, height, width, count),
+                image.dtype,
+                image.image_stride,
+                image.row_stride,
+                image.pixel_stride,
+                image.halo,
+            )
+        )
 
     def framed(self, image: Tensor, top: int, bottom: int, left: int, right: int) -> Tensor:
         """An image with part of its border, as an image without border on the same memory."""
         batch, height, width, channels = image.dims
         start = top * image.row_stride + left * image.pixel_stride
-        return self._add(replace(
-            image, number=len(self.tensors), start=image.start - start * image.dtype.size,
-            dims=(batch, height + top + bottom, width + left + right, channels), halo=0))
+        return self._add(
+            replace(
+                image,
+                number=len(self.tensors),
+                start=image.start - start * image.dtype.size,
+                dims=(batch, height + top + bottom, width + left + right, channels),
+                halo=0,
+            )
+        )
 
     def alias(self, tensor: Tensor, dims: Sequence[int]) -> Tensor:
         """A plain tensor under another shape."""
         return self.plain(dims, tensor.buffer, tensor.start)
 
     def step(
-        self, opcode: Step, words: Iterable[int], reads: Sequence[Tensor],
+        self,
+        opcode: Step,
+        words: Iterable[int],
+        reads: Sequence[Tensor],
         writes: Sequence[Tensor],
     ) -> None:
         """Append a step; reads and writes say how long buffers live."""
@@ -216,17 +233,41 @@ class PlanWriter:
         """Place the buffers and encode everything."""
         arena = place(self.buffers)
         words: list[int] = [
-            MAGIC, arena, product(self.input_shape), len(self.constants), len(self.tensors),
-            len(self.steps), len(self.outputs), *(product(shape) for shape in self.outputs)]
+            MAGIC,
+            arena,
+            product(self.input_shape),
+            len(self.constants),
+            len(self.tensors),
+            len(self.steps),
+            len(self.outputs),
+            *(product(shape) for shape in self.outputs),
+        ]
         for t in self.tensors:
             dims = t.dims + (1,) * (6 - len(t.dims))
-            words += [t.buffer.storage, t.buffer.index, t.buffer.offset + t.start, t.dtype,
-                      len(t.dims), *dims, t.image_stride, t.row_stride, t.pixel_stride, t.halo]
+            words += [
+                t.buffer.storage,
+                t.buffer.index,
+                t.buffer.offset + t.start,
+                t.dtype,
+                len(t.dims),
+                *dims,
+                t.image_stride,
+                t.row_stride,
+                t.pixel_stride,
+                t.halo,
+            ]
         for step in self.steps:
             words.append(len(step))
             words += step
-        return Plan(np.array(words, np.int64), self.constants, self.outputs, self.input_shape,
-                    arena, self.sources, [Step(s[0]).name.lower() for s in self.steps])
+        return Plan(
+            np.array(words, np.int64),
+            self.constants,
+            self.outputs,
+            self.input_shape,
+            arena,
+            self.sources,
+            [Step(s[0]).name.lower() for s in self.steps],
+        )
 
     def _add(self, tensor: Tensor) -> Tensor:
         self.tensors.append(tensor)
