@@ -109,12 +109,14 @@ def serve(menu: np.ndarray, wished: np.ndarray) -> np.ndarray:
 
 def make_scheme(
     net: Net, statistics: Mapping[str, TensorStatistics], fine: Mapping[str, tuple[str, ...]],
-    overrides: Mapping[str, float],
+    overrides: Mapping[str, float], factors: Mapping[str, float] | None = None,
 ) -> Scheme:
     """The scheme for these statistics.
 
-    fine: see Scheme. overrides: tensor → threshold that replaces the calibrated ones.
+    fine: see Scheme. overrides: tensor → threshold that replaces the calibrated ones. factors:
+    tensor → what its calibrated thresholds are multiplied by.
     """
+    factors = factors or {}
     weight_of = importances(net)
     wide = set(wide_sites(net))
     fine_sites = {site for sites in fine.values() for site in sites}
@@ -124,7 +126,7 @@ def make_scheme(
             continue
         stats = statistics[layer.name]
         low = activation_low(layer.activation, np.maximum(stats.high, GRID[0]), layer.slope)
-        wish = wishes(stats, low, weight_of[layer.name])
+        wish = wishes(stats, low, weight_of[layer.name]) * factors.get(layer.name, 1.0)
         if layer.name in fine_sites and only_read_finely(net, layer.name, fine):
             # Its steps are fine anyway, so one threshold that clips little serves all channels.
             wish = np.full_like(wish, wish.max())

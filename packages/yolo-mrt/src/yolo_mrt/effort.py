@@ -8,14 +8,17 @@ candidate is tried on a few images and the best per byte and gas are kept.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from yolo_core.progress import progress
 from yolo_mrt.net import Layer, Net, readable_sites
-from yolo_mrt.scheme import Scheme, wide_sites
-from yolo_mrt.sensitivity import Judge, slice_reader
+from yolo_mrt.scheme import Codes, Scheme, wide_sites
+from yolo_mrt.sensitivity import Judge, slice_reader, through_codes
 from yolo_mrt.source import Source
+from yolo_mrt.tables import CODE_LIMIT, activation_low
 
 #: By default a fine read may add this share of all multiplications and weights: in the early, thin
 #: part of the network, and where the detection convolutions read, whose error nothing repairs.
@@ -24,6 +27,11 @@ HEAD_MACS, HEAD_WEIGHTS = 0.05, 0.01
 #: What fine reads may add with effort "high", as shares of multiplications and weights.
 MOST_MACS = 0.16
 MOST_WEIGHTS = 0.012
+
+#: Threshold factors that effort "high" tries, and the share of the harm that must remain at most
+#: for one to be taken: a few images cannot tell smaller gains from chance.
+FACTORS = (0.85, 1.2)
+CLEAR_GAIN = 0.85
 
 Reads = dict[str, tuple[str, ...]]
 
@@ -75,18 +83,72 @@ def fine_reads(net: Net, extents: Mapping[str, tuple[int, int]]) -> Reads:
     return {name: tuple(sorted(sites)) for name, sites in found.items()}
 
 
-def fine_reads_by_measure(
-    source: Source, scheme: Scheme, planes: Sequence[np.ndarray], imgsz: tuple[int, int]
-) -> Reads:
-    """The reads that help most within MOST_MACS and MOST_WEIGHTS, tried one by one.
+@dataclass(frozen=True)
+class Measured:
+    """What trials on a few images recommend: reads to make fine, factors for thresholds."""
 
-    planes: float images. A read's gain is what its rounding alone does to the detections, as a
-    share of what all reads do, scores and boxes counting alike.
-    """
-    net = source.net
-    extents = net.extents(*imgsz)
-    macs, weights = _totals(net, extents)
+    fine: Reads
+    factors: Mapping[str, float]
+
+
+def measure_effort(
+    source: Source, scheme: Scheme, planes: Sequence[np.ndarray], imgsz: tuple[int, int]
+) -> Measured:
+    """Try every read and every tensor's threshold alone. planes: float images."""
     judge = Judge(source, planes, imgsz)
+    fine = _fine_by_measure(source.net, scheme, judge, source.net.extents(*imgsz))
+    return Measured(fine, _factors_by_measure(source.net, scheme, judge, fine))
+
+
+def _factors_by_measure(
+    net: Net, scheme: Scheme, judge: Judge, fine: Reads
+) -> dict[str, float]:
+    """Tensor → what to multiply its thresholds by, where a trial clearly gains.
+
+    Finely read tensors keep theirs: their steps are small and only clipping could hurt.
+    """
+    read_finely = {site for sites in fine.values() for site in sites}
+    sites = [
+        layer for layer in net.convolutions()
+        if layer.activation and layer.name not in read_finely
+        and {reader.op for reader in net.consumers()[layer.name]} - {"add"}
+    ]  # fmt: skip
+    found: dict[str, float] = {}
+    for layer in progress(sites, "thresholds", unit="tensor"):
+        own = scheme.own_codes(layer, False)
+        harms = []
+        for factor in (1.0, *FACTORS):
+            codes = _scaled(layer, own, factor)
+
+            def change(name: str, value: Any, site: str = layer.name, new: Codes = codes) -> Any:
+                return through_codes(value, new) if name == site else value
+
+            harms.append(judge.distance(change=change))
+        ratios = np.array(harms[1:]) / np.maximum(np.array(harms[0]), 1e-30)
+        # Geometric mean of how scores and boxes fare.
+        gains = np.sqrt(ratios.prod(axis=1))
+        if gains.min() < CLEAR_GAIN:
+            found[layer.name] = FACTORS[int(gains.argmin())]
+    return found
+
+
+def _scaled(layer: Layer, codes: Codes, factor: float) -> Codes:
+    """The codes with every threshold multiplied by `factor`."""
+    top = (CODE_LIMIT - codes.zero) * codes.scale * factor
+    low = activation_low(layer.activation, top, layer.slope)
+    scale = (top - low) / (2 * CODE_LIMIT)
+    return Codes(scale, -CODE_LIMIT - np.rint(low / scale), codes.channel)
+
+
+def _fine_by_measure(
+    net: Net, scheme: Scheme, judge: Judge, extents: Mapping[str, tuple[int, int]]
+) -> Reads:
+    """The default's reads, and those that help most beyond, within MOST_MACS and MOST_WEIGHTS.
+
+    A read's gain is what its rounding alone does to the detections, as a share of what all reads
+    do, scores and boxes counting alike.
+    """
+    macs, weights = _totals(net, extents)
     layers = net.by_name()
     tried: list[tuple[str, str, int, int]] = []
     harms: list[tuple[float, float]] = []
@@ -102,9 +164,15 @@ def fine_reads_by_measure(
         price = max(more_macs / (MOST_MACS * macs), more_weights / (MOST_WEIGHTS * weights))
         ranked.append((-gain / max(price, 1e-3), name, site, more_macs, more_weights))
     left_macs, left_weights = MOST_MACS * macs, MOST_WEIGHTS * weights
-    chosen: dict[str, set[str]] = {}
+    default = fine_reads(net, extents)
+    chosen: dict[str, set[str]] = {name: set(sites) for name, sites in default.items()}
+    for name, site, more_macs, more_weights in tried:
+        if site in chosen.get(name, ()):
+            left_macs -= more_macs
+            left_weights -= more_weights
     for _, name, site, more_macs, more_weights in sorted(ranked):
-        if more_macs <= left_macs and more_weights <= left_weights:
+        new = site not in chosen.get(name, ())
+        if new and more_macs <= left_macs and more_weights <= left_weights:
             chosen.setdefault(name, set()).add(site)
             left_macs -= more_macs
             left_weights -= more_weights

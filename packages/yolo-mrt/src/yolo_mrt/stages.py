@@ -25,7 +25,7 @@ from yolo_core.progress import progress
 from yolo_mrt import cache, deliver
 from yolo_mrt.agreement import agreement
 from yolo_mrt.calibration import make_scheme
-from yolo_mrt.effort import fine_reads, fine_reads_by_measure
+from yolo_mrt.effort import fine_reads, measure_effort
 from yolo_mrt.float_pass import TensorStatistics, measure
 from yolo_mrt.net import Layer, Net
 from yolo_mrt.quantizer import learn_rounding, moment_images
@@ -36,7 +36,7 @@ from yolo_mrt.tables import CODE_LIMIT
 from yolo_mrt.weights import IntegerConv
 
 #: Images on which effort "high" tries every read, and which the report judges nodes by.
-SENSITIVITY_IMAGES = 6
+SENSITIVITY_IMAGES = 8
 Say = Callable[[str], None]
 
 
@@ -121,11 +121,11 @@ def _scheme(
 ) -> Scheme:
     net = source.net
     fine = fine_reads(net, net.extents(*settings.imgsz))
-    if settings.effort == "high":
-        plain = make_scheme(net, statistics, {}, settings.thresholds)
-        planes = list(float_planes(settings, source, "images", SENSITIVITY_IMAGES))
-        fine = fine_reads_by_measure(source, plain, planes, settings.imgsz)
     scheme = make_scheme(net, statistics, fine, settings.thresholds)
+    if settings.effort == "high":
+        planes = list(float_planes(settings, source, "images", SENSITIVITY_IMAGES))
+        found = measure_effort(source, scheme, planes, settings.imgsz)
+        scheme = make_scheme(net, statistics, found.fine, settings.thresholds, found.factors)
     # The outputs' range stays ±32, beyond which a sigmoid says nothing new.
     return replace(scheme, head_bits=settings.head_bits, head_exponent=settings.head_bits - 6)
 
