@@ -6,6 +6,9 @@
 #pragma once
 #include <stdint.h>
 #include <string.h>
+#if defined(__SSE4_1__)
+#include <immintrin.h>
+#endif
 
 #include "kernels.h"
 
@@ -66,6 +69,17 @@ inline void lookup_tile(const Index* index, int64_t pixels, int64_t lanes, int64
   for (int64_t m = 0; m < pixels; ++m, index += lanes) {
     uint8_t* out = sink.base + m * sink.pixel_stride;
     int64_t l = 0;
+#if defined(__SSE4_1__)
+    for (; l + 16 <= valid; l += 16) {
+      __m128i bytes = _mm_cvtsi32_si128(table[index[l]]);
+#define CVM_BYTE(i) bytes = _mm_insert_epi8(bytes, table[index[l + i]], i);
+      CVM_BYTE(1) CVM_BYTE(2) CVM_BYTE(3) CVM_BYTE(4) CVM_BYTE(5) CVM_BYTE(6) CVM_BYTE(7)
+      CVM_BYTE(8) CVM_BYTE(9) CVM_BYTE(10) CVM_BYTE(11) CVM_BYTE(12) CVM_BYTE(13) CVM_BYTE(14)
+      CVM_BYTE(15)
+#undef CVM_BYTE
+      _mm_storeu_si128((__m128i*)(out + l), bytes);
+    }
+#endif
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
     // Eight bytes per store: the first level cache takes about one store per cycle.
     for (; l + 8 <= valid; l += 8) {
