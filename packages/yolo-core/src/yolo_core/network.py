@@ -7,6 +7,7 @@ returns need MXNet; nothing else in yolo-core but `float_predictor` does.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -254,8 +255,10 @@ def parameters_of(net: YoloV5) -> dict[str, np.ndarray]:
     }
 
 
+@functools.lru_cache(maxsize=8)
 def symbol_json(architecture: Architecture, fused: bool) -> str:
     """The network as an MXNet symbol: one input `data`, three outputs."""
+    # Remembered, because MXNet never gives back a megabyte for each symbol that it composes.
     # A fresh name counter: the file must not depend on what this process built before.
     with mx.name.NameManager():
         heads = YoloV5(architecture, fused)(mx.sym.var("data"))
