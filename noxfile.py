@@ -195,6 +195,13 @@ def bench_cvm(session: nox.Session) -> None:
 
 
 @nox.session
+def bench_train(session: nox.Session) -> None:
+    """Training speed beside PyTorch (with `-- --torch-python PYTHON`), its parts, its memory."""
+    _install(session, "yolo-train")
+    session.run("python", "packages/yolo-train/benchmarks/bench_train.py", *session.posargs)
+
+
+@nox.session
 def wheels(session: nox.Session) -> None:
     """Wheels of all packages in dist/; that of yolo-cvm holds the compiled engine."""
     session.install("build")
