@@ -95,7 +95,7 @@ def test_integer_convolution_is_the_real_one_on_codes() -> None:
     conv = quantize_conv(layer, codes, unit, offset, 12)
     assert (conv.step == unit * conv.multiplier * 2.0**-conv.shift).all()
     x = generator.randint(-127, 128, (3, 6, 6))
-    taps = np.abs(conv.weight).sum(axis=(1, 2, 3)) * CODE_LIMIT + np.abs(conv.bias)
+    taps = np.abs(conv.weight).sum(axis=(1, 2, 3), dtype=np.int64) * CODE_LIMIT + np.abs(conv.bias)
     assert taps.max() < 2 ** (conv.clip_bits - 1)
     patch = x[:, 1:4, 2:5]
     accumulator = (conv.weight * patch).sum(axis=(1, 2, 3)) + conv.bias

@@ -28,7 +28,7 @@ class CodedNet:
 
     def __init__(self, net: Net, scheme: Scheme, convs: Mapping[str, IntegerConv]) -> None:
         self._mx = mxnet()
-        self._net, self._scheme, self._convs = net, scheme, convs
+        self._net, self._scheme = net, scheme
         self._layers = net.by_name()
         self._wide = set(wide_sites(net))
         fine_sites = {name for fine in scheme.fine.values() for name in fine}
@@ -37,7 +37,7 @@ class CodedNet:
         for layer in net.convolutions():
             conv = convs[layer.name]
             codes = scheme.codes(net, layer.inputs[0], scheme.fine.get(layer.name, ()))
-            bias = conv.bias + conv.weight.sum(axis=(2, 3)) @ codes.zero
+            bias = conv.bias + conv.weight.sum(axis=(2, 3), dtype=np.int64) @ codes.zero
             ratio = np.ldexp(conv.multiplier.astype(np.float64), -conv.shift)
             self._constants[layer.name] = (
                 array(conv.weight.astype(np.float32)),

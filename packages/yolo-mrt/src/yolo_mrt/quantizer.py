@@ -14,7 +14,7 @@ from yolo_mrt.weights import IntegerConv, quantize_conv
 
 NORMAL_IMAGES = 32
 #: Second moments that are held in memory at once.
-MOMENT_BYTES = 900 << 20
+MOMENT_BYTES = 400 << 20
 
 
 def integer_convs(
@@ -56,6 +56,7 @@ def learn_rounding(
     plain = integer_convs(net, scheme)
     coded = CodedNet(net, scheme, plain)
     groups = _groups(net, plain)
+    del plain
     learned: dict[str, IntegerConv] = {}
     for number, group in enumerate(groups):
         label = "rounding" if len(groups) == 1 else f"rounding {number + 1}/{len(groups)}"

@@ -186,7 +186,7 @@ def _quantize(settings: Settings, say: Say) -> None:
     atomic_write(files["json"], json.dumps(record, indent=1) + "\n")
     arrays: dict[str, np.ndarray] = {}
     for name, conv in convs.items():
-        arrays[f"{name}.weight"] = conv.weight.astype(np.int8)
+        arrays[f"{name}.weight"] = conv.weight
         arrays[f"{name}.bias"] = conv.bias.astype(np.int64)
         arrays[f"{name}.multiplier"] = conv.multiplier.astype(np.int64)
         arrays[f"{name}.step"] = conv.step
@@ -204,7 +204,7 @@ def quantized(settings: Settings) -> dict[str, IntegerConv]:
     arrays = read_params(settings.stage_file(".mrt.quantize.params"))
     return {
         name: IntegerConv(
-            arrays[f"{name}.weight"].astype(np.int64), arrays[f"{name}.bias"],
+            arrays[f"{name}.weight"], arrays[f"{name}.bias"],
             arrays[f"{name}.multiplier"], int(entry["shift"]), int(entry["clip_bits"]),
             arrays[f"{name}.step"],
         )

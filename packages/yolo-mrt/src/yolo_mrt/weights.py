@@ -30,7 +30,7 @@ SHIFT_ROOM = 31
 class IntegerConv:
     """A convolution in integers.
 
-    weight [out, P, kh, kw] in ±127 over P channels of codes; bias [out]; result =
+    weight int8 [out, P, kh, kw] in ±127 over P channels of codes; bias [out]; result =
     (accumulator * multiplier) >> shift, rounded half up. clip_bits: of the accumulator, lossless.
     step [out]: real value of one accumulator unit.
     """
@@ -93,9 +93,11 @@ def round_compensating(flat: np.ndarray, step: np.ndarray, moments: np.ndarray) 
     """
     size = flat.shape[1]
     energy = np.diag(moments)
-    damped = moments + np.eye(size) * max(DAMPING * energy.mean(), 1e-9)
-    order = np.argsort(-np.diag(damped), kind="stable")
-    factor = np.linalg.cholesky(np.linalg.inv(damped[np.ix_(order, order)])).T
+    order = np.argsort(-energy, kind="stable")
+    damped = moments[np.ix_(order, order)]
+    damped[np.arange(size), np.arange(size)] += max(DAMPING * energy.mean(), 1e-9)
+    factor = np.linalg.cholesky(np.linalg.inv(damped)).T
+    del damped
     work = flat[:, order] / step[:, None]
     done = np.zeros_like(work)
     for start in range(0, size, _BLOCK):
@@ -132,11 +134,11 @@ def quantize_conv(
         rounded = round_nearest(flat, step)
     else:
         rounded = round_compensating(flat, step, moments)
-    weight = rounded.reshape(real.shape)
+    weight = rounded.reshape(real.shape).astype(np.int8)
     # The codes carry their zero points: what they add is taken out here, once and exactly.
-    taps = weight.sum(axis=(2, 3)) @ codes.zero.astype(np.int64)
+    taps = weight.sum(axis=(2, 3), dtype=np.int64) @ codes.zero.astype(np.int64)
     integer_bias = np.rint(bias / step).astype(np.int64) - taps
-    reach = np.abs(weight).sum(axis=(1, 2, 3)) * CODE_LIMIT + np.abs(integer_bias)
+    reach = np.abs(weight).sum(axis=(1, 2, 3), dtype=np.int64) * CODE_LIMIT + np.abs(integer_bias)
     clip_bits = int(reach.max()).bit_length() + 1
     return IntegerConv(weight, integer_bias, multiplier, shift,
                        min(max(clip_bits, 2), MAX_CLIP_BITS), step)  # fmt: skip
