@@ -199,6 +199,25 @@ def test_other_activations_and_rectangles(
     assert decibels > 14
 
 
+def test_long_chains_of_shortcuts(pictures: Path, tmp_path: Path) -> None:
+    """As deep as yolov5x: twelve additions in a row, whose declared precisions pile up."""
+    from conftest import random_parameters
+    from yolo_core.architecture import Architecture
+    from yolo_core.checkpoint import Checkpoint, write_checkpoint
+
+    architecture = Architecture("custom", 1.33, 0.0625, ("a",))
+    parameters = random_parameters(architecture)
+    write_checkpoint(tmp_path / "deep", Checkpoint(architecture, parameters, fused=True))
+    out = tmp_path / "out"
+    result = quantize(tmp_path / "deep", pictures, out, "--num-calib", "1", "--stage", "prepare",
+                      "--stage", "calibrate", "--stage", "quantize", "--stage", "compile",
+                      "--imgsz", "32")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    graph = read_model_folder(out).graph
+    assert sum(node.op == "elemwise_add" for node in graph.nodes) == 4 + 8 + 12 + 4
+    assert certify(graph)
+
+
 def test_report_tells_the_worst_node_first(model: Path, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     result = CliRunner().invoke(main, ["report", str(model), "--images", "2", "--out", str(page)])

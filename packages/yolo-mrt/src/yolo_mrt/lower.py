@@ -20,6 +20,8 @@ from yolo_mrt.weights import MULTIPLIER_BITS, IntegerConv
 
 CODE_BITS = 8
 WIDE_TABLE_BITS = 16
+#: Precision of a sum that a multiplier and an offset still fit above in 32 bits.
+LONGEST_SUM = 22
 
 
 def bits_for(limit: int) -> int:
@@ -44,6 +46,7 @@ class _Lowering:
         self._fine: dict[str, Ref] = {}
         self._wide: dict[str, Ref] = {}
         self._shared: dict[str, Ref] = {}
+        self._terms: dict[str, int] = {}
 
     def graph(self) -> Graph:
         """The program of the whole network."""
@@ -178,6 +181,11 @@ class _Lowering:
     def _add(self, layer: Layer) -> None:
         sums = self._scheme.sums[layer.name]
         total = self._builder.operator("elemwise_add", [self._wide[i] for i in layer.inputs])
+        self._terms[layer.name] = sum(self._terms.get(name, 1) for name in layer.inputs)
+        if total.precision > LONGEST_SUM:
+            # Long chains declare a bit more with every addition; the true bound is far lower.
+            bound = ((1 << (WIDE_TABLE_BITS - 1)) - 1) * self._terms[layer.name]
+            total = self._builder.operator("cvm_clip", [total], precision=bits_for(bound))
         self._wide[layer.name] = total
         multiplier = self._parameter(
             f"{layer.name}.multiplier", sums.multiplier.reshape(1, -1, 1, 1), MULTIPLIER_BITS
