@@ -183,9 +183,7 @@ def test_high_effort_keeps_the_limits(
 
 
 @pytest.mark.parametrize("activation", ["leaky", "relu"])
-def test_other_activations_and_rectangles(
-    activation: str, pictures: Path, tmp_path: Path
-) -> None:
+def test_other_activations_and_rectangles(activation: str, pictures: Path, tmp_path: Path) -> None:
     stem = make_checkpoint(tmp_path / "w" / "other", activation=activation, nc=1)
     result = quantize(
         stem, pictures, tmp_path / "out", "--imgsz", "32", "--imgsz", "96", "--stage", "prepare",

@@ -19,7 +19,10 @@ SAME_IOU = 0.5
 
 
 def agreement(
-    graph: Graph, scheme: Scheme, source: Source, images: Sequence[np.ndarray],
+    graph: Graph,
+    scheme: Scheme,
+    source: Source,
+    images: Sequence[np.ndarray],
     imgsz: tuple[int, int],
 ) -> dict[str, Any]:
     """Run program and float network on uint8 images [h, w, 3].

@@ -29,9 +29,7 @@ WIDE_BITS = 15
 HEADROOM = 1.12
 
 
-def wishes(
-    statistics: TensorStatistics, low: np.ndarray, importance: np.ndarray
-) -> np.ndarray:
+def wishes(statistics: TensorStatistics, low: np.ndarray, importance: np.ndarray) -> np.ndarray:
     """The threshold that each channel would have, float64 [C].
 
     importance [C]: weight of each channel's error where the tensor is judged as a whole.
@@ -108,8 +106,11 @@ def serve(menu: np.ndarray, wished: np.ndarray) -> np.ndarray:
 
 
 def make_scheme(
-    net: Net, statistics: Mapping[str, TensorStatistics], fine: Mapping[str, tuple[str, ...]],
-    overrides: Mapping[str, float], factors: Mapping[str, float] | None = None,
+    net: Net,
+    statistics: Mapping[str, TensorStatistics],
+    fine: Mapping[str, tuple[str, ...]],
+    overrides: Mapping[str, float],
+    factors: Mapping[str, float] | None = None,
 ) -> Scheme:
     """The scheme for these statistics.
 
@@ -193,7 +194,10 @@ def _menu(
 
 
 def _sum_codes(
-    layer: Layer, stats: TensorStatistics, importance: np.ndarray, exponent: int,
+    layer: Layer,
+    stats: TensorStatistics,
+    importance: np.ndarray,
+    exponent: int,
     overrides: Mapping[str, float],
 ) -> SumCodes:
     low = np.minimum(stats.low, 0.0)

@@ -21,9 +21,7 @@ from yolo_mrt.scheme import Scheme
 SAMPLE = "data.npy"
 
 
-def write(
-    out: Path, graph: Graph, extension: Extension, sample: np.ndarray, weights: int
-) -> str:
+def write(out: Path, graph: Graph, extension: Extension, sample: np.ndarray, weights: int) -> str:
     """Write symbol, params, ext and data.npy as a whole; returns one line about them.
 
     The program must be proven free of overflow first (`certify` refuses it otherwise).
@@ -43,9 +41,7 @@ def write(
     )
 
 
-def calibration_ext(
-    net: Net, scheme: Scheme, statistics: Mapping[str, TensorStatistics]
-) -> str:
+def calibration_ext(net: Net, scheme: Scheme, statistics: Mapping[str, TensorStatistics]) -> str:
     """The four lines of a `.mrt.*.ext` (spec 6.1): output names, thresholds, precisions, scales."""
     layers = net.by_name()
     thresholds: dict[str, float] = {}

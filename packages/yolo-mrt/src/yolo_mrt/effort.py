@@ -100,9 +100,7 @@ def measure_effort(
     return Measured(fine, _factors_by_measure(source.net, scheme, judge, fine))
 
 
-def _factors_by_measure(
-    net: Net, scheme: Scheme, judge: Judge, fine: Reads
-) -> dict[str, float]:
+def _factors_by_measure(net: Net, scheme: Scheme, judge: Judge, fine: Reads) -> dict[str, float]:
     """Tensor → what to multiply its thresholds by, where a trial clearly gains.
 
     Finely read tensors keep theirs: their steps are small and only clipping could hurt.

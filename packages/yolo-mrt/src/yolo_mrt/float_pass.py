@@ -87,8 +87,7 @@ class FloatNet:
         self._last = net.last_use()
         array = self._mx.nd.array
         self._weights = {
-            layer.name: (array(layer.weights), array(layer.biases))
-            for layer in net.convolutions()
+            layer.name: (array(layer.weights), array(layer.biases)) for layer in net.convolutions()
         }
 
     def run(

@@ -140,9 +140,7 @@ class _Reader:
         elif op == "LeakyReLU" and node["attrs"].get("act_type", "leaky") == "leaky":
             self._activate(index, node, "leaky", float(self._attribute(node, "slope", 0.25)))
         elif op in _ADD:
-            self._add_layer(
-                index, Layer(name, "add", (self._tensor(node), self._tensor(node, 1)))
-            )
+            self._add_layer(index, Layer(name, "add", (self._tensor(node), self._tensor(node, 1))))
         elif op in ("Concat", "concat"):
             self._concat(index, node)
         elif op == "Pooling" and node["attrs"].get("pool_type", "max") == "max":

@@ -43,9 +43,7 @@ class Node:
     histogram: tuple[tuple[float, float], ...]
 
 
-def average_precision(
-    labels: Sequence[np.ndarray], found: Sequence[np.ndarray]
-) -> float:
+def average_precision(labels: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> float:
     """Mean over classes and IoU 0.5…0.95 of the area under precision and recall, in points."""
     scores: list[float] = []
     classes = sorted({int(c) for label in labels for c in label[:, 5]})
@@ -65,8 +63,11 @@ def average_precision(
 
 
 def _area(
-    rows: Sequence[tuple[float, int, np.ndarray]], overlaps: Sequence[np.ndarray],
-    truth: Sequence[np.ndarray], total: int, threshold: float,
+    rows: Sequence[tuple[float, int, np.ndarray]],
+    overlaps: Sequence[np.ndarray],
+    truth: Sequence[np.ndarray],
+    total: int,
+    threshold: float,
 ) -> float:
     taken = [np.zeros(len(t), bool) for t in truth]
     hits = np.zeros(len(rows))
@@ -118,8 +119,13 @@ def _detect(source: Source, heads: tuple[np.ndarray, ...], settings: Settings) -
 
 
 def _quantized_alone(
-    source: Source, net: Any, planes: Sequence[np.ndarray], labels: Sequence[np.ndarray],
-    name: str, codes: Codes, settings: Settings,
+    source: Source,
+    net: Any,
+    planes: Sequence[np.ndarray],
+    labels: Sequence[np.ndarray],
+    name: str,
+    codes: Codes,
+    settings: Settings,
 ) -> tuple[float, float]:
     signal = noise = 0.0
 

@@ -115,9 +115,7 @@ class Scheme:
         layers, channels = net.by_name(), net.channels()
         layer = layers[name]
         if layer.op == "concat":
-            return Codes.join(
-                tuple((self.codes(net, i, fine), channels[i]) for i in layer.inputs)
-            )
+            return Codes.join(tuple((self.codes(net, i, fine), channels[i]) for i in layer.inputs))
         if layer.op in ("maxpool", "upsample"):
             return self.codes(net, layer.inputs[0], fine)
         return self.own_codes(layer, name in fine)
@@ -156,7 +154,8 @@ class Scheme:
                 {str(n): np.array(t, np.int64) for n, t in data["table"].items()},
                 {
                     str(name): SumCodes(
-                        np.array(s["multiplier"], np.int64), int(s["shift"]),
+                        np.array(s["multiplier"], np.int64),
+                        int(s["shift"]),
                         np.array(s["zero"], np.int64),
                     )
                     for name, s in data["sums"].items()

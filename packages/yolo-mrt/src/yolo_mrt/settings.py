@@ -68,8 +68,10 @@ def parse_thresholds(pairs: object, source: str) -> dict[str, float]:
     for pair in pairs:
         good = isinstance(pair, (list, tuple)) and len(pair) == 2 and isinstance(pair[0], str)
         number = pair[1] if good else None
-        if isinstance(number, bool) or not isinstance(number, (int, float)) or not (
-            2.0**-10 <= number <= 2.0**20
+        if (
+            isinstance(number, bool)
+            or not isinstance(number, (int, float))
+            or not (2.0**-10 <= number <= 2.0**20)
         ):
             raise InputError(source, f"has {pair!r:.60}", "[name, positive value]")
         found[pair[0]] = float(number)

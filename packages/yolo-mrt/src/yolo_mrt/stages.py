@@ -269,9 +269,7 @@ def extension_of(settings: Settings, source: Source, scheme: Scheme) -> Extensio
     )
 
 
-def canvases(
-    settings: Settings, label: str, count: int | None = None
-) -> Iterator[np.ndarray]:
+def canvases(settings: Settings, label: str, count: int | None = None) -> Iterator[np.ndarray]:
     """Fitted images uint8 [h, w, 3] RGB, `count` of them spread evenly, with progress."""
     images: list[Path] = list(settings.images)
     if count is not None and count < len(images):
@@ -337,5 +335,3 @@ def _net_from_dict(data: Any, arrays: Mapping[str, np.ndarray], path: str) -> So
                       data["digest"])  # fmt: skip
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(path, f"is damaged ({error!r:.60})", "what prepare wrote") from error
-
-

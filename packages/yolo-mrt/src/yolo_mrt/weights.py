@@ -50,7 +50,10 @@ def code_weights(layer: Layer, codes: Codes) -> np.ndarray:
 
 
 def choose_steps(
-    flat: np.ndarray, moments: np.ndarray | None, bias: np.ndarray, unit: np.ndarray,
+    flat: np.ndarray,
+    moments: np.ndarray | None,
+    bias: np.ndarray,
+    unit: np.ndarray,
     result_bits: int,
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """(step, multiplier, shift): the accumulator's real unit per output channel.
@@ -116,7 +119,11 @@ def round_compensating(flat: np.ndarray, step: np.ndarray, moments: np.ndarray) 
 
 
 def quantize_conv(
-    layer: Layer, codes: Codes, unit: np.ndarray, offset: np.ndarray, result_bits: int,
+    layer: Layer,
+    codes: Codes,
+    unit: np.ndarray,
+    offset: np.ndarray,
+    result_bits: int,
     moments: np.ndarray | None = None,
 ) -> IntegerConv:
     """The convolution in integers.
