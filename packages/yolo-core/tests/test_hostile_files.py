@@ -88,7 +88,8 @@ def test_a_large_file_is_refused_without_being_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "cause"),
     [
-        ("[" * 500_000, "nested too deep"),
+        # The scanner reads ahead of us here, and a recent libyaml has a limit of its own.
+        ("[" * 500_000, "nested too deep|not valid YAML"),
         ("- " * 100_000, "nested too deep"),
         ("{a: " * 100_000, "nested too deep"),
         ("? " * 100_000, "nested too deep"),
