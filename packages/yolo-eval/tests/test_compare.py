@@ -16,6 +16,7 @@ from scenes import scene
 
 from yolo_eval.agreement import agreement, most_changed
 from yolo_eval.cli import main
+from yolo_eval.pictures import TAG, Drawn, Picture, panel
 from yolo_eval.run import Predictions
 
 
@@ -269,7 +270,9 @@ def test_hostile_names_stay_text(runs, tmp_path):
 
 def browser_dom(page: Path, tmp_path: Path) -> str:
     """The page as a real browser understands it."""
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    chromium = next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
     if chromium is None:
         pytest.skip("no Chromium on this machine")
     command = [
@@ -293,7 +296,7 @@ def test_a_browser_shows_the_numbers(report, tmp_path):
     def points(value: float) -> str:
         return f"{100 * value:+.2f}".replace("-", "−")
 
-    span = f"{points(delta['low'])} to {points(delta['high'])}"
+    span = f"{points(delta['low'])}&nbsp;to {points(delta['high'])}"
     assert cells == ["AP", f"{100 * a:.2f}", f"{100 * b:.2f}", points(delta["delta"]), span]
     text = Page(dom).text
     assert "What quantization cost" in text
@@ -329,3 +332,25 @@ def test_damaged_run_files_are_refused_or_read_never_more(runs, tmp_path):
         assert result.exit_code in (0, 2), (key, place[key], result.exception)
         if result.exit_code == 2:
             assert result.output.splitlines()[-1].startswith("Error: "), result.output
+
+
+def test_labels_of_a_crowded_picture_never_cover_each_other():
+    """The boxes that differ are labelled first; every box keeps its frame and its tooltip."""
+    generator = np.random.default_rng(2)
+    boxes = [
+        Drawn([*generator.uniform(0, 160, 2), *generator.uniform(5, 60, 2)], f"thing {n}", tone)
+        for n, tone in enumerate(["both", "only"] * 5)
+    ]
+    html = panel(Picture("a.jpg", 1, 200, 100, 1.0, None), "run", boxes, first=True)
+    tags = re.findall(
+        r'<g class="tag (\w+)"><rect x="([\d.]+)" y="([\d.]+)" width="([\d.]+)"', html
+    )
+    places = [tuple(map(float, tag[1:])) for tag in tags]
+    assert [tag[0] for tag in tags] == sorted((tag[0] for tag in tags), reverse=True)
+    assert 5 <= len(places) < len(boxes)
+    for number, (x, y, width) in enumerate(places):
+        assert x + width <= 200 + 1e-6
+        assert y + TAG <= 100
+        for left, top, wide in places[:number]:
+            assert abs(y - top) >= TAG - 0.1 or x + width <= left + 0.1 or left + wide <= x + 0.1
+    assert html.count("<title>thing ") == len(boxes)

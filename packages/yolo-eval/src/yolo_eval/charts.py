@@ -5,15 +5,16 @@ Series are told apart by dash as well as by colour. Every chart has a title and 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
 import numpy as np
 
+#: Widths in CSS pixels: charts shrink where there is less room and never grow, so that their
+#: letters have one size all over the page.
 _WIDTH = 560
-_ids = itertools.count(1)
+_NARROW = 480
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Series:
 
 def line_chart(title: str, about: str, series: Sequence[Series], x_label: str, y_label: str) -> str:
     """Lines over the unit square; both axes run from 0 to 1."""
-    left, top, width, height = 48, 12, _WIDTH - 64, 240
+    left, top, width, height = 60, 12, _WIDTH - 76, 240
     parts = []
     for tick in (0, 0.2, 0.4, 0.6, 0.8, 1):
         x, y = left + tick * width, top + (1 - tick) * height
@@ -37,22 +38,19 @@ def line_chart(title: str, about: str, series: Sequence[Series], x_label: str, y
         parts.append(_text(left - 8, y + 4, f"{tick:g}", "end"))
         parts.append(_text(x, top + height + 18, f"{tick:g}", "middle"))
     parts.append(_text(left + width / 2, top + height + 38, x_label, "middle"))
-    parts.append(
-        f'<text class="t" transform="translate(12 {top + height / 2:.0f}) rotate(-90)" '
-        f'text-anchor="middle">{escape(y_label)}</text>'
-    )
+    parts.append(_upright(14, top + height / 2, y_label))
     for line in series:
         points = " ".join(
             f"{left + x * width:.1f},{top + (1 - y) * height:.1f}" for x, y in zip(line.x, line.y)
         )
         parts.append(f'<polyline class="line {line.tone}" points="{points}"/>')
-    return _svg(title, about, parts, top + height + 46) + _legend(series)
+    return _svg(title, about, parts, _WIDTH, top + height + 46) + _legend(series)
 
 
 def interval_chart(title: str, about: str, rows: Sequence[tuple[str, float, float, float]]) -> str:
     """Differences with their intervals around a zero line. rows: label, delta, low, high."""
-    left, right, step = 120, 96, 26
-    width = _WIDTH - left - right
+    left, right, step = 136, 64, 26
+    width = _NARROW - left - right
     top, height = 10, step * len(rows)
     # Half a point to each side at least, so that equal runs have an axis too.
     low = min([-0.5, *(row[2] for row in rows)])
@@ -70,18 +68,24 @@ def interval_chart(title: str, about: str, rows: Sequence[tuple[str, float, floa
         y = top + step * (number + 0.5)
         x, x1, x2 = (left + (value - low) * scale for value in (delta, least, most))
         tone = "loss" if most < 0 else "gain" if least > 0 else "even"
-        parts.append(_text(left - 10, y + 4, label, "end"))
+        parts.append(_text(left - 10, y + 4, _short(label), "end"))
         parts.append(_line(x1, y, x2, y, f"bar {tone}"))
         parts.append(f'<circle class="dot {tone}" cx="{x:.1f}" cy="{y:.1f}" r="5"/>')
-        parts.append(_text(_WIDTH - right + 12, y + 4, signed(delta, 2), "start"))
-    return _svg(title, about, parts, top + height + 26)
+        parts.append(_text(_NARROW, y + 4, signed(delta, 2), "end"))
+    parts.append(_text(left + width / 2, top + height + 40, "percent points", "middle"))
+    return _svg(title, about, parts, _NARROW, top + height + 48)
 
 
 def histogram(
-    title: str, about: str, counts: Sequence[int], edges: Sequence[float], x_label: str
+    title: str,
+    about: str,
+    counts: Sequence[int],
+    edges: Sequence[float],
+    x_label: str,
+    y_label: str,
 ) -> str:
     """Counts per bin. edges: one more than counts, evenly spaced."""
-    left, top, width, height = 48, 16, _WIDTH - 64, 190
+    left, top, width, height = 60, 16, _WIDTH - 76, 190
     most = max([1, *counts])
     step = width / len(counts)
     parts = [_line(left, top + height, left + width, top + height, "zero")]
@@ -105,7 +109,8 @@ def histogram(
         middle = (edges[number] + edges[number + 1]) / 2
         parts.append(_text(x, top + height + 18, signed(middle, 2), "middle"))
     parts.append(_text(left + width / 2, top + height + 38, x_label, "middle"))
-    return _svg(title, about, parts, top + height + 46)
+    parts.append(_upright(14, top + height / 2, y_label))
+    return _svg(title, about, parts, _WIDTH, top + height + 46)
 
 
 def heat_map(title: str, about: str, table: np.ndarray, names: Sequence[str], tone: str) -> str:
@@ -140,19 +145,15 @@ def heat_map(title: str, about: str, table: np.ndarray, names: Sequence[str], to
     if labelled:
         for number, name in enumerate(names):
             middle = side * (number + 0.5)
-            shown = name if len(name) <= 14 else name[:13] + "…"
-            parts.append(_text(left - 6, top + middle + 4, shown, "end"))
+            parts.append(_text(left - 6, top + middle + 4, _short(name), "end"))
             parts.append(
                 f'<text class="t" transform="translate({left + middle + 4:.1f} {top - 6}) '
-                f'rotate(-60)">{escape(shown)}</text>'
+                f'rotate(-60)">{escape(_short(name))}</text>'
             )
     else:
         parts.append(_text(left + side * count / 2, top - 8, "predicted class →", "middle"))
-        parts.append(
-            f'<text class="t" transform="translate(18 {top + side * count / 2:.0f}) rotate(-90)" '
-            f'text-anchor="middle">← true class</text>'
-        )
-    return _svg(title, about, parts, top + side * count + 8, "chart heat")
+        parts.append(_upright(18, top + side * count / 2, "← true class"))
+    return _svg(title, about, parts, _WIDTH, top + side * count + 8, "chart heat")
 
 
 def signed(value: float, digits: int) -> str:
@@ -172,12 +173,12 @@ def _ticks(low: float, high: float) -> list[float]:
     return [number * float(step) for number in range(first, last + 1)]
 
 
-def _svg(title: str, about: str, parts: Sequence[str], height: float, kind: str = "chart") -> str:
-    number = next(_ids)
+def _svg(
+    title: str, about: str, parts: Sequence[str], width: int, height: float, kind: str = "chart"
+) -> str:
     return (
-        f'<svg class="{kind}" viewBox="0 0 {_WIDTH} {height:.0f}" role="img" '
-        f'aria-labelledby="ct{number} cd{number}"><title id="ct{number}">{escape(title)}</title>'
-        f'<desc id="cd{number}">{escape(about)}</desc>{"".join(parts)}</svg>'
+        f'<svg class="{kind}" width="{width}" viewBox="0 0 {width} {height:.0f}" role="img" '
+        f'aria-label="{escape(title)}. {escape(about)}">{"".join(parts)}</svg>'
     )
 
 
@@ -190,9 +191,22 @@ def _legend(series: Sequence[Series]) -> str:
     return f'<ul class="legend">{items}</ul>'
 
 
+def _short(name: str) -> str:
+    """A class name that fits beside a chart."""
+    return name if len(name) <= 14 else name[:13] + "…"
+
+
 def _line(x1: float, y1: float, x2: float, y2: float, tone: str) -> str:
     return f'<path class="{tone}" d="M{x1:.1f} {y1:.1f}L{x2:.1f} {y2:.1f}"/>'
 
 
 def _text(x: float, y: float, text: str, anchor: str) -> str:
     return f'<text class="t" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+
+
+def _upright(x: float, y: float, text: str) -> str:
+    """Text that reads from below, around a middle."""
+    return (
+        f'<text class="t" transform="translate({x:.0f} {y:.0f}) rotate(-90)" '
+        f'text-anchor="middle">{escape(text)}</text>'
+    )

@@ -6,7 +6,7 @@ Boxes stay sharp at any size, are readable as text, and the picture is in the pa
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -25,6 +25,8 @@ QUALITY = 80
 #: With more boxes than this, only the boxes that differ carry their label; the rest keep it as
 #: a tooltip and in the panel's description.
 LABELLED = 12
+#: Height of a label, in panel units.
+TAG = 15
 
 
 @dataclass(frozen=True)
@@ -87,34 +89,55 @@ def panel(picture: Picture, caption: str, boxes: Iterable[Drawn], first: bool) -
     else:
         image = f'<use href="#{key}"/>'
     spoken = ", ".join(drawn.label for drawn in boxes) or "no boxes"
-    # What differs and what is strong is drawn last and lies on top.
-    order = boxes[::-1]
-    order.sort(key=lambda drawn: drawn.tone == "only")
-    crowded = len(boxes) > LABELLED
-    shapes = "".join(
-        _shape(drawn, picture, labelled=drawn.tone == "only" or not crowded) for drawn in order
-    )
+    # Small boxes lie on top, so that the pointer reaches all of them.
+    by_area = sorted(boxes, key=lambda drawn: -drawn.box[2] * drawn.box[3])
+    frames = "".join(_frame(drawn, picture.scale) for drawn in by_area)
     return (
         f'<figure><svg viewBox="0 0 {picture.width} {picture.height}" role="img" '
         f'aria-label="{escape(caption)}, {escape(picture.name)}: {escape(spoken)}">'
-        f"{image}{shapes}</svg><figcaption>{escape(caption)}</figcaption></figure>"
+        f"{image}{frames}{_tags(boxes, picture)}</svg>"
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
 
 
-def _shape(drawn: Drawn, picture: Picture, labelled: bool) -> str:
-    x, y, width, height = (side * picture.scale for side in drawn.box)
-    label = escape(drawn.label)
-    frame = (
-        f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"/>'
-        f"<title>{label}</title>"
-    )
-    if not labelled:
-        return f'<g class="box {drawn.tone}">{frame}</g>'
-    wide = 6.8 * len(drawn.label) + 6
-    left = min(max(x, 0), max(0, picture.width - wide))
-    up = y - 15 if y >= 15 else y
+def _frame(drawn: Drawn, scale: float) -> str:
+    x, y, width, height = (side * scale for side in drawn.box)
     return (
-        f'<g class="box {drawn.tone}">{frame}<rect class="tag" x="{left:.1f}" y="{up:.1f}" '
-        f'width="{wide:.1f}" height="15"/><text x="{left + 3:.1f}" y="{up + 11.5:.1f}">{label}'
-        "</text></g>"
+        f'<rect class="box {drawn.tone}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" '
+        f'height="{height:.1f}"><title>{escape(drawn.label)}</title></rect>'
     )
+
+
+def _tags(boxes: Sequence[Drawn], picture: Picture) -> str:
+    """The labels that find room: those of boxes that differ first, then the strongest."""
+    labelled = [drawn for drawn in boxes if drawn.tone == "only"]
+    if len(boxes) <= LABELLED:
+        labelled += [drawn for drawn in boxes if drawn.tone != "only"]
+    taken: list[tuple[float, float, float]] = []
+    parts = []
+    for drawn in labelled:
+        wide = 6.8 * len(drawn.label) + 6
+        for left, top in _places(drawn, picture, wide):
+            if all(
+                abs(top - y) >= TAG or left + wide <= x or x + width <= left
+                for x, y, width in taken
+            ):
+                taken.append((left, top, wide))
+                parts.append(
+                    f'<g class="tag {drawn.tone}"><rect x="{left:.1f}" y="{top:.1f}" '
+                    f'width="{wide:.1f}" height="{TAG}"/><text x="{left + 3:.1f}" '
+                    f'y="{top + 11.5:.1f}">{escape(drawn.label)}</text></g>'
+                )
+                break
+    return "".join(parts)
+
+
+def _places(drawn: Drawn, picture: Picture, wide: float) -> Iterator[tuple[float, float]]:
+    """Left and top of a label: above its box, below it, inside; left side first."""
+    x, y, width, height = (side * picture.scale for side in drawn.box)
+    for top in (y - TAG, y + height, y):
+        for left in (x, x + width - wide):
+            yield (
+                min(max(left, 0.0), max(0.0, picture.width - wide)),
+                min(max(top, 0.0), max(0.0, float(picture.height - TAG))),
+            )

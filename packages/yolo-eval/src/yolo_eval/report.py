@@ -115,9 +115,10 @@ def _curves(comparison: Comparison) -> str:
             [(recall, table["precision_at_recall"]) for table in tables],
         )
     ]
-    for key, name in (("precision", "Precision"), ("recall", "Recall"), ("f1", "F1")):
+    for key, name in (("precision", "precision"), ("recall", "recall"), ("f1", "F1")):
         lines = [(table["confidence"], table[key]) for table in tables]
-        charts.append((f"{name} over confidence", "confidence", name, lines))
+        title = f"{name[0].upper()}{name[1:]} over confidence"
+        charts.append((title, "confidence", name, lines))
     cards = []
     for title, x_label, y_label, lines in charts:
         series = [
@@ -201,13 +202,14 @@ def _agreement(comparison: Comparison) -> str:
             ]
         cards = "".join(f'<div class="tile"><b>{escape(v)}</b>{escape(n)}</div>' for v, n in tiles)
         outside = int((np.abs(found.drift) > DRIFT_EDGES[-1]).sum())
+        beyond = f"{outside} drifts beyond the edges are counted in the outermost bins."
         chart = histogram(
             "Score drift of paired boxes",
-            f"Score in {label} minus score in {base}; {outside} beyond the edges are counted in "
-            "the outermost bins",
+            f"Score in {label} minus score in {base}; {beyond}",
             pair.drift,
             DRIFT_EDGES.tolist(),
             "score drift",
+            "pairs",
         )
         hit = found.found
         parts.append(
@@ -218,7 +220,7 @@ def _agreement(comparison: Comparison) -> str:
             f"finds {hit['a']}, only {escape(label)} finds {hit['b']}, and neither finds "
             f"{hit['neither']}.</p>"
             f'<div class="card single"><h3>Score drift: {escape(label)} minus {escape(base)}</h3>'
-            f"{chart}</div>"
+            f'{chart}<p class="soft">{beyond}</p></div>'
         )
     return "".join(parts)
 
@@ -226,7 +228,7 @@ def _agreement(comparison: Comparison) -> str:
 def _difference(value: Interval) -> str:
     return (
         f'<td class="{wording.tone(value)}">{wording.points(value)}</td>'
-        f'<td class="span">{wording.span(value)}</td>'
+        f'<td class="span">{wording.span(value).replace(" to", "&nbsp;to")}</td>'
     )
 
 

@@ -12,16 +12,26 @@ from yolo_eval.markup import pairs
 from yolo_eval.pictures import Drawn, Picture, load, panel
 from yolo_eval.run import Run
 
+#: What the frames of the boxes mean.
+_LEGEND = "".join(
+    f'<li><span class="swatch {tone}"></span>{meaning}</li>'
+    for tone, meaning in (
+        ("truth", "ground truth"),
+        ("crowd", "crowd, counts neither way"),
+        ("both", "both models show it"),
+        ("only", "only this model shows it"),
+    )
+)
+
 
 def pictures(comparison: Comparison, folder: Path | None) -> str:
     parts = [
-        '<p><span class="swatch truth"></span>ground truth &nbsp; '
-        '<span class="swatch both"></span>both models show it &nbsp; '
-        '<span class="swatch only"></span>only this model shows it</p>'
+        f'<ul class="legend">{_LEGEND}</ul>'
         "<p class=soft>Boxes with a confidence of at least "
         f"{SHOWN}. Images are ordered by how much changed: the scores of boxes that only one "
         "model shows, plus the score drift of every pair. Where a panel has many boxes, only the "
-        "differing ones are labelled.</p>"
+        "differing ones are labelled, and no label covers another: the rest is told when the "
+        "pointer rests on a box.</p>"
     ]
     number = 0
     for pair, label in pairs(comparison):
