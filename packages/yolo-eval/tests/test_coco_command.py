@@ -145,6 +145,30 @@ def test_a_journal_of_another_run_is_refused(model, shapes, tmp_path):
     assert "belongs to an unfinished run" in result.output
 
 
+@pytest.mark.parametrize(
+    ("line", "cause"),
+    [
+        ("what has this to do", "is damaged"),
+        ("[" * 100000, "is damaged"),
+        ('{"image_id": 1, "sha256": "", "detections": [[1, [0, 0, 1, 1]]]}', "is damaged"),
+        ('{"image_id": 1e999, "sha256": "", "detections": []}', "has image_id inf"),
+        ('{"image_id": 99, "sha256": "", "detections": [[1, [0, 0, 1, 1], 1]]}', "on image 99"),
+        ('{"image_id": 1, "sha256": "", "detections": [[9, [0, 0, 1, 1], 1]]}', "of category 9"),
+        ('{"image_id": 1, "sha256": "", "detections": [[1, [0, 0, 1, 1], NaN]]}', "without score"),
+        ('{"image_id": 1, "sha256": "", "detections": [[1, [0, 0, -1, 1], 1]]}', "has the box"),
+    ],
+)
+def test_a_damaged_journal_is_one_line(model, shapes, tmp_path, line, cause):
+    out, journal = tmp_path / "run.json", tmp_path / "run.json.journal"
+    command = ("coco", model(fail=2), "--data", shapes / "data.yaml", "--json", out)
+    assert run(*command).exit_code == 130
+    journal.write_text(journal.read_text().splitlines()[0] + "\n" + line + "\n")
+    result = run(*command)
+    assert result.exit_code == 2
+    assert result.output.splitlines()[-1].startswith(f"Error: {journal}")
+    assert cause in result.output.splitlines()[-1]
+
+
 @pytest.mark.parametrize("cut", [0, 20, 60])
 def test_a_corrupt_picture_is_named_and_nothing_is_written(model, shapes, tmp_path, cut):
     copy = tmp_path / "copy"

@@ -137,12 +137,7 @@ def _joined(shards: list[Run]) -> Run:
         images=tuple(images),
         boxes=tuple(sorted(boxes, key=lambda box: box.image_id)),
     )
-    rows = [
-        (item["image_id"], item["category_id"], item["bbox"], item["score"])
-        for run in shards
-        for item in run.predictions.to_list()
-    ]
-    predictions = Predictions.from_rows(rows)
+    predictions = Predictions.from_rows([row for run in shards for row in run.predictions.rows()])
     record = {
         "command": provenance.command_line(),
         "versions": provenance.versions(),

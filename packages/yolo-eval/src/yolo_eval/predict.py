@@ -29,8 +29,8 @@ from yolo_core.predictor import Predictor, detect, open_predictor
 from yolo_core.progress import progress
 from yolo_eval import provenance
 from yolo_eval.ground_truth import GroundTruth, Image
-from yolo_eval.journal import Journal, Row
-from yolo_eval.run import BOX_DIGITS, SCORE_DIGITS, Predictions, Run
+from yolo_eval.journal import Journal
+from yolo_eval.run import BOX_DIGITS, SCORE_DIGITS, Predictions, Row, Run
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,10 @@ def predict(
     with ExitStack() as stack:
         book = None
         if journal is not None:
-            book = stack.enter_context(Journal(journal, provenance.digest(bound)))
+            book = stack.enter_context(Journal(journal, provenance.digest(bound), truth))
             done.update(book.done)
         todo = [image for image in truth.images if image.id not in done]
-        resumed = len(done)
+        resumed = len(truth.images) - len(todo)
         work: Iterable[tuple[int, str, list[Row]]]
         if jobs == 1 or len(todo) < 2:
             work = (_one(predictor, truth, image, settings, ids) for image in todo)
@@ -99,11 +99,7 @@ def predict(
             if book is not None:
                 book.add(image, file_digest, rows)
     seconds = time.monotonic() - begin
-    rows_of_all = [
-        (image, category, box, score)
-        for image, (_, rows) in done.items()
-        for category, box, score in rows
-    ]
+    rows_of_all = [row for image in truth.images for row in done[image.id][1]]
     record = {
         "command": provenance.command_line(),
         "versions": provenance.versions(),
@@ -151,7 +147,7 @@ def _one(
         predictor, pixels, settings.nms(), mode=settings.mode
     ).tolist():
         box = [round(value, BOX_DIGITS) for value in (x1, y1, x2 - x1, y2 - y1)]
-        rows.append((ids[int(index)], box, round(score, SCORE_DIGITS)))
+        rows.append((image.id, ids[int(index)], box, round(score, SCORE_DIGITS)))
     return image.id, digest, rows
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,9 @@ FORMAT = "yolo-eval-run/1"
 #: numbers, so that the written file gives the same figures to whoever scores it.
 BOX_DIGITS = 3
 SCORE_DIGITS = 6
+
+#: One detection: image id, category id, [x, y, width, height], score.
+Row = tuple[int, int, list[float], float]
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,8 @@ class Predictions:
         return len(self.score)
 
     @staticmethod
-    def from_rows(rows: list[tuple[int, int, list[float], float]]) -> Predictions:
-        """From (image id, category id, box, score) rows; put into the order stated above."""
+    def from_rows(rows: list[Row]) -> Predictions:
+        """From rows in any order; they are put into the one stated above."""
         image = np.array([row[0] for row in rows], dtype=np.int64)
         score = np.array([row[3] for row in rows], dtype=np.float64)
         order = np.lexsort((-score, image))
@@ -58,12 +61,16 @@ class Predictions:
             score[order],
         )
 
+    def rows(self) -> Iterator[Row]:
+        """All detections in order."""
+        columns = (self.image, self.category, self.box, self.score)
+        return zip(*(column.tolist() for column in columns))
+
     def to_list(self) -> list[dict]:
         """The COCO results list."""
-        columns = (self.image.tolist(), self.category.tolist(), self.box.tolist())
         return [
             {"image_id": image, "category_id": category, "bbox": box, "score": score}
-            for image, category, box, score in zip(*columns, self.score.tolist())
+            for image, category, box, score in self.rows()
         ]
 
     def above(self, confidence: float) -> Predictions:
@@ -147,7 +154,8 @@ def read_run(path: Path, truth: GroundTruth | None = None) -> Run:
             )
         model = {"name": Path(path).name.split(".")[0], "kind": "predictions", "path": source}
         model["digest"] = digest(content)
-        return Run(model, {}, truth, _predictions(content, truth, source))
+        rows = checked_rows(content, truth, source)
+        return Run(model, {}, truth, Predictions.from_rows(rows))
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(source, "is not a run file of yolo-eval", f"format {FORMAT!r}")
     for key in ("model", "settings", "provenance"):
@@ -171,7 +179,7 @@ def read_run(path: Path, truth: GroundTruth | None = None) -> Run:
         content["model"],
         content["settings"],
         own_truth,
-        _predictions(content.get("predictions"), own_truth, source),
+        Predictions.from_rows(checked_rows(content.get("predictions"), own_truth, source)),
         digests,
         content["provenance"],
         _shard(content.get("shard"), source),
@@ -196,12 +204,13 @@ def _json(path: Path) -> Any:
         raise InputError(path, f"is not valid JSON ({reason})") from error
 
 
-def _predictions(items: Any, truth: GroundTruth, source: str) -> Predictions:
+def checked_rows(items: Any, truth: GroundTruth, source: str) -> list[Row]:
+    """The rows of a COCO results list that was read from outside; `source` names it in errors."""
     if not isinstance(items, list):
         raise InputError(source, "has no list of predictions", "detections in COCO form")
     images = {image.id for image in truth.images}
     categories = {category.id for category in truth.categories}
-    rows = []
+    rows: list[Row] = []
     for item in items:
         image = identifier(item, "image_id", source)
         category = identifier(item, "category_id", source)
@@ -217,7 +226,7 @@ def _predictions(items: Any, truth: GroundTruth, source: str) -> Predictions:
         if score is None:
             raise InputError(source, f"has a detection without score on image {image}", "a number")
         rows.append((image, category, list(bbox(item, source)), score))
-    return Predictions.from_rows(rows)
+    return rows
 
 
 def _check_model(model: Mapping, source: str) -> None:
