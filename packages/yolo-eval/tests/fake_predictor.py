@@ -2,13 +2,15 @@
 
 `FakePredictor` finds patches of pure colour and answers with logits for them.
 Its model file is JSON: kind, score (of every box), shift (pixels to the right), drop (class
-indices that it does not see), fail (stop with an interrupt after so many images).
+indices that it does not see), fail (stop with an interrupt after so many images), slow (seconds
+per image).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -35,12 +37,14 @@ class FakePredictor:
         self._shift = options.get("shift", 0)
         self._drop = options.get("drop", [])
         self._left = options.get("fail")
+        self._slow = options.get("slow", 0)
 
     def logits(self, batch: np.ndarray) -> np.ndarray:
         if self._left is not None:
             if self._left == 0:
                 raise KeyboardInterrupt
             self._left -= 1
+        time.sleep(self._slow)
         return np.stack([self._one(image) for image in batch])
 
     def _one(self, image: np.ndarray) -> np.ndarray:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -133,6 +137,34 @@ def test_an_interrupted_run_goes_on(model, shapes, tmp_path):
     content = json.loads(out.read_text())
     assert content["provenance"]["resumed_images"] == 10
     assert content["metrics"]["AP"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "death"), [(1, signal.SIGINT), (2, signal.SIGINT), (2, signal.SIGKILL)]
+)
+def test_a_process_that_dies_leaves_its_journal_and_no_children(
+    model, shapes, tmp_path, jobs, death
+):
+    out, journal = tmp_path / "run.json", tmp_path / "run.json.journal"
+    fake = model(score=0.7, slow=0.1)
+    command = ("coco", str(fake), "--data", str(shapes / "data.yaml"), "--json", str(out))
+    command = (*command, "--jobs", str(jobs))
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from yolo_eval.cli import main; main()", *command],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while process.poll() is None and (not journal.exists() or journal.read_text().count("\n") < 3):
+        time.sleep(0.01)
+    process.send_signal(death)
+    # Ends when the last process has closed its standard error.
+    errors = process.communicate(timeout=60)[1]
+    assert process.returncode == (130 if death == signal.SIGINT else -signal.SIGKILL)
+    assert "Traceback" not in errors
+    assert not out.exists()
+    content = coco(fake, shapes, out, "--jobs", jobs)
+    assert content["provenance"]["resumed_images"] >= 2
+    whole = coco(model("fast.fake", score=0.7), shapes, tmp_path / "whole.json")
+    assert content["predictions"] == whole["predictions"]
 
 
 def test_a_journal_of_another_run_is_refused(model, shapes, tmp_path):

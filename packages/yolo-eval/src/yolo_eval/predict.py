@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import re
 import signal
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -158,10 +159,19 @@ _worker: dict[str, Any] = {}
 def _begin(model: str, truth: GroundTruth, settings: PredictSettings, ids: tuple[int, ...]) -> None:
     # Ctrl-C is the parent's business; it lets running images finish.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     if settings.threads is not None:
         # MXNet knows no other way, and reads this when it is first imported.
         os.environ["OMP_NUM_THREADS"] = str(settings.threads)
     _worker.update(model=model, truth=truth, settings=settings, ids=ids)
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed closes nothing; without this its processes would wait for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _in_worker(image: Image) -> tuple[int, str, list[Row]]:
