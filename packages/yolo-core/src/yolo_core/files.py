@@ -16,8 +16,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Union
 
-import yaml
-
 from yolo_core.errors import InputError
 
 PathLike = Union[str, "os.PathLike[str]"]
@@ -28,9 +26,6 @@ TEXT_LIMIT = 16 << 20
 YAML_LIMIT = 1 << 20
 #: Deepest nesting and longest unquoted word of a YAML file.
 YAML_DEPTH, YAML_WORD = 32, 4096
-
-# libyaml where PyYAML was built with it: the same language, five times as fast.
-_YAML_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read_bytes(path: PathLike, limit: int) -> bytes:
@@ -67,10 +62,14 @@ def read_yaml(path: PathLike) -> Any:
     more memory than any machine has. So are deep nesting and endless words, which take the
     parser minutes.
     """
+    import yaml  # here, since most who read files read no YAML and the library takes a while
+
+    # libyaml where PyYAML was built with it: the same language, five times as fast.
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     text = read_text(path, YAML_LIMIT)
     depth = 0
     try:
-        for event in yaml.parse(text, Loader=_YAML_LOADER):
+        for event in yaml.parse(text, Loader=loader):
             depth += isinstance(event, yaml.events.CollectionStartEvent)
             depth -= isinstance(event, yaml.events.CollectionEndEvent)
             if depth > YAML_DEPTH:
@@ -80,7 +79,7 @@ def read_yaml(path: PathLike) -> Any:
             # Only unquoted words are taken for numbers, whose digits cost their square.
             if isinstance(event, yaml.events.ScalarEvent) and event.implicit[0]:
                 _check_word(path, event.value)
-        return yaml.load(text, Loader=_YAML_LOADER)
+        return yaml.load(text, Loader=loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(path, f"is not valid YAML ({_first_line(error)})") from error
 

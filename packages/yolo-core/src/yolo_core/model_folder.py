@@ -27,11 +27,11 @@ import numpy as np
 from yolo_core.architecture import Architecture
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, atomic_folder, atomic_write, read_bytes, read_json
-from yolo_core.graph import Graph, bind, load_program, params, symbol
+from yolo_core.graph import Graph, Limits, bind, load_program, params, symbol
 from yolo_core.letterbox import MODES
 
 SYMBOL, PARAMS, EXT = "symbol", "params", "ext"
-SYMBOL_LIMIT, PARAMS_LIMIT = 64 << 20, 1 << 30
+SYMBOL_LIMIT, PARAMS_LIMIT = Limits().symbol_bytes, 1 << 30
 COLORS = ("rgb", "bgr")
 _INPUT = "data"
 
@@ -163,8 +163,8 @@ def is_model_folder(path: PathLike) -> bool:
     return all(os.path.isfile(os.path.join(path, name)) for name in (SYMBOL, PARAMS))
 
 
-def read_model_folder(path: PathLike, compat: bool = False) -> ModelFolder:
-    """Load and check a model. compat: accept the sloppy files that the original runtime took."""
+def read_model_folder(path: PathLike) -> ModelFolder:
+    """Load and check a model. Raises InputError naming the file, the node and the rule."""
     path = Path(path)
     if not os.path.isdir(path):
         cause = "is a file" if os.path.exists(path) else "does not exist"
@@ -172,9 +172,9 @@ def read_model_folder(path: PathLike, compat: bool = False) -> ModelFolder:
     symbol_bytes = read_bytes(path / SYMBOL, SYMBOL_LIMIT)
     program = load_program(symbol_bytes)
     # The program tells how long its parameters can be; nothing longer is read.
-    limit = PARAMS_LIMIT if compat else min(PARAMS_LIMIT, params.size_limit(program))
+    limit = min(PARAMS_LIMIT, params.size_limit(program))
     params_bytes = read_bytes(path / PARAMS, limit)
-    return ModelFolder(path, bind(program, params_bytes, compat), symbol_bytes, params_bytes)
+    return ModelFolder(path, bind(program, params_bytes), symbol_bytes, params_bytes)
 
 
 def write_model_folder(path: PathLike, graph: Graph, extension: Extension) -> None:

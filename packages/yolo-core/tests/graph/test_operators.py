@@ -289,6 +289,8 @@ def test_where_with_one_condition_per_row_writes_bytes() -> None:
         ("broadcast_add", [(2, 3), (2,)], {}, "equal or 1"),
         ("take", [(2, 3), (2,)], {"axis": 2}, "axis"),
         ("cvm_lut", [(2,), (3,)], {"in_dim": 4}, "in_dim"),
+        ("cvm_lut", [(2,), (3,)], {"in_dim": 0}, "in_dim"),
+        ("conv2d", [(1, 4, 5, 5), (2, 4, 3, 3)], {"channels": 0, "kernel_size": (3, 3)}, "weight"),
         ("where", [(3,), (2, 3), (2, 3)], {}, "condition"),
         ("slice_like", [(2, 3), (2,)], {}, "dimensions"),
         ("get_valid_counts", [(1, 2, 32)], {}, "columns"),

@@ -21,6 +21,7 @@ from yolo_core.graph import (
     load,
     load_program,
     params,
+    ranges,
     storage,
     symbol,
 )
@@ -53,8 +54,9 @@ def test_minimal_symbol_of_the_specification() -> None:
 
 
 def test_params_bytes_of_the_specification() -> None:
-    arrays = params.decode(PARAMS)
-    assert arrays["w"].tolist() == [[1, -2], [3, -127]]
+    ((name, array),) = params.decode(PARAMS)
+    assert name == "w"
+    assert array.tolist() == [[1, -2], [3, -127]]
     assert params.encode_arrays({"w": np.array([[1, -2], [3, -127]], np.int8)}) == PARAMS
 
 
@@ -232,6 +234,41 @@ def test_certificate_knows_the_weights() -> None:
     assert (product.low, product.high) == (-13400, 12000)
     assert certificate.bits(z.entry) == 15
     assert z.precision == 8 + 8 + 2 + 1 + 8
+
+
+def test_compat_checks_what_it_ignores() -> None:
+    """Of a name given twice the first array must fit too, and `data` must have its shape."""
+    b = GraphBuilder()
+    x = b.input("data", (2,), 8)
+    w = b.parameter("w", np.array([1, 2]), 4)
+    graph = b.build([b.operator("broadcast_mul", [x, w])])
+
+    def given_first(name: str, array: list) -> Graph:
+        arrays = {"?" * len(name): np.array(array, np.int8), "w": np.array([3, 4], np.int8)}
+        blob = params.encode_arrays(arrays).replace(b"?" * len(name), name.encode(), 1)
+        return load(symbol.encode(graph), blob, compat=True)
+
+    assert given_first("w", [5, 6]).parameters["w"].tolist() == [3, 4]
+    assert given_first("data", [-128, 0]).parameters["w"].tolist() == [3, 4]
+    with pytest.raises(LogicError, match="beyond its 4 bits"):
+        given_first("w", [8, 0])
+    with pytest.raises(LogicError, match="shape"):
+        given_first("data", [1, 2, 3])
+
+
+def test_certificate_looks_at_no_more_of_a_table_than_allowed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    b = GraphBuilder()
+    x = b.input("data", (2,), 1)
+    offsets = b.parameter("offsets", np.array([0, 2]), 8)
+    table = b.parameter("table", np.array([5, -9, 7]), 8)
+    index = b.operator("broadcast_add", [x, offsets])
+    y = b.operator("cvm_lut", [index, table], in_dim=3)
+    graph = b.build([y])
+    assert certify(graph).range(y.entry).lo.tolist() == [5, 7]
+    monkeypatch.setattr(ranges, "MAX_LOOKED_AT", 5)
+    assert certify(graph).range(y.entry).lo.tolist() == [-9]
 
 
 def test_storage_aliases_are_refused_and_in_place_is_not() -> None:

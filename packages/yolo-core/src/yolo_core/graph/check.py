@@ -48,11 +48,16 @@ def infer(
     return a, y, q
 
 
+def parameter_shape(name: str, found: Shape, shape: Shape) -> None:
+    """A parameter has the declared shape; LogicError otherwise."""
+    if found != shape:
+        raise LogicError(f"parameter {name!r}", f"shape {found}", f"{shape}")
+
+
 def parameter(name: str, values: np.ndarray, shape: Shape, bits: int) -> None:
     """A parameter has the declared shape and magnitudes up to R(bits); LogicError otherwise."""
+    parameter_shape(name, values.shape, shape)
     place = f"parameter {name!r}"
-    if values.shape != shape:
-        raise LogicError(place, f"shape {values.shape}", f"{shape}")
     bound = limit(bits)
     low, high = int(values.min()), int(values.max())
     if low < -bound or high > bound:

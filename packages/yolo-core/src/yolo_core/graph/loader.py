@@ -34,8 +34,9 @@ def bind(
 ) -> Graph:
     """The program with the parameters of a params file. Raises LogicError or RuntimeFault.
 
-    compat: besides what `params.decode` tolerates, accept a parameter called `data`; it is
-    ignored, since the first inference overwrites it.
+    compat: besides what `params.decode` tolerates, accept a parameter called `data`, of the
+    input's shape and of any value; it is ignored, since the first inference overwrites it. Of a
+    name given twice the last array wins, but each must fit.
     """
     if len(params_bytes) > params.size_limit(program) and not compat:
         raise RuntimeFault(
@@ -43,15 +44,15 @@ def bind(
             f"{len(params_bytes)} bytes",
             f"at most {params.size_limit(program)} for this program",
         )
-    arrays = params.decode(params_bytes, compat, limits)
     variables = {node.name: node for node in program.nodes if node.is_variable}
     bound: dict[str, np.ndarray] = {}
-    for name, array in arrays.items():
+    for name, array in params.decode(params_bytes, compat, limits):
         if name not in variables:
             raise RuntimeFault(f"parameter {name[:60]!r}", "no variable of the program")
         if name == INPUT_NAME:
             if not compat:
                 raise LogicError(f"parameter {name!r}", "is the input", "no stored value")
+            check.parameter_shape(name, array.shape, program.input_shape)
             continue
         node = variables[name]
         check.parameter(name, array, node.shapes[0], node.precisions[0])

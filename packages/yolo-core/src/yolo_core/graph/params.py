@@ -54,11 +54,12 @@ class _Bytes:
 
 def decode(
     data: bytes, compat: bool = False, limits: Limits | None = None
-) -> dict[str, np.ndarray]:
-    """The arrays of a params file by name, as read-only int8 or int32 views of its bytes.
+) -> list[tuple[str, np.ndarray]]:
+    """Name and array of every record of a params file: read-only int8 or int32 views of its bytes.
 
-    compat: accept a name given twice (the last wins) and bytes after the end (ignored), as the
-    original does. Raises LogicError or RuntimeFault naming the array and the field.
+    compat: accept a name given twice (both are listed, in order) and bytes after the end
+    (ignored), as the original does. Raises LogicError or RuntimeFault naming the array and the
+    field.
     """
     limits = limits or Limits()
     if not data:
@@ -73,12 +74,14 @@ def decode(
     (arrays,) = reader.unpack(_COUNT, "the array count")
     if arrays != count:
         raise LogicError(SOURCE, f"{arrays} arrays for {count} names")
-    found: dict[str, np.ndarray] = {}
+    found: list[tuple[str, np.ndarray]] = []
+    seen: set[str] = set()
     for name in names:
-        array = _array(reader, f"{SOURCE}: array {name[:60]!r}")
-        if name in found and not compat:
-            raise LogicError(f"{SOURCE}: array {name[:60]!r}", "given twice", "unique names")
-        found[name] = array
+        place = f"{SOURCE}: array {name[:60]!r}"
+        found.append((name, _array(reader, place)))
+        if name in seen and not compat:
+            raise LogicError(place, "given twice", "unique names")
+        seen.add(name)
     if reader.left and not compat:
         raise RuntimeFault(SOURCE, f"{reader.left} bytes after the end", "nothing")
     return found

@@ -17,6 +17,9 @@ from yolo_core.graph.intervals import MAX_INTERVALS, Range, Site, scalar
 from yolo_core.graph.operators.reduce import Max, Sum
 from yolo_core.graph.operators.shape import StridedSlice, Transpose
 
+# Most table entries that one proof looks at; finer index ranges than that allows are merged.
+MAX_LOOKED_AT = 2**28
+
 # --- one element at a time -----------------------------------------------------------------
 
 
@@ -308,10 +311,13 @@ def _lut(s: Site) -> list[Range]:
     if table is None:
         return [scalar(s.x[1].low, s.x[1].high, len(s.y[0]))]
     flat = table.reshape(-1)
-    first = np.clip(s.x[0].lo, 0, s.a.in_dim - 1).reshape(-1)
-    last = np.clip(s.x[0].hi, 0, s.a.in_dim - 1).reshape(-1)
+    index = s.x[0]
+    if index.lo.size * flat.size > MAX_LOOKED_AT:
+        index = scalar(index.low, index.high, index.lo.ndim)
+    first = np.clip(index.lo, 0, s.a.in_dim - 1).reshape(-1)
+    last = np.clip(index.hi, 0, s.a.in_dim - 1).reshape(-1)
     windows = [flat[i : k + 1] for i, k in zip(first, last)]
-    shape = s.x[0].lo.shape
+    shape = index.lo.shape
     return [
         Range(
             np.array([w.min() for w in windows], np.int64).reshape(shape),

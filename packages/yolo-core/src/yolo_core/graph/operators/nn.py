@@ -40,7 +40,7 @@ class Conv2d(Operator):
 
     name = "conv2d"
     attributes = (
-        Integer("channels", required=True, low=1),
+        Integer("channels", required=True),
         Integers("kernel_size", required=True),
         Integers("strides", (1, 1)),
         Integers("padding", (0, 0)),

@@ -336,7 +336,7 @@ class CvmLut(Operator):
     """
 
     name = "cvm_lut"
-    attributes = (Integer("in_dim", required=True, low=1),)
+    attributes = (Integer("in_dim", required=True),)
 
     def arity(self, a: Attributes) -> int:
         return 2
