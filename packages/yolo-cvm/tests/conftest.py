@@ -28,7 +28,7 @@ def golden() -> Path:
 
 
 def small_graph(postprocess: str = "", bits: int = 8) -> Graph:
-    """relu(conv2d(data)) at 3 bits of weight, and the sum of its rows: two heads."""
+    """relu(cvm_clip(conv2d(data))) with weights of 5 bits: one head of 12 bits."""
     b = GraphBuilder()
     x = b.input("data", (1, 2, 4, 5), bits)
     w = b.parameter("w", np.arange(-6, 6).reshape(3, 2, 1, 2), 5)

@@ -67,6 +67,9 @@ def test_argmax_gives_the_first_maximum_of_every_row() -> None:
     expected = np.array([1, 0, 1, 0], "<i4").tobytes()
     assert chain_io.write_output(graph, [head]) == expected
     assert chain_io.output_length(graph) == len(expected)
+    one_row = heads_of((3,), postprocess="argmax")
+    found = chain_io.write_output(one_row, [np.array([2, -1, 7], np.int32)], "chain")
+    assert found == bytes([0, 0, 0, 2])
 
 
 def test_detection_is_the_plain_output_at_four_bytes(tmp_path: Path) -> None:

@@ -87,10 +87,10 @@ def test_compat_accepts_the_three_sloppy_forms_and_no_more(model_folder: Path) -
         yolo_cvm.load(model_folder, compat=True)
 
 
-def test_importing_loads_no_image_library() -> None:
+def test_importing_loads_no_library_but_numpy_and_click() -> None:
     code = (
         "import sys, yolo_cvm, yolo_cvm.cli;"
-        "assert not {'cv2', 'mxnet', 'scipy'} & set(sys.modules), 'heavy'"
+        "assert not {'cv2', 'mxnet', 'scipy', 'yaml'} & set(sys.modules), 'heavy'"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -163,6 +163,24 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments: list[str], model_folde
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 2
     assert result.output.startswith("Error: ")
+    assert len(result.output.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"PK\x03\x04 no archive",
+        b"\x93NUMPY\x01\x00\x10\x00{'descr': ('<i4'",
+        b"\x93NUMPY\x01\x00\x40\x1f{'shape': " + b"-" * 7990 + b"1}",
+        b"\x93NUMPY\x01\x00\x41\x00{'descr':'<i4','fortran_order':False,'shape':(1099511627776,)}\n",
+    ],
+)
+def test_a_damaged_array_is_one_line_and_exit_code_2(content: bytes, model_folder: Path) -> None:
+    wrong = model_folder / "wrong.npy"
+    wrong.write_bytes(content)
+    result = CliRunner().invoke(main, ["run", str(model_folder), "--input", str(wrong)])
+    assert result.exit_code == 2
+    assert result.output.startswith(f"Error: {wrong}: is no array")
     assert len(result.output.strip().splitlines()) == 1
 
 

@@ -17,7 +17,8 @@ def read_array(path: PathLike) -> np.ndarray:
     data = read_bytes(path, ARRAY_LIMIT)
     try:
         array = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError, MemoryError) as error:
+    except Exception as error:
+        # NumPy lets the errors of all that it reads with through: tokenize, zipfile, ast, struct.
         reason = str(error).split("\n", 1)[0]
         raise InputError(path, f"is no array ({reason:.80})", "an integer .npy file") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "iu":

@@ -72,7 +72,7 @@ def write_output(graph: Graph, outputs: list[np.ndarray], dialect: str = C_INTER
     """
     _check_heads(graph)
     if _is_argmax(graph):
-        outputs = [np.argmax(outputs[0], axis=-1)]
+        outputs = [np.argmax(outputs[0], axis=-1, keepdims=True)]
     rows = [head.reshape(-1, head.shape[-1]) for head in outputs]
     joined = np.concatenate(rows, axis=1) if len(rows) > 1 else rows[0]
     size = output_type_size(graph)
