@@ -104,6 +104,8 @@ class WeightedPoint:
         self._image, self._category = matches.image[keep], matches.category[keep]
         self._right = matches.right[IOU_50, keep]
         self._objects = matches.objects
+        self._predicted = np.zeros(matches.objects.shape, dtype=np.int64)
+        self._predicted[matches.category, matches.image] = 1
 
     def figures(self, weights: np.ndarray) -> np.ndarray:
         """float64 [3]: precision, recall, F1, each the mean over categories with objects."""
@@ -114,7 +116,8 @@ class WeightedPoint:
         present = objects > 0
         if not present.any():
             return np.full(3, np.nan)
-        precision = np.where(counted > 0, right / np.maximum(counted, 1), 1.0)[present]
+        nothing = self._predicted @ weights > 0
+        precision = np.where(counted > 0, right / np.maximum(counted, 1), nothing)[present]
         recall = right[present] / objects[present]
         total = precision + recall
         f1 = np.where(total > 0, 2 * precision * recall / np.where(total > 0, total, 1), 0.0)

@@ -48,8 +48,10 @@ def curves(matches: Matches) -> Curves:
         reach = np.searchsorted(-matches.score[rows], -CONFIDENCES, side="right")
         true = np.concatenate([[0], right])[reach]
         all_ = np.concatenate([[0], counted])[reach]
-        # Nothing predicted, nothing wrong: precision 1, as in the usual curves.
-        precision[:, category] = np.where(all_ > 0, true / np.maximum(all_, 1), 1.0)
+        # As in YOLOv5: nothing left at this confidence is precision 1, a class that is never
+        # predicted has precision 0.
+        nothing = float(len(right) > 0)
+        precision[:, category] = np.where(all_ > 0, true / np.maximum(all_, 1), nothing)
         recall[:, category] = true / objects[category]
     total = precision + recall
     f1 = np.where(total > 0, 2 * precision * recall / np.where(total > 0, total, 1), 0.0)
