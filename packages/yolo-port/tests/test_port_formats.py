@@ -17,7 +17,7 @@ from port_samples import (
     ultralytics_model,
     write_pt,
 )
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save, save_file
 
 from yolo_core.architecture import Architecture
 from yolo_core.checkpoint import read_checkpoint, write_checkpoint
@@ -188,6 +188,30 @@ def test_half_precision_safetensors(tmp_path):
     half = {name: array.astype("f2") for name, array in arrays(checkpoint).items()}
     save_file(half, tmp_path / "m.safetensors")
     assert same(load(tmp_path / "m.safetensors"), checkpoint)
+
+
+def test_bfloat16_safetensors(tmp_path):
+    values = {
+        name: (array.view(np.uint32) >> 16).astype("<u2")
+        for name, array in arrays(random_checkpoint()).items()
+    }
+    whole = save(values)
+    size = int.from_bytes(whole[:8], "little")
+    header = whole[8 : 8 + size].replace(b'"U16"', b'"BF16"')
+    content = struct.pack("<Q", len(header)) + header + whole[8 + size :]
+    (tmp_path / "m.safetensors").write_bytes(content)
+    first = load(tmp_path / "m.safetensors").parameters["model.0.conv.weight"]
+    upper = values["model.0.conv.weight"].astype(np.uint32) << 16
+    assert np.array_equal(first, upper.view(np.float32))
+
+
+@pytest.mark.parametrize("dtype", ["u1", "?", "i8"])
+def test_element_types_that_are_no_weights_are_refused(tmp_path, dtype):
+    tensors = arrays(random_checkpoint())
+    tensors["model.3.conv.weight"] = tensors["model.3.conv.weight"].astype(dtype)
+    save_file(tensors, tmp_path / "m.safetensors")
+    with pytest.raises(InputError, match=r"model\.3\.conv\.weight as .*floating point"):
+        load(tmp_path / "m.safetensors")
 
 
 # NumPy.

@@ -7,6 +7,7 @@ import pytest
 from port_samples import arrays, random_checkpoint, same
 
 from yolo_core.architecture import Architecture
+from yolo_core.errors import InputError
 from yolo_port.matching import fused
 from yolo_port.oracle import Oracle
 from yolo_port.readers import load
@@ -40,6 +41,13 @@ def test_state_dicts_that_torch_saves_are_read(tmp_path, dtype):
     for name, array in found.parameters.items():
         wanted = torch.from_numpy(checkpoint.parameters[name]).to(getattr(torch, dtype)).float()
         assert np.array_equal(array, wanted.numpy())
+
+
+def test_what_torch_wrote_before_1_6_is_refused_with_the_remedy(tmp_path):
+    values = {"model.0.conv.weight": torch.zeros(16, 3, 6, 6)}
+    torch.save(values, tmp_path / "m.pt", _use_new_zipfile_serialization=False)
+    with pytest.raises(InputError, match=r"before 1\.6; expected one saved again"):
+        load(tmp_path / "m.pt")
 
 
 def test_parameters_strides_and_module_metadata_are_read(tmp_path):

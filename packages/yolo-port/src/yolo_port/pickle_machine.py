@@ -10,18 +10,24 @@ Nothing here may import, call or look up anything that a file names.
 
 from __future__ import annotations
 
+import io
+import pickletools
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Callable, Optional
 
 from yolo_core.errors import InputError
 
-#: More opcodes than any checkpoint has (YOLOv5x: about 100,000); bounds time and memory.
-MAX_OPCODES = 2_000_000
+#: Twice what a yolov5x in training has (model, averaged weights, optimizer's state); bounds time
+#: and memory.
+MAX_OPCODES = 500_000
 #: Longest integer of a file, in bytes: 64 bits and the sign.
 MAX_INTEGER_BYTES = 9
 #: Longest name of a global.
 MAX_GLOBAL_NAME = 256
+#: Bytes of a pickle that are scanned for names alone.
+SCAN_LIMIT = 64 << 10
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,28 @@ def read_pickle(data: bytes | memoryview, source: str, admit: Admit) -> tuple[An
     return machine.run(), machine.position
 
 
+def named_globals(data: bytes | memoryview) -> Iterator[Global]:
+    """The globals that a file of any pickle protocol names near its beginning, for messages.
+
+    A scan, not a reading: it knows the opcodes that `read_pickle` refuses, follows no memo, and
+    ends in silence where the data stop making sense.
+    """
+    stream = io.BytesIO(data[:SCAN_LIMIT])
+    texts = ["", ""]
+    try:
+        # A PyTorch file of before 1.6 is several pickles in a row.
+        while stream.tell() < len(data):
+            for opcode, argument, _ in pickletools.genops(stream):
+                if opcode.name in ("GLOBAL", "INST"):
+                    yield Global(*str(argument).split(" ", 1))
+                elif opcode.name == "STACK_GLOBAL":
+                    yield Global(*texts[-2:])
+                elif isinstance(argument, str):
+                    texts.append(argument)
+    except ValueError:
+        return
+
+
 class _Machine:
     """The stack machine: one method per opcode, found in `_OPCODES`."""
 
@@ -83,13 +111,14 @@ class _Machine:
         self.position = 0
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
+        self.admitted: dict[tuple[str, str], Global] = {}
 
     def run(self) -> Any:
         for _ in range(MAX_OPCODES):
             code = self.take(1)[0]
             method = _OPCODES.get(code)
             if method is None:
-                raise self.error(f"uses the pickle opcode 0x{code:02x}, which is not on the list")
+                raise self.unknown(code)
             if code == _STOP:
                 value = self.pop()
                 if self.stack:
@@ -102,6 +131,14 @@ class _Machine:
 
     def error(self, cause: str) -> InputError:
         return InputError(self.source, f"{cause} (at byte {self.position} of its pickle)")
+
+    def unknown(self, code: int) -> InputError:
+        """What to say of an opcode off the list; a global that the file is after comes first."""
+        for reference in named_globals(self.data):
+            self.admit(reference)
+        names = [opcode.name for opcode in pickletools.opcodes if opcode.code == chr(code)]
+        name = names[0] if names else f"0x{code:02x}"
+        return self.error(f"uses the pickle opcode {name}, which is not on the list")
 
     def take(self, count: int) -> memoryview:
         end = self.position + count
@@ -190,8 +227,11 @@ class _Machine:
             raise self.error("names a global by what is not text")
         if len(module) + len(name) > MAX_GLOBAL_NAME:
             raise self.error("names a global by too long a text")
-        reference = Global(module, name)
-        self.admit(reference)
+        reference = self.admitted.get((module, name))
+        if reference is None:
+            reference = Global(module, name)
+            self.admit(reference)
+            self.admitted[module, name] = reference
         self.push(reference)
 
     def call(self) -> None:

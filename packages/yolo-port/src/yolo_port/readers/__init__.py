@@ -8,11 +8,12 @@ from yolo_core.checkpoint import Checkpoint, checkpoint_files, is_checkpoint, re
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike
 from yolo_port.matching import match
+from yolo_port.pickle_machine import SCAN_LIMIT
 from yolo_port.readers.numpy_file import read_npy, read_npz
 from yolo_port.readers.onnx_file import read_onnx
 from yolo_port.readers.original_port import original_files, read_original
 from yolo_port.readers.safetensors_file import is_safetensors, read_safetensors
-from yolo_port.readers.torch_model import read_torch
+from yolo_port.readers.torch_model import check_globals, read_torch
 from yolo_port.source import SourceModel
 
 _EXPECTED = "a .pt, .safetensors, .npy, .npz or .onnx file, or an MXNet checkpoint"
@@ -20,8 +21,9 @@ _ZIP = b"PK\x03\x04"
 _NPY = b"\x93NUMPY"
 # The name of a zip's first entry begins at byte 30; NumPy's end in .npy.
 _ZIP_NAME_LENGTH, _ZIP_NAME = slice(26, 28), 30
-# What torch.save wrote before PyTorch 1.6 begins with this pickled number.
-_LEGACY_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+# The first opcode of a pickle, with which PyTorch's files of before 1.6 begin.
+_PICKLE = b"\x80"
+_TORCH_ENDINGS = (".pt", ".pth")
 _MXNET_PARAMS = b"\x12\x01\0\0\0\0\0\0"
 # The first field of an ONNX file is its format version, a small number.
 _ONNX = b"\x08"
@@ -46,7 +48,7 @@ def read(path: PathLike) -> SourceModel:
         raise InputError(path, cause, _EXPECTED)
     try:
         with open(path, "rb") as stream:
-            head = stream.read(4096)
+            head = stream.read(SCAN_LIMIT)
     except OSError as error:
         raise InputError(path, f"cannot be read ({error.strerror})") from error
     if head.startswith(_ZIP):
@@ -55,15 +57,17 @@ def read(path: PathLike) -> SourceModel:
         return read_npz(path) if numpy else read_torch(path)
     if head.startswith(_NPY):
         return read_npy(path)
-    if head.startswith(_LEGACY_TORCH):
-        raise InputError(path, "is a PyTorch file in the form of before 1.6",
-                         "one saved again by PyTorch 1.6 or later")  # fmt: skip
     if head.startswith(_MXNET_PARAMS):
         raise InputError(path, "has neither its symbol nor its .yaml beside it", "all files of it")
     if is_safetensors(head, path.stat().st_size):
         return read_safetensors(path)
     if head.startswith(_ONNX):
         return read_onnx(path)
+    if head.startswith(_PICKLE) or path.suffix in _TORCH_ENDINGS:
+        check_globals(path, head)
+    if head.startswith(_PICKLE):
+        raise InputError(path, "is a pickle without a zip around it, as PyTorch wrote before 1.6",
+                         "one saved again by PyTorch 1.6 or later")  # fmt: skip
     raise InputError(path, "is in no format that is known here", _EXPECTED)
 
 

@@ -2,35 +2,58 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError, deserialize
 
 from yolo_core.errors import InputError
+from yolo_core.files import read_bytes
 from yolo_port.description import KEY, understand
 from yolo_port.source import SourceModel
 from yolo_port.state_dict import tidy
 
+#: Largest file: yolov5x in double precision is 0.7 GB.
+FILE_LIMIT = 1 << 30
+#: Longest header: yolov5x's is 0.1 MB, and a description of ours at most one.
+HEADER_LIMIT = 2 << 20
 _MAX_TENSORS = 4000
+_LENGTH_BYTES = 8
+# The format's words for element types. BFloat16 is the upper half of a float32.
+_DTYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "BF16": "<u2", "I32": "<i4", "I64": "<i8"}
 
 
 def is_safetensors(head: bytes, length: int) -> bool:
     """Whether a file begins with the length of a JSON header that fits into it."""
-    return len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= length - 8
+    size = int.from_bytes(head[:_LENGTH_BYTES], "little")
+    return head[_LENGTH_BYTES : _LENGTH_BYTES + 1] == b"{" and size <= length - _LENGTH_BYTES
 
 
 def read_safetensors(path: Path) -> SourceModel:
-    """The tensors of a file. InputError for a damaged file or element types NumPy has not."""
+    """The tensors of a file. InputError for a damaged file and other element types."""
+    source = str(path)
+    data = read_bytes(path, FILE_LIMIT)
+    size = int.from_bytes(data[:_LENGTH_BYTES], "little")
+    if size > HEADER_LIMIT:
+        raise InputError(source, f"has a header of {size} bytes", f"at most {HEADER_LIMIT}")
     try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            names = list(file.keys())
-            if len(names) > _MAX_TENSORS:
-                raise InputError(path, f"has {len(names)} tensors", f"at most {_MAX_TENSORS}")
-            arrays: dict[str, np.ndarray] = {name: file.get_tensor(name) for name in names}
-    except (SafetensorError, TypeError, OSError) as error:
-        raise InputError(path, f"is not a readable safetensors file ({error})") from error
-    tensors, anchors = tidy(arrays, str(path))
-    described = understand(metadata[KEY], str(path)) if KEY in metadata else {"anchors": anchors}
-    return SourceModel(str(path), "safetensors", tensors, **described)
+        found = deserialize(data)
+    except SafetensorError as error:
+        raise InputError(source, f"is not a readable safetensors file ({error})") from error
+    if len(found) > _MAX_TENSORS:
+        raise InputError(source, f"has {len(found)} tensors", f"at most {_MAX_TENSORS}")
+    # The library has found the header sound, and hands over all of it but the metadata.
+    metadata = json.loads(data[_LENGTH_BYTES : _LENGTH_BYTES + size]).get("__metadata__") or {}
+    tensors, anchors = tidy({name: _array(each, name, source) for name, each in found}, source)
+    described = understand(metadata[KEY], source) if KEY in metadata else {"anchors": anchors}
+    return SourceModel(source, "safetensors", tensors, **described)
+
+
+def _array(record: dict[str, Any], name: str, source: str) -> np.ndarray:
+    kind = record["dtype"]
+    if kind not in _DTYPES:
+        raise InputError(source, f"has {name[:80]} as {kind}", "floating point")
+    array = np.frombuffer(record["data"], _DTYPES[kind]).reshape(record["shape"])
+    return (array.astype(np.uint32) << 16).view(np.float32) if kind == "BF16" else array

@@ -185,6 +185,9 @@ def _open(path: Path) -> tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]:
                 )
             if name in entries:
                 raise InputError(source, f"has the zip entry {name[:80]} twice", "unique entries")
+            if "\\" in name or not {"", ".", ".."}.isdisjoint(name.split("/")):
+                raise InputError(source, f"has the zip entry {name[:80]!r}, a path that leads away",
+                                 "plain names")  # fmt: skip
             entries[name] = info
         if not entries:
             raise InputError(source, "is an empty zip", "a PyTorch file")

@@ -16,7 +16,7 @@ import numpy as np
 from yolo_core.architecture import BATCH_NORM_EPSILON
 from yolo_core.errors import InputError
 from yolo_port.description import KEY, checked_names, understand
-from yolo_port.pickle_machine import Global, Record
+from yolo_port.pickle_machine import Admit, Global, Record, named_globals
 from yolo_port.readers.torch_archive import TENSOR_GLOBALS, TorchArchive
 from yolo_port.readers.torch_modules import ModuleTree, mapping
 from yolo_port.source import SourceModel
@@ -87,6 +87,25 @@ def read_torch(path: Path) -> SourceModel:
     InputError for a container that PyTorch would not write, a global that is not on the list,
     another family or task, and tensors that disagree with their storages.
     """
+    archive = TorchArchive(path, _admission(path))
+    try:
+        return _interpret(archive)
+    finally:
+        archive.close()
+
+
+def check_globals(path: Path, head: bytes) -> None:
+    """InputError when a pickle without PyTorch's zip around it names a global off the list.
+
+    head: the file's beginning; of content that is no pickle nothing is said.
+    """
+    admit = _admission(path)
+    for reference in named_globals(head):
+        admit(reference)
+
+
+def _admission(path: Path) -> Admit:
+    """The doorkeeper of a file: passes what is on the list, and names what is not."""
 
     def admit(reference: Global) -> None:
         if reference in _ALLOWED:
@@ -98,11 +117,7 @@ def read_torch(path: Path) -> SourceModel:
             path, f"asks for the global {reference}, which is not on the allow-list", _EXPECTED
         )
 
-    archive = TorchArchive(path, admit)
-    try:
-        return _interpret(archive)
-    finally:
-        archive.close()
+    return admit
 
 
 def _interpret(archive: TorchArchive) -> SourceModel:
