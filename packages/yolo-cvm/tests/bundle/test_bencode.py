@@ -54,6 +54,7 @@ REFUSED = [
     b"l" * 100_000,
     b"l" * 17 + b"e" * 17,
     b"d1:a" * 100_000,
+    b"l" + b"le" * 10_000 + b"e",
 ]
 
 values = st.recursive(

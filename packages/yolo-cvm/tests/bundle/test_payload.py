@@ -108,6 +108,13 @@ def test_malformed_model_payloads(fields: list) -> None:
         ModelMeta.decode(b"\0\1" + rlp.encode(fields), "x")
 
 
+def test_payloads_longer_than_code_are_refused() -> None:
+    with pytest.raises(InputError, match=r"longer than the chain stores; expected 24576 bytes"):
+        InputMeta("x" * 24_600, "33" * 20, 5, (1,))
+    with pytest.raises(InputError, match=r"x: the payload is longer"):
+        ModelMeta.decode(b"\0\1" + rlp.encode([b"\1"] * 30_000), "x")
+
+
 def test_the_type_is_checked() -> None:
     with pytest.raises(InputError, match="type 0x0001; expected 0x0002"):
         InputMeta.decode(MODEL.encode(), "x")

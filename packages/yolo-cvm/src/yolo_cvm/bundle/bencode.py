@@ -10,12 +10,16 @@ for this half page, and an operator installs one small package. The tests hold i
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 from yolo_core.errors import InputError
 
 #: Deepest nesting that is read; a torrent needs four levels.
 DEPTH_LIMIT = 16
+#: Most values in all; a torrent of this house has some twenty, trackers aside.
+VALUE_LIMIT = 10_000
 #: Longest number in digits: what fits 64 bits.
 DIGITS_LIMIT = 19
 
@@ -39,14 +43,16 @@ def decode(data: bytes, source: str) -> Any:
 
     source: file name for errors. Raises InputError with the byte offset of the fault.
     """
-    value, end = _value(data, 0, 0, source)
+    value, end = _value(data, 0, 0, count(1), source)
     if end != len(data):
         raise _fault(source, end, "bytes follow the end of the value")
     return value
 
 
-def _value(data: bytes, at: int, depth: int, source: str) -> tuple[Any, int]:
-    """The value that starts at offset `at`, and the offset after it."""
+def _value(data: bytes, at: int, depth: int, number: Iterator[int], source: str) -> tuple[Any, int]:
+    """The value that starts at offset `at`, and the offset after it. number: counts the values."""
+    if next(number) > VALUE_LIMIT:
+        raise _fault(source, at, f"there are more than {VALUE_LIMIT} values")
     kind = data[at : at + 1]
     if kind.isdigit():
         return _string(data, at, source)
@@ -70,7 +76,7 @@ def _value(data: bytes, at: int, depth: int, source: str) -> tuple[Any, int]:
             keys.append(key)
         if at >= len(data):
             raise _fault(source, start, "a list or dictionary never ends")
-        item, at = _value(data, at, depth + 1, source)
+        item, at = _value(data, at, depth + 1, number, source)
         items.append(item)
     return (dict(zip(keys, items)) if kind == b"d" else items), at + 1
 

@@ -55,12 +55,7 @@ class ModelMeta:
                 f"and the field cannot be changed once the model exists",
                 f"0 to {MAX_ROYALTY}",
             )
-        if len(self.encode()) + _BLOCK_NUMBER_BYTES > MAX_CODE_BYTES:
-            raise InputError(
-                "comment",
-                "the payload is longer than the chain stores",
-                f"{MAX_CODE_BYTES} bytes in all",
-            )
+        _check_room(self.encode(), "comment")
 
     def encode(self) -> bytes:
         """The data of the creation transaction; the block number is zero, the node fills it."""
@@ -108,6 +103,7 @@ class InputMeta:
         _check_shape(self.shape, "input shape")
         if not 0 < self.raw_size < _UINT64:
             raise InputError("input size", f"{self.raw_size} bytes", "at least 1")
+        _check_room(self.encode(), "comment")
 
     def encode(self) -> bytes:
         """The data of the creation transaction."""
@@ -137,6 +133,7 @@ def parse_address(text: str) -> str:
 def _fields(data: bytes, kind: bytes, count: int, source: str) -> list[Any]:
     if data[:2] != kind:
         raise InputError(source, f"has the type 0x{data[:2].hex()}", f"0x{kind.hex()}")
+    _check_room(data, source)
     fields = rlp.decode(data[2:], source)
     if not isinstance(fields, list) or len(fields) != count:
         raise InputError(source, "has the wrong number of fields", f"a list of {count}")
@@ -163,6 +160,14 @@ def _shape(field: list[Any], source: str) -> tuple[int, ...]:
 def _check_block_number(field: bytes, source: str) -> None:
     if field:
         raise InputError(source, "carries a block number", "zero: the node fills it in")
+
+
+def _check_room(payload: bytes, source: str) -> None:
+    """Refuse a payload that is longer than an account's code, which is where it is stored."""
+    if len(payload) + _BLOCK_NUMBER_BYTES > MAX_CODE_BYTES:
+        raise InputError(
+            source, "the payload is longer than the chain stores", f"{MAX_CODE_BYTES} bytes in all"
+        )
 
 
 def _check_text(comment: str) -> None:
