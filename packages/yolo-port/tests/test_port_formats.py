@@ -267,11 +267,19 @@ def test_hostile_numpy_files_are_refused(tmp_path):
         archive.writestr("a.npy", plain)
         with pytest.warns(UserWarning, match="Duplicate name"):
             archive.writestr("a.npy", plain)
+    np.savez_compressed(tmp_path / "many.npz", **{f"a{n}": np.zeros(250_000) for n in range(500)})
+    np.savez_compressed(tmp_path / "noise.npz", a=np.arange(999.0))
+    packed = bytearray((tmp_path / "noise.npz").read_bytes())
+    packed[200:400] = bytes(200)
+    (tmp_path / "noise.npz").write_bytes(packed)
+    with zipfile.ZipFile(tmp_path / "lzma.npz", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("a.npy", plain)
     for name, cause in {
         "code.npy": "system.*allow-list", "array.npy": "one array", "list.npy": "shape",
         "object.npz": "pickled objects", "text.npz": "floating point", "bomb.npz": "zip bomb",
         "cut.npz": "damaged", "cut.npy": "", "header.npy": "header", "liar.npz": "bytes",
-        "twice.npz": "one .npy",
+        "twice.npz": "one .npy", "many.npz": "zip bomb", "noise.npz": "damaged",
+        "lzma.npz": "unusual way",
     }.items():  # fmt: skip
         with pytest.raises(InputError, match=rf"{name}.*{cause}"):
             load(tmp_path / name)

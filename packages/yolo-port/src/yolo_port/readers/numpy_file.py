@@ -10,6 +10,7 @@ import math
 import re
 import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,11 @@ from yolo_port.state_dict import tidy
 FILE_LIMIT = 1 << 30
 _MAX_TENSORS = 4000
 _MAX_NDIM = 8
-#: A compressed entry may claim this many times its size; weights compress to nine tenths.
+#: A file may unpack to this many times its size and a little; weights compress to nine tenths.
 _MAX_RATIO = 64
 _SMALL = 1 << 20
+#: What NumPy writes; the other methods of zip are nobody's.
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _MAX_HEADER = 4096
 _MAGIC = b"\x93NUMPY"
 _HEADER = re.compile(
@@ -59,7 +62,7 @@ def read_npz(path: Path) -> SourceModel:
     """The arrays of an `.npz`, compressed or not. InputError for bombs, pickles and damage."""
     source = str(path)
     arrays: dict[str, np.ndarray] = {}
-    budget = FILE_LIMIT
+    budget = min(FILE_LIMIT, _MAX_RATIO * path.stat().st_size + _SMALL)
     try:
         with open_zip(path, _EXPECTED) as archive:
             infos = archive.infolist()
@@ -67,16 +70,18 @@ def read_npz(path: Path) -> SourceModel:
                 raise InputError(source, f"has {len(infos)} arrays", f"at most {_MAX_TENSORS}")
             for info in infos:
                 budget -= info.file_size
-                if budget < 0 or info.file_size > _MAX_RATIO * info.compress_size + _SMALL:
+                if budget < 0:
                     raise InputError(
                         source, f"unpacks to too much at {info.filename} (a zip bomb?)"
                     )
+                if info.compress_type not in _COMPRESSIONS:
+                    raise InputError(source, f"packs {info.filename} in an unusual way", "deflate")
                 name = info.filename[: -len(".npy")]
                 if not info.filename.endswith(".npy") or name in arrays:
                     raise InputError(source, f"has the entry {info.filename}", "one .npy per array")
                 with archive.open(info) as stream:
                     arrays[name] = _plain_array(stream.read(info.file_size + 1), source, name)
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
         raise InputError(source, f"is a damaged .npz ({error})", _EXPECTED) from error
     return _model(arrays, source, "npz")
 
