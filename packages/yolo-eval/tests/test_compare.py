@@ -189,6 +189,32 @@ def test_bare_result_lists_need_ground_truth(runs, shapes, tmp_path):
     assert "map=100.00%" in (tmp_path / "line.txt").read_text()
 
 
+def test_nothing_to_compare_is_said_in_words(model, shapes, tmp_path):
+    """No objects and no boxes: no figure is measured, and no chart is empty."""
+    content = {
+        "images": [{"id": 1, "file_name": "00.png", "width": 64, "height": 64}],
+        "categories": [{"id": 1, "name": "red"}],
+        "annotations": [],
+    }
+    (tmp_path / "truth.json").write_text(json.dumps(content))
+    (tmp_path / "none.json").write_text("[]")
+    options = ("--annotations", tmp_path / "truth.json", "--images", shapes / "images/val")
+    files = (tmp_path / "none.json", tmp_path / "none.json")
+    result = run("compare", *files, "--out", tmp_path / "x", "--resamples", 10, *options)
+    assert result.exit_code == 0, result.output
+    page = Page((tmp_path / "x/report.html").read_text())
+    for words in (
+        "cannot be compared: the images hold no objects", "so there are no curves",
+        "No class has objects here", "No box has a partner", "No image changed",
+    ):  # fmt: skip
+        assert words in page.text
+    charts = [value for tag, name, value in page.attributes if (tag, name) == ("svg", "aria-label")]
+    assert {chart.split(".")[0] for chart in charts} == {"Confusion matrix"}
+    (pair,) = json.loads((tmp_path / "x/metrics.json").read_text())["comparisons"]
+    assert pair["agreement"]["rate"] is None
+    assert {value["delta"] for value in pair["figures"].values()} == {None}
+
+
 def test_pairing_is_symmetric_and_complete():
     truth, a = scene(0)
     _, b = scene(9)

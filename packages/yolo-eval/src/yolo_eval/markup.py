@@ -26,6 +26,11 @@ def run_label(comparison: Comparison, number: int) -> str:
     return f'<span class="{tone(number)}">{escape(comparison.labels[number])}</span>'
 
 
+def difference_label(comparison: Comparison, label: str) -> str:
+    """ "B minus A": what the signs of a pair's differences mean."""
+    return f"{escape(label)} minus {escape(comparison.labels[0])}"
+
+
 def scrolled(head: str, rows: Sequence[str], caption: str, kind: str = "") -> str:
     """A table that scrolls sideways where it does not fit. head, rows: HTML. kind: CSS class."""
     return (

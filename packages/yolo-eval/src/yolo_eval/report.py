@@ -9,16 +9,18 @@ from collections.abc import Iterable
 from html import escape
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from yolo_eval import report_facts, report_pictures, wording
-from yolo_eval.agreement import SHOWN
+from yolo_eval.agreement import PAIRED_IOU, SHOWN
 from yolo_eval.bootstrap import Interval
 from yolo_eval.charts import Series, histogram, interval_chart, line_chart, signed
-from yolo_eval.compare import DRIFT_EDGES, Comparison
-from yolo_eval.markup import pairs, run_label, scrolled, tone
+from yolo_eval.compare import DRIFT_EDGES, Comparison, Pair
+from yolo_eval.markup import difference_label, pairs, run_label, scrolled, tone
 from yolo_eval.metrics import percent
+from yolo_eval.run import Run
 
 #: Classes in the chart of class differences: so many of the worst and of the best.
 CHARTED_CLASSES = 8
@@ -87,7 +89,7 @@ def _figures(comparison: Comparison) -> str:
         "and are coloured where the interval leaves zero out."
     )
     charts = "".join(
-        f'<div class="card single"><h3>{escape(label)} minus {escape(comparison.labels[0])}</h3>'
+        f'<div class="card single"><h3>{difference_label(comparison, label)}</h3>'
         + interval_chart(
             "Differences with 95 % intervals, percent points",
             wording.verdict(comparison, pair, label),
@@ -95,6 +97,7 @@ def _figures(comparison: Comparison) -> str:
         )
         + "</div>"
         for pair, label in pairs(comparison)
+        if not np.isnan(pair.figures["AP"].delta)
     )
     return (
         f"""<div class="beside">{scrolled(head, rows, "All figures in percent")}"""
@@ -137,52 +140,72 @@ def _curves(comparison: Comparison) -> str:
 
 
 def _classes(comparison: Comparison) -> str:
-    parts = []
-    first = {item["id"]: item for item in (comparison.runs[0].metrics or {})["classes"]}
-    for number, (pair, label) in enumerate(pairs(comparison), start=1):
-        second = {item["id"]: item for item in (pair.run.metrics or {})["classes"]}
-        known = [
-            (category, value)
-            for category, value in zip(pair.run.truth.categories, pair.classes)
-            if not np.isnan(value.delta)
-        ]
-        known.sort(key=lambda item: item[1].delta)
-        charted = known
-        if len(known) > 2 * CHARTED_CLASSES:
-            charted = known[:CHARTED_CLASSES] + known[-CHARTED_CLASSES:]
-        rows = [
-            f"<tr><th scope=row>{escape(category.name)}</th>"
-            f"<td>{first[category.id]['objects']}</td><td>{percent(first[category.id]['AP'])}</td>"
-            f"<td>{percent(second[category.id]['AP'])}</td>{_difference(value)}</tr>"
-            for category, value in known
-        ]
-        head = (
-            "<th scope=col>class</th><th scope=col>objects</th>"
-            f"<th scope=col>{run_label(comparison, 0)}</th>"
-            f"<th scope=col>{run_label(comparison, number)}</th>"
-            "<th scope=col>difference</th><th scope=col>95 % interval</th>"
-        )
-        without = len(pair.classes) - len(known)
-        note = f" {without} classes have no objects here and are left out." if without else ""
-        chart = interval_chart(
-            "AP differences of classes, percent points",
-            f"{label} minus {comparison.labels[0]}",
-            _interval_rows((category.name, value) for category, value in charted),
-        )
-        which = "" if charted is known else ": the eight that lost and the eight that gained most"
-        parts.append(
-            f'<div class="card single"><h3>AP per class{which}</h3>{chart}</div>'
-            f"<details><summary>All {len(known)} classes</summary>"
-            f"{scrolled(head, rows, 'AP per class in percent, largest loss first')}</details>"
-            f'<p class="soft">Classes with few objects move a lot by chance; the interval says how '
-            f"much.{note}</p>"
-        )
-    return "".join(parts)
+    objects = [item["objects"] for item in _class_figures(comparison.runs[0]).values()]
+    known = sum(map(bool, objects))
+    if not known:
+        return "<p>No class has objects here.</p>"
+    parts = ["Classes with few objects move a lot by chance; the interval says how much."]
+    if known < len(objects):
+        parts.append(f"Classes without objects here, left out: {len(objects) - known}.")
+    changes = (
+        _class_changes(comparison, number, pair, label)
+        for number, (pair, label) in enumerate(pairs(comparison), start=1)
+    )
+    return f'<p class="soft">{" ".join(parts)}</p>{"".join(changes)}'
+
+
+def _class_changes(comparison: Comparison, number: int, pair: Pair, label: str) -> str:
+    """The classes of run `number` against the first: a chart of the extremes and a table of all."""
+    first, second = _class_figures(comparison.runs[0]), _class_figures(pair.run)
+    known = [
+        (category, value)
+        for category, value in zip(pair.run.truth.categories, pair.classes)
+        if not np.isnan(value.delta)
+    ]
+    known.sort(key=lambda item: item[1].delta)
+    charted, which = known, ""
+    if len(known) > 2 * CHARTED_CLASSES:
+        charted = known[:CHARTED_CLASSES] + known[-CHARTED_CLASSES:]
+        which = f": the {CHARTED_CLASSES} that lost and the {CHARTED_CLASSES} that gained most"
+    rows = [
+        f"<tr><th scope=row>{escape(category.name)}</th>"
+        f"<td>{first[category.id]['objects']}</td><td>{percent(first[category.id]['AP'])}</td>"
+        f"<td>{percent(second[category.id]['AP'])}</td>{_difference(value)}</tr>"
+        for category, value in known
+    ]
+    head = (
+        "<th scope=col>class</th><th scope=col>objects</th>"
+        f"<th scope=col>{run_label(comparison, 0)}</th>"
+        f"<th scope=col>{run_label(comparison, number)}</th>"
+        "<th scope=col>difference</th><th scope=col>95 % interval</th>"
+    )
+    chart = interval_chart(
+        "AP differences of classes, percent points",
+        f"{label} minus {comparison.labels[0]}",
+        _interval_rows((category.name, value) for category, value in charted),
+    )
+    return (
+        f'<div class="card single"><h3>{difference_label(comparison, label)}</h3>'
+        f'<p class="soft">AP per class{which}.</p>{chart}</div>'
+        f"<details><summary>All {len(known)} classes</summary>"
+        f"{scrolled(head, rows, 'AP per class in percent, largest loss first')}</details>"
+    )
+
+
+def _class_figures(run: Run) -> dict[int, dict[str, Any]]:
+    """A run's figures per class, by category id."""
+    return {item["id"]: item for item in (run.metrics or {})["classes"]}
 
 
 def _agreement(comparison: Comparison) -> str:
-    parts = []
+    parts = [
+        f"<p>Boxes with a confidence of at least {SHOWN}, as a user would see them; paired per "
+        f"class by an IoU of at least {PAIRED_IOU}. The agreement rate is the share of boxes that "
+        "have a partner.</p>"
+    ]
     for pair, label in pairs(comparison):
+        if len(comparison.pairs) > 1:
+            parts.append(f"<h3>{escape(label)}</h3>")
         found = pair.agreement
         base = comparison.labels[0]
         tiles = [
@@ -201,28 +224,34 @@ def _agreement(comparison: Comparison) -> str:
                 (f"{found.overlap.mean():.4f}", "mean IoU of paired boxes"),
             ]
         cards = "".join(f'<div class="tile"><b>{escape(v)}</b>{escape(n)}</div>' for v, n in tiles)
-        outside = int((np.abs(found.drift) > DRIFT_EDGES[-1]).sum())
-        beyond = f"{outside} drifts beyond the edges are counted in the outermost bins."
-        chart = histogram(
-            "Score drift of paired boxes",
-            f"Score in {label} minus score in {base}; {beyond}",
-            pair.drift,
-            DRIFT_EDGES.tolist(),
-            "score drift",
-            "pairs",
-        )
         hit = found.found
         parts.append(
-            f"<p>Boxes with a confidence of at least {SHOWN}, as a user would see them; paired "
-            "per class by an IoU of at least 0.5. The agreement rate is the share of boxes that "
-            f'have a partner.</p><div class="tiles">{cards}</div>'
+            f'<div class="tiles">{cards}</div>'
             f"<p>Of {sum(hit.values())} objects, both find {hit['both']}, only {escape(base)} "
             f"finds {hit['a']}, only {escape(label)} finds {hit['b']}, and neither finds "
-            f"{hit['neither']}.</p>"
-            f'<div class="card single"><h3>Score drift: {escape(label)} minus {escape(base)}</h3>'
-            f'{chart}<p class="soft">{beyond}</p></div>'
+            f"{hit['neither']}.</p>{_drift(comparison, pair, label)}"
         )
     return "".join(parts)
+
+
+def _drift(comparison: Comparison, pair: Pair, label: str) -> str:
+    """The histogram of score drifts, where there are any."""
+    if not pair.agreement.matched:
+        return "<p>No box has a partner, so there is no score drift.</p>"
+    outside = int((np.abs(pair.agreement.drift) > DRIFT_EDGES[-1]).sum())
+    beyond = f"Beyond the edges, counted in the outermost bins: {outside}."
+    chart = histogram(
+        "Score drift of paired boxes",
+        f"Score in {label} minus score in {comparison.labels[0]}. {beyond}",
+        pair.drift,
+        DRIFT_EDGES.tolist(),
+        "score drift",
+        "pairs",
+    )
+    return (
+        f'<div class="card single"><h3>Score drift: {difference_label(comparison, label)}</h3>'
+        f'{chart}<p class="soft">{beyond}</p></div>'
+    )
 
 
 def _difference(value: Interval) -> str:
