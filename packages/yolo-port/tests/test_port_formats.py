@@ -84,9 +84,9 @@ def test_bgr_models_leave_as_rgb(tmp_path, form):
     checkpoint = random_checkpoint(color="bgr")
     write_checkpoint(tmp_path / "own", checkpoint)
     assert same(load(tmp_path / "own"), checkpoint)
-    convert(tmp_path / "own", tmp_path / "out", form, fuse=False)
+    written, _ = convert(tmp_path / "own", tmp_path / "out", form, fuse=False)
     found = load(tmp_path / "out" / f"own{ENDINGS[form]}")
-    assert found.color == "rgb"
+    assert found.color == written.color == "rgb"
     first = "model.0.conv.weight"
     assert np.array_equal(found.parameters[first], checkpoint.parameters[first][:, ::-1])
 

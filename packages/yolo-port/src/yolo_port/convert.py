@@ -11,6 +11,7 @@ from yolo_core.errors import InputError
 from yolo_core.files import PathLike, sha256_file
 from yolo_port.matching import fused
 from yolo_port.readers import load, source_file
+from yolo_port.state_dict import to_rgb
 from yolo_port.writers.onnx_file import write_onnx
 from yolo_port.writers.safetensors_file import write_safetensors
 from yolo_port.writers.torch_file import write_torch
@@ -43,6 +44,8 @@ def convert(
         checkpoint,
         meta={**checkpoint.meta, "source": origin.name, "source_sha256": sha256_file(origin)},
     )
+    if form != "mxnet":  # the others have no place for a colour order
+        checkpoint = to_rgb(checkpoint)
     stem = Path(out) / _name(Path(source))
     if stem.parent.resolve() == origin.parent.resolve() and (
         form == "mxnet" if origin.suffix == ".params" else origin.suffix == f".{form}"
