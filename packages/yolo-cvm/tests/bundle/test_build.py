@@ -176,6 +176,15 @@ def test_accuracy_table(model: Path, tmp_path: Path, together: bool) -> None:
     assert len(list(check_bundle(tmp_path / "out"))) == 5
 
 
+def test_no_row_of_the_table_is_empty(model: Path, tmp_path: Path) -> None:
+    runs = [{**run_record("float", "ab" * 32, 0.28), "source": None}]
+    (tmp_path / "metrics.json").write_text(json.dumps({"runs": runs}))
+    accuracy = accuracy_table([tmp_path / "metrics.json"])
+    write_bundle(model, tmp_path / "out", Choices(accuracy=accuracy))
+    assert "| data |" not in (tmp_path / "out" / "MODEL_CARD.md").read_text()
+    assert len(list(check_bundle(tmp_path / "out"))) == 5
+
+
 def test_figures_of_another_integer_model_are_refused(model: Path, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(json.dumps(run_record("integer", "ab" * 32, 0.2775)))
     with pytest.raises(InputError, match="another integer model"):

@@ -94,10 +94,11 @@ def _accuracy(rows: Sequence[dict[str, Any]]) -> str:
         return "## Accuracy\n\nNot stated by the publisher."
     names = list(dict.fromkeys(name for row in rows for name, _ in row["figures"]))
     figures = [dict(row["figures"]) for row in rows]
+    data = [_plain(row["data"]) for row in rows]
     table = _table(
         ["figure", *(_plain(f"{row['model']} {row['kind']}".strip()) for row in rows)],
         [
-            ["data", *(_plain(row["data"]) for row in rows)],
+            *([["data", *data]] if any(data) else []),
             *([_plain(name), *(_figure(own.get(name)) for own in figures)] for name in names),
         ],
     )
