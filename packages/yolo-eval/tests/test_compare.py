@@ -184,8 +184,13 @@ def test_bare_result_lists_need_ground_truth(runs, shapes, tmp_path):
     options = ("--annotations", tmp_path / "truth.json", "--images", shapes / "images/val")
     result = run("compare", runs[0], plain, "--out", tmp_path / "x", "--resamples", 10, *options)
     assert result.exit_code == 0, result.output
-    scored = run("score", plain, *options, "--text", tmp_path / "line.txt")
+    scored = run(
+        "score", plain, *options, "--text", tmp_path / "line.txt", "--json", tmp_path / "run.json"
+    )
     assert scored.exit_code == 0, scored.output
+    assert (
+        "pycocotools" in json.loads((tmp_path / "run.json").read_text())["provenance"]["versions"]
+    )
     assert "map=100.00%" in (tmp_path / "line.txt").read_text()
 
 

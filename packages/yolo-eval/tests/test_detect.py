@@ -77,6 +77,7 @@ def test_a_video_is_detected_frame_by_frame(model, shapes, tmp_path):
     reader = cv2.VideoCapture(str(out / "film.mp4"))
     assert int(reader.get(cv2.CAP_PROP_FRAME_COUNT)) == 4
     assert len(list((out / "labels").iterdir())) == 4
+    assert {path.name for path in out.iterdir()} == {"film.mp4", "labels", "detections.json"}
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def coco(
         --json float.json
     yolo-eval coco qout/yolov5n_cvm --data shapes/data.yaml --json quant.json --jobs 2
 
-    A run that was interrupted goes on when the same command is given again.
+    A run with --json or --out that was interrupted goes on when the same command is given again.
     """
     from yolo_eval.evaluate import Places, evaluate_all
     from yolo_eval.predict import PredictSettings, threads_per_process

@@ -61,17 +61,16 @@ def detect_sources(
     predictor = open_predictor(model, imgsz, threads, device)
     pictures = [path for path in names if path.suffix.lower() not in VIDEO_ENDINGS]
     videos = [path for path in names if path.suffix.lower() in VIDEO_ENDINGS]
+    classes = predictor.architecture.names
     found = []
     for path in progress(pictures, "pictures", unit="image") if pictures else ():
         image = read_image(path)
         boxes = detect(predictor, image, settings, mode=mode)
         name = names[path]
-        kept = name.suffix.lower() in KEPT_ENDINGS
-        drawn = annotate(image, boxes, predictor.architecture.names)
-        ending = name.suffix.lower() if kept else ".jpg"
+        ending = name.suffix.lower() if name.suffix.lower() in KEPT_ENDINGS else ".jpg"
+        drawn = annotate(image, boxes, classes)
         atomic_write(out / name.with_suffix(ending), encode(drawn, ending))
         height, width = image.shape[:2]
-        classes = predictor.architecture.names
         found.append(Found(name.as_posix(), None, width, height, boxes, classes))
         _write_labels(out / "labels" / name.with_suffix(".txt"), found[-1])
     for path in videos:
@@ -140,31 +139,29 @@ def _video(
     rate = rate if 0 < rate <= 1000 else 25.0
     target = out / name.with_suffix(".mp4")
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, suffix=".mp4")
-    os.close(handle)
-    writer = None
-    found = []
+    classes = predictor.architecture.names
     count = max(1, int(film.get(cv2.CAP_PROP_FRAME_COUNT)))
-    try:
+    found: list[Found] = []
+    writer = None
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as scratch:
+        unfinished = os.path.join(scratch, "video.mp4")
         for number, image in enumerate(progress(_frames(film), str(name), count, unit="frame")):
             height, width = image.shape[:2]
             if writer is None:
                 code = cv2.VideoWriter_fourcc(*"mp4v")
-                writer = cv2.VideoWriter(temporary, code, rate, (width, height))
+                writer = cv2.VideoWriter(unfinished, code, rate, (width, height))
+                if not writer.isOpened():
+                    raise InputError(target, "cannot be written by this OpenCV")
             boxes = detect(predictor, image, settings, mode=mode)
-            drawn = annotate(image, boxes, predictor.architecture.names)
-            writer.write(np.ascontiguousarray(drawn[:, :, ::-1]))
-            classes = predictor.architecture.names
+            writer.write(np.ascontiguousarray(annotate(image, boxes, classes)[:, :, ::-1]))
             found.append(Found(name.as_posix(), number, width, height, boxes, classes))
             label = name.with_name(f"{name.stem}_{number}.txt")
             _write_labels(out / "labels" / label, found[-1])
+        film.release()
         if writer is None:
             raise InputError(path, "holds no frames", "a complete video")
         writer.release()
-        os.replace(temporary, target)
-    finally:
-        film.release()
-        Path(temporary).unlink(missing_ok=True)
+        os.replace(unfinished, target)
     return found
 
 

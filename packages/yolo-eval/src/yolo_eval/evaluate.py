@@ -83,6 +83,9 @@ def score_file(path: Path, truth: GroundTruth, places: Places) -> Run:
     run = read_run(path, truth)
     if run.truth.digest() != truth.digest():
         raise InputError(path, f"has other ground truth than {truth.source}", "a results list")
+    if not run.provenance:  # a bare results list, which says nothing of its making
+        record = {"command": provenance.command_line(), "versions": provenance.versions()}
+        run = dataclasses.replace(run, provenance=record)
     run = run.with_metrics(measure(truth, run.predictions))
     if places.json is not None:
         write_run(places.json, run)
