@@ -157,6 +157,8 @@ def test_transfer_to_other_classes_keeps_what_fits_and_says_what_it_skips(shapes
     ("words", "said"),
     [
         (["--imgsz", "100"], "imgsz"),
+        (["--qat"], "--weights"),
+        (["--weights", "yolov5n.pt"], "yolo-port convert"),
         (["--model", "yolov9"], "yolov9"),
         (["--device", "gpu:0"], "gpu:0"),
         (["--device", "cpu:0,cpu:1", "--batch-size", "7"], "multiple of 2"),
@@ -178,6 +180,16 @@ def test_bad_options_are_one_line_exit_code_2_and_no_checkpoint(shapes, tmp_path
     assert not list(tmp_path.glob("*/weights/best*"))
 
 
+def test_a_fused_checkpoint_is_refused_before_the_data_is_looked_at(shapes, tmp_path):
+    architecture = Architecture.named("n", nc=4)
+    parameters = fuse(random_parameters(architecture, seed=0), architecture)
+    write_checkpoint(tmp_path / "fused", Checkpoint(architecture, parameters, fused=True))
+    result = fit(shapes, tmp_path, "--weights", str(tmp_path / "fused"))
+    assert result.exit_code == 2
+    assert "has its batch normalisation folded" in result.output
+    assert len(result.output.splitlines()) == 1
+
+
 def test_every_other_way_to_train_runs(shapes, tmp_path):
     result = fit(
         shapes, tmp_path, "--epochs", "2", "--multi-scale", "--image-weights", "--cos-lr",
@@ -194,7 +206,15 @@ def test_training_stops_when_nothing_gets_better(shapes, tmp_path):
     result = fit(shapes, tmp_path, *words)
     assert result.exit_code == 0, result.output
     assert "No better for 1 epochs: stopped." in result.output
-    assert len(list(csv.DictReader((tmp_path / "exp" / "results.csv").open()))) < 9
+    run = tmp_path / "exp"
+    rows = (run / "results.csv").read_text()
+    assert len(rows.splitlines()) < 10
+    # Killed after its last state, and while a file was half written, it is as finished as before.
+    (run / "weights" / ".last.state.npz.half").write_bytes(b"PK")
+    result = CliRunner().invoke(main, ["fit", "--resume", str(run)])
+    assert result.exit_code == 0, result.output
+    assert (run / "results.csv").read_text() == rows
+    assert not list((run / "weights").glob(".*"))
 
 
 def test_strict_stops_at_a_faulty_file(shapes, tmp_path):

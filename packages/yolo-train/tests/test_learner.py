@@ -10,8 +10,8 @@ from yolo_train.batches import Batch, pad_targets
 from yolo_train.gradients import GradientSum
 from yolo_train.hyp import Hyp
 from yolo_train.learner import Learner
-from yolo_train.optimizer import OPTIMIZERS, MovingAverage, Optimizer
-from yolo_train.options import FitOptions
+from yolo_train.optimizer import MovingAverage, Optimizer
+from yolo_train.options import OPTIMIZERS, FitOptions
 from yolo_train.schedule import Rates, Schedule
 from yolo_train.start import Start, random_parameters
 

@@ -127,10 +127,8 @@ def _watch(team: Sequence[_Started], helpers: Sequence[_Started]) -> None:
         # Scheduler and servers end with code 0 when the workers say good-bye.
         for each in (*team, *helpers):
             if each.process.poll() not in (None, 0):
-                raise InputError(
-                    "launch", f"{each.name} ended with code {each.process.returncode}, so all were",
-                    "its own message above",
-                )  # fmt: skip
+                code = each.process.returncode
+                raise InputError("launch", f"{each.name} ended with code {code}, so all were ended")
         if all(each.process.poll() == 0 for each in team):
             break
         time.sleep(_LOOK_EVERY)

@@ -13,13 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from yolo_core.errors import InputError
 from yolo_core.mxnet_door import mxnet
 from yolo_train.schedule import Rates
 
 mx = mxnet()
 
-OPTIMIZERS = ("sgd", "adam", "adamw")
 _ADAM_BETA2, _ADAM_EPSILON = 0.999, 1e-8
 #: Arrays that one call of MXNet's multi-tensor kernels takes at most.
 _MULTI = 40
@@ -31,9 +29,9 @@ class Optimizer:
     def __init__(
         self, kind: str, parameters: Mapping[str, Any], devices: Sequence[Any], weight_decay: float
     ) -> None:
-        """parameters: Gluon parameters by name, those that are trained. devices: MXNet contexts."""
-        if kind not in OPTIMIZERS:
-            raise InputError("--optimizer", f"is {kind!r}", f"one of {', '.join(OPTIMIZERS)}")
+        """kind: one of `OPTIMIZERS`. parameters: Gluon parameters by name, those that are trained.
+        devices: MXNet contexts.
+        """
         self._kind, self._parameters, self._devices = kind, dict(parameters), list(devices)
         self._decay = {
             name: weight_decay if name.endswith(".weight") else 0.0 for name in self._parameters

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from yolo_core.architecture import Architecture
 from yolo_core.errors import InputError
 
+OPTIMIZERS = ("sgd", "adam", "adamw")
 #: Parts of the network that `freeze` counts.
 MAX_FREEZE = 24
 
@@ -47,6 +50,7 @@ class FitOptions:
     plots: bool = True
 
     def __post_init__(self) -> None:
+        # All that can be seen without data: looking through a large dataset takes minutes.
         for name, low, high in (
             ("epochs", 1, 100_000),
             ("batch_size", 1, 4096),
@@ -61,6 +65,15 @@ class FitOptions:
             if not low <= value <= high:
                 option = f"--{name.replace('_', '-')}"
                 raise InputError(option, f"is {value}", f"{low} to {high}")
+        if self.optimizer not in OPTIMIZERS:
+            expected = f"one of {', '.join(OPTIMIZERS)}"
+            raise InputError("--optimizer", f"is {self.optimizer!r}", expected)
+        if self.name in ("", ".", "..") or Path(self.name).name != self.name:
+            raise InputError("--name", f"is {self.name!r}", "a plain folder name")
+        if self.model is not None:
+            Architecture.named(self.model)
+        if self.qat and self.weights is None:
+            raise InputError("--qat", "has no --weights", "a trained checkpoint to finetune")
 
     def to_dict(self) -> dict[str, Any]:
         return {**dataclasses.asdict(self), "set": list(self.set)}

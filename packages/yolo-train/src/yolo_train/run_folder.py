@@ -52,8 +52,6 @@ class RunFolder:
     def create(cls, project: PathLike, name: str) -> RunFolder:
         """A new folder `name`, `name2`, `name3` … under `project`, the first that is free."""
         project = Path(project)
-        if not name or Path(name).name != name or name in (".", ".."):
-            raise InputError("--name", f"is {name!r}", "a plain folder name")
         number = 1
         while True:
             path = project / (name if number == 1 else f"{name}{number}")
@@ -71,10 +69,13 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: PathLike) -> RunFolder:
-        """The folder of an earlier run that has got through an epoch at least."""
+        """The folder of an earlier run that got as far as its first step."""
         folder = cls(Path(path))
         if not (folder.path / STATE).is_file():
             raise InputError(path, "has no run to resume", f"a folder with {STATE}")
+        # What a killed run had half written when it died.
+        for leftover in (folder.path / "weights").glob(".*"):
+            leftover.unlink(missing_ok=True)
         return folder
 
     @classmethod
@@ -83,7 +84,7 @@ class RunFolder:
         states = sorted(Path(project).glob(f"*/{STATE}"), key=lambda file: file.stat().st_mtime)
         if not states:
             raise InputError(project, "has no run to resume", f"a folder with {STATE} in it")
-        return cls(states[-1].parent.parent)
+        return cls.open(states[-1].parent.parent)
 
     def write_yaml(self, name: str, content: Mapping[str, Any]) -> None:
         atomic_write(self.path / name, yaml.safe_dump(dict(content), sort_keys=False))

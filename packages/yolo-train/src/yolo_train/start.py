@@ -13,7 +13,7 @@ import click
 import numpy as np
 
 from yolo_core.architecture import ANCHORS_PER_LEVEL, Architecture
-from yolo_core.checkpoint import Checkpoint, read_checkpoint
+from yolo_core.checkpoint import Checkpoint, is_checkpoint, read_checkpoint
 from yolo_core.errors import InputError
 from yolo_core.fusing import fuse
 from yolo_core.letterbox import Letterbox, read_image
@@ -43,17 +43,31 @@ class Start:
     grid: Grid | None = None
 
 
-def new_start(
-    options: FitOptions, hyp: Hyp, names: Sequence[str], samples: Sequence[Sample]
-) -> Start:
-    """The start of a new run, as the options ask. InputError when the checkpoint is unsuitable."""
-    if options.qat:
-        return _quantized_start(options, names, samples)
+def read_weights(options: FitOptions) -> Checkpoint | None:
+    """The checkpoint of --weights, with its input in RGB order. InputError when it is no help."""
     if options.weights is None:
+        return None
+    how = "yolo-port convert FILE --no-fuse makes one"
+    if not is_checkpoint(options.weights):
+        raise InputError(options.weights, "is no checkpoint", f"the stem of one ({how})")
+    checkpoint = read_checkpoint(options.weights)
+    if checkpoint.fused and not options.qat:
+        expected = f"a checkpoint not fused ({how})"
+        raise InputError(options.weights, "has its batch normalisation folded", expected)
+    return dataclasses.replace(checkpoint, parameters=_in_rgb(checkpoint), color="rgb")
+
+
+def new_start(
+    options: FitOptions, hyp: Hyp, names: Sequence[str], samples: Sequence[Sample],
+    checkpoint: Checkpoint | None,
+) -> Start:  # fmt: skip
+    """The start of a new run, as the options ask. checkpoint: what `read_weights` found."""
+    if options.qat:
+        return _quantized_start(options, names, samples, checkpoint)
+    if checkpoint is None:
         architecture = Architecture.named(options.model or "yolov5n", names=names)
         architecture = _with_anchors(architecture, options, hyp, samples)
         return Start(architecture, random_parameters(architecture, options.seed))
-    checkpoint = read_checkpoint(options.weights)
     source = checkpoint.architecture
     architecture = dataclasses.replace(source, names=tuple(names))
     if options.model is not None:
@@ -62,7 +76,7 @@ def new_start(
         )
     architecture = _with_anchors(architecture, options, hyp, samples)
     parameters, skipped = transfer(
-        random_parameters(architecture, options.seed), checkpoint, options.weights
+        random_parameters(architecture, options.seed), checkpoint.parameters
     )
     taken = len(parameters) - len(skipped)
     anew = f"; {len(skipped)} start anew: {', '.join(skipped)}" if skipped else ""
@@ -74,11 +88,12 @@ def continued_start(
     options: FitOptions,
     names: Sequence[str],
     samples: Sequence[Sample],
+    checkpoint: Checkpoint | None,
     state: Mapping[str, np.ndarray],
 ) -> Start:
     """The same start again for a run that continues; its parameters are in the state."""
     if options.qat:
-        return _quantized_start(options, names, samples)
+        return _quantized_start(options, names, samples, checkpoint)
     record = state.get("architecture")
     if record is None or record.dtype.kind != "U":
         raise InputError("--resume", "finds a state without architecture", "one of this trainer")
@@ -99,17 +114,20 @@ def architecture_from_text(text: str) -> Architecture:
         raise InputError("--resume", "finds a damaged state", "one of this trainer") from error
 
 
-def _quantized_start(options: FitOptions, names: Sequence[str], samples: Sequence[Sample]) -> Start:
+def _quantized_start(
+    options: FitOptions, names: Sequence[str], samples: Sequence[Sample],
+    checkpoint: Checkpoint | None,
+) -> Start:  # fmt: skip
     """A finished network with its batch normalisation folded, on a quantizer's grid."""
-    if options.weights is None:
-        raise InputError("--qat", "has no --weights", "a trained checkpoint to finetune")
-    checkpoint = read_checkpoint(options.weights)
+    assert checkpoint is not None, "FitOptions wants --weights with --qat"
     architecture = checkpoint.architecture
     if architecture.nc != len(names):
         raise InputError(
-            options.weights, f"has {architecture.nc} classes and the data {len(names)}", "as many"
+            str(options.weights),
+            f"has {architecture.nc} classes and the data {len(names)}",
+            "as many",
         )
-    parameters = dict(_in_rgb(checkpoint))
+    parameters = dict(checkpoint.parameters)
     if not checkpoint.fused:
         parameters = fuse(parameters, architecture)
     letterbox = Letterbox(options.imgsz, options.imgsz)
@@ -158,16 +176,12 @@ def random_parameters(architecture: Architecture, seed: int) -> dict[str, np.nda
 
 
 def transfer(
-    start: Mapping[str, np.ndarray], checkpoint: Checkpoint, source: str
+    start: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """`start` with every parameter of the checkpoint whose name and shape match.
+    """`start` with every parameter of `found` whose name and shape match.
 
-    Returns the parameters and the names that kept their start. source: the checkpoint's name, for
-    the InputError when its batch normalisation is folded away.
+    Returns the parameters and the names that kept their start.
     """
-    if checkpoint.fused:
-        raise InputError(source, "has its batch normalisation folded", "a checkpoint not fused")
-    found = _in_rgb(checkpoint)
     parameters = dict(start)
     skipped = []
     for name, value in start.items():

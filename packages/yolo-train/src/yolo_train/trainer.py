@@ -31,7 +31,7 @@ from yolo_train.options import FitOptions
 from yolo_train.run_folder import COLUMNS, RunFolder
 from yolo_train.samples import Sample, check_samples, digest
 from yolo_train.schedule import Rates, Schedule
-from yolo_train.start import architecture_to_text, continued_start, new_start
+from yolo_train.start import architecture_to_text, continued_start, new_start, read_weights
 from yolo_train.validate import Validated, Validator
 
 #: Training batches, and validation batches, that are drawn.
@@ -54,6 +54,9 @@ class Training:
             raise InputError(
                 "--batch-size", f"is {options.batch_size}", f"a multiple of {shares} devices"
             )
+        state = None if earlier is None else earlier.read_state()
+        # A state holds all parameters; only a quantizer's grid is made anew from the checkpoint.
+        weights = read_weights(options) if state is None or options.qat else None
         self._data = read_data_yaml(options.data)
         self._train, self._val = self._samples("train"), self._samples("val")
         self._per_epoch = -(-len(self._train) // options.batch_size)
@@ -61,11 +64,11 @@ class Training:
             self._hyp, options.epochs, self._per_epoch, options.batch_size, options.cos_lr,
             options.nominal_batch,
         )  # fmt: skip
-        state = None if earlier is None else earlier.read_state()
+        data = (self._data.names, self._train)
         if state is None:
-            start = new_start(options, self._hyp, self._data.names, self._train)
+            start = new_start(options, self._hyp, *data, weights)
         else:
-            start = continued_start(options, self._data.names, self._train, state)
+            start = continued_start(options, *data, weights, state)
         architecture = start.architecture
         self._learner = Learner(
             start, options, self._hyp, self._schedule, self._devices, self._sums
@@ -76,11 +79,12 @@ class Training:
         )  # fmt: skip
         self._done, self._best, self._best_epoch = 0, -1.0, 0
         self._class_map = np.zeros(architecture.nc)
-        self._folder = earlier
         if state is not None and earlier is not None:
             self._restore(state, str(earlier.path))
-        if earlier is None and self._sums.rank == 0:
-            self._folder = self._create_folder()
+        #: Only the first machine writes.
+        self._folder: RunFolder | None = None
+        if self._sums.rank == 0:
+            self._folder = earlier or self._create_folder()
 
     def _samples(self, split: str) -> tuple[Sample, ...]:
         samples, report = check_samples(self._data.images(split), len(self._data.names), split)
@@ -121,17 +125,22 @@ class Training:
         )
         try:
             with Loader(source, options.workers) as loader:
-                for epoch in range(self._done, options.epochs):
-                    self._epoch(epoch, loader)
-                    if epoch - self._best_epoch >= options.patience > 0:
-                        click.echo(f"No better for {options.patience} epochs: stopped.", err=True)
-                        break
+                while self._done < options.epochs and not self._exhausted():
+                    self._epoch(self._done, loader)
         finally:
             if cache:
                 cache.close()
         if self._folder:
             self._conclude(self._folder, time.monotonic() - begin)
         return self._folder
+
+    def _exhausted(self) -> bool:
+        """Whether nothing got better for too long. From the state alone: a resumed run agrees."""
+        patience = self._options.patience
+        if not 0 < patience < self._done - self._best_epoch:
+            return False
+        click.echo(f"No better for {patience} epochs: stopped.", err=True)
+        return True
 
     def _epoch(self, epoch: int, loader: Loader) -> None:
         options = self._options
