@@ -44,6 +44,11 @@ def test_a_model_is_measured_and_scored(integer_model, shapes, tmp_path):
         "coco", integer_model, "--data", shapes / "data.yaml", "--out", tmp_path / "models/runs"
     )
     assert scored.exit_code == 0, scored.output
+    run_file = tmp_path / "models/runs/n_cvm.json"
+    content = json.loads(run_file.read_text())
+    figures = content["metrics"]
+    # AP is worked out from the predictions, whatever the file says of it.
+    run_file.write_text(json.dumps({**content, "metrics": {"AP": "much"}}, separators=(",", ":")))
     result = run("table", tmp_path / "models", "--no-generated", "--out", tmp_path / "out",
                  "--repeats", 2, "--threads", 1, "--threads", 2)  # fmt: skip
     assert result.exit_code == 0, result.output
@@ -62,8 +67,7 @@ def test_a_model_is_measured_and_scored(integer_model, shapes, tmp_path):
     )
     assert first["measured"]["ms"] > 0
     assert first["measured"]["peak_bytes"] > 1 << 20
-    run_file = json.loads((tmp_path / "models/runs/n_cvm.json").read_text())
-    assert first["ap"] == run_file["metrics"]["AP"]
+    assert first["ap"] == figures["AP"]
     assert "reference and fast engine give the same bytes" in result.output
     page = (tmp_path / "out/table.html").read_text()
     assert first["measured"]["outputs"] in page

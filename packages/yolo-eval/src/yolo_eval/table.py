@@ -6,6 +6,7 @@ measured with generated weights, and their rows say so.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
@@ -20,6 +21,7 @@ from yolo_core.checkpoint import checkpoint_files, is_checkpoint, read_checkpoin
 from yolo_core.errors import InputError
 from yolo_core.graph.gas import gas
 from yolo_core.model_folder import EXT, is_model_folder, read_model_folder
+from yolo_eval import metrics
 from yolo_eval.bootstrap import Interval
 from yolo_eval.compare import compare, read_runs
 from yolo_eval.generate import generate_checkpoint, quantize_generated
@@ -204,17 +206,17 @@ def _scored(rows: Sequence[Row], paths: Mapping[str, Path], resamples: int) -> l
         if (base, digest) not in compared:
             compared[base, digest] = _compared(paths[base], paths[digest], resamples)
         run, delta = compared[base, digest]
-        metrics = run.metrics or {}
-        scored.append(replace(row, ap=metrics.get("AP"), ap50=metrics.get("AP50"), delta=delta))
+        figures = run.metrics or {}
+        scored.append(replace(row, ap=figures.get("AP"), ap50=figures.get("AP50"), delta=delta))
     return scored
 
 
 def _compared(base: Path, path: Path, resamples: int) -> tuple[Run, Interval | None]:
-    """A run, and its AP against the base run where both are over the same images."""
-    if base == path:
-        return read_run(path), None
-    try:
-        pair = compare(read_runs([base, path], None), resamples).pairs[0]
-    except InputError:
-        return read_run(path), None
-    return pair.run, pair.figures["AP"]
+    """A run measured anew, and its AP against the base run where both are over the same images."""
+    if base != path:
+        # Without a base of the same images there is an AP and no difference.
+        with contextlib.suppress(InputError):
+            pair = compare(read_runs([base, path], None), resamples).pairs[0]
+            return pair.run, pair.figures["AP"]
+    run = read_run(path)
+    return run.with_metrics(metrics.measure(run.truth, run.predictions)), None
