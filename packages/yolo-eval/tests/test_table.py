@@ -69,6 +69,9 @@ def test_a_model_is_measured_and_scored(integer_model, shapes, tmp_path):
     assert first["measured"]["peak_bytes"] > 1 << 20
     assert first["ap"] == figures["AP"]
     assert "reference and fast engine give the same bytes" in result.output
+    assert (
+        "- AP over 12 images: yolov5n integer reference, yolov5n integer fast.\n" in result.output
+    )
     page = (tmp_path / "out/table.html").read_text()
     assert first["measured"]["outputs"] in page
     assert "<script" not in page

@@ -37,7 +37,8 @@ class Row:
     """One size in one form.
 
     weights: "trained" or "generated". bytes: of the files that carry the parameters. macs: of one
-    inference. gas: of an integer model. delta: AP against the float run over the same images.
+    inference. gas: of an integer model. images: those that AP is over. delta: AP against the float
+    run over the same images.
     measured: None where it could not be, and `note` says why.
     """
 
@@ -50,6 +51,7 @@ class Row:
     parameters: int
     macs: int
     gas: int | None = None
+    images: int | None = None
     ap: float | None = None
     ap50: float | None = None
     delta: Interval | None = None
@@ -207,7 +209,10 @@ def _scored(rows: Sequence[Row], paths: Mapping[str, Path], resamples: int) -> l
             compared[base, digest] = _compared(paths[base], paths[digest], resamples)
         run, delta = compared[base, digest]
         figures = run.metrics or {}
-        scored.append(replace(row, ap=figures.get("AP"), ap50=figures.get("AP50"), delta=delta))
+        scored.append(
+            replace(row, images=figures["images"], ap=figures["AP"], ap50=figures["AP50"],
+                    delta=delta)
+        )  # fmt: skip
     return scored
 
 

@@ -56,7 +56,7 @@ def markdown(rows: Sequence[Row]) -> str:
     """A Markdown table; notes of rows that could not be measured follow it."""
     ruler = ["---" if head in _LEFT else "---:" for head in HEADS]
     lines = ["| " + " | ".join(line) + " |" for line in (HEADS, ruler, *map(cells, rows))]
-    return "\n".join([*lines, "", *(f"- {note}" for note in _notes(rows)), FOOT]) + "\n"
+    return "\n".join([*lines, "", *(f"- {note}" for note in _notes(rows)), "", FOOT]) + "\n"
 
 
 def html(rows: Sequence[Row]) -> str:
@@ -126,8 +126,13 @@ def _html_cells(row: Row) -> str:
 
 
 def _notes(rows: Sequence[Row]) -> list[str]:
-    """Why rows are incomplete, and whether the engines of a size agree to the byte."""
-    notes = [f"yolov5{row.size} {row.form}: not measured: {row.note}" for row in rows if row.note]
+    """What AP is over, why rows are incomplete, and whether the engines of a size agree."""
+    scored: dict[int, dict[str, None]] = {}
+    for row in rows:
+        if row.images is not None:
+            scored.setdefault(row.images, {})[f"yolov5{row.size} {row.form}"] = None
+    notes = [f"AP over {count} images: {', '.join(names)}." for count, names in scored.items()]
+    notes += [f"yolov5{row.size} {row.form}: not measured: {row.note}" for row in rows if row.note]
     by_model: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         if row.form != "float" and row.measured:
