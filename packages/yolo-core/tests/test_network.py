@@ -39,6 +39,22 @@ def test_folding_keeps_the_outputs(activation):
 
 
 @pytest.mark.parametrize("fused", [False, True])
+def test_convolutions_in_another_precision_take_and_give_float32(fused):
+    architecture = Architecture.named("n", nc=2)
+    parameters = random_parameters(architecture, fused)
+    x = mx.nd.array(np.random.default_rng(1).uniform(0, 1, (1, 3, 64, 64)))
+    nets = [network.build(architecture, parameters, fused, precision=p)
+            for p in ("float32", "float64")]  # fmt: skip
+    for net in nets:
+        net.hybridize()
+    for a, b in zip(nets[0](x), nets[1](x)):
+        assert b.dtype == np.float32
+        np.testing.assert_allclose(a.asnumpy(), b.asnumpy(), atol=1e-5)
+        assert (a.asnumpy() != b.asnumpy()).any()
+    assert {p.data().dtype for p in nets[1].collect_params().values()} == {np.float32}
+
+
+@pytest.mark.parametrize("fused", [False, True])
 def test_checkpoint_round_trip_and_mxnets_own_readers(tmp_path, fused):
     architecture = Architecture.named("n", names=["red", "blue"])
     checkpoint = Checkpoint(

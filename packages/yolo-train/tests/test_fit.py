@@ -158,6 +158,7 @@ def test_transfer_to_other_classes_keeps_what_fits_and_says_what_it_skips(shapes
     [
         (["--imgsz", "100"], "imgsz"),
         (["--qat"], "--weights"),
+        (["--amp"], "--amp"),
         (["--weights", "yolov5n.pt"], "yolo-port convert"),
         (["--model", "yolov9"], "yolov9"),
         (["--device", "gpu:0"], "gpu:0"),

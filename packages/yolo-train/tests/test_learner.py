@@ -10,7 +10,7 @@ from yolo_train.batches import Batch, pad_targets
 from yolo_train.gradients import GradientSum
 from yolo_train.hyp import Hyp
 from yolo_train.learner import Learner
-from yolo_train.optimizer import MovingAverage, Optimizer
+from yolo_train.optimizer import LossScale, MovingAverage, Optimizer
 from yolo_train.options import OPTIMIZERS, FitOptions
 from yolo_train.schedule import Rates, Schedule
 from yolo_train.start import Start, random_parameters
@@ -77,6 +77,46 @@ def test_gathered_batches_move_the_weights_once():
     learner.learn(_batch(2, 2), rates, 64)
     moved = parameters_of(learner.net)
     assert (moved["model.3.conv.weight"] != before["model.3.conv.weight"]).any()
+
+
+def test_mixed_precision_learns_what_single_precision_does(monkeypatch):
+    # MXNet has no float16 on CPUs: another type passes the same casts and the same loss scale.
+    monkeypatch.setattr("yolo_train.learner.HALF", "float64")
+    results = []
+    for options in ({}, {"amp": True, "device": "gpu:0"}):
+        learner = _learner([mx.cpu()], 2, 4, **options)
+        rates = Rates(0.01, 0.01, 0.9, accumulate=2)
+        losses = [learner.learn(_batch(seed, 2), rates, 64) for seed in range(4)]
+        results.append((losses, parameters_of(learner.net), parameters_of(learner.average)))
+    np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-4)
+    _close(results[0][1], results[1][1])
+    _close(results[0][2], results[1][2])
+
+
+def test_gradients_that_overflow_move_nothing_and_halve_the_scale(monkeypatch):
+    monkeypatch.setattr("yolo_train.learner.HALF", "float64")
+    monkeypatch.setattr(LossScale, "FIRST", 2.0**127)
+    learner = _learner([mx.cpu()], 2, 2, amp=True, device="gpu:0")
+    before = parameters_of(learner.net)
+    learner.learn(_batch(1, 2), RATES, 64)
+    after = parameters_of(learner.net)
+    assert all((after[name] == before[name]).all() for name in before if "running" not in name)
+    state = learner.state()
+    np.testing.assert_array_equal(state["loss_scale"], [2.0**126, 0])
+    again = _learner([mx.cpu()], 2, 2, amp=True, device="gpu:0")
+    again.restore(state)
+    np.testing.assert_array_equal(again.state()["loss_scale"], state["loss_scale"])
+
+
+def test_the_loss_scale_doubles_when_all_has_been_well_for_long(monkeypatch):
+    monkeypatch.setattr(LossScale, "LONG", 3)
+    scale, fine = LossScale(), [mx.nd.ones((2,))] * 90
+    broken = [*fine, mx.nd.array([np.nan])]
+    assert [scale.accept(fine) for _ in range(2)] == [True, True]
+    assert not scale.accept(broken)
+    assert scale.value == LossScale.FIRST / 2
+    assert [scale.accept(fine) for _ in range(3)] == [True] * 3
+    assert scale.value == LossScale.FIRST
 
 
 def test_frozen_layers_stay():

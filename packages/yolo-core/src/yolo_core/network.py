@@ -36,12 +36,12 @@ class ConvBlock(_HybridBlock):
     """Convolution, batch normalisation (or its bias, when fused) and activation."""
 
     def __init__(
-        self, conv: Convolution, activation: str, fused: bool, grid: Grid | None = None
+        self, conv: Convolution, activation: str, fused: bool, grid: Grid | None, precision: str
     ) -> None:
         super().__init__(prefix="")
         self._activation = activation
         with self.name_scope():
-            self.conv = _convolution(conv, fused, grid)
+            self.conv = _convolution(conv, fused, grid, precision)
             self.bn = None
             if not fused:
                 self.bn = mx.gluon.nn.BatchNorm(
@@ -120,13 +120,16 @@ class YoloV5(_HybridBlock):
     Channel a * (5 + nc) + k of a head is number k (x, y, w, h, objectness, classes) of anchor a.
     fused: batch normalisation is folded into the convolutions, as for inference.
     grid: a quantizer's grid that weights and inputs of convolutions are moved onto.
+    precision: the type that convolutions compute in; parameters and all else stay float32.
     """
 
     def __init__(
-        self, architecture: Architecture, fused: bool = False, grid: Grid | None = None
-    ) -> None:
+        self, architecture: Architecture, fused: bool = False, grid: Grid | None = None,
+        precision: str = "float32",
+    ) -> None:  # fmt: skip
         super().__init__(prefix="")
-        self.architecture, self.fused, self._grid = architecture, fused, grid
+        self.architecture, self.fused = architecture, fused
+        self._grid, self._precision = grid, precision
         self._convs = {conv.name: conv for conv in architecture.convolutions()}
         self._layers = architecture.layers()
         with self.name_scope():
@@ -136,12 +139,11 @@ class YoloV5(_HybridBlock):
             self.detect = mx.gluon.nn.HybridSequential(prefix="")
             for conv in self._convs.values():
                 if conv.batch_norm is None:
-                    self.detect.add(_convolution(conv, True, grid))
+                    self.detect.add(_convolution(conv, True, grid, precision))
 
     def _conv_block(self, stem: str) -> ConvBlock:
-        return ConvBlock(
-            self._convs[f"{stem}.conv"], self.architecture.activation, self.fused, self._grid
-        )
+        conv, activation = self._convs[f"{stem}.conv"], self.architecture.activation
+        return ConvBlock(conv, activation, self.fused, self._grid, self._precision)
 
     def _block(self, layer: Layer) -> Any:
         stem = f"model.{layer.index}"
@@ -180,6 +182,19 @@ class YoloV5(_HybridBlock):
         return heads
 
 
+class MixedConvolution(_Conv2D):
+    """A convolution that computes in another precision than float32, which it takes and gives."""
+
+    def __init__(self, precision: str, *words: Any, **settings: Any) -> None:
+        super().__init__(*words, **settings)
+        self._precision = precision
+
+    def hybrid_forward(self, F: Any, x: Any, weight: Any, bias: Any = None) -> Any:
+        cast = [None if each is None else F.cast(each, self._precision) for each in (weight, bias)]
+        y = super().hybrid_forward(F, F.cast(x, self._precision), *cast)
+        return F.cast(y, "float32")
+
+
 class GridConvolution(_Conv2D):
     """A convolution whose weight and input lie on a quantizer's grid.
 
@@ -211,7 +226,7 @@ def _rounded(F: Any, x: Any, step: Any) -> Any:
     return x + F.BlockGrad(rounded - x)
 
 
-def _convolution(conv: Convolution, use_bias: bool, grid: Grid | None) -> Any:
+def _convolution(conv: Convolution, use_bias: bool, grid: Grid | None, precision: str) -> Any:
     settings = {
         "kernel_size": conv.kernel,
         "strides": conv.stride,
@@ -222,6 +237,8 @@ def _convolution(conv: Convolution, use_bias: bool, grid: Grid | None) -> Any:
     }
     if grid is not None:
         return GridConvolution(grid[conv.name], conv.out_channels, **settings)
+    if precision != "float32":
+        return MixedConvolution(precision, conv.out_channels, **settings)
     return _Conv2D(conv.out_channels, **settings)
 
 
@@ -231,9 +248,10 @@ def build(
     fused: bool,
     ctx: Any | None = None,
     grid: Grid | None = None,
+    precision: str = "float32",
 ) -> YoloV5:
     """The network with these parameters, ready to run on `ctx` (MXNet context, default CPU)."""
-    net = YoloV5(architecture, fused, grid)
+    net = YoloV5(architecture, fused, grid, precision)
     ctx = ctx or mx.cpu()
     net.collect_params().initialize(ctx=ctx)
     for name, parameter in trainable(net).items():

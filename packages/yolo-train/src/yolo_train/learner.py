@@ -13,12 +13,15 @@ from yolo_train.batches import Batch, pad_targets
 from yolo_train.gradients import GradientSum
 from yolo_train.hyp import Hyp
 from yolo_train.loss import DetectionLoss, scaled_gains
-from yolo_train.optimizer import MovingAverage, Optimizer
+from yolo_train.optimizer import LossScale, MovingAverage, Optimizer
 from yolo_train.options import FitOptions
 from yolo_train.schedule import Rates, Schedule
 from yolo_train.start import Start
 
 mx = mxnet()
+
+#: What convolutions compute in with --amp.
+HALF = "float16"
 
 
 class Learner:
@@ -30,7 +33,9 @@ class Learner:
     ) -> None:  # fmt: skip
         self.architecture, self._devices, self._sums = start.architecture, list(devices), sums
         network = (start.architecture, start.parameters, start.fused)
-        self.net: YoloV5 = build(*network, ctx=self._devices, grid=start.grid)
+        self._scale = LossScale() if options.amp else None
+        precision = HALF if options.amp else "float32"
+        self.net: YoloV5 = build(*network, ctx=self._devices, grid=start.grid, precision=precision)
         self.average: YoloV5 = build(*network, ctx=self._devices[0], grid=start.grid)
         if options.freeze_bn:
             self.net.apply(_keep_statistics)
@@ -77,7 +82,8 @@ class Learner:
                 loss, part = self._loss(side)(*self.net(x), y)
                 losses.append(loss)
                 parts.append(part)
-        mx.autograd.backward(losses)
+        factor = self._scale.value if self._scale else 1.0
+        mx.autograd.backward(losses, [mx.nd.full((1,), factor, device) for device in self._devices])
         self._waiting += 1
         if self._waiting >= rates.accumulate:
             self.update(rates)
@@ -89,12 +95,15 @@ class Learner:
             return
         self._waiting = 0
         self._sums.add_up(self._trained)
-        self._optimizer.step(rates)
+        # By device; after the sum all devices have the same.
+        gradients = [[p.grad(device) for p in self._trained.values()] for device in self._devices]
+        rescale = 1 / self._scale.value if self._scale else 1.0
+        if self._scale is None or self._scale.accept(gradients[0]):
+            self._optimizer.step(rates, rescale)
+            self._average.update()
         if self._accumulates:
-            for device in self._devices:
-                gradients = [p.grad(device) for p in self._trained.values()]
-                mx.nd.reset_arrays(*gradients, num_arrays=len(gradients))
-        self._average.update()
+            for arrays in gradients:
+                mx.nd.reset_arrays(*arrays, num_arrays=len(arrays))
 
     def _portion(self, batch: Batch, place: int) -> tuple[np.ndarray, np.ndarray]:
         """The images and targets of one device."""
@@ -126,6 +135,8 @@ class Learner:
         for name, value in self._optimizer.state().items():
             arrays[f"optimizer/{name}"] = value
         arrays["average_updates"] = np.array(self._average.updates)
+        if self._scale:
+            arrays["loss_scale"] = self._scale.state()
         return arrays
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
@@ -141,6 +152,8 @@ class Learner:
             }
         )
         self._average.updates = int(state["average_updates"])
+        if self._scale:
+            self._scale.restore(state["loss_scale"])
 
     def load_average(self, parameters: Mapping[str, np.ndarray]) -> None:
         """Give the averaged network these parameters."""

@@ -47,8 +47,8 @@ class Optimizer:
         }
         self._updates = 0
 
-    def step(self, rates: Rates) -> None:
-        """One update from the gradients that the parameters hold."""
+    def step(self, rates: Rates, rescale: float = 1.0) -> None:
+        """One update from the gradients that the parameters hold, each times `rescale`."""
         self._updates += 1
         for place, device in enumerate(self._devices):
             for name, parameter in self._parameters.items():
@@ -62,14 +62,16 @@ class Optimizer:
                         lr=lr,
                         momentum=rates.momentum,
                         wd=self._decay[name],
+                        rescale_grad=rescale,
                         out=weight,
                     )
                 else:
-                    self._adam(weight, gradient, place, name, lr, rates.momentum)
+                    self._adam(weight, gradient, place, name, lr, rates.momentum, rescale)
 
     def _adam(
-        self, weight: Any, gradient: Any, place: int, name: str, lr: float, beta1: float
-    ) -> None:
+        self, weight: Any, gradient: Any, place: int, name: str, lr: float, beta1: float,
+        rescale: float,
+    ) -> None:  # fmt: skip
         # Bias correction goes into the rate, as Adam's authors propose.
         correction = math.sqrt(1 - _ADAM_BETA2**self._updates) / (1 - beta1**self._updates)
         decay = self._decay[name]
@@ -86,6 +88,7 @@ class Optimizer:
             beta2=_ADAM_BETA2,
             epsilon=_ADAM_EPSILON,
             wd=decay,
+            rescale_grad=rescale,
             out=weight,
         )
 
@@ -106,6 +109,40 @@ class Optimizer:
             for arrays in places:
                 for name, array in arrays.items():
                     array[:] = state[f"{slot}/{name}"]
+
+
+class LossScale:
+    """A factor on the loss that lifts small gradients into the range of float16.
+
+    A power of two, so that taking it out again changes no digit. It halves when a gradient is not
+    finite, and doubles when none has been for long.
+    """
+
+    FIRST, LONG = 2.0**16, 2000
+
+    def __init__(self) -> None:
+        self.value, self._calm = self.FIRST, 0
+
+    def accept(self, gradients: Sequence[Any]) -> bool:
+        """Whether all gradients are finite, so that an update may use them."""
+        finite = mx.nd.ones((1,), ctx=gradients[0].context)
+        for start in range(0, len(gradients), _MULTI):
+            part = gradients[start : start + _MULTI]
+            mx.nd.multi_all_finite(*part, num_arrays=len(part), init_output=False, out=finite)
+        accepted = bool(finite.asscalar())
+        self._calm = self._calm + 1 if accepted else 0
+        if not accepted:
+            self.value /= 2
+        elif self._calm % self.LONG == 0:
+            self.value *= 2
+        return accepted
+
+    def state(self) -> np.ndarray:
+        """What `restore` needs: float64 [2]."""
+        return np.array([self.value, self._calm])
+
+    def restore(self, state: np.ndarray) -> None:
+        self.value, self._calm = float(state[0]), int(state[1])
 
 
 class MovingAverage:

@@ -44,6 +44,7 @@ class FitOptions:
     patience: int = 100
     cache: int = 0
     strict: bool = False
+    amp: bool = False
     multi_scale: bool = False
     image_weights: bool = False
     autoanchor: bool = True
@@ -74,6 +75,11 @@ class FitOptions:
             Architecture.named(self.model)
         if self.qat and self.weights is None:
             raise InputError("--qat", "has no --weights", "a trained checkpoint to finetune")
+        if self.amp and self.qat:
+            raise InputError("--amp", "goes not with --qat", "one of them")
+        if self.amp and "cpu" in self.device:
+            cause = f"is asked for on {self.device}"
+            raise InputError("--amp", cause, "a GPU, where half precision saves time")
 
     def to_dict(self) -> dict[str, Any]:
         return {**dataclasses.asdict(self), "set": list(self.set)}
