@@ -267,6 +267,7 @@ def test_squash_is_recorded(model, shapes, tmp_path):
         (["--imgsz", "big"], "--imgsz: is 'big'"),
         (["--shard", "3/2"], "--shard: is '3/2'"),
         (["--images", "x"], "name no ground truth"),
+        (["--json", "a.json", "--out", "b"], "name the run file twice"),
     ],
 )
 def test_bad_options_are_one_line(model, shapes, tmp_path, options, cause):

@@ -105,3 +105,14 @@ def test_two_results_of_one_name_are_refused(model, shapes, tmp_path):
     result = run("detect", model(), shapes / "images/val/00.png", other, "--out", tmp_path / "out")
     assert result.exit_code == 2
     assert "would share its result" in result.output
+
+
+@pytest.mark.parametrize("sources", [["images"], ["images/val/00.png", "images/val/01.png"]])
+def test_originals_are_never_painted_over(model, shapes, tmp_path, sources):
+    copy = tmp_path / "copy"
+    shutil.copytree(shapes, copy)
+    out = copy / "images" if sources == ["images"] else copy / "images/val"
+    result = run("detect", model(), *(copy / source for source in sources), "--out", out)
+    assert result.exit_code == 2
+    assert "00.png: lies where its result would go" in result.output
+    assert (copy / "images/val/00.png").read_bytes() == (shapes / "images/val/00.png").read_bytes()

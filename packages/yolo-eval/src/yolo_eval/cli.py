@@ -77,6 +77,7 @@ def coco(
     )
     places = Places(json_, out, predictions, text)
     part = options.shard(shard)
+    places.run_files(models, part)  # refuses what contradicts itself before a picture is read
     truth = options.truth(data, split, images, annotations)
     for run in evaluate_all(models, truth, settings, jobs, part, places):
         click.echo(summary(run))

@@ -58,6 +58,9 @@ def detect_sources(
     Raises InputError for a source that is nothing of that kind, or a file that cannot be read.
     """
     names = find_sources(sources)
+    for path, name in names.items():
+        if (out / name.parent).resolve() == path.parent.resolve():
+            raise InputError(path, "lies where its result would go", "another --out")
     predictor = open_predictor(model, imgsz, threads, device)
     pictures = [path for path in names if path.suffix.lower() not in VIDEO_ENDINGS]
     videos = [path for path in names if path.suffix.lower() in VIDEO_ENDINGS]

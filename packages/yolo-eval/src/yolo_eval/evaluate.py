@@ -53,6 +53,21 @@ class Places:
     predictions: Path | None = None
     text: Path | None = None
 
+    def run_files(self, models: Sequence[str], shard: tuple[int, int] | None) -> list[Path | None]:
+        """The run file of every model. Raises InputError for places that exclude each other."""
+        if len(models) > 1 and (self.json or self.predictions or self.text):
+            raise InputError("options", "name one file for several models", "--out with a folder")
+        if self.json is not None and self.folder is not None:
+            raise InputError("options", "name the run file twice", "--json or --out")
+        if shard is not None and self.text is not None:
+            raise InputError("--text", "has no figures of a shard", "--text with all images")
+        if self.folder is None:
+            return [self.json] * len(models)
+        files: list[Path | None] = [self.folder / f"{Path(model).name}.json" for model in models]
+        if len(set(files)) != len(files):
+            raise InputError("--out", "would hold two files of one name", "models named apart")
+        return files
+
 
 def evaluate_all(
     models: Sequence[str],
@@ -63,16 +78,7 @@ def evaluate_all(
     places: Places,
 ) -> Iterator[Run]:
     """Evaluate one model after the other and write what `places` asks for."""
-    if len(models) > 1 and (places.json or places.predictions or places.text):
-        raise InputError("options", "name one file for several models", "--out with a folder")
-    if shard is not None and places.text is not None:
-        raise InputError("--text", "has no figures of a shard", "--text with all images")
-    outs = [places.json] * len(models)
-    if places.folder is not None:
-        outs = [places.folder / f"{Path(model).name}.json" for model in models]
-        if len(set(outs)) != len(outs):
-            raise InputError("--out", "would hold two files of one name", "models named apart")
-    for model, out in zip(models, outs):
+    for model, out in zip(models, places.run_files(models, shard)):
         run = evaluate(model, truth, settings, jobs, shard, out)
         _write_beside(run, places)
         yield run
