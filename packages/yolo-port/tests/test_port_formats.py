@@ -190,6 +190,28 @@ def test_half_precision_safetensors(tmp_path):
     assert same(load(tmp_path / "m.safetensors"), checkpoint)
 
 
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("model.24.proto.cv1.conv.weight", "segmentation"),
+        ("model.9.linear.weight", "classification"),
+        ("model.33.m.3.weight", "P6"),
+        ("model.0.conv.conv.weight", "before v6.0"),
+        ("model.28.m.0.bias", "YOLOv3"),
+        ("backbone.ERBlock_2.0.rbr_dense.conv.weight", "YOLOv6"),
+        ("model.105.ia.0.implicit", "YOLOv7"),
+        ("model.11.rbr_dense.0.weight", "YOLOv7"),
+        ("model.22.dfl.conv.weight", "YOLOv8 or later"),
+        ("backbone.backbone.stem.conv.conv.weight", "YOLOX"),
+    ],
+)
+def test_tensors_of_other_families_and_tasks_are_named(tmp_path, name, what):
+    tensors = {**arrays(random_checkpoint()), name: np.zeros(4, np.float32)}
+    save_file(tensors, tmp_path / "m.safetensors")
+    with pytest.raises(InputError, match=rf"is a .*{what}.*\(it has {name}\)"):
+        load(tmp_path / "m.safetensors")
+
+
 def test_bfloat16_safetensors(tmp_path):
     values = {
         name: (array.view(np.uint32) >> 16).astype("<u2")

@@ -27,6 +27,21 @@ from yolo_port.state_dict import FIRST_WEIGHT, to_parameters
 
 _HEAD = re.compile(r"model\.24\.m\.(\d+)\.weight")
 _EXPECTED = "a YOLOv5 v6.0 to v7.0 detection model (n, s, m, l or x)"
+#: Beginning of a tensor's name → what has such a tensor, for models that are known and unsupported.
+_UNSUPPORTED = tuple(
+    (re.compile(pattern), what)
+    for pattern, what in (
+        (r"model\.\d+\.proto\.", "a YOLOv5 segmentation model"),
+        (r"model\.\d+\.linear\.", "a YOLOv5 classification model"),
+        (r"model\.33\.m\.\d+\.", "a P6 model (four detection levels)"),
+        (r"model\.0\.conv\.conv\.", "a YOLOv5 of before v6.0"),
+        (r"model\.28\.m\.\d+\.", "a YOLOv3"),
+        (r"(backbone|neck|detect)\.(stem|ERBlock_\d|Rep_|cls_convs)", "a YOLOv6"),
+        (r"model\.\d+\.(i[am]\.\d|rbr_\w+|\w+\.rbr_\w+)\.", "a YOLOv7"),
+        (r"model\.\d+\.dfl\.", "a YOLOv8 or later"),
+        (r"backbone\.backbone\.", "a YOLOX"),
+    )
+)
 
 
 def match(model: SourceModel) -> Checkpoint:
@@ -69,6 +84,10 @@ def fused(checkpoint: Checkpoint) -> Checkpoint:
 
 
 def _architecture(model: SourceModel) -> Architecture:
+    for name in model.tensors:
+        for pattern, what in _UNSUPPORTED:
+            if pattern.match(name):
+                raise InputError(model.path, f"is {what} (it has {name[:80]})", _EXPECTED)
     first = model.tensors.get(FIRST_WEIGHT)
     if first is None or first.ndim != 4:
         raise InputError(model.path, f"lacks {FIRST_WEIGHT}", _EXPECTED)
