@@ -315,26 +315,47 @@ def browser_dom(page: Path, tmp_path: Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
 
 
+def percent(value: float | None) -> str:
+    return "n/a" if value is None else f"{100 * value:.2f}"
+
+
+def difference(interval: dict) -> list[str]:
+    """The two cells of a difference: percent points and their interval."""
+    if interval["delta"] is None:
+        return ["n/a", "n/a"]
+    delta, low, high = (
+        # Zero has no sign, and a minus is a minus.
+        re.sub(r"^[+-](?=0\.00$)", "", f"{100 * interval[key]:+.2f}").replace("-", "−")
+        for key in ("delta", "low", "high")
+    )
+    return [delta, f"{low}&nbsp;to {high}"]
+
+
 def test_a_browser_shows_the_numbers(report, tmp_path):
     dom = browser_dom(report / "report.html", tmp_path)
     metrics = json.loads((report / "metrics.json").read_text())
     (pair,) = metrics["comparisons"]
-    row = re.search(r'<tr data-figure="AP">(.*?)</tr>', dom)
-    cells = re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row[1])
-    a, b = (entry["metrics"]["AP"] for entry in metrics["runs"])
-    delta = pair["figures"]["AP"]
-
-    def points(value: float) -> str:
-        return f"{100 * value:+.2f}".replace("-", "−")
-
-    span = f"{points(delta['low'])}&nbsp;to {points(delta['high'])}"
-    assert cells == ["AP", f"{100 * a:.2f}", f"{100 * b:.2f}", points(delta["delta"]), span]
+    a, b = (entry["metrics"] for entry in metrics["runs"])
+    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in re.findall("<tr.*?</tr>", dom)]
+    for name, interval in pair["figures"].items():
+        row = re.search(f'<tr data-figure="{name}">(.*?)</tr>', dom)
+        cells = re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row[1])
+        assert cells[1:] == [percent(a[name]), percent(b[name]), *difference(interval)], name
+    for first, second, entry in zip(a["classes"], b["classes"], pair["classes"]):
+        figures = [str(first["objects"]), percent(first["AP"]), percent(second["AP"])]
+        assert [entry["name"], *figures, *difference(entry["AP"])] in rows
     text = Page(dom).text
     assert "What quantization cost" in text
-    assert f"yolov5n integer scores {100 * b:.2f} AP" in text
+    assert f"yolov5n integer scores {percent(b['AP'])} AP" in text
     assert f"{pair['agreement']['only_a']}only yolov5n float shows" in text
-    for digest in [entry["model"]["digest"] for entry in metrics["runs"]]:
-        assert digest in text
+    for entry in metrics["runs"]:
+        for key in ("python", "pycocotools"):
+            assert f"{key} {entry['provenance']['versions'][key]}" in text
+        for fact in (
+            entry["model"]["digest"], entry["configuration_digest"], entry["provenance"]["command"]
+        ):  # fmt: skip
+            assert fact in text
+    assert metrics["ground_truth_digest"] in text
     panels = re.findall(r'<svg [^>]*aria-label="(ground truth|yolov5n [a-z]+), ', dom)
     assert len(panels) == 3 * len(pair["changed"])
 
