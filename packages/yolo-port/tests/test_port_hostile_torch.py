@@ -103,6 +103,8 @@ def test_opcodes_off_the_list_are_named(tmp_path):
         ("models.common.Focus", "before v6.0"),
         ("ultralytics.nn.tasks.DetectionModel", "YOLOv8 or later"),
         ("models.yolo.IDetect", "YOLOv7"),
+        ("models.common.MP", "YOLOv7"),
+        ("models.common.RepNCSPELAN4", "YOLOv9"),
         ("yolov6.models.yolo.Model", "YOLOv6"),
         ("yolox.models.yolox.YOLOX", "YOLOX"),
         ("models.common.GhostConv", "variant"),
