@@ -11,9 +11,10 @@ from yolo_mrt.calibration import cluster, serve
 from yolo_mrt.coded_pass import columns
 from yolo_mrt.float_pass import CLIP_WEIGHT, GRID, TensorStatistics
 from yolo_mrt.net import Layer
+from yolo_mrt.rounding import DAMPING, _exact_product, round_compensating, round_nearest
 from yolo_mrt.scheme import Codes
 from yolo_mrt.tables import CODE_LIMIT, FINE, INDEX_LIMIT, TABLE_SIZE, Table
-from yolo_mrt.weights import quantize_conv, round_compensating, round_nearest
+from yolo_mrt.weights import quantize_conv
 
 
 @pytest.mark.parametrize("activation", ["silu", "leaky", "relu"])
@@ -82,6 +83,40 @@ def test_compensating_rounding_beats_nearest_where_it_counts() -> None:
         rest = rounded * step[:, None] - flat
         errors.append(np.einsum("oi,ij,oj->", rest, moments, rest))
     assert errors[1] < 0.6 * errors[0]
+
+
+def test_compensating_rounding_is_the_nearest_plane() -> None:
+    """Held to the definition, solved anew for every column, over several blocks of columns."""
+    generator = np.random.RandomState(3)
+    size = 150
+    inputs = np.rint(generator.normal(0, 30, (400, size)) * generator.uniform(0.5, 2, size))
+    moments = inputs.T @ inputs
+    flat = generator.normal(0, 1, (4, size))
+    step = np.abs(flat).max(axis=1) / 40
+    damped = moments + np.eye(size) * DAMPING * np.diag(moments).mean()
+    wished = flat / step[:, None]
+    rounded = np.zeros_like(wished)
+    left = list(np.argsort(np.diag(moments), kind="stable"))
+    done: list[int] = []
+    while left:
+        column = left.pop()
+        others = [column, *left]
+        # What the errors made so far ask of all that is left; the column takes its own share.
+        pull = (rounded - wished)[:, done] @ damped[np.ix_(done, others)]
+        asked = wished[:, column] - np.linalg.solve(damped[np.ix_(others, others)], pull.T)[0]
+        rounded[:, column] = np.clip(np.rint(asked), -CODE_LIMIT, CODE_LIMIT)
+        done.append(column)
+    assert (round_compensating(flat, step, moments) == rounded).all()
+
+
+def test_rounding_depends_on_no_order_of_sums() -> None:
+    generator = np.random.RandomState(8)
+    errors = generator.normal(0, 1, (3, 5000)) * generator.uniform(0, 1e4, 5000)
+    factor = generator.uniform(-1, 1, (5000, 7))
+    shuffled = generator.permutation(5000)
+    there = _exact_product(errors, factor)
+    assert (there == _exact_product(errors[:, shuffled], factor[shuffled])).all()
+    assert np.abs(there - errors @ factor).max() < 1e-3 * np.abs(errors @ factor).max()
 
 
 def test_integer_convolution_is_the_real_one_on_codes() -> None:

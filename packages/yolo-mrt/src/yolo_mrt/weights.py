@@ -1,8 +1,7 @@
-"""Integer weights of one convolution: steps per output channel, and which way each weight rounds.
+"""Integer weights of one convolution: steps per output channel, bias, multipliers and shift.
 
 Steps are chosen among those that the requantization can express exactly (multiplier / 2^shift of
-the index step), so no multiplier is ever rounded. Rounding is to nearest, or, where the input's
-second moments are known, compensating: the error of a column is undone by the columns behind it.
+the index step), so no multiplier is ever rounded. Which way each weight rounds is in `rounding`.
 """
 
 from __future__ import annotations
@@ -12,13 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from yolo_mrt.net import Layer
+from yolo_mrt.rounding import round_compensating, round_nearest
 from yolo_mrt.scheme import Codes
 from yolo_mrt.tables import CODE_LIMIT
 
 #: Steps tried, as shares of the one that just holds the largest weight.
 SHARES = np.linspace(0.4, 1.0, 31)
-DAMPING = 0.05
-_BLOCK = 64
 MULTIPLIER_BITS = 8
 #: Accumulator and multiplier together have to fit 32 bits.
 MAX_CLIP_BITS = 24
@@ -76,46 +74,11 @@ def choose_steps(
         best, step = np.where(better, error, best), np.where(better, trial, step)
     limit = (1 << (MULTIPLIER_BITS - 1)) - 1
     ratio = step / unit
-    shift = int(np.floor(np.log2(limit / ratio.max())))
+    # frexp rather than a logarithm, whose last bit may differ from machine to machine.
+    shift = int(np.frexp(limit / ratio.max())[1]) - 1
     shift = int(np.clip(shift, 1, SHIFT_ROOM - result_bits))
     multiplier = np.clip(np.rint(np.ldexp(ratio, shift)), 1, limit).astype(np.int64)
     return unit * np.ldexp(multiplier.astype(np.float64), -shift), multiplier, shift
-
-
-def round_nearest(flat: np.ndarray, step: np.ndarray) -> np.ndarray:
-    """int64 [out, K] in ±127."""
-    return np.clip(np.rint(flat / step[:, None]), -CODE_LIMIT, CODE_LIMIT).astype(np.int64)
-
-
-def round_compensating(flat: np.ndarray, step: np.ndarray, moments: np.ndarray) -> np.ndarray:
-    """int64 [out, K] in ±127, minimising the error of weight times input.
-
-    moments [K, K]: second moments of the input codes. Columns are rounded one by one, the largest
-    energy first; what each loses is moved to those that follow by the inverse of the moments
-    (the idea of optimal brain surgery, column by column).
-    """
-    size = flat.shape[1]
-    energy = np.diag(moments)
-    order = np.argsort(-energy, kind="stable")
-    damped = moments[np.ix_(order, order)]
-    damped[np.arange(size), np.arange(size)] += max(DAMPING * energy.mean(), 1e-9)
-    factor = np.linalg.cholesky(np.linalg.inv(damped)).T
-    del damped
-    work = flat[:, order] / step[:, None]
-    done = np.zeros_like(work)
-    for start in range(0, size, _BLOCK):
-        end = min(start + _BLOCK, size)
-        errors = np.zeros((len(work), end - start))
-        for column in range(start, end):
-            value = work[:, column]
-            done[:, column] = np.clip(np.rint(value), -CODE_LIMIT, CODE_LIMIT)
-            error = (value - done[:, column]) / factor[column, column]
-            work[:, column:end] -= error[:, None] * factor[column, column:end]
-            errors[:, column - start] = error
-        work[:, end:] -= errors @ factor[start:end, end:]
-    result = np.empty_like(done)
-    result[:, order] = done
-    return result.astype(np.int64)
 
 
 def quantize_conv(
