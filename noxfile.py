@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ nox.needs_version = ">=2024.4"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.sessions = ["lint", "tests"]
 nox.options.reuse_existing_virtualenvs = True
+nox.options.error_on_missing_interpreters = True
 
 ROOT = Path(__file__).resolve().parent
 PACKAGES = ["yolo-core", "yolo-port", "yolo-train", "yolo-mrt", "yolo-cvm", "yolo-eval"]
@@ -42,12 +44,25 @@ SHAPES_RECIPE = [
 RUNS = Path("runs")
 
 
+def _mxnet_python() -> str | None:
+    """The newest Python here that MXNet 1.9.1 runs on; None where nox's own will do."""
+    if sys.version_info < (3, 13):
+        return None
+    versions = ["3.12", "3.11", "3.10", "3.9"]
+    for version in versions:
+        # A version manager's shim may stand for a Python that is not to be had: ask it.
+        program = shutil.which(f"python{version}")
+        if program and subprocess.run([program, "-V"], capture_output=True).returncode == 0:
+            return version
+    return versions[0]
+
+
+MXNET_PYTHON = _mxnet_python()
+
+
 def _install(session: nox.Session, *packages: str, mxnet: bool = False) -> None:
     """Install packages of ours from this checkout, yolo-core always among them."""
-    mxnet = mxnet or bool(WITH_MXNET.intersection(packages))
-    if mxnet and sys.version_info >= (3, 13):
-        session.error("MXNet 1.9.1 runs on Python 3.9 to 3.12: start nox with one of those")
-    extra = "[mxnet]" if mxnet else ""
+    extra = "[mxnet]" if mxnet or WITH_MXNET.intersection(packages) else ""
     others = [f"./packages/{package}" for package in packages if package != "yolo-core"]
     session.install(f"./packages/yolo-core{extra}", *others)
 
@@ -91,7 +106,7 @@ def _last_run(session: nox.Session) -> _Trained:
     return _Trained(str(run / "weights" / "best"), *str(told).splitlines())
 
 
-@nox.session
+@nox.session(python=MXNET_PYTHON)
 def train(session: nox.Session) -> None:
     """Train a detector: on generated shapes, or as the options of `yolo-train fit` say."""
     _install(session, "yolo-train")
@@ -103,7 +118,7 @@ def train(session: nox.Session) -> None:
     session.run("yolo-train", "fit", *options)
 
 
-@nox.session
+@nox.session(python=MXNET_PYTHON)
 def quantize(session: nox.Session) -> None:
     """Turn the model trained last into an integer-only CVM model."""
     _install(session, "yolo-mrt")
@@ -114,7 +129,7 @@ def quantize(session: nox.Session) -> None:
     )  # fmt: skip
 
 
-@nox.session
+@nox.session(python=MXNET_PYTHON)
 def compare(session: nox.Session) -> None:
     """Score the float and the integer model on the validation images and write the report."""
     _install(session, "yolo-cvm", "yolo-eval", mxnet=True)
@@ -126,7 +141,7 @@ def compare(session: nox.Session) -> None:
     session.run("yolo-eval", "compare", *files, "--out", str(RUNS / "compare"), *_options(session))
 
 
-@nox.session
+@nox.session(python=MXNET_PYTHON)
 @nox.parametrize("package", [*PACKAGES, "across"], ids=[*PACKAGES, "across"])
 def tests(session: nox.Session, package: str) -> None:
     """Each package alone with yolo-core, then, with all installed, the tests across packages."""
@@ -194,7 +209,7 @@ def bench_cvm(session: nox.Session) -> None:
     session.run("python", "packages/yolo-cvm/benchmarks/bench.py", *session.posargs)
 
 
-@nox.session
+@nox.session(python=MXNET_PYTHON)
 def bench_train(session: nox.Session) -> None:
     """Training speed beside PyTorch (with `-- --torch-python PYTHON`), its parts, its memory."""
     _install(session, "yolo-train")
