@@ -26,6 +26,20 @@ def exported(tmp_path):
     return checkpoint, onnx.load(path)
 
 
+def _end_at_heads(model):
+    """Take the decoding of boxes off a graph."""
+    last = max(i for i, node in enumerate(model.graph.node) if node.op_type == "Conv")
+    kept = [
+        node
+        for node in model.graph.node[: last + 1]
+        if node.op_type in ("Conv", "Sigmoid", "Mul", "Add", "Concat", "MaxPool", "Resize")
+        and not node.output[0].startswith(("p3.", "p4.", "p5.", "rows"))
+    ]
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+    model.graph.output[0].name = "p3"
+
+
 def _save(model, tmp_path):
     path = tmp_path / "changed.onnx"
     path.write_bytes(model.SerializeToString())
@@ -121,19 +135,37 @@ def test_ultralytics_metadata_and_decoding_constants(exported, tmp_path):
     assert found.anchors == tuple(wanted)
 
 
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("['a', \"b's\", 'c\\\\d']", ("a", "b's", "c\\d")),
+        ("{0: 'a', 1: 'é', 2: 'c, d'}", ("a", "é", "c, d")),
+        ("[" + "1+" * 400_000 + "1]", None),
+        ("[1]" + "[1]" * 300_000, None),
+        ("a." * 300_000 + "b", None),
+        ("[" * 100_000, None),
+        ("['a' 'b', 'c', 'd']", None),
+        ("{0: 'a', 0: 'b', 1: 'c'}", None),
+        ("__import__('os')", None),
+    ],
+    ids=range(9),
+)
+def test_class_names_of_ultralytics(exported, tmp_path, text, names):
+    _, model = exported
+    _end_at_heads(model)
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {"names": text})
+    if names is None:
+        with pytest.raises(InputError, match="class names"):
+            load(_save(model, tmp_path))
+    else:
+        assert load(_save(model, tmp_path)).architecture.names == names
+
+
 def test_raw_heads_without_metadata_are_read_with_the_usual_anchors(exported, tmp_path):
     checkpoint, model = exported
     del model.metadata_props[:]
-    last = max(i for i, node in enumerate(model.graph.node) if node.op_type == "Conv")
-    kept = [
-        node
-        for node in model.graph.node[: last + 1]
-        if node.op_type in ("Conv", "Sigmoid", "Mul", "Add", "Concat", "MaxPool", "Resize")
-        and not node.output[0].startswith(("p3.", "p4.", "p5.", "rows"))
-    ]
-    del model.graph.node[:]
-    model.graph.node.extend(kept)
-    model.graph.output[0].name = "p3"
+    _end_at_heads(model)
     path = _save(model, tmp_path)
     assert read(path).anchors is None
     assert same(load(path), checkpoint)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from typing import Any
 
 from yolo_core.architecture import Architecture
@@ -19,6 +20,12 @@ KEY = "yolo_checkpoint"
 _LIMIT = 1 << 20
 #: Deepest nesting of notes; YAML, where they go, is written recursively.
 _MAX_DEPTH = 8
+# A flat list of quoted words, or numbers with a quoted word each; anything nested or computed
+# could take Python's parser beyond its stack, which ends the process.
+_WORD = r"""(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")"""
+_NAMES = re.compile(
+    rf"\[(?:{_WORD}(?:, ?|(?=\])))*\]|\{{(?:\d{{1,6}}: ?{_WORD}(?:, ?|(?=\}})))*\}}"
+)
 
 
 def describe(checkpoint: Checkpoint) -> str:
@@ -52,9 +59,11 @@ def _is_shallow(value: Any, depth: int) -> bool:
 
 def understand_ultralytics_names(text: str, path: str) -> tuple[str, ...]:
     """Class names from the list or dictionary literal that Ultralytics writes into ONNX."""
+    if len(text) > _LIMIT or not _NAMES.fullmatch(text):
+        raise InputError(path, "has class names that cannot be read", "a list of names")
     try:
-        value = ast.literal_eval(text) if len(text) <= _LIMIT else None
-    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError) as error:
         raise InputError(path, "has class names that cannot be read", "a list of names") from error
     names = checked_names(value, path)
     if names is None:
