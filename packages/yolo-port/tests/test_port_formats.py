@@ -236,6 +236,17 @@ def test_element_types_that_are_no_weights_are_refused(tmp_path, dtype):
         load(tmp_path / "m.safetensors")
 
 
+@pytest.mark.parametrize("shape", [[0, 1 << 60, 1 << 60], [0, 1 << 62], [1] * 40, [0]])
+def test_shapes_that_no_weight_has_are_refused(tmp_path, shape):
+    size = 4 * int(0 not in shape)
+    entry = {"dtype": "F32", "shape": shape, "data_offsets": [0, size]}
+    header = json.dumps({"model.0.conv.weight": entry}).encode()
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(size))
+    with pytest.raises(InputError, match=r"model\.0\.conv\.weight of shape"):
+        load(path)
+
+
 # NumPy.
 
 
@@ -281,9 +292,14 @@ def test_hostile_numpy_files_are_refused(tmp_path):
     (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "cut.npy").write_bytes((tmp_path / "code.npy").read_bytes()[:100])
     (tmp_path / "header.npy").write_bytes(b"\x93NUMPY\x01\x00\x76\x00{'descr'" + b"(" * 118)
-    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1099511627776,), }"
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (549755813888,), }"
     with zipfile.ZipFile(tmp_path / "liar.npz", "w") as archive:
         archive.writestr("a.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header)
+    np.save(tmp_path / "empty.npy", {"model.0.conv.weight": np.zeros((0, 5, 7), "f4")})
+    pickled = (tmp_path / "empty.npy").read_bytes()
+    vast = b"\x8a\x08" + struct.pack("<q", 1 << 60)
+    pickled = pickled.replace(b"K\x00K\x05K\x07\x87", b"K\x00" + vast * 2 + b"\x87")
+    (tmp_path / "empty.npy").write_bytes(pickled)
     plain = (tmp_path / "array.npy").read_bytes()
     with zipfile.ZipFile(tmp_path / "twice.npz", "w") as archive:
         archive.writestr("a.npy", plain)
@@ -301,7 +317,7 @@ def test_hostile_numpy_files_are_refused(tmp_path):
         "object.npz": "pickled objects", "text.npz": "floating point", "bomb.npz": "zip bomb",
         "cut.npz": "damaged", "cut.npy": "", "header.npy": "header", "liar.npz": "bytes",
         "twice.npz": "one .npy", "many.npz": "zip bomb", "noise.npz": "damaged",
-        "lzma.npz": "unusual way",
+        "lzma.npz": "unusual way", "empty.npy": "of shape",
     }.items():  # fmt: skip
         with pytest.raises(InputError, match=rf"{name}.*{cause}"):
             load(tmp_path / name)

@@ -290,6 +290,7 @@ def _tensor_pickle(storage: bytes = b"HalfStorage", count: int = 4, offset: int 
         ({"shape": (-2, 2)}, "not sizes"),
         ({"shape": (2, 2, 1)}, "strides"),
         ({"shape": (1,) * 9, "strides": (1,) * 9}, "sizes"),
+        ({"shape": (0, 1 << 39, 1 << 39), "strides": (1, 1, 1)}, "not sizes"),
         ({"offset": -1}, "not sizes"),
     ],
 )

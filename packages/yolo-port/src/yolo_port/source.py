@@ -8,10 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from yolo_core.architecture import BATCH_NORM_EPSILON, Anchors
+
+#: Most axes of a tensor, and the longest of them.
+_MAX_NDIM, _MAX_SIDE = 8, 1 << 40
+
+
+def is_shape(value: Any) -> bool:
+    """Whether a value that a file gives is the shape of a tensor with at least one element.
+
+    No weight is empty, and an axis of 0 beside huge ones would be a size that NumPy cannot hold.
+    """
+    return (
+        isinstance(value, tuple)
+        and len(value) <= _MAX_NDIM
+        and all(type(side) is int and 0 < side < _MAX_SIDE for side in value)
+    )
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,12 @@ from yolo_core.errors import InputError
 from yolo_core.files import read_bytes
 from yolo_port.pickle_machine import Global, Record, read_pickle
 from yolo_port.readers.zip_container import open_zip
-from yolo_port.source import SourceModel
+from yolo_port.source import SourceModel, is_shape
 from yolo_port.state_dict import tidy
 
 #: Largest file, and largest content of a compressed file: yolov5x in double precision is 0.7 GB.
 FILE_LIMIT = 1 << 30
 _MAX_TENSORS = 4000
-_MAX_NDIM = 8
 #: A file may unpack to this many times its size and a little; weights compress to nine tenths.
 _MAX_RATIO = 64
 _SMALL = 1 << 20
@@ -155,7 +154,7 @@ def _from_bytes(
     if code[1:] not in _CODES:
         raise InputError(source, f"has {name} as {code}", "floating point")
     dtype = np.dtype(code)
-    if len(shape) > _MAX_NDIM or any(side < 0 for side in shape):
+    if not is_shape(shape):
         raise InputError(source, f"has {name} of shape {shape}", _EXPECTED)
     if math.prod(shape) * dtype.itemsize != len(data):
         raise InputError(source, f"has {len(data)} bytes for {name} of shape {shape}",
@@ -184,8 +183,7 @@ def _pickled_array(value: Any, source: str, name: str) -> np.ndarray:
         # How bytes are written for Python 2 readers: as Latin-1 text to be encoded.
         text = content.arguments[0] if len(content.arguments) == 2 else None
         content = text.encode("latin-1", "replace") if isinstance(text, str) else None
-    sides = isinstance(shape, tuple) and all(type(side) is int and side >= 0 for side in shape)
-    if not isinstance(content, bytes) or fortran is not False or not sides:
+    if not isinstance(content, bytes) or fortran is not False or not isinstance(shape, tuple):
         raise InputError(source, f"describes {name} in an unusual way", "a plain array in C order")
     return _from_bytes(content, _dtype(dtype, source, name), shape, source, name)
 

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, deserialize
 from yolo_core.errors import InputError
 from yolo_core.files import read_bytes
 from yolo_port.description import KEY, understand
-from yolo_port.source import SourceModel
+from yolo_port.source import SourceModel, is_shape
 from yolo_port.state_dict import tidy
 
 #: Largest file: yolov5x in double precision is 0.7 GB.
@@ -52,8 +52,10 @@ def read_safetensors(path: Path) -> SourceModel:
 
 
 def _array(record: dict[str, Any], name: str, source: str) -> np.ndarray:
-    kind = record["dtype"]
+    kind, shape = record["dtype"], tuple(record["shape"])
     if kind not in _DTYPES:
         raise InputError(source, f"has {name[:80]} as {kind}", "floating point")
-    array = np.frombuffer(record["data"], _DTYPES[kind]).reshape(record["shape"])
+    if not is_shape(shape):
+        raise InputError(source, f"has {name[:80]} of shape {shape!s:.80}", "a shape of YOLOv5")
+    array = np.frombuffer(record["data"], _DTYPES[kind]).reshape(shape)
     return (array.astype(np.uint32) << 16).view(np.float32) if kind == "BF16" else array

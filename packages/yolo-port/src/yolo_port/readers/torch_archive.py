@@ -18,12 +18,12 @@ import numpy as np
 from yolo_core.errors import InputError
 from yolo_port.pickle_machine import Admit, Global, Persistent, Record, read_pickle
 from yolo_port.readers.zip_container import open_zip
+from yolo_port.source import is_shape
 
 #: Largest `.pt` that is read: yolov5x with its optimizer's state is 1.4 GB.
 FILE_LIMIT = 4 << 30
 #: Largest pickle inside: yolov5x's is 0.3 MB.
 PICKLE_LIMIT = 8 << 20
-_MAX_NDIM = 8
 _LOCAL_HEADER_BYTES = 30
 
 #: Storage class → its elements. BFloat16 comes as its upper half words and is widened later.
@@ -116,9 +116,9 @@ class TorchArchive:
         ):
             raise InputError(self.path, f"has no tensor at {name}", "a dense tensor")
         storage, offset, shape, strides = value.arguments[:4]
-        if not (_is_index(offset) and _is_shape(shape) and _is_shape(strides)):
+        if not (_is_index(offset) and is_shape(shape) and _are_strides(strides)):
             raise InputError(self.path, f"describes {name} by what are not sizes")
-        if len(shape) != len(strides) or len(shape) > _MAX_NDIM:
+        if len(shape) != len(strides):
             raise InputError(
                 self.path, f"gives {name} {len(shape)} sizes and {len(strides)} strides"
             )
@@ -126,13 +126,13 @@ class TorchArchive:
         size = math.prod(shape)
         reach = offset + sum((side - 1) * step for side, step in zip(shape, strides)) + 1
         # `size > count` also stops a stride of 0 from making much out of little.
-        if size and (reach > count or size > count):
+        if reach > count or size > count:
             raise InputError(self.path, f"has {name} of shape {shape} reaching outside its storage",
                              f"at most {count} elements")  # fmt: skip
         self._budget -= entry.file_size
         if self._budget < 0:
             raise InputError(self.path, "shares a storage between too many tensors")
-        flat = np.frombuffer(self._read(entry), dtype) if size else np.empty(0, dtype)
+        flat = np.frombuffer(self._read(entry), dtype)
         array = np.lib.stride_tricks.as_strided(
             flat[offset:], shape, tuple(step * flat.itemsize for step in strides), writeable=False
         )
@@ -201,5 +201,5 @@ def _is_index(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 40
 
 
-def _is_shape(value: Any) -> bool:
+def _are_strides(value: Any) -> bool:
     return isinstance(value, tuple) and all(map(_is_index, value))
