@@ -18,6 +18,7 @@ from yolo_core.graph.bounds import certify
 from yolo_core.graph.gas import gas
 from yolo_core.model_folder import read_model_folder
 from yolo_mrt.cli import main
+from yolo_mrt.settings import STAGES
 
 
 def quantize(checkpoint: Path, data: Path, out: Path, *more: str) -> Result:
@@ -89,8 +90,13 @@ def test_second_run_repeats_no_stage_and_gives_the_same_bytes(
     before = contents(model)
     result = quantize(checkpoint, pictures, model)
     assert result.exit_code == 0
-    for stage in ("prepare", "calibrate", "quantize"):
+    for stage in STAGES:
         assert f"{stage}: unchanged" in result.output
+    assert contents(model) == before
+    (model / "ext").write_text("{}")
+    result = quantize(checkpoint, pictures, model)
+    assert "evaluate: unchanged" in result.output
+    assert "compile: unchanged" not in result.output
     assert contents(model) == before
 
 
@@ -115,6 +121,19 @@ def test_another_picture_calibrates_again(
     result = quantize(checkpoint, pictures, tmp_path / "tiny_cvm", "--num-calib", "2")
     assert "prepare: unchanged" in result.output
     assert "calibrate: unchanged" not in result.output
+
+
+def test_a_stage_does_not_build_on_what_is_older_than_its_own_ground(
+    model: Path, checkpoint: Path, pictures: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(model.with_name("tiny_cvm.stages"), tmp_path / "tiny_cvm.stages")
+    out = tmp_path / "tiny_cvm"
+    fewer = ("--num-calib", "2", "--stage")
+    assert quantize(checkpoint, pictures, out, *fewer, "calibrate").exit_code == 0
+    result = quantize(checkpoint, pictures, out, *fewer, "compile")
+    assert result.exit_code == 2
+    assert "tiny.quantize.conf: is older than the last calibrate" in result.output
+    assert not out.exists()
 
 
 def test_stages_run_one_by_one_and_name_what_is_missing(
@@ -223,7 +242,8 @@ def test_report_tells_the_worst_node_first(model: Path, tmp_path: Path) -> None:
     lines = result.stdout.splitlines()
     assert lines[0].startswith("node")
     rows = [line for line in lines[1:] if " dB" not in line and "Page" not in line]
-    assert len(rows) > 50
+    assert len(rows) > 100
+    assert any(line.startswith("model.24.m.0 weights ") for line in rows)
     text = page.read_text(encoding="utf-8")
     assert text.count("<svg") == len(rows)
     assert "http" not in text.replace("http-equiv", "")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,21 +42,29 @@ def is_current(conf: Path, key: str) -> bool:
         return False
 
 
-def seal(conf: Path, key: str, files: Mapping[str, Path], notes: Mapping[str, Any]) -> None:
-    """Write the conf of a finished stage. notes: what other programs expect to find in it."""
+def seal(
+    conf: Path, key: str, after: str, files: Iterable[Path], notes: Mapping[str, Any] | None = None
+) -> None:
+    """Write the conf of a finished stage.
+
+    after: key of the stage that it built on, "" for none. notes: what else others look for in it.
+    """
     record = {
-        **notes,
+        **(notes or {}),
         "key": key,
-        "files": {path.name: sha256_file(path) for path in files.values()},
+        "after": after,
+        "files": {
+            Path(os.path.relpath(path, conf.parent)).as_posix(): sha256_file(path) for path in files
+        },
     }
     atomic_write(conf, json.dumps(record, indent=1, sort_keys=True) + "\n")
 
 
-def sealed_key(conf: Path, stage: str) -> str:
-    """The key of a finished stage; InputError when it has not run."""
+def sealed(conf: Path, stage: str) -> tuple[str, str]:
+    """(key of a finished stage, key of the stage that it built on); InputError when not there."""
     if not conf.is_file():
         raise InputError(conf, "does not exist", f"the stage {stage} to have run before")
     data = read_json(conf)
     if not isinstance(data, dict) or not isinstance(data.get("key"), str):
         raise InputError(conf, "is damaged", f"the conf of the stage {stage}")
-    return str(data["key"])
+    return data["key"], str(data.get("after", ""))

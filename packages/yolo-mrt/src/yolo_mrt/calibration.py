@@ -200,7 +200,8 @@ def _sum_codes(
     exponent: int,
     overrides: Mapping[str, float],
 ) -> SumCodes:
-    low = np.minimum(stats.low, 0.0)
+    # Outward to the grid, or the last bits of a float sum would reach multiplier and zero point.
+    low = np.where(stats.low < 0, -GRID[np.searchsorted(GRID[:-1], -stats.low)], 0.0)
     high = wishes(stats, low, importance)
     if layer.name in overrides:
         high = np.full_like(high, overrides[layer.name])

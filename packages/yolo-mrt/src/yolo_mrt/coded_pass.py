@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from yolo_core.mxnet_door import mxnet
+from yolo_mrt.beside import beside
 from yolo_mrt.float_pass import pointwise
 from yolo_mrt.net import Layer, Net
 from yolo_mrt.scheme import INPUT_ZERO, Scheme, wide_sites
@@ -165,12 +166,8 @@ def second_moments(
     images: input codes int [1, 3, h, w]. Positions depend on their number and the image's alone.
     """
     sums: dict[str, np.ndarray] = {}
-    number = 0
 
-    def gather(layer: Layer, value: Any) -> None:
-        if layer.name not in names:
-            return
-        x = value.asnumpy()[0]
+    def add(layer: Layer, x: np.ndarray, number: int) -> None:
         rows = (x.shape[1] + 2 * layer.padding[0] - layer.kernel[0]) // layer.stride[0] + 1
         cols = (x.shape[2] + 2 * layer.padding[1] - layer.kernel[1]) // layer.stride[1] + 1
         generator = np.random.RandomState(number)
@@ -180,7 +177,12 @@ def second_moments(
         product = (matrix.T @ matrix).astype(np.float64)
         sums[layer.name] = sums[layer.name] + product if layer.name in sums else product
 
-    for image in images:
-        coded.run(image, gather)
-        number += 1
+    with beside() as later:
+        for number, image in enumerate(images):
+
+            def gather(layer: Layer, value: Any, number: int = number) -> None:
+                if layer.name in names:
+                    later(add, layer, value.asnumpy()[0], number)
+
+            coded.run(image, gather)
     return sums

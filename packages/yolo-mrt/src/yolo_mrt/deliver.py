@@ -19,6 +19,7 @@ from yolo_mrt.net import Net
 from yolo_mrt.scheme import Scheme
 
 SAMPLE = "data.npy"
+FILES = (SYMBOL, PARAMS, EXT, SAMPLE)
 
 
 def write(out: Path, graph: Graph, extension: Extension, sample: np.ndarray, weights: int) -> str:

@@ -7,16 +7,14 @@ candidate is tried on a few images and the best per byte and gas are kept.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from yolo_core.progress import progress
 from yolo_mrt.net import Layer, Net, readable_sites
 from yolo_mrt.scheme import Codes, Scheme, wide_sites
-from yolo_mrt.sensitivity import Judge, slice_reader, through_codes
+from yolo_mrt.sensitivity import Judge, coded_read, coded_tensor
 from yolo_mrt.source import Source
 from yolo_mrt.tables import CODE_LIMIT, activation_low
 
@@ -92,15 +90,24 @@ class Measured:
 
 
 def measure_effort(
-    source: Source, scheme: Scheme, planes: Sequence[np.ndarray], imgsz: tuple[int, int]
+    source: Source,
+    scheme: Scheme,
+    planes: Callable[[str], Iterable[np.ndarray]],
+    imgsz: tuple[int, int],
 ) -> Measured:
-    """Try every read and every tensor's threshold alone. planes: float images."""
-    judge = Judge(source, planes, imgsz)
-    fine = _fine_by_measure(source.net, scheme, judge, source.net.extents(*imgsz))
-    return Measured(fine, _factors_by_measure(source.net, scheme, judge, fine))
+    """Try every read and every tensor's threshold alone. planes(label): the images, anew."""
+    judge = Judge(source, imgsz)
+    fine = _fine_by_measure(source.net, scheme, judge, planes, source.net.extents(*imgsz))
+    return Measured(fine, _factors_by_measure(source.net, scheme, judge, planes, fine))
 
 
-def _factors_by_measure(net: Net, scheme: Scheme, judge: Judge, fine: Reads) -> dict[str, float]:
+def _factors_by_measure(
+    net: Net,
+    scheme: Scheme,
+    judge: Judge,
+    planes: Callable[[str], Iterable[np.ndarray]],
+    fine: Reads,
+) -> dict[str, float]:
     """Tensor → what to multiply its thresholds by, where a trial clearly gains.
 
     Finely read tensors keep theirs: their steps are small and only clipping could hurt.
@@ -111,23 +118,20 @@ def _factors_by_measure(net: Net, scheme: Scheme, judge: Judge, fine: Reads) -> 
         if layer.activation and layer.name not in read_finely
         and {reader.op for reader in net.consumers()[layer.name]} - {"add"}
     ]  # fmt: skip
-    found: dict[str, float] = {}
-    for layer in progress(sites, "thresholds", unit="tensor"):
-        own = scheme.own_codes(layer, False)
-        harms = []
-        for factor in (1.0, *FACTORS):
-            codes = _scaled(layer, own, factor)
-
-            def change(name: str, value: Any, site: str = layer.name, new: Codes = codes) -> Any:
-                return through_codes(value, new) if name == site else value
-
-            harms.append(judge.distance(change=change))
-        ratios = np.array(harms[1:]) / np.maximum(np.array(harms[0]), 1e-30)
-        # Geometric mean of how scores and boxes fare.
-        gains = np.sqrt(ratios.prod(axis=1))
-        if gains.min() < CLEAR_GAIN:
-            found[layer.name] = FACTORS[int(gains.argmin())]
-    return found
+    trials = [
+        coded_tensor(layer.name, _scaled(layer, scheme.own_codes(layer, False), factor))
+        for layer in sites
+        for factor in (1.0, *FACTORS)
+    ]
+    harms = judge.distances(trials, planes("thresholds")).reshape(len(sites), -1, 2)
+    ratios = harms[:, 1:] / np.maximum(harms[:, :1], 1e-30)
+    # Geometric mean of how scores and boxes fare.
+    gains = np.sqrt(ratios.prod(axis=2))
+    return {
+        layer.name: FACTORS[int(gain.argmin())]
+        for layer, gain in zip(sites, gains)
+        if gain.min() < CLEAR_GAIN
+    }
 
 
 def _scaled(layer: Layer, codes: Codes, factor: float) -> Codes:
@@ -139,7 +143,11 @@ def _scaled(layer: Layer, codes: Codes, factor: float) -> Codes:
 
 
 def _fine_by_measure(
-    net: Net, scheme: Scheme, judge: Judge, extents: Mapping[str, tuple[int, int]]
+    net: Net,
+    scheme: Scheme,
+    judge: Judge,
+    planes: Callable[[str], Iterable[np.ndarray]],
+    extents: Mapping[str, tuple[int, int]],
 ) -> Reads:
     """The default's reads, and those that help most beyond, within MOST_MACS and MOST_WEIGHTS.
 
@@ -148,17 +156,17 @@ def _fine_by_measure(
     """
     macs, weights = _totals(net, extents)
     layers = net.by_name()
-    tried: list[tuple[str, str, int, int]] = []
-    harms: list[tuple[float, float]] = []
-    for conv, site, start in progress(candidates(net), "sensitivity", unit="read"):
-        more_macs, more_weights = _costs(net, conv, site, extents)
-        tried.append((conv.name, site, more_macs, more_weights))
-        codes = scheme.own_codes(layers[site], False)
-        harms.append(judge.distance(read=slice_reader(conv.name, start, codes)))
-    totals = np.maximum(np.array(harms).sum(axis=0), 1e-30)
+    reads = candidates(net)
+    tried = [(conv.name, site, *_costs(net, conv, site, extents)) for conv, site, _ in reads]
+    trials = [
+        coded_read(conv, start, scheme.own_codes(layers[site], False))
+        for conv, site, start in reads
+    ]
+    harms = judge.distances(trials, planes("sensitivity"))
+    totals = np.maximum(harms.sum(axis=0), 1e-30)
     ranked = []
     for (name, site, more_macs, more_weights), harm in zip(tried, harms):
-        gain = float((np.array(harm) / totals).sum())
+        gain = float((harm / totals).sum())
         price = max(more_macs / (MOST_MACS * macs), more_weights / (MOST_WEIGHTS * weights))
         ranked.append((-gain / max(price, 1e-3), name, site, more_macs, more_weights))
     left_macs, left_weights = MOST_MACS * macs, MOST_WEIGHTS * weights

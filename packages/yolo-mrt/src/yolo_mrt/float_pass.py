@@ -14,10 +14,13 @@ from typing import Any
 import numpy as np
 
 from yolo_core.mxnet_door import mxnet
+from yolo_mrt.beside import beside
 from yolo_mrt.net import Layer, Net
 
-#: Thresholds are looked for at 2^(j/8), j from 0: from 0.125 to over 1000.
-GRID = 2.0 ** (np.arange(0, 105) / 8.0 - 3.0)
+#: Thresholds are looked for at 2^(j/8 - 3), j from 0: from 0.125 to 1024. The eight of an octave
+#: are spelt out, because a power's last bit may differ from machine to machine.
+_OCTAVE = (1.0, 1.09051, 1.18921, 1.29684, 1.41421, 1.54221, 1.68179, 1.83401)
+GRID = np.ldexp(np.tile(_OCTAVE, 14)[:105], np.arange(105) // 8 - 3)
 #: How much worse than a rounding error a clipped value is: peaks are where the objects are.
 CLIP_WEIGHT = 16.0
 #: Values per channel and image that enter the tail sums; maxima see every value.
@@ -91,43 +94,43 @@ class FloatNet:
         }
 
     def run(
-        self,
-        image: np.ndarray,
-        visit: Callable[[str, Any], None] | None = None,
-        change: Callable[[str, Any], Any] | None = None,
-        read: Callable[[Layer, Any], Any] | None = None,
+        self, image: np.ndarray, visit: Callable[[str, Any], None] | None = None
     ) -> tuple[np.ndarray, ...]:
         """Planes float32 [1, 3, h, w] in 0…1 → raw heads.
 
-        visit(name, NDArray) sees every tensor; change(name, NDArray) may replace it for all who
-        read it, read(conv, NDArray) what one convolution reads.
+        visit(name, NDArray) sees every tensor.
         """
         values: dict[str, Any] = {}
         for index, layer in enumerate(self._net.layers):
             if layer.op == "input":
-                value = self._mx.nd.array(image)
+                values[layer.name] = self._mx.nd.array(image)
             else:
-                inputs = [values[name] for name in layer.inputs]
-                if read is not None and layer.op == "conv":
-                    inputs = [read(layer, inputs[0])]
-                value = self._layer(layer, inputs)
-            if change is not None:
-                value = change(layer.name, value)
+                values[layer.name] = self.layer(layer, [values[name] for name in layer.inputs])
             if visit is not None:
-                visit(layer.name, value)
-            values[layer.name] = value
+                visit(layer.name, values[layer.name])
             for name in layer.inputs:
                 if self._last[name] == index:
                     values.pop(name, None)
         return tuple(values[name].asnumpy() for name in self._net.heads)
 
-    def _layer(self, layer: Layer, inputs: list[Any]) -> Any:
+    def rerun(self, values: Mapping[str, Any], name: str, value: Any) -> tuple[np.ndarray, ...]:
+        """Raw heads where this tensor is `value` and all behind it follows; values: of a run."""
+        moved = {name: value}
+        for layer in self._net.layers:
+            if any(i in moved for i in layer.inputs):
+                moved[layer.name] = self.layer(
+                    layer, [moved.get(i, values[i]) for i in layer.inputs]
+                )
+        return tuple(moved.get(head, values[head]).asnumpy() for head in self._net.heads)
+
+    def layer(self, layer: Layer, inputs: list[Any], weight: Any | None = None) -> Any:
+        """What a layer makes of its inputs; a convolution may be given another weight."""
         nd = self._mx.nd
         if layer.op == "conv":
-            weight, bias = self._weights[layer.name]
+            own, bias = self._weights[layer.name]
             y = nd.Convolution(
-                inputs[0], weight, bias, kernel=layer.kernel, stride=layer.stride,
-                pad=layer.padding, num_filter=weight.shape[0],
+                inputs[0], own if weight is None else weight, bias, kernel=layer.kernel,
+                stride=layer.stride, pad=layer.padding, num_filter=own.shape[0],
             )  # fmt: skip
             return activate(nd, layer, y)
         return pointwise(nd, layer, inputs)
@@ -173,11 +176,12 @@ def measure(
         for name in found
     }
     float_net = FloatNet(net)
+    with beside() as later:
 
-    def visit(name: str, value: Any) -> None:
-        if name in found:
-            found[name].add(value.asnumpy()[0], steps[name])
+        def visit(name: str, value: Any) -> None:
+            if name in found:
+                later(found[name].add, value.asnumpy()[0], steps[name])
 
-    for image in images:
-        float_net.run(image, visit)
+        for image in images:
+            float_net.run(image, visit)
     return found

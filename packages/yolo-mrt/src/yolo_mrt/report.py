@@ -2,45 +2,46 @@
 
 Per tensor: scale, bits, threshold, share of values clipped, signal-to-noise of its codes, and the
 AP that is lost when it alone goes through its codes, where the float network's own confident
-detections stand in for labels. The same for the weights of every convolution.
+detections stand in for labels. The same for the weights of every convolution, whose
+signal-to-noise is that of the convolution's result.
 """
 
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from yolo_core.boxes import NmsSettings, detections, iou, rows_of
-from yolo_core.progress import progress
-from yolo_mrt.float_pass import GRID, TensorStatistics
-from yolo_mrt.scheme import Codes
-from yolo_mrt.sensitivity import through_codes
+from yolo_mrt.float_pass import GRID, FloatNet
+from yolo_mrt.sensitivity import Trial, coded_tensor, coded_weight
 from yolo_mrt.settings import Settings
 from yolo_mrt.source import Source
-from yolo_mrt.stages import calibrated, float_planes, prepared, statistics_of
+from yolo_mrt.stages import calibrated, float_planes, prepared, quantized, statistics_of
 from yolo_mrt.tables import CODE_LIMIT
 
 LABEL_CONF = 0.25
 IOUS = np.arange(0.5, 1.0, 0.05)
+#: Edges of the histograms of weights.
+WEIGHT_GRID = 2.0 ** (np.arange(-48, 21) / 4.0)
 
 
 @dataclass(frozen=True)
 class Node:
-    """One row of the report. ap_lost in points; histogram: (edge, share of values) pairs."""
+    """One row of the report. ap_lost in points; histogram: (lower edge, share of values) pairs."""
 
     name: str
     bits: int
     scale: tuple[float, float]
     threshold: tuple[float, float]
     clipped: float
-    snr_db: float
-    ap_lost: float
     done: str
     histogram: tuple[tuple[float, float], ...]
+    snr_db: float = 0.0
+    ap_lost: float = 0.0
 
 
 def average_precision(labels: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> float:
@@ -84,32 +85,28 @@ def _area(
 
 
 def judge_nodes(settings: Settings, images: int) -> list[Node]:
-    """Every measured tensor, worst first."""
-    from yolo_mrt.float_pass import FloatNet
-
+    """Every measured tensor and every convolution's weights, worst first."""
     source = prepared(settings)
-    scheme = calibrated(settings, source.net)
-    statistics = statistics_of(settings)
-    layers = source.net.by_name()
-    planes = list(float_planes(settings, source, "images", images))
+    subjects = [*_tensors(settings, source), *_weights(settings, source)]
     net = FloatNet(source.net)
-    answers = [_detect(source, net.run(p), settings) for p in planes]
-    labels = [a[a[:, 4] >= LABEL_CONF] for a in answers]
+    answers: list[np.ndarray] = []
+    found: list[list[np.ndarray]] = [[] for _ in subjects]
+    energy = np.zeros((2, len(subjects)))
+    for plane in float_planes(settings, source, "report", images):
+        values: dict[str, Any] = {}
+        answers.append(_detect(source, net.run(plane, values.__setitem__), settings))
+        for index, (_, trial) in enumerate(subjects):
+            name, value = trial(net, values)
+            found[index].append(_detect(source, net.rerun(values, name, value), settings))
+            energy[0, index] += float((values[name] ** 2).sum().asscalar())
+            energy[1, index] += float(((value - values[name]) ** 2).sum().asscalar())
+    labels = [answer[answer[:, 4] >= LABEL_CONF] for answer in answers]
     base = average_precision(labels, answers)
-    fine_reads: dict[str, int] = {}
-    for sites in scheme.fine.values():
-        for site in sites:
-            fine_reads[site] = fine_reads.get(site, 0) + 1
-    nodes = []
-    for name in progress(list(statistics), "report", unit="node"):
-        codes = scheme.own_codes(layers[name], False)
-        ap, snr = _quantized_alone(source, net, planes, labels, name, codes, settings)
-        done = f"{len(set(np.round(codes.scale, 12)))} scales"
-        if name in fine_reads:
-            done += f", read finely {fine_reads[name]}x"
-        if layers[name].op == "add":
-            done += ", wide sum"
-        nodes.append(_node(name, codes, statistics[name], snr, base - ap, done))
+    signal, noise = np.maximum(energy, 1e-30)
+    nodes = [
+        replace(node, snr_db=float(decibels), ap_lost=base - average_precision(labels, boxes))
+        for (node, _), boxes, decibels in zip(subjects, found, 10 * np.log10(signal / noise))
+    ]
     return sorted(nodes, key=lambda node: (-node.ap_lost, node.snr_db))
 
 
@@ -118,46 +115,53 @@ def _detect(source: Source, heads: tuple[np.ndarray, ...], settings: Settings) -
     return detections(rows, source.architecture, settings.imgsz, NmsSettings(conf=0.01))
 
 
-def _quantized_alone(
-    source: Source,
-    net: Any,
-    planes: Sequence[np.ndarray],
-    labels: Sequence[np.ndarray],
-    name: str,
-    codes: Codes,
-    settings: Settings,
-) -> tuple[float, float]:
-    signal = noise = 0.0
+def _tensors(settings: Settings, source: Source) -> Iterator[tuple[Node, Trial]]:
+    """Every tensor with codes of its own, yet to be judged."""
+    scheme, layers = calibrated(settings, source.net), source.net.by_name()
+    reads = [site for sites in scheme.fine.values() for site in sites]
+    for name, stats in statistics_of(settings).items():
+        codes = scheme.own_codes(layers[name], False)
+        top = (CODE_LIMIT - codes.zero) * codes.scale
+        done = f"{len(set(np.round(codes.scale, 12)))} scales"
+        if name in reads:
+            done += f", read finely {reads.count(name)}x"
+        if layers[name].op == "add":
+            done += ", wide sum"
+        counts = stats.tails[0]
+        above = np.concatenate((GRID, [np.inf]))[:, None] > top[None]
+        # Of the slot that the threshold lies in, half.
+        clipped = (counts * above).sum() - (counts * (above.cumsum(axis=0) == 1)).sum() / 2
+        total = max(stats.count * counts.shape[1], 1)
+        clipped = float(clipped) / total
+        shares = counts[1:-1].sum(axis=1) / total
+        histogram = tuple(zip(GRID[:-1].tolist(), shares.tolist()))
+        node = Node(
+            name, 8, _span(codes.scale), _span(top), float(clipped) / total, done, histogram
+        )
+        yield node, coded_tensor(name, codes)
 
-    def change(tensor: str, value: Any) -> Any:
-        nonlocal signal, noise
-        if tensor != name:
-            return value
-        coded = through_codes(value, codes)
-        signal += float((value * value).sum().asscalar())
-        noise += float(((coded - value) ** 2).sum().asscalar())
-        return coded
 
-    found = [_detect(source, net.run(p, change=change), settings) for p in planes]
-    snr = 10 * np.log10(max(signal, 1e-30) / max(noise, 1e-30))
-    return average_precision(labels, found), float(snr)
+def _weights(settings: Settings, source: Source) -> Iterator[tuple[Node, Trial]]:
+    """The weights of every convolution, yet to be judged."""
+    scheme, integers = calibrated(settings, source.net), quantized(settings)
+    for layer in source.net.convolutions():
+        codes = scheme.codes(source.net, layer.inputs[0], scheme.fine.get(layer.name, ()))
+        # Where a channel is read finely too, the coarse codes carry nearly all of it.
+        order = np.lexsort((-codes.scale, codes.channel))
+        coarse = order[np.unique(codes.channel[order], return_index=True)[1]]
+        weight = integers[layer.name].weight[:, coarse]
+        step = integers[layer.name].step[:, None] / codes.scale[coarse][None]
+        counts = np.histogram(np.abs(layer.weights), WEIGHT_GRID)[0] / layer.weights.size
+        node = Node(
+            f"{layer.name} weights", 8, _span(step), _span(CODE_LIMIT * step),
+            float((np.abs(weight) == CODE_LIMIT).mean()), "rounding learned",
+            tuple(zip(WEIGHT_GRID[:-1].tolist(), counts.tolist())),
+        )  # fmt: skip
+        yield node, coded_weight(layer, weight * step[:, :, None, None])
 
 
-def _node(
-    name: str, codes: Codes, stats: TensorStatistics, snr: float, lost: float, done: str
-) -> Node:
-    top = (CODE_LIMIT - codes.zero) * codes.scale
-    counts = stats.tails[0]
-    edges = np.concatenate((GRID, [np.inf]))
-    clipped = float((counts * (edges[:, None] > top[None])).sum())
-    clipped -= float((counts * ((edges[:, None] > top[None]).cumsum(axis=0) == 1)).sum()) / 2
-    total = max(stats.count * counts.shape[1], 1)
-    shares = counts.sum(axis=1) / total
-    histogram = tuple((float(GRID[min(i, len(GRID) - 1)]), float(s)) for i, s in enumerate(shares))
-    return Node(
-        name, 8, (float(codes.scale.min()), float(codes.scale.max())),
-        (float(top.min()), float(top.max())), clipped / total, snr, lost, done, histogram,
-    )  # fmt: skip
+def _span(values: np.ndarray) -> tuple[float, float]:
+    return float(values.min()), float(values.max())
 
 
 _COLUMNS = ("node", "bits", "scale", "threshold", "clipped", "SNR dB", "AP lost alone", "done")
@@ -189,7 +193,7 @@ def page(nodes: Sequence[Node], title: str) -> str:
             f'<tr style="background:rgba(220,60,40,{0.6 * share:.2f})">{cells}'
             f"<td>{_histogram(node)}</td></tr>"
         )
-    heads = "".join(f"<th>{name}</th>" for name in (*_COLUMNS, "values above 0.1, log scale"))
+    heads = "".join(f"<th>{name}</th>" for name in (*_COLUMNS, "sizes, log scale"))
     name = html.escape(title)
     return (
         f'<!doctype html><meta charset="utf-8"><title>{name}: which node hurts</title>'
@@ -206,13 +210,13 @@ def page(nodes: Sequence[Node], title: str) -> str:
 def _histogram(node: Node) -> str:
     width, height = 210, 36
     bars = [share for _, share in node.histogram]
-    top = max(bars[1:], default=0) or 1.0
+    top = max(bars, default=0) or 1.0
     step = width / len(bars)
     shapes = "".join(
         f'<rect x="{i * step:.1f}" y="{height * (1 - (b / top) ** 0.3):.1f}" '
         f'width="{step:.1f}" height="{height * (b / top) ** 0.3:.1f}" fill="#48a"/>'
-        for i, b in enumerate(bars) if i and b > 0
+        for i, b in enumerate(bars) if b > 0
     )  # fmt: skip
-    at = float(np.searchsorted(GRID, node.threshold[1])) * step
+    at = step * float(np.searchsorted([edge for edge, _ in node.histogram], node.threshold[1]))
     mark = f'<line x1="{at:.1f}" x2="{at:.1f}" y1="0" y2="{height}" stroke="#c22"/>'
     return f'<svg width="{width}" height="{height}">{shapes}{mark}</svg>'

@@ -1,4 +1,4 @@
-"""What one quantized tensor costs the detections: the float network with that tensor alone coded.
+"""What one quantized thing costs the detections: the float network with that thing alone coded.
 
 Two distances to the float network's own answer, over the rows where it sees something: the squared
 difference of the scores, and of the boxes in units of their size.
@@ -6,7 +6,7 @@ difference of the scores, and of the boxes in units of their size.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,25 +36,58 @@ def through_codes(value: Any, codes: Codes) -> Any:
     return nd.broadcast_mul(code, column(codes.scale))
 
 
+#: One thing quantized: of the float network and all tensors of a run, (tensor, its new value).
+Trial = Callable[[FloatNet, Mapping[str, Any]], tuple[str, Any]]
+
+
+def coded_tensor(name: str, codes: Codes) -> Trial:
+    """The tensor goes through these codes."""
+    return lambda net, values: (name, through_codes(values[name], codes))
+
+
+def coded_read(conv: Layer, start: int, codes: Codes) -> Trial:
+    """Channels from `start` on of what the convolution reads go through these codes."""
+    nd = mxnet().nd
+
+    def trial(net: FloatNet, values: Mapping[str, Any]) -> tuple[str, Any]:
+        value = values[conv.inputs[0]]
+        end = start + len(codes.scale)
+        parts = [through_codes(nd.slice_axis(value, axis=1, begin=start, end=end), codes)]
+        if start:
+            parts.insert(0, nd.slice_axis(value, axis=1, begin=0, end=start))
+        if end < value.shape[1]:
+            parts.append(nd.slice_axis(value, axis=1, begin=end, end=None))
+        return conv.name, net.layer(conv, [nd.concat(*parts, dim=1)])
+
+    return trial
+
+
+def coded_weight(conv: Layer, weight: np.ndarray) -> Trial:
+    """The convolution has this weight, float [out, in, kh, kw]."""
+    array = mxnet().nd.array(weight.astype(np.float32))
+    return lambda net, values: (conv.name, net.layer(conv, [values[conv.inputs[0]]], array))
+
+
 class Judge:
-    """The float network's answers on a few images, and how far a change takes it from them."""
+    """How far trials take the float network from its own answers."""
 
-    def __init__(
-        self, source: Source, planes: Sequence[np.ndarray], imgsz: tuple[int, int]
-    ) -> None:
-        self.net = FloatNet(source.net)
-        self._source, self._planes, self._imgsz = source, planes, imgsz
-        self._answers = [rows_of(self.net.run(p))[0].astype(np.float64) for p in planes]
+    def __init__(self, source: Source, imgsz: tuple[int, int]) -> None:
+        self._net, self._source, self._imgsz = FloatNet(source.net), source, imgsz
 
-    def distance(self, change: Any = None, read: Any = None) -> tuple[float, float]:
-        """(scores, boxes): mean squared distances per image under these hooks of `FloatNet.run`."""
-        pairs = [
-            self.compare(answer, rows_of(self.net.run(p, change=change, read=read))[0])
-            for p, answer in zip(self._planes, self._answers)
-        ]
-        return float(np.mean([p[0] for p in pairs])), float(np.mean([p[1] for p in pairs]))
+    def distances(self, trials: Sequence[Trial], planes: Iterable[np.ndarray]) -> np.ndarray:
+        """Mean over the images of (scores, boxes) of every trial: float64 [len(trials), 2]."""
+        total = np.zeros((len(trials), 2))
+        count = 0
+        for plane in planes:
+            values: dict[str, Any] = {}
+            exact = rows_of(self._net.run(plane, values.__setitem__))[0].astype(np.float64)
+            for index, trial in enumerate(trials):
+                heads = self._net.rerun(values, *trial(self._net, values))
+                total[index] += self._compare(exact, rows_of(heads)[0])
+            count += 1
+        return total / max(count, 1)
 
-    def compare(self, exact: np.ndarray, other: np.ndarray) -> tuple[float, float]:
+    def _compare(self, exact: np.ndarray, other: np.ndarray) -> tuple[float, float]:
         """The two distances of raw rows [N, 5 + nc]."""
         other = other.astype(np.float64)
         rows = np.flatnonzero(sigmoid(exact[:, 4]) > OBJECT)
@@ -69,23 +102,3 @@ class Judge:
             float(((scores - changed) ** 2).sum()),
             float((((boxes - moved) / sides) ** 2).sum()),
         )
-
-
-def slice_reader(conv: str, start: int, codes: Codes) -> Any:
-    """A `read` hook: channels from `start` on of what `conv` reads go through these codes."""
-    nd = mxnet().nd
-    count = len(codes.scale)
-
-    def read(layer: Layer, value: Any) -> Any:
-        if layer.name != conv:
-            return value
-        parts: list[Any] = []
-        if start:
-            parts.append(nd.slice_axis(value, axis=1, begin=0, end=start))
-        middle = nd.slice_axis(value, axis=1, begin=start, end=start + count)
-        parts.append(through_codes(middle, codes))
-        if start + count < value.shape[1]:
-            parts.append(nd.slice_axis(value, axis=1, begin=start + count, end=None))
-        return nd.concat(*parts, dim=1)
-
-    return read

@@ -35,7 +35,7 @@ from yolo_mrt.source import Source, check_weights, read_source
 from yolo_mrt.tables import CODE_LIMIT
 from yolo_mrt.weights import IntegerConv
 
-#: Images on which effort "high" tries every read, and which the report judges nodes by.
+#: Images on which effort "high" tries every read and threshold.
 SENSITIVITY_IMAGES = 8
 Say = Callable[[str], None]
 
@@ -45,6 +45,17 @@ def run(settings: Settings, stages: Sequence[str] = STAGES, say: Say = lambda te
     for stage in STAGES:
         if stage in stages:
             _RUNNERS[stage](settings, say)
+
+
+def finished(settings: Settings, stage: str) -> str:
+    """The key of a stage that has run, and run upon the present results of those before it."""
+    conf = settings.stage_file(f".{stage}.conf")
+    key, after = cache.sealed(conf, stage)
+    number = STAGES.index(stage)
+    if number and finished(settings, STAGES[number - 1]) != after:
+        raise InputError(conf, f"is older than the last {STAGES[number - 1]}",
+                         f"the stage {stage} to run again")  # fmt: skip
+    return key
 
 
 def _prepare(settings: Settings, say: Say) -> None:
@@ -66,13 +77,13 @@ def _prepare(settings: Settings, say: Say) -> None:
         arrays[f"arg:{layer.name}.bias"] = layer.biases
     atomic_write(files["params"], encode_params(arrays))
     notes = {"input_shape": [-1, 3, *settings.imgsz], "split_keys": [], "source": source.digest}
-    cache.seal(conf, key, files, notes)
+    cache.seal(conf, key, "", files.values(), notes)
     say(f"prepare: {len(source.net.layers)} layers, {source.net.weight_count()} weights")
 
 
 def prepared(settings: Settings) -> Source:
     """What the prepare stage wrote."""
-    cache.sealed_key(settings.stage_file(".prepare.conf"), "prepare")
+    finished(settings, "prepare")
     path = settings.stage_file(".prepare.json")
     return _net_from_dict(read_json(path), read_params(settings.stage_file(".prepare.params")),
                           str(path))  # fmt: skip
@@ -80,8 +91,9 @@ def prepared(settings: Settings) -> Source:
 
 def _calibrate(settings: Settings, say: Say) -> None:
     source = prepared(settings)
+    after = finished(settings, "prepare")
     inputs = {
-        "prepare": cache.sealed_key(settings.stage_file(".prepare.conf"), "prepare"),
+        "prepare": after,
         "images": [sha256_file(image) for image in settings.images],
         "letterbox": settings.letterbox,
         "thresholds": dict(settings.thresholds),
@@ -112,7 +124,7 @@ def _calibrate(settings: Settings, say: Say) -> None:
     atomic_write(files["json"], json.dumps(scheme.to_dict()) + "\n")
     atomic_write(files["params"], encode_params(_statistics_arrays(statistics)))
     atomic_write(files["ext"], deliver.calibration_ext(net, scheme, statistics))
-    cache.seal(conf, key, files, {"images": len(settings.images)})
+    cache.seal(conf, key, after, files.values(), {"images": len(settings.images)})
     say(f"calibrate: {len(scheme.menu)} tables, {len(settings.images)} images")
 
 
@@ -123,8 +135,11 @@ def _scheme(
     fine = fine_reads(net, net.extents(*settings.imgsz))
     scheme = make_scheme(net, statistics, fine, settings.thresholds)
     if settings.effort == "high":
-        planes = list(float_planes(settings, source, "images", SENSITIVITY_IMAGES))
-        found = measure_effort(source, scheme, planes, settings.imgsz)
+        found = measure_effort(
+            source, scheme,
+            lambda label: float_planes(settings, source, label, SENSITIVITY_IMAGES),
+            settings.imgsz,
+        )  # fmt: skip
         scheme = make_scheme(net, statistics, found.fine, settings.thresholds, found.factors)
     # The outputs' range stays ±32, beyond which a sigmoid says nothing new.
     return replace(scheme, head_bits=settings.head_bits, head_exponent=settings.head_bits - 6)
@@ -132,8 +147,8 @@ def _scheme(
 
 def calibrated(settings: Settings, net: Net) -> Scheme:
     """The scheme that the calibrate stage wrote."""
+    finished(settings, "calibrate")
     path = settings.stage_file(".mrt.calibrate.json")
-    cache.sealed_key(settings.stage_file(".calibrate.conf"), "calibrate")
     return Scheme.from_dict(read_json(path), net, str(path))
 
 
@@ -160,8 +175,9 @@ def _statistics_arrays(statistics: Mapping[str, TensorStatistics]) -> dict[str, 
 
 def _quantize(settings: Settings, say: Say) -> None:
     source = prepared(settings)
+    after = finished(settings, "calibrate")
     inputs = {
-        "calibrate": cache.sealed_key(settings.stage_file(".calibrate.conf"), "calibrate"),
+        "calibrate": after,
         "scheme": sha256_file(settings.stage_file(".mrt.calibrate.json")),
         "images": [sha256_file(image) for image in settings.images],
     }
@@ -193,13 +209,13 @@ def _quantize(settings: Settings, say: Say) -> None:
     atomic_write(files["params"], encode_params(arrays))
     atomic_write(files["ext"], deliver.calibration_ext(source.net, scheme, statistics_of(settings)))
     atomic_write(files["all"], deliver.all_quantize_ext(extension))
-    cache.seal(conf, key, files, {"input_shape": [-1, 3, *settings.imgsz]})
+    cache.seal(conf, key, after, files.values(), {"input_shape": [-1, 3, *settings.imgsz]})
     say(f"quantize: {len(convs)} convolutions, rounding learned on {count} images")
 
 
 def quantized(settings: Settings) -> dict[str, IntegerConv]:
     """The integer convolutions that the quantize stage wrote."""
-    cache.sealed_key(settings.stage_file(".quantize.conf"), "quantize")
+    finished(settings, "quantize")
     record = read_json(settings.stage_file(".mrt.quantize.json"))
     arrays = read_params(settings.stage_file(".mrt.quantize.params"))
     return {
@@ -226,13 +242,21 @@ def _evaluate(settings: Settings, say: Say) -> None:
     if settings.evaluate_images == 0:
         say("evaluate: skipped, no images asked for")
         return
-    graph, _, source = graph_of(settings)
     count = min(settings.evaluate_images, len(settings.images))
+    after = finished(settings, "quantize")
+    key = cache.key_of("evaluate", {"quantize": after, "images": count})
+    conf = settings.stage_file(".evaluate.conf")
+    if cache.is_current(conf, key):
+        say(f"evaluate: unchanged ({conf.name})")
+        return
+    graph, _, source = graph_of(settings)
     result = agreement(
         graph, calibrated(settings, source.net), source,
         list(canvases(settings, "evaluate", count)), settings.imgsz,
     )  # fmt: skip
-    atomic_write(settings.stage_file(".evaluate.json"), json.dumps(result, indent=1) + "\n")
+    path = settings.stage_file(".evaluate.json")
+    atomic_write(path, json.dumps(result, indent=1) + "\n")
+    cache.seal(conf, key, after, (path,))
     say(
         f"evaluate: {count} images, logits {result['logit_snr_db']:.1f} dB over their error, "
         f"{result['found']} of {result['boxes']} confident boxes found again"
@@ -240,9 +264,16 @@ def _evaluate(settings: Settings, say: Say) -> None:
 
 
 def _compile(settings: Settings, say: Say) -> None:
+    after = finished(settings, "quantize")
+    key = cache.key_of("compile", {"quantize": after, "out": str(settings.out.resolve())})
+    conf = settings.stage_file(".compile.conf")
+    if cache.is_current(conf, key):
+        say(f"compile: unchanged ({conf.name})")
+        return
     graph, extension, source = graph_of(settings)
     sample = next(iter(code_planes(settings, source, "compile", 1))).astype(np.int8)
     summary = deliver.write(settings.out, graph, extension, sample, source.net.weight_count())
+    cache.seal(conf, key, after, (settings.out / name for name in deliver.FILES))
     say(f"compile: {settings.out}: {summary}")
 
 
