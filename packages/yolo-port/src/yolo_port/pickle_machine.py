@@ -19,9 +19,8 @@ from typing import Any, Callable, Optional
 
 from yolo_core.errors import InputError
 
-#: Bounds time and memory. A yolov5n in training (model, averaged weights, optimizer's state) has
-#: 85,000, a yolov5x twice as many.
-MAX_OPCODES = 500_000
+#: Bounds time and memory. A yolov5x in training (model, averaged weights, Adam's state) has 200,000.
+MAX_OPCODES = 300_000
 #: Longest integer of a file, in bytes: 64 bits and the sign.
 MAX_INTEGER_BYTES = 9
 #: Longest name of a global.
