@@ -17,6 +17,8 @@ from yolo_core.graph import (
     GraphError,
     Limits,
     LogicError,
+    Ref,
+    RuntimeFault,
     interpret,
     load,
     load_program,
@@ -29,6 +31,7 @@ from yolo_core.graph.bounds import certify
 from yolo_core.graph.cost import cost, peak_bytes
 from yolo_core.graph.gas import gas
 from yolo_core.graph.integers import elements
+from yolo_core.graph.json_reader import JsonReader
 
 MINIMAL = (
     b'{"nodes":[{"op":"null","name":"data","inputs":[]},{"op":"null","name":"w","inputs":[]},'
@@ -234,6 +237,57 @@ def test_certificate_knows_the_weights() -> None:
     assert (product.low, product.high) == (-13400, 12000)
     assert certificate.bits(z.entry) == 15
     assert z.precision == 8 + 8 + 2 + 1 + 8
+
+
+def test_the_limits_of_gas_hold_to_the_unit() -> None:
+    """Spec 4.5, 5.1: base ops up to 2^30, ops and memory up to 2^40. Nothing is allocated."""
+    terms = (2**30 - 1) // 3
+    shape = (1, terms // 231, 21, 11)
+
+    def wide_convolution(bias: bool) -> Graph:
+        b = GraphBuilder()
+        x = b.input("data", shape, 1)
+        operands = [x, x, b.parameter("bias", np.array([0]), 1)] if bias else [x, x]
+        y = b.operator("conv2d", operands, channels=1, kernel_size=(21, 11), use_bias=bias)
+        return b.build([y])
+
+    assert gas(wide_convolution(bias=True)) == 2**30 + 5 * (terms + 1 + 1)
+    shape = (1, terms // 231 + 1, 21, 11)
+    with pytest.raises(LogicError, match="gas base 1073742516"):
+        wide_convolution(bias=False)
+
+    def one(b: GraphBuilder, x: Ref) -> Ref:
+        ones = (1,) * len(x.shape)
+        return b.operator("strided_slice", [x], begin=(0,) * len(ones), end=ones)
+
+    b = GraphBuilder()
+    x = b.input("data", (1, 1, 4351, 4351), 8)
+    y = b.operator("max_pool2d", [x], pool_size=(4096, 4096))
+    assert gas(b.build([y])) == 2**40 + 5 * (4351**2 + 2**16)
+    with pytest.raises(LogicError, match=f"{2**40 + 1} operations"):
+        b.build([y, one(b, x)])
+
+    b = GraphBuilder()
+    y = b.input("data", (2**14, 2**14), 8)
+    for _ in range(818):
+        y = b.operator("relu", [y])
+    rows = b.operator("strided_slice", [y], begin=(0,), end=(3276,))
+    columns = b.operator("strided_slice", [y], begin=(0, 0), end=(1, 13107))
+    graph = b.build([rows, columns])
+    assert gas(graph) == 2**40 - 1 + 818 * 2**28 + 3276 * 2**14 + 13107
+    with pytest.raises(LogicError, match=f"{2**40 + 4} for memory"):
+        b.build([rows, columns, one(b, y)])
+
+
+@pytest.mark.parametrize("length", [254, 255, 256, 257, 600])
+def test_values_of_any_length_are_read_whole(length: int) -> None:
+    """The reader looks at a short piece first; a number must not end where the piece does."""
+    number = int("7" * length)
+    for value in (number, -number, [number], "x" * length, {"k": [[number]]}):
+        reader = JsonReader(json.dumps(value) + " ]", "test", 2000)
+        assert reader.value("it") == value
+        with pytest.raises(RuntimeFault, match="text after"):
+            reader.end()
 
 
 def test_compat_checks_what_it_ignores() -> None:

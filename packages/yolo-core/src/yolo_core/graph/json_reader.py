@@ -14,6 +14,9 @@ from typing import Any, NoReturn
 
 from yolo_core.graph.errors import RuntimeFault
 
+# A piece of the text is copied before it is decoded; most values are far shorter than allowed.
+_SHORT = 256
+
 _SPACE = re.compile(r"[ \t\n\r]*")
 # Escapes that the machine's files know are \r \n \\ \t \"; the look-behind skips escaped pairs.
 _FOREIGN_ESCAPE = re.compile(r'(?<!\\)(?:\\\\)*\\[^rn\\t"]')
@@ -81,21 +84,33 @@ class JsonReader:
     def value(self, what: str) -> Any:
         """The one small value here, fully decoded."""
         start = self._skip()
-        piece = self._text[start : start + self._limit]
-        try:
-            value, length = self._scan(piece, 0)
-        except StopIteration:
-            self.fail(f"no value for {what}")
-        except RecursionError:
-            self.fail(f"{what} is nested too deeply")
-        except ValueError as error:
-            if len(piece) == self._limit:
-                self.fail(f"{what} is broken or longer than {self._limit} bytes")
-            self.fail(f"{what} is broken ({getattr(error, 'msg', error)})")
+        trouble: Exception | None = None
+        for size in (_SHORT, self._limit):
+            piece = self._text[start : start + size]
+            try:
+                value, length = self._scan(piece, 0)
+            except (StopIteration, ValueError, RecursionError) as error:
+                trouble = error
+                continue
+            # A number that ends with its piece may go on behind it.
+            if length < len(piece) or start + length == len(self._text):
+                break
+        else:
+            self._refuse(what, trouble, len(piece))
         if _FOREIGN_ESCAPE.search(piece, 0, length):
             self.fail(f'{what} has an escape other than \\r \\n \\t \\\\ \\"')
         self._at = start + length
         return value
+
+    def _refuse(self, what: str, trouble: Exception | None, size: int) -> NoReturn:
+        """Say why a value could not be decoded from the `size` characters that it may have."""
+        if isinstance(trouble, RecursionError):
+            self.fail(f"{what} is nested too deeply")
+        if isinstance(trouble, StopIteration):
+            self.fail(f"no value for {what}")
+        if size == self._limit:
+            self.fail(f"{what} is broken or longer than {self._limit} bytes")
+        self.fail(f"{what} is broken ({getattr(trouble, 'msg', trouble)})")
 
     def end(self) -> None:
         """Nothing but blanks follows."""

@@ -39,7 +39,7 @@ class _Broadcast(Operator):
 
 
 class BroadcastAdd(_Broadcast):
-    """x0 + x1; one bit more than the wider operand. Spec 3.2."""
+    """x0 + x1, wrapping; one bit more than the wider operand. Spec 3.2."""
 
     name = "broadcast_add"
 
@@ -51,7 +51,7 @@ class BroadcastAdd(_Broadcast):
 
 
 class BroadcastSub(_Broadcast):
-    """x0 - x1; one bit more than the wider operand. Spec 3.2."""
+    """x0 - x1, wrapping; one bit more than the wider operand. Spec 3.2."""
 
     name = "broadcast_sub"
 
@@ -63,7 +63,7 @@ class BroadcastSub(_Broadcast):
 
 
 class BroadcastMul(_Broadcast):
-    """x0 * x1; the bits add up. Spec 3.2."""
+    """x0 * x1, wrapping; the precisions add up. Spec 3.2."""
 
     name = "broadcast_mul"
 

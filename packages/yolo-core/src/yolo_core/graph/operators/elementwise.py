@@ -15,7 +15,7 @@ from yolo_core.graph.operators.operator import Arrays, Operator, Precisions, Sha
 
 
 class Relu(Operator):
-    """max(x, 0). Spec 3.2."""
+    """max(x, 0); precision of x. Spec 3.2."""
 
     name = "relu"
     in_place = True
@@ -25,7 +25,10 @@ class Relu(Operator):
 
 
 class Abs(Operator):
-    """Absolute value; |-2^31| wraps to -2^31, which no honest precision allows. Spec 3.2, 8.1."""
+    """Absolute value; precision of x. Spec 3.2, 8.1.
+
+    |-2^31| wraps to -2^31, which no honest precision allows.
+    """
 
     name = "abs"
     in_place = True
@@ -35,7 +38,7 @@ class Abs(Operator):
 
 
 class Negative(Operator):
-    """-x; -(-2^31) wraps to -2^31. Spec 3.2.
+    """-x; precision of x; -(-2^31) wraps to -2^31. Spec 3.2.
 
     It may not run in place: the original's list spells it wrongly (spec 1.5 step 4).
     """
@@ -47,7 +50,7 @@ class Negative(Operator):
 
 
 class CvmPrecision(Operator):
-    """max(1, bl(|x|)): the bits that hold the magnitude. Spec 3.2.
+    """max(1, bl(|x|)): the bits that hold the magnitude, 1..32; always 6 bits. Spec 3.2.
 
     -2^31 has the magnitude 2^31 of 32 bits; the original's formal back end never ends there.
     """
@@ -69,7 +72,8 @@ class CvmPrecision(Operator):
 class Clip(Operator):
     """min(max(x, a_min), a_max) with a_min < a_max. Spec 3.2.
 
-    The declared precision is one bit wide at +-127 (NP of spec 3.1): clip(-127, 127) has 9 bits.
+    The precision is NP(max(|a_min|, |a_max|)) whatever x has, one bit more than needed where the
+    larger magnitude is 2^k - 1: clip(-127, 127) has 9 bits, which conv2d refuses.
     """
 
     name = "clip"
@@ -91,7 +95,10 @@ class Clip(Operator):
 
 
 class CvmClip(Operator):
-    """x brought into [-R(precision), R(precision)]; is_sign is ignored. Spec 3.2."""
+    """x brought into [-R(precision), R(precision)], which has that precision. Spec 3.2.
+
+    is_sign is ignored. Precision 1 gives zeros.
+    """
 
     name = "cvm_clip"
     attributes = (Integer("precision", required=True, low=1, high=32), Boolean("is_sign", True))
@@ -108,8 +115,8 @@ class CvmRightShift(Operator):
     """x / 2^shift_bit rounded half up (toward +infinity), then clamped to +-R(precision).
 
     t = floor(x / 2^(s-1)); u = floor((t + 1) / 2); y = clamp(u). Spec 3.3: -1.5 -> -1, 2.5 -> 3.
-    Defined for every s of 1..32, also s = 31 and 32 where the original's CPU back end differs.
-    Where t + 1 does not fit (s = 1, x = 2^31 - 1) the mathematical value 2^30 counts; the
+    The result has the precision of the attribute; is_sign is ignored. Defined for every s of
+    1..32, also s = 31 and 32 where the original's CPU back end differs. Where t + 1 does not fit (s = 1, x = 2^31 - 1) the mathematical value 2^30 counts; the
     original's formal back end overflows there, the one place where it is not followed.
     """
 
@@ -133,7 +140,9 @@ class CvmRightShift(Operator):
 class CvmLeftShift(Operator):
     """x * 2^shift_bit, wrapping, then clamped to +-R(precision). Spec 3.2, 3.3.
 
-    P(x) + shift_bit must not exceed 32, so that honest values never wrap; else a runtime fault.
+    The result has the precision of the attribute; is_sign is ignored. The original's CPU and CUDA
+    back ends always throw here; the formal one is followed. P(x) + shift_bit must not exceed 32,
+    so that honest values never wrap; else a runtime fault.
     """
 
     name = "cvm_left_shift"
@@ -168,7 +177,7 @@ class _Pairwise(Operator):
 
 
 class ElemwiseAdd(_Pairwise):
-    """x0 + x1 of identical shapes. Spec 3.2."""
+    """x0 + x1 of identical shapes, wrapping; one bit more than the wider operand. Spec 3.2."""
 
     name = "elemwise_add"
 
@@ -177,7 +186,7 @@ class ElemwiseAdd(_Pairwise):
 
 
 class ElemwiseSub(_Pairwise):
-    """x0 - x1 of identical shapes. Spec 3.2."""
+    """x0 - x1 of identical shapes, wrapping; one bit more than the wider operand. Spec 3.2."""
 
     name = "elemwise_sub"
 

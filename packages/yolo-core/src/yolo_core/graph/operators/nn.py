@@ -34,8 +34,13 @@ class Conv2d(Operator):
 
     y[n,o,i,j] = bias[o] + sum over c, r, s of
         x[n, (o / (O/g)) * (C/g) + c, i*stride + r*dilation - pad, ...] * w[o,c,r,s]
-    where taps outside the picture contribute 0. The weight must be exactly
-    [channels, C/groups, kh, kw]; the original never compares it (spec 8.1 defect 4).
+    with out size = floor((size + 2*pad - ((k-1)*dilation + 1)) / stride) + 1. Taps outside the
+    picture contribute 0. Sums wrap; within the precision rule they cannot.
+
+    Precision: data and weight have at most 8 bits; q = px + pw + RS(C/g * kh * kw); with a bias
+    max(q, pb) + 1. So K = 32767 terms of 8 x 8 bits with a bias are the most that fit 32 bits.
+    The weight must be exactly [channels, C/groups, kh, kw]; the original never compares it
+    (spec 8.1 defect 4). Its CPU back end cuts operands to 8 bits, which changes nothing here.
     """
 
     name = "conv2d"
@@ -140,7 +145,10 @@ def reach(offset: int, stride: int, size: int, count: int) -> tuple[slice, slice
 
 
 class Dense(Operator):
-    """X times the transpose of W, plus bias. Strictly [M,K] and [units,K]. Spec 3.2."""
+    """X times the transpose of W, plus bias. Strictly [M,K] and [units,K]. Spec 3.2.
+
+    Precision as conv2d with K terms.
+    """
 
     name = "dense"
     attributes = (Integer("units", required=True, low=1), Boolean("use_bias", True))
@@ -168,10 +176,11 @@ class Dense(Operator):
 
 
 class MaxPool2d(Operator):
-    """The largest element of each window; padding never wins. Spec 3.3.
+    """The largest element of each window; padding never wins. Precision of x. Spec 3.3.
 
-    ceil_mode rounds the number of windows up; each window must still begin inside the picture
-    with its padding, so that it holds at least one real element.
+    A window is no larger than the padded input, and larger than the padding. ceil_mode rounds
+    the number of windows up; the last must still begin before the picture's far edge, so that it
+    holds at least one real element.
     """
 
     name = "max_pool2d"
@@ -234,7 +243,7 @@ class MaxPool2d(Operator):
 
 
 class Upsampling(Operator):
-    """Nearest neighbour: out[..,y,x] = in[..,y/scale,x/scale]. Spec 3.2."""
+    """Nearest neighbour: out[..,y,x] = in[..,y/scale,x/scale]; precision of x. Spec 3.2."""
 
     name = "upsampling"
     attributes = (

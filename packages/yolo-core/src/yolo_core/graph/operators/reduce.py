@@ -42,7 +42,11 @@ class _Reduction(Operator):
 
 
 class Sum(_Reduction):
-    """Sum over axes, wrapping; gas base is the number of terms. Spec 3.2, 5.1."""
+    """Sum over axes, wrapping. Spec 3.2, 5.1.
+
+    n = elements of x / elements of the result is the number of terms: precision p + RS(n), and
+    the gas base.
+    """
 
     name = "sum"
 
@@ -59,7 +63,7 @@ class Sum(_Reduction):
 
 
 class Max(_Reduction):
-    """Maximum over axes. Spec 3.3.
+    """Maximum over axes; precision of x; gas base 1 whatever is reduced. Spec 3.3.
 
     With an empty `axis` the original's accumulator starts at 0, so that all-negative data gives
     0 on every back end; that is kept. Axes listed one by one give the true maximum.

@@ -15,8 +15,10 @@ from yolo_core.graph.operators.operator import Arrays, Operator, Precisions, Sha
 class GetValidCounts(Operator):
     """Rows of x[B,N,K] with row[1] > score_threshold packed to the front; the rest is -1. Spec 3.3.
 
-    Outputs: how many rows were kept [B], and the packed rows [B,N,K]. The fill -1 needs 2 bits
-    even where x declares 1. Gas counts only the B counts (spec 5.1).
+    Outputs: how many rows were kept [B], of precision NP(N*K), and the packed rows [B,N,K] in
+    their order, of the precision of x. The fill -1 needs 2 bits even where x declares 1; the
+    original counts so. Rows with a negative id are kept like others (its CUDA back end drops
+    them). Gas counts only the B counts (spec 5.1).
     """
 
     name = "get_valid_counts"
@@ -47,7 +49,12 @@ class NonMaxSuppression(Operator):
     scores as they came; top_k bounds how many are looked at, max_output_size how many are kept
     (both unlimited where negative). A row with a negative id is skipped; a row is dropped where
     a kept row of the same id (any id with force_suppress) overlaps it by iou_threshold percent
-    or more. The other rows of the result are -1.
+    or more. The other rows of the result are -1. An empty batch leaves the later ones as they
+    should be, and no input row is changed (the original's CPU back end differs in both).
+
+    The precision is that of the data, and any is accepted: the original has a rule of at most 30
+    bits and never applies it, so that coordinate differences can overflow there (spec 8.1 defect
+    11). Here they are int64. Gas counts 20 * B per element, though the work grows with N^2.
     """
 
     name = "non_max_suppression"
@@ -109,7 +116,10 @@ class NonMaxSuppression(Operator):
 def overlap(box: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Intersection over union in percent, truncated, of one box [4] with others [n,4]: int64 [n].
 
-    All arithmetic is int64 and wraps; areas are signed, so an inverted box counts as negative.
+    a, b: signed areas, so that an inverted box counts as negative; o: width * height of what both
+    cover, 0 where they do not meet; u = a + b - o. 0 where a + b <= 0 or u <= 0, else
+    100 * o / u truncated; where 100 * o exceeds int64, o / (u / 100), and 0 where that divides by
+    zero. All arithmetic is int64 and wraps.
     """
     one, many = box.reshape(4, 1).astype(np.int64), others.T.astype(np.int64)
     area = (one[2] - one[0]) * (one[3] - one[1])
