@@ -133,7 +133,7 @@ ATTACKS: dict[str, Callable[[], Files]] = {
     "head_nowhere": lambda: _document(lambda d: d.update(heads=[[2**31 - 1, 0, 0]])),
     "operand_cycle": lambda: _document(lambda d: d["nodes"][2].update(inputs=[[3, 0], [1, 0]])),
     "gas_beyond_2_40": lambda: _chain(
-        2, "max_pool2d", [1, 1, 2**15, 2**15], pool_size="(4095, 4095)", padding="(2047, 2047)"
+        2, "max_pool2d", [1, 1, 2**14, 2**14], pool_size="(4095, 4095)", padding="(2047, 2047)"
     ),
     # Parameters that claim what is not there.
     "names_2_60": lambda: _params(_LIST + struct.pack("<Q", 2**60)),
