@@ -19,7 +19,7 @@ from typing import Any, Callable, Optional
 
 from yolo_core.errors import InputError
 
-#: Bounds time and memory. A yolov5x in training (model, averaged weights, Adam's state) has 200,000.
+#: Bounds time and memory; a yolov5x in training (model, averaged weights, Adam) has 200,000.
 MAX_OPCODES = 300_000
 #: Longest integer of a file, in bytes: 64 bits and the sign.
 MAX_INTEGER_BYTES = 9
