@@ -116,8 +116,9 @@ class CvmRightShift(Operator):
 
     t = floor(x / 2^(s-1)); u = floor((t + 1) / 2); y = clamp(u). Spec 3.3: -1.5 -> -1, 2.5 -> 3.
     The result has the precision of the attribute; is_sign is ignored. Defined for every s of
-    1..32, also s = 31 and 32 where the original's CPU back end differs. Where t + 1 does not fit (s = 1, x = 2^31 - 1) the mathematical value 2^30 counts; the
-    original's formal back end overflows there, the one place where it is not followed.
+    1..32, also s = 31 and 32 where the original's CPU back end differs. Where t + 1 does not fit
+    (s = 1, x = 2^31 - 1) the mathematical value 2^30 counts; the original's formal back end
+    overflows there, the one place where it is not followed.
     """
 
     name = "cvm_right_shift"
