@@ -92,5 +92,7 @@ def inspect(file: Path) -> None:
     """
     from yolo_port.inspection import inspect as run
 
-    for label, text in run(file).items():
-        click.echo(f"{label:12}  {text}")
+    found = run(file)
+    width = max(map(len, found))
+    for label, text in found.items():
+        click.echo(f"{label:{width}}  {text}")
