@@ -24,6 +24,8 @@ _IDENTITY = ("identity", "_copy", "Dropout", "BlockGrad", "Cast", "cast")
 _REARRANGE = ("Reshape", "reshape", "transpose", "Flatten")
 _SIGMOID = "sigmoid"
 _DEFAULT_EPSILON = 1e-3
+#: Python's own parser overflows the stack on long enough texts.
+LONGEST_ATTRIBUTE = 64
 MAX_NODES = 20_000
 
 
@@ -71,18 +73,20 @@ class _Reader:
         text = node["attrs"].get(key)
         if text is None:
             return default
+        if not isinstance(text, str) or len(text) > LONGEST_ATTRIBUTE:
+            raise self._fail(node["name"], f"has a strange {key}", "a short text")
         try:
             value = ast.literal_eval(text)
         except (ValueError, SyntaxError, MemoryError, RecursionError):
-            return str(text)
+            return text
         return value
 
     def _pair(self, node: dict[str, Any], key: str, default: int) -> tuple[int, int]:
         value = self._attribute(node, key, (default, default))
-        value = (value, value) if isinstance(value, int) else tuple(value) or (default, default)
-        if len(value) != 2 or any(not isinstance(v, int) or not 0 <= v <= 64 for v in value):
+        pair = (value, value) if isinstance(value, int) else value or (default, default)
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not all(map(_is_small, pair)):
             raise self._fail(node["name"], f"has {key} {value}", "two small numbers")
-        return value[0], value[1]
+        return pair[0], pair[1]
 
     def _array(self, index: int, shape: Sequence[int] | None = None) -> np.ndarray:
         name = self._nodes[index]["name"]
@@ -293,3 +297,7 @@ def read_net(text: str, parameters: Mapping[str, np.ndarray], source: str) -> Ne
         if tuple(extents[name] for name in net.heads) != expected:
             raise InputError(source, f"has outputs of {found} for 64 pixels", "strides 8, 16, 32")
     return net
+
+
+def _is_small(value: Any) -> bool:
+    return isinstance(value, int) and 0 <= value <= 64
