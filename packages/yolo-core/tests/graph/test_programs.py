@@ -19,6 +19,7 @@ from yolo_core.graph import (
     LogicError,
     Ref,
     RuntimeFault,
+    bounds,
     interpret,
     load,
     load_program,
@@ -308,6 +309,17 @@ def test_compat_checks_what_it_ignores() -> None:
         given_first("w", [8, 0])
     with pytest.raises(LogicError, match="shape"):
         given_first("data", [1, 2, 3])
+
+
+def test_certificate_keeps_no_more_intervals_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    b = GraphBuilder()
+    x = b.input("data", (1,), 8)
+    w = b.parameter("w", np.arange(20), 8)
+    y = b.operator("broadcast_add", [x, w])
+    graph = b.build([y])
+    assert certify(graph).range(y.entry).lo.tolist() == list(range(-127, -107))
+    monkeypatch.setattr(bounds, "MAX_KEPT", 3 * 19)
+    assert certify(graph).range(y.entry).lo.tolist() == [-127]
 
 
 def test_certificate_looks_at_no_more_of_a_table_than_allowed(

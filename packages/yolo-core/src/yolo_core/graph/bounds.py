@@ -13,9 +13,12 @@ import numpy as np
 
 from yolo_core.graph.errors import LogicError
 from yolo_core.graph.integers import bit_length, limit
-from yolo_core.graph.intervals import Range, Site, exact, scalar
+from yolo_core.graph.intervals import MAX_INTERVALS, Range, Site, exact, scalar
 from yolo_core.graph.program import INPUT_NAME, Entry, Graph, Node
 from yolo_core.graph.ranges import RULES
+
+# Intervals that one proof keeps, 16 bytes each; a program of very many nodes gets coarser ones.
+MAX_KEPT = 2**23
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,10 @@ def certify(graph: Graph) -> Certificate:
     Raises LogicError naming the first node whose proven range exceeds its declared precision
     (which int32 always holds), with the range.
     """
+    most = min(MAX_INTERVALS, max(1, MAX_KEPT // len(graph.nodes)))
     proven: list[tuple[Range, ...]] = []
     for index, node in enumerate(graph.nodes):
-        found = tuple(r.compact() for r in _ranges(graph, node, proven))
+        found = tuple(r.compact(most) for r in _ranges(graph, node, proven))
         for output, (one, bits) in enumerate(zip(found, node.precisions)):
             bound = limit(bits)
             if one.low < -bound or one.high > bound:

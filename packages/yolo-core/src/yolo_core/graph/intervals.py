@@ -53,13 +53,13 @@ class Range:
         """The smallest range that also holds low..high."""
         return Range(np.minimum(self.lo, low), np.maximum(self.hi, high))
 
-    def compact(self) -> Range:
-        """The same range with at most MAX_INTERVALS intervals; height and width merge first."""
+    def compact(self, most: int = MAX_INTERVALS) -> Range:
+        """The same range with at most `most` intervals; height and width merge first."""
         result = self
         order = [3, 2] if self.lo.ndim == 4 else []
         order += sorted(range(self.lo.ndim), key=lambda axis: -self.lo.shape[axis])
         for axis in order:
-            if result.lo.size <= MAX_INTERVALS:
+            if result.lo.size <= most:
                 break
             result = result.merged(axis)
         return result
