@@ -88,6 +88,13 @@ def test_the_fixed_picture_gives_the_same_outputs_again(integer_model):
     np.testing.assert_array_equal(fixed_picture(64, 96), np.array([expected], dtype=np.uint8))
 
 
+def test_peak_memory_is_the_measured_process_alone(integer_model):
+    before = measure(str(integer_model), None, 1, "cpu", 1).peak_bytes
+    held = np.ones(1 << 29, dtype=np.uint8)
+    beside = measure(str(integer_model), None, 1, "cpu", 1).peak_bytes
+    assert held.nbytes > 2 * abs(beside - before)
+
+
 def test_what_cannot_be_measured_is_a_row_that_says_why(tmp_path, monkeypatch):
     """Nothing is there: sizes are generated where that is possible, and rows say where not."""
     monkeypatch.setenv("PATH", "")
