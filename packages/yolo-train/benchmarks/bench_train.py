@@ -23,6 +23,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+#: Classes of the generated pictures that the whole training is measured on.
+SHAPES_CLASSES = 4
+
 
 def network_step(plan: dict[str, Any]) -> list[float]:
     """Milliseconds of each step of the plain network in MXNet."""
@@ -34,7 +37,7 @@ def network_step(plan: dict[str, Any]) -> list[float]:
     from yolo_train.start import random_parameters
 
     mx = mxnet()
-    architecture = Architecture.named("n")
+    architecture = Architecture.named("n", nc=plan["nc"])
     net = build(architecture, random_parameters(architecture, 0), fused=False)
     net.hybridize(static_alloc=True, static_shape=True)
     trained = {n: p for n, p in net.collect_params().items() if p.grad_req != "null"}
@@ -56,6 +59,9 @@ def network_step(plan: dict[str, Any]) -> list[float]:
 
 def whole_step(plan: dict[str, Any]) -> dict[str, float]:
     """Milliseconds per step of a real training, and memory after epochs 2 and 20 in MiB."""
+    from yolo_train.batches import share_cores
+
+    share_cores()  # as the command line does, before MXNet is imported
     from yolo_train import shapes, trainer
     from yolo_train.options import FitOptions
 
@@ -151,6 +157,7 @@ def main() -> None:
     plan = {
         "layers": [dataclasses.asdict(layer) for layer in architecture.layers()],
         "convolutions": [dataclasses.asdict(conv) for conv in architecture.convolutions()],
+        "nc": architecture.nc,
         **{key: getattr(arguments, key) for key in ("imgsz", "batch", "threads", "steps")},
     }
     times: dict[str, list[float]] = {"mxnet": [], "torch": []}
@@ -160,14 +167,19 @@ def main() -> None:
             # The first steps allocate and tune.
             times[kind] += found[3:] if found else []
     best = {kind: min(values) / plan["batch"] for kind, values in times.items() if values}
+    usual = {kind: statistics.median(values) / plan["batch"] for kind, values in times.items()
+             if values}  # fmt: skip
     for kind, value in best.items():
-        print(f"{kind}: network step {value:.1f} ms per image")
+        print(f"{kind}: network step {value:.1f} ms per image, median {usual[kind]:.1f}")
     if len(best) == 2:
         print(f"images per second relative to PyTorch: {best['torch'] / best['mxnet']:.2f}")
     training = None if arguments.without_training else _run("training", plan)
-    if training and "mxnet" in best:
-        step = training["step"] / plan["batch"]
-        print(f"training step {step:.1f} ms per image, {1 - best['mxnet'] / step:.0%} not network")
+    if training:
+        # The same network alone, with as many classes as the shapes have.
+        alone = statistics.median(_run("mxnet", {**plan, "nc": SHAPES_CLASSES})[3:])
+        share = 1 - alone / training["step"]
+        print(f"training step: {training['step'] / plan['batch']:.1f} ms per image, its network "
+              f"{alone / plan['batch']:.1f}: {share:.0%} not network")  # fmt: skip
         print(f"memory: {training['memory_2']:.0f} MiB after epoch 2, "
               f"{training['memory_20']:.0f} MiB after epoch 20")  # fmt: skip
 

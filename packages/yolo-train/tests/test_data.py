@@ -102,26 +102,29 @@ def test_workers_cache_and_no_workers_give_the_same_batches(shapes):
     order = np.random.default_rng(0).permutation(len(samples)).tolist()
     plan = [range(start, start + 10) for start in (0, 10, 20)]
     digests = set()
-    with Loader(Source.of(samples, 64, Hyp(mixup=0.5), seed=1), 0) as loader:
+    with Loader(Source.of(samples, 64, Hyp(mixup=0.5), seed=1), 0, 10) as loader:
         digests.add(_digest(loader.epoch(2, order, plan)))
         assert _digest(loader.epoch(3, order, plan)) not in digests
-    cache = ImageCache([sample.image for sample in samples], 64, limit=64 * 64 * 3 * 10)
-    try:
-        assert cache.index.places[9] is not None
-        assert cache.index.places[10] is None
-        source = Source.of(samples, 64, Hyp(mixup=0.5), seed=1, cache=cache.index)
-        with Loader(source, 2) as loader:
-            digests.add(_digest(loader.epoch(2, order, plan)))
-    finally:
-        cache.close()
+    cache = ImageCache.of([sample.image for sample in samples], 64, limit=64 * 64 * 3 * 10)
+    assert len(cache.memory) == 64 * 64 * 3 * 10
+    assert cache.image(9) is not None
+    assert cache.image(10) is None
+    source = Source.of(samples, 64, Hyp(mixup=0.5), seed=1, cache=cache)
+    with Loader(source, 2, 10) as loader:
+        digests.add(_digest(loader.epoch(2, order, plan)))
     assert len(digests) == 1
 
 
-def test_a_killed_worker_ends_the_epoch_with_an_error(shapes):
-    with Loader(Source.of(_samples(shapes), 64, Hyp(), seed=1), 1) as loader:
-        batches = loader.epoch(0, range(24), [[0, 1]] * 500)
+@pytest.mark.parametrize("after", [0, 0.002, 0.01])
+def test_a_killed_worker_ends_the_epoch_with_an_error(shapes, after):
+    # Batches of megabytes that take but a moment to make: it dies handing one over, likely.
+    samples = _samples(shapes)
+    cache = ImageCache.of([sample.image for sample in samples], 64, limit=1 << 30)
+    with Loader(Source.of(samples, 64, PLAIN, seed=1, cache=cache), 1, 256) as loader:
+        batches = loader.epoch(0, range(24), [range(256)] * 500)
         next(batches)
         (worker,) = loader.worker_pids()
+        time.sleep(after)
         os.kill(worker, signal.SIGKILL)
         begin = time.monotonic()
         with pytest.raises(InputError, match="worker died"):

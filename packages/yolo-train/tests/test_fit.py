@@ -28,14 +28,12 @@ def fit(shapes, project, *words):
     return CliRunner().invoke(main, words)
 
 
-def start(shapes, project, *words, **environment):
+def start(shapes, project, *words, start_new_session=False):
     """Train in a process of its own, which a test can kill."""
     command = [sys.executable, "-c", "from yolo_train.cli import main; main()", "fit"]
-    if shapes is not None:
-        command += ["--data", str(shapes), *FIT]
     return subprocess.Popen(
-        [*command, "--project", str(project), *words],
-        env={**os.environ, **environment}, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
+        [*command, "--data", str(shapes), *FIT, "--project", str(project), *words],
+        stderr=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=start_new_session,
     )  # fmt: skip
 
 
@@ -102,6 +100,21 @@ def test_a_killed_run_resumes_to_the_same_bits(shapes, tmp_path, uninterrupted, 
         ours, theirs = (folder / "weights" / name for folder in (run, uninterrupted))
         assert ours.read_bytes() == theirs.read_bytes(), name
     assert (run / "results.csv").read_text() == (uninterrupted / "results.csv").read_text()
+
+
+def test_ctrl_c_ends_with_one_word(shapes, tmp_path):
+    process = start(shapes, tmp_path, "--epochs", "500", start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not epochs_done(tmp_path / "exp"):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    # As a terminal does: to every process of the group.
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert said.decode().splitlines()[-1] == "Interrupted."
+    assert "Traceback" not in said.decode()
 
 
 def test_resume_refuses_other_options_other_data_and_nothing(shapes, tmp_path, uninterrupted):

@@ -92,7 +92,7 @@ def decode_image(data: bytes, source: str) -> np.ndarray:
         raise InputError(source, "is not an image that can be decoded", "JPEG, PNG, BMP …")
     if image.shape[0] * image.shape[1] > PIXEL_LIMIT:
         raise InputError(source, f"has {image.shape[1]}x{image.shape[0]} pixels", "a smaller image")
-    return np.ascontiguousarray(image[:, :, ::-1])
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def _taps(source: int, target: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -39,12 +39,12 @@ def training_sample(
         image, boxes = random_perspective(image, boxes, hyp, imgsz, rng)
     image = hsv(image, hyp, rng)
     if rng.random() < hyp.flipud:
-        image = image[::-1]
+        image = opencv().flip(image, 0)
         boxes[:, [2, 4]] = imgsz - boxes[:, [4, 2]]
     if rng.random() < hyp.fliplr:
-        image = image[:, ::-1]
+        image = opencv().flip(image, 1)
         boxes[:, [1, 3]] = imgsz - boxes[:, [3, 1]]
-    return np.ascontiguousarray(image), boxes
+    return image, boxes
 
 
 def _mosaic_sample(

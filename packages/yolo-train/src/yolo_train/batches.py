@@ -3,7 +3,8 @@
 The workers are started afresh (spawned, not forked: a fork of a process whose MXNet engine runs
 can hang) and import neither MXNet nor the trainer. A sample depends on (seed, epoch, position)
 alone, so any number of workers gives the same batches. A worker that dies ends the training with
-an error instead of a wait.
+an error instead of a wait: images travel in shared memory, because a worker that is killed while
+it writes megabytes into a pipe leaves a reader that waits for the rest.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import signal
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -18,6 +20,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +28,7 @@ from yolo_core.errors import InputError
 from yolo_core.letterbox import opencv
 from yolo_train.augment import training_sample
 from yolo_train.hyp import Hyp
-from yolo_train.images import CacheIndex, ImageReader
+from yolo_train.images import ImageCache, ImageReader
 from yolo_train.samples import Sample
 
 #: Batches under way per worker.
@@ -37,7 +40,8 @@ _BOX_STEP = 64
 @dataclass(frozen=True)
 class Batch:
     """images: uint8 [B, 3, S, S] RGB. targets: float32 [T, 6] of image, class, centre x, centre
-    y, width, height (shares of S); rows of class -1 are padding.
+    y, width, height (shares of S); rows of class -1 are padding. Both hold until the next batch
+    is asked for.
     """
 
     images: np.ndarray
@@ -54,12 +58,12 @@ class Source:
     imgsz: int
     hyp: Hyp
     seed: int
-    cache: CacheIndex | None = None
+    cache: ImageCache | None = None
 
     @classmethod
     def of(
         cls, samples: Sequence[Sample], imgsz: int, hyp: Hyp, seed: int,
-        cache: CacheIndex | None = None,
+        cache: ImageCache | None = None,
     ) -> Source:  # fmt: skip
         return cls(
             tuple(sample.image for sample in samples),
@@ -91,24 +95,29 @@ class SampleMaker:
         boxes[:, 3:] = (labels[:, 1:3] + half) * sides
         return image, boxes
 
-    def batch(self, epoch: int, positions: Sequence[int], numbers: Sequence[int]) -> Batch:
-        """The samples `numbers`, drawn with the randomness of (epoch, positions)."""
+    def fill(
+        self, images: np.ndarray, epoch: int, positions: Sequence[int], numbers: Sequence[int]
+    ) -> np.ndarray:
+        """Write the samples `numbers` into images [n, 3, S, S]; returns the targets.
+
+        The randomness is that of (epoch, positions).
+        """
         source = self._source
-        size = source.imgsz
-        images = np.empty((len(numbers), 3, size, size), np.uint8)
+        size, extract = source.imgsz, opencv().extractChannel
         rows: list[np.ndarray] = []
         for place, (position, number) in enumerate(zip(positions, numbers)):
             rng = np.random.default_rng([source.seed, epoch, position])
             image, boxes = training_sample(
                 self.load, number, len(source.paths), size, source.hyp, rng
             )
-            images[place] = image.transpose(2, 0, 1)
+            for channel in range(3):
+                extract(image, channel, images[place, channel])
             row = np.empty((len(boxes), 6), np.float32)
             row[:, 0], row[:, 1] = place, boxes[:, 0]
             row[:, 2:4] = (boxes[:, 1:3] + boxes[:, 3:]) / 2 / size
             row[:, 4:] = (boxes[:, 3:] - boxes[:, 1:3]) / size
             rows.append(row)
-        return Batch(images, pad_targets(np.concatenate(rows)))
+        return pad_targets(np.concatenate(rows))
 
 
 def pad_targets(targets: np.ndarray) -> np.ndarray:
@@ -130,13 +139,20 @@ def share_cores() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
-_maker: SampleMaker | None = None
+def _slots(memory: Any, batch: int, imgsz: int) -> np.ndarray:
+    """Shared memory as places for batches: uint8 [slots, batch, 3, S, S]."""
+    return np.frombuffer(memory, np.uint8).reshape(-1, batch, 3, imgsz, imgsz)
 
 
-def _start_worker(source: Source) -> None:
-    global _maker
+_worker: tuple[SampleMaker, np.ndarray] | None = None
+
+
+def _start_worker(source: Source, memory: Any, batch: int) -> None:
+    global _worker
+    # Ctrl-C reaches all processes of a terminal; the trainer ends its workers itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _maker = SampleMaker(source)
+    _worker = SampleMaker(source), _slots(memory, batch, source.imgsz)
 
 
 def _end_with_parent() -> None:
@@ -147,22 +163,27 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _make(epoch: int, positions: Sequence[int], numbers: Sequence[int]) -> Batch:
-    assert _maker is not None, "the pool starts every worker with a maker"
-    return _maker.batch(epoch, positions, numbers)
+def _make(slot: int, epoch: int, positions: Sequence[int], numbers: Sequence[int]) -> np.ndarray:
+    assert _worker is not None, "the pool starts every worker with a maker"
+    maker, slots = _worker
+    return maker.fill(slots[slot], epoch, positions, numbers)
 
 
 class Loader:
     """Batches of one training run. Use as a context manager: leaving it ends the workers."""
 
-    def __init__(self, source: Source, workers: int) -> None:
-        """workers: 0 makes the samples in this process."""
+    def __init__(self, source: Source, workers: int, batch: int) -> None:
+        """workers: 0 makes the samples in this process. batch: images of the largest batch."""
         self._pool: ProcessPoolExecutor | None = None
         self._here: SampleMaker | None = None
         self._ahead = max(workers * _AHEAD, 1)
+        context = multiprocessing.get_context("spawn")
+        # No name in the file system: what is killed leaves nothing behind.
+        memory = context.RawArray("B", self._ahead * batch * 3 * source.imgsz**2)
+        self._slots = _slots(memory, batch, source.imgsz)
         if workers:
             self._pool = ProcessPoolExecutor(
-                workers, multiprocessing.get_context("spawn"), _start_worker, (source,)
+                workers, context, _start_worker, (source, memory, batch)
             )
         else:
             self._here = SampleMaker(source)
@@ -194,16 +215,26 @@ class Loader:
         if self._pool is None:
             assert self._here is not None
             for task in tasks:
-                yield self._here.batch(*task)
+                images = self._slots[0][: len(task[1])]
+                yield Batch(images, self._here.fill(images, *task))
             return
-        under_way: deque[Future[Batch]] = deque()
+        under_way: deque[Future[np.ndarray]] = deque()
+        done = 0
+
+        def next_batch() -> Batch:
+            targets = under_way.popleft().result()
+            return Batch(self._slots[done % self._ahead][: len(batches[done])], targets)
+
         try:
-            for task in tasks:
-                under_way.append(self._pool.submit(_make, *task))
+            for number, task in enumerate(tasks):
+                # The slot of the batch that was asked for last: nobody looks at it any more.
+                under_way.append(self._pool.submit(_make, number % self._ahead, *task))
                 if len(under_way) >= self._ahead:
-                    yield under_way.popleft().result()
+                    yield next_batch()
+                    done += 1
             while under_way:
-                yield under_way.popleft().result()
+                yield next_batch()
+                done += 1
         except BrokenProcessPool as error:
             raise InputError("--workers", "a data worker died", "enough memory for it") from error
         finally:

@@ -59,7 +59,13 @@ def _bytes(_context: Any, _parameter: Any, value: str) -> int:
 @click.option("--optimizer", default="sgd", show_default=True, help="sgd, adam or adamw.")
 @click.option("--cos-lr", is_flag=True, help="Cosine instead of linear decay.")
 @click.option("--patience", default=100, show_default=True, help="Epochs without gain; 0 never.")
-@click.option("--cache", default="0", callback=_bytes, help="Memory for images: 500M, 2G …")
+@click.option(
+    "--cache",
+    default="1G",
+    show_default=True,
+    callback=_bytes,
+    help="Memory for decoded images: 500M, 2G, 0 …",
+)
 @click.option("--strict", is_flag=True, help="Stop when a file of the dataset is at fault.")
 @click.option("--amp", is_flag=True, help="Mixed precision: convolve in float16 (GPU).")
 @click.option("--multi-scale", is_flag=True, help="Vary the input from half to 1.5 times.")

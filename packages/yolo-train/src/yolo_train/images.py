@@ -5,10 +5,11 @@ Nothing here needs MXNet, so that worker processes can import it.
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing import shared_memory
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,26 +31,24 @@ def read_at_size(path: Path, imgsz: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class CacheIndex:
-    """Where the cached images lie in one block of shared memory.
-
-    block: its name. places: per image (offset, height, width), None for those not cached.
-    """
-
-    block: str
-    places: tuple[tuple[int, int, int] | None, ...]
-
-
 class ImageCache:
     """The first images of a list, decoded once into shared memory of a stated size.
 
-    Belongs to the process that made it, which closes it; others attach through `index`.
+    A process that is started with a cache sees the same memory, which has no name in the file
+    system: it goes with the last of them, however they end.
+
+    memory: the bytes of all images. places: per image (offset, height, width), None for those not
+    cached.
     """
 
-    def __init__(self, paths: Sequence[Path], imgsz: int, limit: int) -> None:
+    memory: Any
+    places: tuple[tuple[int, int, int] | None, ...]
+
+    @classmethod
+    def of(cls, paths: Sequence[Path], imgsz: int, limit: int) -> ImageCache:
         """limit: bytes that the cache may take."""
         size = min(limit, len(paths) * imgsz * imgsz * 3)
-        self._block = shared_memory.SharedMemory(create=True, size=max(size, 1))
+        memory = multiprocessing.get_context("spawn").RawArray("B", size)
         places: list[tuple[int, int, int] | None] = []
         used = 0
         for path in progress(paths, "cache", unit="images"):
@@ -61,29 +60,28 @@ class ImageCache:
             if used + image.size > size:
                 places.append(None)
                 continue
-            target: np.ndarray = np.ndarray(image.shape, np.uint8, self._block.buf, used)
-            target[:] = image
+            np.frombuffer(memory, np.uint8, image.size, used)[:] = image.ravel()
             places.append((used, image.shape[0], image.shape[1]))
             used += image.size
-        self.index = CacheIndex(self._block.name, tuple(places))
+        return cls(memory, tuple(places))
 
-    def close(self) -> None:
-        self._block.close()
-        self._block.unlink()
+    def image(self, number: int) -> np.ndarray | None:
+        """uint8 [height, width, 3], or None for an image that is not here."""
+        place = self.places[number]
+        if place is None:
+            return None
+        offset, height, width = place
+        flat = np.frombuffer(self.memory, np.uint8, height * width * 3, offset)
+        return flat.reshape(height, width, 3)
 
 
 class ImageReader:
     """Image by number, from the cache where it is there."""
 
-    def __init__(self, paths: Sequence[Path], imgsz: int, cache: CacheIndex | None) -> None:
+    def __init__(self, paths: Sequence[Path], imgsz: int, cache: ImageCache | None) -> None:
         self._paths, self._imgsz, self._cache = paths, imgsz, cache
-        # The tracker that removes forgotten blocks is shared with the owner, so attaching is free.
-        self._block = None if cache is None else shared_memory.SharedMemory(name=cache.block)
 
     def read(self, number: int) -> np.ndarray:
         """uint8 RGB, longer side at the training size; not to be written to."""
-        place = None if self._cache is None else self._cache.places[number]
-        if place is None or self._block is None:
-            return read_at_size(self._paths[number], self._imgsz)
-        offset, height, width = place
-        return np.ndarray((height, width, 3), np.uint8, self._block.buf, offset)
+        cached = None if self._cache is None else self._cache.image(number)
+        return read_at_size(self._paths[number], self._imgsz) if cached is None else cached

@@ -25,7 +25,12 @@ _LOOK_EVERY = 0.2
 _PATIENCE = 10.0
 _MAX_PROCESSES = 256
 _COMMAND = ("-c", "from yolo_train.cli import main; main()")
-_ROLE_COMMAND = ("-c", "from yolo_core.mxnet_door import mxnet; mxnet()")
+# Ctrl-C reaches all processes of a terminal; these leave it to the launcher, which ends them.
+_ROLE_COMMAND = (
+    "-c",
+    "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+    "from yolo_core.mxnet_door import mxnet; mxnet()",
+)
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ class FitOptions:
     optimizer: str = "sgd"
     cos_lr: bool = False
     patience: int = 100
-    cache: int = 0
+    cache: int = 1 << 30
     strict: bool = False
     amp: bool = False
     multi_scale: bool = False

@@ -119,17 +119,12 @@ class Training:
             if options.plots:
                 plots.labels(self._folder.path / "labels.jpg", self._train, self._data.names)
         paths = [sample.image for sample in self._train]
-        cache = ImageCache(paths, options.imgsz, options.cache) if options.cache else None
-        source = Source.of(
-            self._train, options.imgsz, self._hyp, options.seed, cache.index if cache else None
-        )
-        try:
-            with Loader(source, options.workers) as loader:
-                while self._done < options.epochs and not self._exhausted():
-                    self._epoch(self._done, loader)
-        finally:
-            if cache:
-                cache.close()
+        cache = ImageCache.of(paths, options.imgsz, options.cache) if options.cache else None
+        source = Source.of(self._train, options.imgsz, self._hyp, options.seed, cache)
+        share = options.batch_size // self._sums.workers
+        with Loader(source, options.workers, share) as loader:
+            while self._done < options.epochs and not self._exhausted():
+                self._epoch(self._done, loader)
         if self._folder:
             self._conclude(self._folder, time.monotonic() - begin)
         return self._folder
