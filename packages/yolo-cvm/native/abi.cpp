@@ -37,7 +37,7 @@ using namespace cvm;
 CVM_API const char* cvm_message() { return message.c_str(); }
 CVM_API const char* cvm_instruction_sets() { return runnable_kernels(); }
 
-CVM_API int cvm_plan_new(const int64_t* words, int64_t count, const int32_t* const* constants,
+CVM_API int cvm_plan_new(const int64_t* words, int64_t count, const void* const* constants,
                          const int64_t* constant_counts, const char* instruction_set,
                          void** plan) {
   return guarded([&] {
@@ -88,6 +88,10 @@ CVM_API int64_t cvm_advance(void* execution, int64_t stop, double seconds) {
 CVM_API const void* cvm_address(const void* execution, int64_t tensor) {
   const Execution& e = *static_cast<const Execution*>(execution);
   return e.address(e.plan.tensors[(size_t)tensor]);
+}
+// Whether convolutions multiply (1) or only run their epilogues on whatever is there (0).
+CVM_API void cvm_products(void* execution, int on) {
+  static_cast<Execution*>(execution)->products = on != 0;
 }
 CVM_API const double* cvm_seconds(const void* execution) {
   return static_cast<const Execution*>(execution)->seconds.data();

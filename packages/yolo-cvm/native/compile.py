@@ -26,6 +26,8 @@ COMMON = [
     "plain_network.cpp",
     "program.cpp",
     "image.cpp",
+    "conv.cpp",
+    "winograd.cpp",
     "abi.cpp",
     "arch/select.cpp",
 ]

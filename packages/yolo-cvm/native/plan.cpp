@@ -1,7 +1,7 @@
 // Decoding and checking a plan; executions of it.
 #include "plan.h"
 
-#include <cstdlib>
+#include <algorithm>
 #include <new>
 
 namespace cvm {
@@ -14,6 +14,8 @@ constexpr int64_t kAlign = 64;
 constexpr int64_t kSlack = 256;
 constexpr int64_t kMaxBytes = (int64_t)1 << 46;
 using Wide = __int128;
+
+int64_t round_up(int64_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
 
 int64_t size_of(int32_t dtype) { return dtype == kInt8 ? 1 : dtype == kInt16 ? 2 : 4; }
 
@@ -67,7 +69,7 @@ Tensor read_tensor(Words& w, const Plan& p) {
 
 }  // namespace
 
-std::unique_ptr<Plan> make_plan(Words w, const int32_t* const* constants,
+std::unique_ptr<Plan> make_plan(Words w, const void* const* constants,
                                 const int64_t* constant_counts, const Kernels* kernels) {
   auto plan = std::make_unique<Plan>();
   plan->kernels = kernels;
@@ -80,7 +82,10 @@ std::unique_ptr<Plan> make_plan(Words w, const int32_t* const* constants,
     plan->output_counts.push_back(w.next(1, (int64_t)1 << 40));
   for (int64_t i = 0; i < n_constants; ++i) {
     require(constant_counts[i] > 0 && constant_counts[i] <= (int64_t)1 << 40, "constant size");
-    plan->constants.push_back({constants[i], constant_counts[i]});
+    const bool bytes = w.next(1, 4) == 1;
+    plan->weights.push_back({constants[i], constant_counts[i], bytes});
+    plan->constants.push_back({bytes ? nullptr : static_cast<const int32_t*>(constants[i]),
+                               bytes ? 0 : constant_counts[i]});
   }
   for (int64_t i = 0; i < n_tensors; ++i) plan->tensors.push_back(read_tensor(w, *plan));
   for (int64_t i = 0; i < n_steps; ++i) {
@@ -89,15 +94,22 @@ std::unique_ptr<Plan> make_plan(Words w, const int32_t* const* constants,
     plan->steps.push_back(opcode < kFirstImageOpcode ? make_plain_step(opcode, step, *plan)
                                                      : make_image_step(opcode, step, *plan));
     require(step.done(), "a step has words left over");
+    const Scratch needs = plan->steps.back()->scratch();
+    plan->scratch.shared = std::max(plan->scratch.shared, round_up(needs.shared));
+    plan->scratch.per_thread = std::max(plan->scratch.per_thread, round_up(needs.per_thread));
   }
   require(w.done(), "a plan has words left over");
+  plan->weights.clear();
   return plan;
 }
 
 Execution::Execution(const Plan& p, int threads)
     : plan(p), pool(threads), outputs(p.output_counts.size()), seconds(p.steps.size()) {
+  const int64_t arena = round_up(p.arena_bytes + kSlack);
+  const int64_t scratch = p.scratch.shared + p.scratch.per_thread * pool.threads();
   arena_ = static_cast<uint8_t*>(
-      ::operator new((size_t)(p.arena_bytes + kSlack), std::align_val_t(kAlign)));
+      ::operator new((size_t)(arena + scratch), std::align_val_t(kAlign)));
+  scratch_ = arena_ + arena;
 }
 
 Execution::~Execution() { ::operator delete(arena_, std::align_val_t(kAlign)); }

@@ -42,11 +42,28 @@ struct Constant {
   int64_t count;
 };
 
+// Weights as the caller keeps them.
+struct Weights {
+  const void* data;
+  int64_t count;
+  bool bytes;  // int8, else int32
+  int32_t operator[](int64_t i) const {
+    return bytes ? static_cast<const int8_t*>(data)[i] : static_cast<const int32_t*>(data)[i];
+  }
+};
+
 class Execution;
+
+// Working memory of a step besides tensors, in bytes.
+struct Scratch {
+  int64_t shared = 0;      // one for all threads
+  int64_t per_thread = 0;  // one for each
+};
 
 class Step {
  public:
   virtual ~Step() = default;
+  virtual Scratch scratch() const { return {}; }
   // Must not throw: everything that can fail is done when the plan is made.
   virtual void run(Execution& e) const = 0;
 };
@@ -82,7 +99,9 @@ class Words {
 struct Plan {
   const Kernels* kernels;
   int64_t arena_bytes;
-  std::vector<Constant> constants;
+  Scratch scratch;  // the most that a step needs
+  std::vector<Constant> constants;  // of int32; those of bytes are empty
+  std::vector<Weights> weights;     // the same in either form, valid while the plan is made
   std::vector<Tensor> tensors;
   std::vector<int64_t> output_counts;
   int64_t input_count;
@@ -106,15 +125,20 @@ struct Plan {
     require(t.storage == Storage::kArena || t.storage == Storage::kOutput, "target is read-only");
     return t;
   }
+  const Weights& weights_of(int64_t id) const {
+    require(id >= 0 && id < (int64_t)weights.size(), "constant id out of range");
+    return weights[(size_t)id];
+  }
   const Constant& constant(int64_t id) const {
     require(id >= 0 && id < (int64_t)constants.size(), "constant id out of range");
+    require(constants[(size_t)id].count > 0, "a constant of int32 expected");
     return constants[(size_t)id];
   }
 };
 
-// Throws PlanError or std::bad_alloc. Constants are read by plain steps later, so they must outlive
-// the plan.
-std::unique_ptr<Plan> make_plan(Words words, const int32_t* const* constants,
+// Throws PlanError or std::bad_alloc. Constants of int32 are read by plain steps later, so they must
+// outlive the plan.
+std::unique_ptr<Plan> make_plan(Words words, const void* const* constants,
                                 const int64_t* constant_counts, const Kernels* kernels);
 
 constexpr int64_t kGrain = 1 << 14;  // elements below which a second thread does not pay
@@ -132,6 +156,7 @@ class Execution {
   const int32_t* input = nullptr;
   std::vector<int32_t*> outputs;
   int64_t next_step = 0;
+  bool products = true;  // without, convolutions only run their epilogues, for profiles
   std::vector<double> seconds;  // per step, summed over runs
 
   uint8_t* address(const Tensor& t) const {
@@ -144,6 +169,11 @@ class Execution {
     }
   }
   int32_t* values(const Tensor& t) const { return (int32_t*)address(t); }
+  // Working memory of the step that runs; aligned to 64 bytes.
+  uint8_t* shared() const { return scratch_; }
+  uint8_t* own(int thread) const {
+    return scratch_ + plan.scratch.shared + thread * plan.scratch.per_thread;
+  }
 
   // Calls body(begin, end) on equal pieces of [0, count), at least `grain` each but the last.
   template <class Body>
@@ -158,11 +188,13 @@ class Execution {
 
  private:
   uint8_t* arena_;
+  uint8_t* scratch_;  // behind the arena
 };
 
 using StepMaker = std::unique_ptr<Step> (*)(Words&, const Plan&);
 std::unique_ptr<Step> make_plain_step(int64_t opcode, Words& words, const Plan& plan);
 std::unique_ptr<Step> make_network_step(int64_t opcode, Words& words, const Plan& plan);
 std::unique_ptr<Step> make_image_step(int64_t opcode, Words& words, const Plan& plan);
+std::unique_ptr<Step> make_convolution(Words& words, const Plan& plan);
 
 }  // namespace cvm

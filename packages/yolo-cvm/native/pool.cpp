@@ -42,7 +42,7 @@ void leave_cpu(int) {}
 
 Pool::Pool(int threads) {
   try {
-    for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+    for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
   } catch (...) {
     // A machine that refuses more threads still computes, with those it gave.
     if (workers_.empty()) return;
@@ -58,7 +58,7 @@ Pool::~Pool() {
   for (std::thread& w : workers_) w.join();
 }
 
-void Pool::take() {
+void Pool::take(int thread) {
   uint64_t state = state_.load(std::memory_order_acquire);
   while (open(state)) {
     if (!state_.compare_exchange_weak(state, state + 1, std::memory_order_acq_rel,
@@ -66,7 +66,7 @@ void Pool::take() {
       continue;
     // The round cannot end before this task is counted as done.
     call_.load(std::memory_order_relaxed)(body_.load(std::memory_order_relaxed),
-                                          (int64_t)(state & (kMostTasks - 1)));
+                                          (int64_t)(state & (kMostTasks - 1)), thread);
     done_.fetch_add(1, std::memory_order_release);
     state = state_.load(std::memory_order_acquire);
   }
@@ -82,7 +82,7 @@ void Pool::run_all(int64_t tasks, Call call, const void* body) {
     std::lock_guard<std::mutex> lock(mutex_);
     if (sleeping_) wake_.notify_all();
   }
-  take();
+  take(0);
   for (int spins = 0; done_.load(std::memory_order_acquire) < tasks; ++spins) {
     if (spins < 4096) {
       relax();
@@ -92,11 +92,11 @@ void Pool::run_all(int64_t tasks, Call call, const void* body) {
   }
 }
 
-void Pool::work() {
+void Pool::work(int thread) {
   while (!stop_.load(std::memory_order_relaxed)) {
     const int caller = caller_cpu_.load(std::memory_order_relaxed);
     if (caller >= 0 && caller == current_cpu()) leave_cpu(caller);
-    take();
+    take(thread);
     const auto until = std::chrono::steady_clock::now() + kLook;
     for (int spins = 1; !open(state_.load(std::memory_order_acquire)); ++spins) {
       relax();

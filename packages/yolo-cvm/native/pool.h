@@ -18,19 +18,27 @@ class Pool {
 
   int threads() const { return (int)workers_.size() + 1; }
 
-  // Calls body(task) for every task in [0, tasks), in any order, and returns when all are done.
-  // `body` must not throw.
+  // Calls body(task, thread) for every task in [0, tasks), in any order, and returns when all are
+  // done. thread: which of `threads()` runs it, 0 being the caller. `body` must not throw, and what
+  // it computes must not depend on the thread.
   template <class Body>
-  void run(int64_t tasks, const Body& body) {
+  void run_on(int64_t tasks, const Body& body) {
     if (tasks <= 1 || tasks >= kMostTasks || workers_.empty()) {
-      for (int64_t i = 0; i < tasks; ++i) body(i);
+      for (int64_t i = 0; i < tasks; ++i) body(i, 0);
       return;
     }
-    run_all(tasks, [](const void* b, int64_t i) { (*static_cast<const Body*>(b))(i); }, &body);
+    const Call call = [](const void* b, int64_t i, int thread) {
+      (*static_cast<const Body*>(b))(i, thread);
+    };
+    run_all(tasks, call, &body);
+  }
+  template <class Body>
+  void run(int64_t tasks, const Body& body) {
+    run_on(tasks, [&body](int64_t task, int) { body(task); });
   }
 
  private:
-  using Call = void (*)(const void*, int64_t);
+  using Call = void (*)(const void*, int64_t, int);
   // One word holds a round's number of tasks and how many have been claimed, so that a claim is
   // valid for the round it was made in, however long the claimant slept before.
   static constexpr int kBits = 24;
@@ -40,8 +48,8 @@ class Pool {
     return (state & mask) < (state >> kBits & mask);
   }
   void run_all(int64_t tasks, Call call, const void* body);
-  void work();
-  void take();
+  void work(int thread);
+  void take(int thread);
 
   std::vector<std::thread> workers_;
   std::mutex mutex_;

@@ -106,7 +106,8 @@ struct ConvTile {
   const int64_t* offsets;  // first byte of every run of taps
   int64_t runs, run_words; // a run is run_words * 4 input bytes
   const int8_t* weights;   // [runs][run_words][lanes][4]
-  const int32_t* bias;     // per lane
+  const int32_t* start;    // per lane: what is added to the products
+  int64_t start_step;      // from pixel to pixel; 0 for a bias
   const Requant* requant;  // null: raw accumulators; pointers start at the tile's first lane
   int32_t* out;            // [pixels][lanes] or null
   const ByteSink* sinks;
@@ -116,6 +117,24 @@ struct ConvTile {
   int64_t valid;           // lanes that exist
 };
 typedef void (*ConvKernel)(const ConvTile&);
+
+// 3x3 convolutions by 36 products of 16-bit values per 16 outputs; see winograd.h for the algebra.
+// "Positions" are the 36 places of a transformed 6x6 tile, `step` elements apart.
+constexpr int kPositions = 36;
+struct Winograd {
+  int32_t least_channels;  // of input and of output, from which it is faster than the direct way
+  int32_t max_tiles[3];    // as Kernels::max_pixels
+  // multiply[vectors][tiles]: as Kernels::conv, on words of two int16
+  ConvKernel multiply[3][kMaxPixels + 1];
+  // the 36 pixels at base + offsets -> out[position][channel]; whole registers are read and written
+  void (*input)(const uint8_t* base, const int64_t* offsets, int64_t channels, int16_t* out,
+                int64_t step);
+  // taps[count][9][lanes of 16 bits] -> out[position][count][lanes of 16 bits]
+  void (*weights)(const int8_t* taps, int64_t count, int16_t* out, int64_t step);
+  // sums[position][lanes] -> out[4 rows][4][lanes], the convolution plus bias
+  void (*output)(const int32_t* sums, int64_t step, const int32_t* bias, int64_t vectors,
+                 int32_t* out, int64_t row_step);
+};
 
 struct Kernels {
   const char* name;
@@ -130,7 +149,8 @@ struct Kernels {
   // int32 planes to interleaved bytes: out[x * pixel_stride + c] = plane c, element x, + offset
   void (*interleave)(uint8_t* out, int64_t pixel_stride, const int32_t* planes, int64_t plane_stride,
                      int64_t channels, int64_t pixels);
-  // acc (x) = sum over registers: a loop that only multiplies, for the measured ceiling
+  const Winograd* winograd;  // null where the direct way is always faster
+  // a loop that only multiplies registers, for the measured ceiling
   int64_t (*ceiling)(int64_t rounds);
 };
 

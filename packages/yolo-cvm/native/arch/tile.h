@@ -152,7 +152,7 @@ void conv_tile(const ConvTile& t) {
   constexpr int G = (M + 3) / 4;
   typename V::I acc[M][N];
   for (int m = 0; m < M; ++m)
-    for (int n = 0; n < N; ++n) acc[m][n] = V::load(t.bias + n * L);
+    for (int n = 0; n < N; ++n) acc[m][n] = V::load(t.start + m * t.start_step + n * L);
   const int8_t* w = t.weights;
   const int64_t step = t.step;
   for (int64_t r = 0; r < t.runs; ++r) {
@@ -384,11 +384,13 @@ int64_t ceiling(int64_t rounds) {
   for (int m = 0; m < M; ++m) acc[m][0] = acc[m][1] = V::set1(m);
   int32_t word = 0x01020304;
   for (int64_t i = 0; i < rounds; ++i) {
-    // a new input per round, so that no product can be reused
     const typename V::A x = V::broadcast((const uint8_t*)&word);
     word += (int32_t)i;
 #pragma GCC unroll 24
     for (int m = 0; m < M; ++m) {
+      // weights that might be new, so that no product can be reused
+      V::pin(w[0]);
+      V::pin(w[1]);
       acc[m][0] = V::dot(acc[m][0], x, w[0]);
       acc[m][1] = V::dot(acc[m][1], x, w[1]);
       V::pin(acc[m][0]);
@@ -405,21 +407,21 @@ int64_t ceiling(int64_t rounds) {
   return rounds * M * 2 * V::L * 4;
 }
 
-// Fills conv[N][1..M].
+// Fills kernels[N][1..M].
 template <class V, int M, int N>
 struct Fill {
-  static void into(Kernels& k) {
-    k.conv[N][M] = conv_tile<V, M, N>;
-    Fill<V, M - 1, N>::into(k);
+  static void into(ConvKernel (&kernels)[3][kMaxPixels + 1]) {
+    kernels[N][M] = conv_tile<V, M, N>;
+    Fill<V, M - 1, N>::into(kernels);
   }
 };
 template <class V, int N>
 struct Fill<V, 0, N> {
-  static void into(Kernels&) {}
+  static void into(ConvKernel (&)[3][kMaxPixels + 1]) {}
 };
 
 template <class V, int M1, int M2>
-Kernels make_kernels(const char* name) {
+Kernels make_kernels(const char* name, const Winograd* winograd = nullptr) {
   Kernels k;
   memset(&k, 0, sizeof k);
   k.name = name;
@@ -428,11 +430,12 @@ Kernels make_kernels(const char* name) {
   k.max_vectors = 2;
   k.max_pixels[1] = M1;
   k.max_pixels[2] = M2;
-  Fill<V, M1, 1>::into(k);
-  Fill<V, M2, 2>::into(k);
+  Fill<V, M1, 1>::into(k.conv);
+  Fill<V, M2, 2>::into(k.conv);
   k.program = run_program<V>;
   k.max_bytes = max_bytes<V>;
   k.interleave = interleave<V>;
+  k.winograd = winograd;
   k.ceiling = ceiling<V>;
   return k;
 }

@@ -2,7 +2,7 @@
 #pragma once
 #include <immintrin.h>
 
-#include "tile.h"
+#include "winograd.h"
 
 namespace cvm {
 namespace {
@@ -24,6 +24,12 @@ struct Vector256 {
     return _mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i*)p));
   }
   static I widen(const int32_t* p) { return load(p); }
+  static I signed_halves(const void* p) {
+    return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i*)p));
+  }
+  static I unsigned_halves(const void* p) {
+    return _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i*)p));
+  }
   // The values fit the narrower type, so saturation does not occur.
   static __m128i words(I x) {
     return _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
@@ -35,7 +41,10 @@ struct Vector256 {
   static void narrow(I x, int16_t* p) { _mm_storeu_si128((__m128i*)p, words(x)); }
   static void narrow(I x, int32_t* p) { store(p, x); }
   // Keeps the compiler from reasoning about the value, and in a register.
-  static void pin(I& x) { asm volatile("" : "+x"(x)); }
+  template <class T>
+  static void pin(T& x) {
+    asm volatile("" : "+x"(x));
+  }
   static I sub(I a, I b) { return _mm256_sub_epi32(a, b); }
   static I gather(const int32_t* p, I x) { return _mm256_i32gather_epi32(p, x, 4); }
   static I mul(I a, I b) { return _mm256_mullo_epi32(a, b); }

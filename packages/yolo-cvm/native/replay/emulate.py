@@ -40,6 +40,7 @@ def dump(graph: Graph, data: np.ndarray, path: Path) -> None:
     add(plan.words)
     words.append(np.array([len(plan.constants)]))
     for constant in plan.constants:
+        words.append(np.array([constant.itemsize]))
         add(constant)
     add(data)
     words.append(np.array([len(expected)]))

@@ -13,8 +13,7 @@
 extern "C" {
 const char* cvm_message();
 const char* cvm_instruction_sets();
-int cvm_plan_new(const int64_t*, int64_t, const int32_t* const*, const int64_t*, const char*,
-                 void**);
+int cvm_plan_new(const int64_t*, int64_t, const void* const*, const int64_t*, const char*, void**);
 void cvm_plan_free(void*);
 int cvm_execution_new(const void*, int, void**);
 void cvm_execution_free(void*);
@@ -46,22 +45,35 @@ std::vector<T> take(const int64_t*& at) {
   return values;
 }
 
+struct Constant {
+  bool bytes;
+  std::vector<int8_t> narrow;
+  std::vector<int32_t> wide;
+};
+
 bool replay(const char* path, const char* name) {
   const std::vector<int64_t> file = read_words(path);
   if (file.empty()) return false;
   const int64_t* at = file.data();
   const std::vector<int64_t> words = take<int64_t>(at);
-  std::vector<std::vector<int32_t>> constants((size_t)*at++);
-  for (auto& c : constants) c = take<int32_t>(at);
+  std::vector<Constant> constants((size_t)*at++);
+  for (Constant& c : constants) {
+    c.bytes = *at++ == 1;
+    if (c.bytes) {
+      c.narrow = take<int8_t>(at);
+    } else {
+      c.wide = take<int32_t>(at);
+    }
+  }
   const std::vector<int32_t> input = take<int32_t>(at);
   std::vector<std::vector<int32_t>> expected((size_t)*at++);
   for (auto& e : expected) e = take<int32_t>(at);
 
-  std::vector<const int32_t*> pointers;
+  std::vector<const void*> pointers;
   std::vector<int64_t> counts;
-  for (const auto& c : constants) {
-    pointers.push_back(c.data());
-    counts.push_back((int64_t)c.size());
+  for (const Constant& c : constants) {
+    pointers.push_back(c.bytes ? (const void*)c.narrow.data() : c.wide.data());
+    counts.push_back((int64_t)(c.bytes ? c.narrow.size() : c.wide.size()));
   }
   void *plan = nullptr, *execution = nullptr;
   if (cvm_plan_new(words.data(), (int64_t)words.size(), pointers.data(), counts.data(), name,

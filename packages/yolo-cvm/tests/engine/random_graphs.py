@@ -130,6 +130,8 @@ class Generator:
             groups = 1
         outputs = groups * self.integer(1, 40 // groups)
         kernel = (self.integer(1, 4), self.integer(1, 4))
+        if self.random.random() < 0.2:
+            kernel = (3, 3)
         weight = self.parameter((outputs, x.shape[1] // groups, *kernel), self.integer(1, 8))
         inputs = [x, weight]
         biased = self.random.random() < 0.6
@@ -138,6 +140,8 @@ class Generator:
         stride = (self.integer(1, 6), self.integer(1, 3))
         padding = (self.integer(0, 3), self.integer(0, 3))
         dilation = (self.integer(1, 2), self.integer(1, 3))
+        if kernel == (3, 3) and self.random.random() < 0.8:
+            stride = dilation = (1, 1)
         y = self.builder.operator(
             "conv2d",
             inputs,

@@ -54,7 +54,7 @@ class GraphBuilder:
             raise LogicError(f"parameter {name!r}", f"dtype {values.dtype}", "integers")
         ref = self._variable(name, values.shape, precision)
         check.parameter(name, values, values.shape, precision)
-        self._parameters[name] = values.astype(np.int32)
+        self._parameters[name] = values.astype(np.int8 if precision <= 8 else np.int32)
         return ref
 
     def operator(

@@ -6,9 +6,8 @@ who build one use `builder`, those who read one use `loader`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 
 import numpy as np
 
@@ -52,14 +51,41 @@ class Node:
         return TABLE[self.op]
 
 
+class Parameters(Mapping[str, np.ndarray]):
+    """Name to read-only int32 array; int8 arrays stay int8 in memory and are widened when read."""
+
+    def __init__(self, arrays: Mapping[str, np.ndarray] | None = None) -> None:
+        self._arrays: dict[str, np.ndarray] = {}
+        for name, array in (arrays or {}).items():
+            held = np.ascontiguousarray(array, None if array.dtype == np.int8 else np.int32)
+            held = held.view()
+            held.flags.writeable = False
+            self._arrays[name] = held
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        array = self._arrays[name].astype(np.int32, copy=False)
+        array.flags.writeable = False
+        return array
+
+    def stored(self, name: str) -> np.ndarray:
+        """The read-only array as it is in memory, int8 or int32."""
+        return self._arrays[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+
 @dataclass(frozen=True)
 class Graph:
     """A checked program.
 
     nodes: in topological order; node `input_index` is the variable called `data`.
     heads: the outputs, in order.
-    parameters: name to read-only int32 array, one for every other variable; empty in a program
-        whose parameters have not been bound yet.
+    parameters: one array for every other variable; empty in a program whose parameters have not
+        been bound yet.
     storage: storage id of every tensor, in entry order (spec 1.3); what a file declares, or a
         plan of our own. It sizes the original's memory pool and binds no engine.
     postprocess: "", "argmax", "detection" or any other word, which means raw output.
@@ -68,7 +94,7 @@ class Graph:
     nodes: tuple[Node, ...]
     heads: tuple[Entry, ...]
     storage: tuple[int, ...]
-    parameters: Mapping[str, np.ndarray] = field(default_factory=dict)
+    parameters: Parameters = field(default_factory=Parameters)
     postprocess: str = ""
 
     @property
@@ -142,12 +168,5 @@ class Graph:
         return readers
 
     def bind(self, parameters: Mapping[str, np.ndarray]) -> Graph:
-        """The same program with its parameters; the arrays become read-only int32."""
-        frozen = {}
-        for name, array in parameters.items():
-            held = np.ascontiguousarray(array, dtype=np.int32)
-            if held is array:
-                held = array.view()
-            held.flags.writeable = False
-            frozen[name] = held
-        return replace(self, parameters=MappingProxyType(frozen))
+        """The same program with its parameters, which become read-only int32."""
+        return replace(self, parameters=Parameters(parameters))

@@ -30,10 +30,23 @@ struct Avx2 : Vector256 {
   }
 };
 
+struct Avx2Words : Vector256 {
+  static constexpr int32_t offset = 0;
+  using W = __m256i;
+  using A = __m256i;
+  static W weights(const int8_t* p) { return _mm256_loadu_si256((const __m256i*)p); }
+  static I dot(I acc, A a, W w) { return add(acc, _mm256_madd_epi16(a, w)); }
+  template <int N>
+  static void lookup_store(uint8_t* out, const I* x, const Table* table, int64_t valid) {
+    lookup_store_plain<Avx2Words, N>(out, x, table, valid);
+  }
+};
+
 }  // namespace
 
 const Kernels* kernels_avx2() {
-  static const Kernels k = make_kernels<Avx2, 8, 4>("avx2");
+  static const Kernels k =
+      make_kernels<Avx2, 8, 4>("avx2", make_winograd<Avx2, Avx2Words, 12, 6>(16));
   return &k;
 }
 

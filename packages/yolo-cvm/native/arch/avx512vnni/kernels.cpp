@@ -4,7 +4,7 @@
     defined(__AVX512DQ__)
 #include <immintrin.h>
 
-#include "../tile.h"
+#include "../winograd.h"
 
 namespace cvm {
 namespace {
@@ -29,13 +29,22 @@ struct Avx512 {
     return _mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i*)p));
   }
   static I widen(const int32_t* p) { return load(p); }
+  static I signed_halves(const void* p) {
+    return _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i*)p));
+  }
+  static I unsigned_halves(const void* p) {
+    return _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i*)p));
+  }
   static void narrow(I x, uint8_t* p) { _mm_storeu_si128((__m128i*)p, _mm512_cvtepi32_epi8(x)); }
   static void narrow(I x, int16_t* p) {
     _mm256_storeu_si256((__m256i*)p, _mm512_cvtepi32_epi16(x));
   }
   static void narrow(I x, int32_t* p) { store(p, x); }
   // Keeps the compiler from reasoning about the value, and in a register.
-  static void pin(I& x) { asm volatile("" : "+v"(x)); }
+  template <class T>
+  static void pin(T& x) {
+    asm volatile("" : "+v"(x));
+  }
   static I sub(I a, I b) { return _mm512_sub_epi32(a, b); }
   static I gather(const int32_t* p, I x) { return _mm512_i32gather_epi32(x, p, 4); }
   static I mul(I a, I b) { return _mm512_mullo_epi32(a, b); }
@@ -131,10 +140,15 @@ struct Avx512 {
   }
 };
 
+struct Avx512Words : Avx512 {
+  static I dot(I acc, A a, W w) { return _mm512_dpwssd_epi32(acc, a, w); }
+};
+
 }  // namespace
 
 const Kernels* kernels_avx512vnni() {
-  static const Kernels k = make_kernels<Avx512, 24, 14>("avx512vnni");
+  static const Kernels k = make_kernels<Avx512, 24, 14>(
+      "avx512vnni", make_winograd<Avx512, Avx512Words, 24, 14>(32));
   return &k;
 }
 

@@ -18,10 +18,15 @@ struct AvxVnni : Vector256 {
   }
 };
 
+struct AvxVnniWords : AvxVnni {
+  static I dot(I acc, A a, W w) { return _mm256_dpwssd_avx_epi32(acc, a, w); }
+};
+
 }  // namespace
 
 const Kernels* kernels_avxvnni() {
-  static const Kernels k = make_kernels<AvxVnni, 12, 6>("avxvnni");
+  static const Kernels k = make_kernels<AvxVnni, 12, 6>(
+      "avxvnni", make_winograd<AvxVnni, AvxVnniWords, 12, 6>(32));
   return &k;
 }
 

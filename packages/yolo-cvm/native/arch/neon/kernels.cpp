@@ -30,7 +30,10 @@ struct Neon {
     for (int i = 0; i < L; ++i) p[i] = (T)v[i];
   }
   // Keeps the compiler from reasoning about the value, and in a register.
-  static void pin(I& x) { asm volatile("" : "+w"(x)); }
+  template <class T>
+  static void pin(T& x) {
+    asm volatile("" : "+w"(x));
+  }
   static I sub(I a, I b) { return vsubq_s32(a, b); }
   static I gather(const int32_t* p, I x) {
     const int32_t v[L] = {p[vgetq_lane_s32(x, 0)], p[vgetq_lane_s32(x, 1)],

@@ -46,7 +46,8 @@ struct Portable {
   static void narrow(const I& x, T* p) {
     for (int i = 0; i < L; ++i) p[i] = (T)x.v[i];
   }
-  static void pin(I&) {}
+  template <class T>
+  static void pin(T&) {}
   static I sub(const I& a, const I& b) {
     I r;
     for (int i = 0; i < L; ++i) r.v[i] = (int32_t)((uint32_t)a.v[i] - (uint32_t)b.v[i]);

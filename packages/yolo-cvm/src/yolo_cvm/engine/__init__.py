@@ -73,8 +73,6 @@ def select(graph: Graph, threads: int | None = None, name: str | None = None) ->
 
 
 def _say_slow() -> None:
-    warnings.warn(
-        "yolo-cvm was installed without a C++ compiler: the slow reference runs",
-        RuntimeWarning,
-        stacklevel=3,
-    )
+    """Once: Python shows a warning the first time that it comes from a place, and this is one."""
+    message = "yolo-cvm was installed without a C++ compiler: the slow reference runs"
+    warnings.warn(message, RuntimeWarning, stacklevel=1)

@@ -113,6 +113,11 @@ class Analysis:
                 self._values[Entry(entry.node, number)] = np.ascontiguousarray(value)
         return self._values[entry]
 
+    def stored(self, entry: Entry) -> np.ndarray:
+        """The value of a constant entry, int8 where a parameter is kept so."""
+        node = self.graph.nodes[entry.node]
+        return self.graph.parameters.stored(node.name) if node.is_variable else self.constant(entry)
+
     def per_channel(self, entry: Entry, channels: int) -> np.ndarray | None:
         """A constant that is one number or one per channel, as [1] or [channels]; else None."""
         if not self.is_constant(entry):

@@ -194,7 +194,7 @@ class Planner:
         a = conv.attributes
         batch, channels, height, width = region.shape
         image = self._padded(conv.inputs[0], max(a.padding), self.analysis.fill(region))
-        weight = self.writer.constant(self.analysis.constant(conv.inputs[1]))
+        weight = self.writer.weights(self.analysis.stored(conv.inputs[1]))
         bias = self.writer.constant(builder.bias) if builder.bias.any() else -1
         self.writer.step(
             Step.CONV_IMAGE,

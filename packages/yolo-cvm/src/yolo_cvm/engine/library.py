@@ -19,7 +19,14 @@ _SIGNATURES = {
     "cvm_instruction_sets": (c_char_p, []),
     "cvm_plan_new": (
         c_int,
-        [POINTER(c_int64), c_int64, POINTER(Int32P), POINTER(c_int64), c_char_p, POINTER(c_void_p)],
+        [
+            POINTER(c_int64),
+            c_int64,
+            POINTER(c_void_p),
+            POINTER(c_int64),
+            c_char_p,
+            POINTER(c_void_p),
+        ],
     ),
     "cvm_plan_free": (None, [c_void_p]),
     "cvm_plan_instruction_set": (c_char_p, [c_void_p]),
@@ -28,6 +35,7 @@ _SIGNATURES = {
     "cvm_begin": (None, [c_void_p, Int32P, POINTER(Int32P)]),
     "cvm_advance": (c_int64, [c_void_p, c_int64, c_double]),
     "cvm_address": (c_void_p, [c_void_p, c_int64]),
+    "cvm_products": (None, [c_void_p, c_int]),
     "cvm_seconds": (POINTER(c_double), [c_void_p]),
     "cvm_ceiling": (c_int64, [c_char_p, c_int64]),
 }

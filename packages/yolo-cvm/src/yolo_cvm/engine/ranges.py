@@ -43,7 +43,7 @@ def ranges(graph: Graph) -> dict[Entry, Range]:
             bound = limit(graph.input_precision)
             result = [(-bound, bound)]
         elif node.is_variable:
-            values = graph.parameters[node.name]
+            values = graph.parameters.stored(node.name)
             result = [(int(values.min()), int(values.max()))]
         else:
             result = _of(graph, node, [found[e] for e in node.inputs])
@@ -100,8 +100,8 @@ def _products(graph: Graph, node: Node, x: Sequence[Range]) -> Range:
         return EVERYTHING
     if weight.name not in graph.parameters:
         return EVERYTHING
-    values = graph.parameters[weight.name]
-    sums = np.abs(values.astype(np.int64)).reshape(len(values), -1).sum(axis=1)
+    values = graph.parameters.stored(weight.name)
+    sums = np.abs(values, dtype=np.int64).reshape(len(values), -1).sum(axis=1)
     most = sums * max(abs(x[0][0]), abs(x[0][1]))
     low, high = -most, most
     if bias is not None:

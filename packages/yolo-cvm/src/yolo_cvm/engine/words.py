@@ -97,7 +97,8 @@ class Tensor:
 
 @dataclass
 class Plan:
-    """The finished plan. words: int64; constants: int32 arrays that must outlive its use.
+    """The finished plan. words: int64; constants: int32 arrays that must outlive its use, and
+    int8 arrays of weights.
 
     sources: for every step the graph node it belongs to.
     """
@@ -127,8 +128,16 @@ class PlanWriter:
 
     def constant(self, values: np.ndarray) -> int:
         """Number of an int32 constant; small equal ones are stored once."""
-        array = np.ascontiguousarray(values, dtype=np.int32).reshape(-1)
-        key = array.tobytes() if array.size <= 4096 else b""
+        return self._constant(np.ascontiguousarray(values, dtype=np.int32).reshape(-1))
+
+    def weights(self, values: np.ndarray) -> int:
+        """Number of a constant that a byte convolution packs: int8 values as they are."""
+        if values.dtype != np.int8:
+            return self.constant(values)
+        return self._constant(np.ascontiguousarray(values).reshape(-1))
+
+    def _constant(self, array: np.ndarray) -> int:
+        key = array.dtype.str.encode() + array.tobytes() if array.size <= 4096 else b""
         if key and key in self._known:
             return self._known[key]
         self.constants.append(array)
@@ -241,6 +250,7 @@ class PlanWriter:
             len(self.steps),
             len(self.outputs),
             *(product(shape) for shape in self.outputs),
+            *(array.itemsize for array in self.constants),
         ]
         for t in self.tensors:
             dims = t.dims + (1,) * (6 - len(t.dims))

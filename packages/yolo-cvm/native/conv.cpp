@@ -1,0 +1,258 @@
+// What all convolutions share, and the direct way to compute them.
+#include "conv.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace cvm {
+namespace {
+
+std::vector<Block> blocks_of(int64_t channels, const Kernels& k) {
+  std::vector<Block> blocks;
+  for (int64_t o = 0; o < channels;) {
+    const int64_t left = channels - o;
+    const int64_t vectors = left > k.vector_lanes ? k.max_vectors : 1;
+    const int64_t lanes = vectors * k.vector_lanes;
+    blocks.push_back({o, vectors, lanes, std::min(lanes, left)});
+    o += lanes;
+  }
+  return blocks;
+}
+
+struct DirectStep : Step {
+  Convolution c;
+  std::vector<int64_t> offsets;  // of runs, relative to the pixel under the first tap
+  int64_t run_words;
+  PackedWeights weights;  // [block][run][word][lane][4]
+  bool flat;
+
+  explicit DirectStep(Convolution&& convolution) : c(std::move(convolution)) {
+    pack();
+    take_off_offset();
+    flat = c.kh * c.kw == 1 && c.sh * c.sw == 1 && c.ph + c.pw == 0 && c.flat();
+  }
+
+  int64_t lane_bytes() const { return (int64_t)offsets.size() * run_words * 4; }
+
+  // Taps that follow each other in memory become one run; runs are padded with zero weights.
+  void pack() {
+    const int64_t channels = c.in.dims[3];
+    const bool joined = c.dw == 1 && c.in.pixel_stride == channels;
+    const int64_t taps = joined ? c.kw : 1, per_row = c.kw / taps;
+    run_words = (taps * channels + 3) / 4;
+    for (int64_t r = 0; r < c.kh; ++r)
+      for (int64_t s = 0; s < per_row; ++s)
+        offsets.push_back((r * c.dh - c.ph) * c.in.row_stride +
+                          (s * c.dw - c.pw) * c.in.pixel_stride);
+    weights = packed_zeros(c.padded_channels() * lane_bytes());
+    for (const Block& b : c.blocks) {
+      int8_t* packed = weights.get() + b.channel * lane_bytes();
+      for (int64_t l = 0; l < b.valid; ++l)
+        for (int64_t ch = 0; ch < channels; ++ch)
+          for (int64_t t = 0; t < c.kh * c.kw; ++t) {
+            const int64_t run = joined ? t / c.kw : t;
+            const int64_t at = joined ? t % c.kw * channels + ch : ch;
+            packed[((run * run_words + at / 4) * b.lanes + l) * 4 + at % 4] =
+                c.weight_at(b.channel + l, ch, t);
+          }
+    }
+  }
+
+  // Bytes are stored with an offset; its share of the sum is taken off beforehand, mod 2^32.
+  void take_off_offset() {
+    const int64_t taps = c.in.dims[3] * c.kh * c.kw;
+    for (int64_t o = 0; o < c.shape[3]; ++o) {
+      uint32_t sum = 0;
+      for (int64_t j = 0; j < taps; ++j) sum += (uint32_t)c.weight[o * taps + j];
+      c.bias[(size_t)o] = (int32_t)((uint32_t)c.bias[(size_t)o] - sum * (uint32_t)c.k->offset);
+    }
+  }
+
+  void run(Execution& e) const override {
+    Convolution::Epilogue epilogue;
+    c.bind(e, &epilogue);
+    const uint8_t* input = e.address(c.in);
+    const int64_t rows = flat ? c.shape[0] : c.shape[0] * c.shape[1];
+    const int64_t width = flat ? c.shape[1] * c.shape[2] : c.shape[2];
+    const int64_t most = c.k->max_pixels[c.blocks[0].vectors];
+    const int64_t tiles = (width + most - 1) / most, items = rows * tiles;
+    // Wide layers split their channels, so that each weight is read once; others their pixels.
+    const int64_t weight_bytes = c.blocks.back().channel * lane_bytes();
+    const int64_t pixel_bytes = items * most * c.in.dims[3];
+    const bool by_channel = weight_bytes > pixel_bytes && c.blocks.size() > 1;
+    const int64_t parts = by_channel ? (int64_t)c.blocks.size() : 1;
+    const int64_t chunks = by_channel ? std::min<int64_t>(items, 2)
+                                      : std::min<int64_t>(items, 16 + pixel_bytes / 65536);
+    e.pool.run(parts * chunks, [&](int64_t task) {
+      const int64_t chunk = task % chunks, part = task / chunks;
+      const int64_t begin = piece_start(items, chunks, chunk);
+      const int64_t end = piece_start(items, chunks, chunk + 1);
+      const size_t b0 = by_channel ? (size_t)part : 0;
+      const size_t b1 = by_channel ? (size_t)part + 1 : c.blocks.size();
+      const auto visit = [&](size_t b, int64_t i) {
+        const int64_t row = i / tiles, t = i % tiles;
+        const int64_t x0 = piece_start(width, tiles, t), x1 = piece_start(width, tiles, t + 1);
+        add_up(e, epilogue, input, c.blocks[b], flat ? row : row / c.shape[1],
+               flat ? 0 : row % c.shape[1], x0, x1 - x0);
+      };
+      if (c.scatters()) {
+        for (int64_t i = begin; i < end; ++i)
+          for (size_t b = b0; b < b1; ++b) visit(b, i);
+      } else {
+        for (size_t b = b0; b < b1; ++b)
+          for (int64_t i = begin; i < end; ++i) visit(b, i);
+      }
+    });
+  }
+
+  void add_up(const Execution& e, const Convolution::Epilogue& epilogue, const uint8_t* input,
+              const Block& b, int64_t image, int64_t y, int64_t x, int64_t pixels) const {
+    ConvTile t;
+    t.input = input + image * c.in.image_stride + y * c.sh * c.in.row_stride +
+              x * c.sw * c.in.pixel_stride;
+    t.step = c.sw * c.in.pixel_stride;
+    t.offsets = offsets.data();
+    t.runs = e.products ? (int64_t)offsets.size() : 0;
+    t.run_words = run_words;
+    t.weights = weights.get() + b.channel * lane_bytes();
+    t.start = c.bias.data() + b.channel;
+    t.start_step = 0;
+    c.tile(epilogue, t, b, image, y, x, pixels);
+  }
+};
+
+}  // namespace
+
+PackedWeights packed_zeros(int64_t bytes) {
+  PackedWeights p(static_cast<int8_t*>(::operator new((size_t)bytes, std::align_val_t(64))));
+  std::memset(p.get(), 0, (size_t)bytes);
+  return p;
+}
+
+Convolution::Convolution(Words& w, const Plan& p) : k(p.kernels), in(p.image(w.next())) {
+  weight = p.weights_of(w.next());
+  const int64_t bias_id = w.next();
+  for (int64_t& d : shape) d = w.dim();
+  kh = w.dim(), kw = w.dim();
+  sh = w.next(1, 4096), sw = w.next(1, 4096);
+  ph = w.next(0, 4096), pw = w.next(0, 4096);
+  dh = w.next(1, 4096), dw = w.next(1, 4096);
+  const int64_t o = shape[3];
+  require(in.dtype == kInt8 && in.dims[0] == shape[0], "convolution reads byte images");
+  require((__int128)o * in.dims[3] * kh * kw == weight.count, "weight size differs");
+  check_window(1, kh, sh, ph, dh);
+  check_window(2, kw, sw, pw, dw);
+  blocks = blocks_of(o, *k);
+  bias.assign((size_t)padded_channels(), 0);
+  if (bias_id >= 0) {
+    const Constant& b = p.constant(bias_id);
+    require(b.count == o, "bias size differs");
+    std::copy(b.data, b.data + o, bias.begin());
+  }
+  program_ = std::make_unique<Program>(w, p, shape, padded_channels());
+  plan_epilogue();
+}
+
+int8_t Convolution::weight_at(int64_t output, int64_t channel, int64_t tap) const {
+  const int32_t v = weight[(output * in.dims[3] + channel) * kh * kw + tap];
+  require(v >= -127 && v <= 127, "a weight does not fit a byte");
+  return (int8_t)v;
+}
+
+// Every tap of every output pixel lies in the image or its halo.
+void Convolution::check_window(int axis, int64_t kernel, int64_t stride, int64_t pad,
+                               int64_t dilation) const {
+  const int64_t last = (shape[axis] - 1) * stride + (kernel - 1) * dilation - pad;
+  require(pad <= in.halo && last < in.dims[axis] + in.halo, "convolution leaves the halo");
+}
+
+bool Convolution::flat() const {
+  return program_->flat() && in.row_stride == in.dims[2] * in.pixel_stride;
+}
+
+// A leading requantization runs on the accumulators, and byte stores of its result too.
+void Convolution::plan_epilogue() {
+  const std::vector<TileOp>& ops = program_->ops();
+  requantized_ = !ops.empty() && ops[0].kind == kRequant && ops[0].dst == 0 && ops[0].a == 0;
+  bool whole = requantized_;  // register 0 still holds the result
+  bool lookups = true;
+  for (size_t i = requantized_; i < ops.size(); ++i) {
+    const TileOp& op = ops[i];
+    const bool stores = op.kind == kStore || op.kind == kLookupStore;
+    if (whole && stores && op.a == 0 && op.view.dtype == kInt8 && direct_.size() < kSinks) {
+      direct_.push_back(i);
+      lookups = lookups && op.kind == kLookupStore;
+    } else {
+      remaining_.push_back(i);
+      scatters_ = scatters_ || op.kind == kScatter;
+      if (!stores && op.kind != kScatter && op.dst == 0) whole = false;
+    }
+  }
+  if (!requantized_ || direct_.empty() || !lookups) return;
+  const Requant& q = ops[0].requant;
+  int64_t lowest = q.lo, highest = q.hi;
+  if (q.offset) {
+    const int32_t* end = q.offset + shape[3];
+    lowest += *std::min_element(q.offset, end);
+    highest += *std::max_element(q.offset, end);
+  }
+  int64_t shortest = INT64_MAX;
+  for (size_t i : direct_) shortest = std::min(shortest, ops[i].table.count);
+  if (lowest >= 0 && highest < shortest) indexed_ = highest < 1 << 15 ? kWordIndex : kLongIndex;
+}
+
+void Convolution::bind(const Execution& e, Epilogue* into) const {
+  TileOp bound[kMaxOps];
+  program_->bind(e, bound);
+  // requantization, direct stores, the rest
+  size_t n = 0;
+  if (requantized_) into->ops[n++] = bound[0];
+  for (size_t i : direct_) into->ops[n++] = bound[i];
+  for (size_t i : remaining_) into->ops[n++] = bound[i];
+}
+
+void Convolution::tile(const Epilogue& epilogue, ConvTile& t, const Block& b, int64_t image,
+                       int64_t y, int64_t x, int64_t pixels) const {
+  alignas(64) int32_t buffer[kTileRegisters * kMaxPixels * 32];
+  const TileOp* ops = epilogue.ops;
+  ByteSink sinks[kSinks];
+  t.out = remaining_.empty() ? nullptr : buffer;
+  t.sinks = sinks;
+  t.sink_count = 0;
+  t.indexed = indexed_;
+  t.valid = b.valid;
+  t.requant = nullptr;
+  Requant q;
+  if (requantized_) {
+    q = (ops++)->requant;
+    if (q.mul) q.mul += b.channel;
+    if (q.rounding) q.rounding += b.channel;
+    if (q.offset) q.offset += b.channel;
+    t.requant = &q;
+  }
+  for (; t.sink_count < (int64_t)direct_.size(); ++ops) {
+    const View& v = ops->view;
+    sinks[t.sink_count++] = {v.base + image * v.image_stride + y * v.row_stride +
+                                 x * v.pixel_stride + b.channel,
+                             v.pixel_stride, ops->kind == kLookupStore ? &ops->table : nullptr};
+  }
+  k->conv[b.vectors][pixels](t);
+  if (remaining_.empty()) return;
+  Tile rest;
+  for (int i = 0; i < kTileRegisters; ++i)
+    rest.registers[i] = buffer + (int64_t)i * pixels * b.lanes;
+  rest.ops = ops;
+  rest.op_count = (int64_t)remaining_.size();
+  rest.image = image, rest.y = y, rest.x = x;
+  rest.pixels = pixels, rest.lanes = b.lanes;
+  rest.channel = b.channel, rest.valid = b.valid;
+  k->program(rest);
+}
+
+std::unique_ptr<Step> make_convolution(Words& w, const Plan& p) {
+  Convolution c(w, p);
+  if (std::unique_ptr<Step> step = make_winograd(c)) return step;
+  return std::make_unique<DirectStep>(std::move(c));
+}
+
+}  // namespace cvm

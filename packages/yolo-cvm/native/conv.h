@@ -1,0 +1,73 @@
+// Convolutions on byte images with all that follows them: what the ways to compute them share.
+#pragma once
+#include <new>
+
+#include "program.h"
+
+namespace cvm {
+
+// Output channels that one pass of a micro-kernel handles.
+struct Block {
+  int64_t channel, vectors, lanes, valid;
+};
+
+struct AlignedFree {
+  void operator()(void* p) const { ::operator delete(p, std::align_val_t(64)); }
+};
+using PackedWeights = std::unique_ptr<int8_t, AlignedFree>;
+
+// `bytes` zeros. Throws std::bad_alloc.
+PackedWeights packed_zeros(int64_t bytes);
+
+// First of equal pieces: where piece i of n begins.
+inline int64_t piece_start(int64_t count, int64_t n, int64_t i) { return count * i / n; }
+
+// Geometry, blocks of output channels, and the epilogue.
+class Convolution {
+ public:
+  Convolution(Words& w, const Plan& p);
+
+  const Kernels* k;
+  Tensor in;
+  Weights weight;          // [outputs, channels, kh, kw]; valid while the plan is made
+  int64_t shape[4];        // output: batch, height, width, channels
+  int64_t kh, kw, sh, sw, ph, pw, dh, dw;
+  std::vector<Block> blocks;
+  std::vector<int32_t> bias;  // padded to the last block
+
+  int64_t padded_channels() const { return blocks.back().channel + blocks.back().lanes; }
+  // Weights of [-127, 127], or PlanError.
+  int8_t weight_at(int64_t output, int64_t channel, int64_t tap) const;
+  // Whether images and views walk pixel by pixel, as if every image were a single row.
+  bool flat() const;
+  // Whether results are scattered: then their cache lines should be filled at once.
+  bool scatters() const { return scatters_; }
+
+  // The operations of the epilogue in the order of use, with the addresses of one execution.
+  struct Epilogue {
+    TileOp ops[kMaxOps];
+  };
+  void bind(const Execution& e, Epilogue* into) const;
+
+  // Runs micro-kernel and epilogue for pixels that follow each other in a row. `t` says what to
+  // add up: input, step, offsets, runs, run_words, weights, start, start_step.
+  void tile(const Epilogue& epilogue, ConvTile& t, const Block& b, int64_t image, int64_t y,
+            int64_t x, int64_t pixels) const;
+
+ private:
+  static constexpr size_t kSinks = 4;
+  void check_window(int axis, int64_t kernel, int64_t stride, int64_t pad, int64_t dilation) const;
+  void plan_epilogue();
+
+  std::unique_ptr<Program> program_;
+  bool requantized_ = false;       // the first operation runs on the accumulators
+  Indexed indexed_ = kNoIndex;     // how, if `direct_` are lookups that cannot miss their tables
+  std::vector<size_t> direct_;     // byte stores that run on the accumulators too
+  std::vector<size_t> remaining_;  // operations that run on the tile in the cache
+  bool scatters_ = false;          // one of them writes to a plain tensor
+};
+
+// Winograd's way, which takes `c`; null, and `c` as it was, where that is not exact or not faster.
+std::unique_ptr<Step> make_winograd(Convolution& c);
+
+}  // namespace cvm

@@ -1,0 +1,258 @@
+// Winograd's way through 3x3 convolutions: transform the pixels, multiply 36 times, transform back.
+//
+// Transformed, pixels take 4.5 times and weights 8 times their bytes, so only the smaller of the two
+// is kept whole during a step, and the other is made in the cache, piece by piece:
+//     many tiles       all weights; then every task transforms a band of tiles for all blocks
+//     many channels    all pixels; then every task expands one block's weights for a range of tiles
+// In memory between runs the weights stay bytes.
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+#include "conv.h"
+
+namespace cvm {
+namespace {
+
+constexpr int64_t kSide = 4;  // outputs of a tile, each way
+constexpr int64_t kTaps = 9;
+constexpr int64_t kLine = 64;
+constexpr int64_t kBandBytes = 448 << 10;
+
+// Distance in bytes between positions: an odd number of cache lines, so that the 36 spread over all
+// sets of a cache.
+int64_t spread(int64_t bytes) { return ((bytes + kLine - 1) / kLine | 1) * kLine; }
+
+struct WinogradStep : Step {
+  Convolution c;
+  const Winograd& w;
+  int64_t down, across, tiles;    // tiles of an image: rows, columns; of the batch
+  int64_t channels;               // of the input, in whole registers
+  int64_t words;                  // pairs of input channels
+  bool banded;                    // all weights are kept, pixels come in bands
+  int64_t band;                   // tiles whose pixels are there at a time
+  int64_t pixel_step;             // bytes between positions of transformed pixels
+  PackedWeights taps;             // [block][word][vector][9][lane][2]
+  std::vector<int64_t> expanded;  // banded: first byte of every block's weights, then the end
+  std::vector<int32_t> no_start;  // sums begin with zero
+
+  explicit WinogradStep(Convolution&& convolution)
+      : c(std::move(convolution)), w(*c.k->winograd) {
+    down = (c.shape[1] + kSide - 1) / kSide, across = (c.shape[2] + kSide - 1) / kSide;
+    tiles = c.shape[0] * down * across;
+    const int64_t register_channels = 2 * c.k->vector_lanes;
+    words = (c.in.dims[3] + 1) / 2;
+    channels = (c.in.dims[3] + register_channels - 1) / register_channels * register_channels;
+    banded = tiles > c.shape[3];
+    band = tiles;
+    if (banded) {
+      // Small enough for the second cache and for sixteen tasks, in whole chunks.
+      const int64_t wanted = std::min(kBandBytes / (kPositions * channels * 2), tiles / 16);
+      const int64_t whole = chunk(c.blocks[0]);
+      band = std::max<int64_t>(1, wanted / whole) * whole;
+    }
+    pixel_step = spread(band * channels * 2);
+    expanded.push_back(0);
+    for (const Block& b : c.blocks) expanded.push_back(expanded.back() + weight_bytes(b));
+    no_start.assign((size_t)(c.k->max_vectors * c.k->vector_lanes), 0);
+    pack();
+  }
+
+  int64_t lane_bytes() const { return words * kTaps * 2; }
+
+  void pack() {
+    const int64_t lanes = c.k->vector_lanes;
+    taps = packed_zeros(c.padded_channels() * lane_bytes());
+    for (const Block& b : c.blocks) {
+      int8_t* packed = taps.get() + b.channel * lane_bytes();
+      for (int64_t l = 0; l < b.valid; ++l)
+        for (int64_t ch = 0; ch < c.in.dims[3]; ++ch)
+          for (int64_t t = 0; t < kTaps; ++t)
+            packed[(((ch / 2 * b.vectors + l / lanes) * kTaps + t) * lanes + l % lanes) * 2 +
+                   ch % 2] = c.weight_at(b.channel + l, ch, t);
+    }
+  }
+
+  // Tiles that one block works through at a time; their sums stay in the cache.
+  int64_t chunk(const Block& b) const {
+    const int64_t most = w.max_tiles[b.vectors];
+    return std::max<int64_t>(1, 28 / most) * most;
+  }
+  int64_t weight_step(const Block& b) const { return spread(words * b.lanes * 4); }
+  int64_t sum_step(const Block& b) const { return spread(chunk(b) * b.lanes * 4); }
+  // Tiles side by side whose outputs go through the epilogue together.
+  int64_t abreast(const Block& b) const {
+    return std::max<int64_t>(1, c.k->max_pixels[b.vectors] / kSide);
+  }
+
+  int64_t weight_bytes(const Block& b) const { return kPositions * weight_step(b); }
+  int64_t pixel_bytes() const { return kPositions * pixel_step; }
+  // Sums of a chunk, and outputs on their way to the epilogue.
+  int64_t sum_bytes(const Block& b) const {
+    return kPositions * sum_step(b) + kSide * kSide * abreast(b) * b.lanes * 4;
+  }
+
+  Scratch scratch() const override {
+    int64_t most_weights = 0, most_sums = 0;
+    for (const Block& b : c.blocks) {
+      most_weights = std::max(most_weights, weight_bytes(b));
+      most_sums = std::max(most_sums, sum_bytes(b));
+    }
+    return banded ? Scratch{expanded.back(), pixel_bytes() + most_sums}
+                  : Scratch{pixel_bytes(), most_weights + most_sums};
+  }
+
+  void run(Execution& e) const override {
+    Convolution::Epilogue epilogue;
+    c.bind(e, &epilogue);
+    if (banded) {
+      run_bands(e, epilogue);
+    } else {
+      run_blocks(e, epilogue);
+    }
+  }
+
+  void run_bands(Execution& e, const Convolution::Epilogue& epilogue) const {
+    const auto weights = [&](size_t i) { return (int16_t*)(e.shared() + expanded[i]); };
+    e.pool.run((int64_t)c.blocks.size(), [&](int64_t i) {
+      if (e.products) expand(c.blocks[(size_t)i], weights((size_t)i));
+    });
+    e.pool.run_on((tiles + band - 1) / band, [&](int64_t task, int thread) {
+      const int64_t begin = task * band, end = std::min(tiles, begin + band);
+      int16_t* pixels = (int16_t*)e.own(thread);
+      int32_t* sums = (int32_t*)(e.own(thread) + pixel_bytes());
+      if (e.products) transform(e, begin, end, pixels);
+      for (size_t i = 0; i < c.blocks.size(); ++i)
+        block(e, epilogue, pixels, begin, weights(i), c.blocks[i], begin, end, sums);
+    });
+  }
+
+  void run_blocks(Execution& e, const Convolution::Epilogue& epilogue) const {
+    int16_t* pixels = (int16_t*)e.shared();
+    if (e.products)
+      e.split(tiles, 8, [&](int64_t begin, int64_t end) {
+        transform(e, begin, end, pixels + begin * channels);
+      });
+    // Enough tasks to share among threads, but expanding the weights must pay.
+    const int64_t blocks = (int64_t)c.blocks.size();
+    const int64_t ranges = std::max<int64_t>(1, std::min((16 + blocks - 1) / blocks, tiles / 48));
+    e.pool.run_on(blocks * ranges, [&](int64_t task, int thread) {
+      const Block& b = c.blocks[(size_t)(task / ranges)];
+      const int64_t range = task % ranges;
+      int16_t* weights = (int16_t*)e.own(thread);
+      int32_t* sums = (int32_t*)(e.own(thread) + weight_bytes(b));
+      if (e.products) expand(b, weights);
+      block(e, epilogue, pixels, 0, weights, b, piece_start(tiles, ranges, range),
+            piece_start(tiles, ranges, range + 1), sums);
+    });
+  }
+
+  void expand(const Block& b, int16_t* weights) const {
+    w.weights(taps.get() + b.channel * lane_bytes(), words * b.vectors, weights,
+              weight_step(b) / 2);
+  }
+
+  // Tiles [begin, end), the first one to `pixels`. Where tiles reach past the last pixel that an
+  // output needs, that pixel is read again: whatever stands there cancels in all outputs that exist.
+  void transform(const Execution& e, int64_t begin, int64_t end, int16_t* pixels) const {
+    const Tensor& in = c.in;
+    const int64_t bottom = c.shape[1] + 1 - c.ph, right = c.shape[2] + 1 - c.pw;
+    for (int64_t t = begin; t < end; ++t, pixels += channels) {
+      const int64_t top = t / across % down * kSide - c.ph, left = t % across * kSide - c.pw;
+      const uint8_t* image = e.address(in) + t / (across * down) * in.image_stride;
+      int64_t offsets[kPositions];
+      for (int64_t i = 0; i < 6; ++i)
+        for (int64_t j = 0; j < 6; ++j)
+          offsets[i * 6 + j] = std::min(top + i, bottom) * in.row_stride +
+                               std::min(left + j, right) * in.pixel_stride;
+      w.input(image, offsets, in.dims[3], pixels, pixel_step / 2);
+    }
+  }
+
+  // Tiles [begin, end) of one block; `pixels` begin with tile `first`.
+  void block(const Execution& e, const Convolution::Epilogue& epilogue, const int16_t* pixels,
+             int64_t first, const int16_t* weights, const Block& b, int64_t begin, int64_t end,
+             int32_t* sums) const {
+    int32_t* outputs = sums + kPositions * sum_step(b) / 4;
+    for (int64_t at = begin; at < end; at += chunk(b)) {
+      const int64_t count = std::min(chunk(b), end - at);
+      if (e.products) multiply(pixels, weights, b, at - first, count, sums);
+      for (int64_t done = 0; done < count;) {
+        const int64_t x = (at + done) % across;
+        const int64_t n = std::min({abreast(b), count - done, across - x});
+        finish(epilogue, sums + done * b.lanes, b, at + done, n, outputs);
+        done += n;
+      }
+    }
+  }
+
+  void multiply(const int16_t* pixels, const int16_t* weights, const Block& b, int64_t first,
+                int64_t count, int32_t* sums) const {
+    const int64_t no_offset = 0;
+    const int64_t most = w.max_tiles[b.vectors], parts = (count + most - 1) / most;
+    ConvTile t;
+    std::memset(&t, 0, sizeof t);
+    t.step = channels * 2;
+    t.offsets = &no_offset;
+    t.runs = 1;
+    t.run_words = words;
+    t.start = no_start.data();
+    for (int64_t p = 0; p < kPositions; ++p) {
+      t.weights = (const int8_t*)weights + p * weight_step(b);
+      const uint8_t* row = (const uint8_t*)pixels + p * pixel_step + first * t.step;
+      for (int64_t i = 0; i < parts; ++i) {
+        const int64_t from = piece_start(count, parts, i), to = piece_start(count, parts, i + 1);
+        t.input = row + from * t.step;
+        t.out = sums + p * sum_step(b) / 4 + from * b.lanes;
+        w.multiply[b.vectors][to - from](t);
+      }
+    }
+  }
+
+  // Transform n tiles of one row back and run the epilogue on the pixels that exist.
+  void finish(const Convolution::Epilogue& epilogue, const int32_t* sums, const Block& b,
+              int64_t first, int64_t n, int32_t* outputs) const {
+    const int64_t row_step = n * kSide * b.lanes;
+    for (int64_t i = 0; i < n; ++i)
+      w.output(sums + i * b.lanes, sum_step(b) / 4, c.bias.data() + b.channel, b.vectors,
+               outputs + i * kSide * b.lanes, row_step);
+    const int64_t image = first / (down * across), row = first / across % down;
+    const int64_t x = first % across * kSide;
+    const int64_t width = std::min(n * kSide, c.shape[2] - x);
+    const int64_t most = c.k->max_pixels[b.vectors];
+    ConvTile t;
+    std::memset(&t, 0, sizeof t);
+    t.start_step = b.lanes;
+    for (int64_t y = 0; y < kSide && row * kSide + y < c.shape[1]; ++y)
+      for (int64_t done = 0; done < width; done += most) {
+        t.start = outputs + y * row_step + done * b.lanes;
+        c.tile(epilogue, t, b, image, row * kSide + y, x + done, std::min(most, width - done));
+      }
+  }
+};
+
+// Whether every sum of products stays below 2^25, whatever the input.
+bool stays_below(const Convolution& c) {
+  const int64_t taps = c.in.dims[3] * kTaps;
+  for (int64_t o = 0; o < c.shape[3]; ++o) {
+    int64_t sum = 0;
+    for (int64_t j = 0; j < taps; ++j)
+      sum += std::abs((int64_t)c.weight[o * taps + j]);
+    if (sum * 128 >= (int64_t)1 << 25) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+std::unique_ptr<Step> make_winograd(Convolution& c) {
+  const Winograd* w = c.k->winograd;
+  if (!w || c.kh != 3 || c.kw != 3 || c.sh * c.sw * c.dh * c.dw != 1) return nullptr;
+  if (std::min(c.in.dims[3], c.shape[3]) < w->least_channels || !stays_below(c)) return nullptr;
+  // Borders of tiles that do not exist are work too.
+  const auto padded = [](int64_t size) { return (size + kSide - 1) / kSide * kSide; };
+  if (padded(c.shape[1]) * padded(c.shape[2]) > 2 * c.shape[1] * c.shape[2]) return nullptr;
+  return std::make_unique<WinogradStep>(std::move(c));
+}
+
+}  // namespace cvm
