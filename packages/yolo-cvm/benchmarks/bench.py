@@ -1,11 +1,15 @@
 """Our engine beside the float and 8-bit runtimes of others, on one machine, in one run.
 
     python bench.py [--size n] [--checkpoint STEM --model FOLDER] [--threads 1 2] [--rounds 30]
+    python bench.py --profile [--size n] [--model FOLDER]
 
 The peers run the same network on the same picture size: the checkpoint, or generated weights; the
 8-bit ones are quantized here (NNCF for OpenVINO, static QDQ for ONNX Runtime). Contenders take
 turns, one inference each per round, so that whatever else the machine does hits all alike. Time is
 wall-clock of the network alone, image in, raw rows out.
+
+A profile needs no peers: every step of ours on one thread, and what goes to convolution, epilogue
+and data movement. YOLO_CVM_ARCH forces an instruction set.
 """
 
 from __future__ import annotations
@@ -18,7 +22,6 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import float_network
 import numpy as np
 from synthetic import yolov5
 
@@ -26,13 +29,19 @@ from yolo_core.architecture import Architecture
 from yolo_core.checkpoint import read_checkpoint
 from yolo_core.fusing import fuse
 from yolo_core.graph import Graph
+from yolo_core.graph.cost import macs as count_macs
 from yolo_core.model_folder import read_model_folder
-from yolo_cvm.engine import library
+from yolo_cvm.engine import ARCH_VARIABLE, library
 from yolo_cvm.engine.compiled import CompiledEngine
 
 Run = Callable[[], object]
 SIDE = 640
 CALIBRATION = 32
+
+
+def instruction_set() -> str:
+    """The forced one, or the best; as `yolo_cvm.engine.select` chooses."""
+    return os.environ.get(ARCH_VARIABLE) or library.instruction_sets()[0]
 
 
 def ceiling(seconds: float = 0.3) -> float:
@@ -42,17 +51,22 @@ def ceiling(seconds: float = 0.3) -> float:
     best, until = 0.0, time.perf_counter() + seconds
     while time.perf_counter() < until:
         begin = time.perf_counter()
-        done = found.cvm_ceiling(b"", 20000)
+        done = found.cvm_ceiling(instruction_set().encode(), 20000)
         best = max(best, done / (time.perf_counter() - begin))
     return best
 
 
 def ours(graph: Graph, threads: int) -> Run:
     """The compiled engine."""
-    engine = CompiledEngine(graph, threads)
-    bound = 2 ** (graph.input_precision - 1) - 1
-    data = np.random.default_rng(1).integers(-bound, bound + 1, graph.input_shape, dtype=np.int32)
+    engine = CompiledEngine(graph, threads, instruction_set())
+    data = noise(graph)
     return lambda: engine.run(data)
+
+
+def noise(graph: Graph) -> np.ndarray:
+    """An input of random integers."""
+    bound = 2 ** (graph.input_precision - 1) - 1
+    return np.random.default_rng(1).integers(-bound, bound + 1, graph.input_shape, dtype=np.int32)
 
 
 def openvino(model: object, picture: np.ndarray, threads: int) -> Run:
@@ -182,7 +196,10 @@ def main() -> None:
     parser.add_argument("--model", help="integer model folder for us")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()
+
+    import float_network
 
     if options.checkpoint:
         checkpoint = read_checkpoint(options.checkpoint)
@@ -197,6 +214,10 @@ def main() -> None:
         if options.model
         else yolov5(architecture.size, SIDE, SIDE)
     )
+    if options.profile:
+        print(cpu())
+        profile(graph, options.rounds)
+        return
     macs = architecture.macs(SIDE, SIDE)
     random = np.random.default_rng(0)
     pictures = [random.random((1, 3, SIDE, SIDE), dtype=np.float32) for _ in range(CALIBRATION)]
@@ -233,6 +254,40 @@ def table(seconds: Mapping[str, np.ndarray], macs: int, top: float, threads: int
             f"{name:18s}{median * 1e3:10.2f}{s.min() * 1e3:9.2f}{median / base:8.2f}"
             f"{macs / median / 1e9:9.0f} {share}"
         )
+
+
+def profile(graph: Graph, runs: int) -> None:
+    """Every step in its fastest run, and the sums by what they are spent on."""
+    engine = CompiledEngine(graph, 1, instruction_set())
+    steps, top = engine.profile(noise(graph), runs), ceiling()
+    total = sum(step.seconds for step in steps)
+    print(f"{engine.name}, 1 thread, ceiling of the instruction mix {top / 1e9:.0f} GMAC/s\n")
+    print(
+        f"{'step':12s}{'':26s}{'us':>7s}{'share':>7s}{'epilogue':>10s}{'GMAC/s':>8s}{'of it':>7s}"
+    )
+    work = spent = 0.0
+    for step in steps:
+        node = graph.nodes[step.node]
+        done = count_macs(graph, node) if step.kind == "conv_image" else 0
+        rate = f"{done / step.seconds / 1e9:8.0f}{done / step.seconds / top:7.0%}" if done else ""
+        if step.kind == "conv_image":
+            weight = graph.shape(node.inputs[1])
+            what = f"{weight[1]}->{weight[0]} {weight[2]}x{weight[3]}/{node.attributes.strides[0]}"
+            what += f" at {node.shapes[0][2]}x{node.shapes[0][3]}"
+            work, spent = work + done, spent + step.seconds
+        else:
+            what = str(node.shapes[0])
+        print(
+            f"{step.kind:12s}{what:26s}{step.seconds * 1e6:7.0f}{step.seconds / total:7.1%}"
+            f"{step.epilogue * 1e6:10.0f}{rate}"
+        )
+    epilogue = sum(step.epilogue for step in steps)
+    parts = {"convolution": spent - epilogue, "epilogue": epilogue, "data movement": total - spent}
+    print(f"\n{total * 1e3:.2f} ms:", *(f"{k} {v / total:.1%}" for k, v in parts.items()), sep="  ")
+    print(
+        f"all convolutions with their epilogues {work / spent / 1e9:.0f} GMAC/s, "
+        f"{work / spent / top:.0%} of the ceiling; without {work / (spent - epilogue) / top:.0%}"
+    )
 
 
 if __name__ == "__main__":
