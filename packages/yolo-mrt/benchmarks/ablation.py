@@ -104,7 +104,7 @@ def build_all(settings: Settings) -> list[Row]:
         rows.append(Row(added, out, calibration + time.monotonic() - begin))
     for effort, added in (
         ("normal", "fine reads (the default)"),
-        ("high", "reads and thresholds tried one by one, all images (`--effort high`)"),
+        ("high", "reads tried one by one, rounding from all images (`--effort high`)"),
     ):
         begin = time.monotonic()
         out, work = RUNS / f"{effort}_cvm", RUNS / effort / settings.work.name

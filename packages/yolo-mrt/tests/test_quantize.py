@@ -184,21 +184,23 @@ def test_a_scheme_of_another_network_is_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_high_effort_keeps_the_limits(
-    model: Path, checkpoint: Path, pictures: Path, tmp_path: Path
-) -> None:
+def test_high_effort_reads_more_finely_within_the_limits(pictures: Path, tmp_path: Path) -> None:
     from yolo_core.files import read_json
 
-    out = tmp_path / "tiny_cvm"
-    assert quantize(checkpoint, pictures, out, "--effort", "high").exit_code == 0
-    ending = "tiny.mrt.calibrate.json"
-    default = read_json(model.with_name("tiny_cvm.stages") / ending)
-    high = read_json(tmp_path / "tiny_cvm.stages" / ending)
-    assert high != default
-    for conv, sites in default["fine"].items():
-        assert set(sites) <= set(high["fine"][conv])
-    ratio = gas(read_model_folder(out).graph) / gas(read_model_folder(model).graph)
-    assert 0.95 < ratio < 1.15
+    # With many classes the detection convolutions are too large to be read finely by default.
+    stem = make_checkpoint(tmp_path / "w" / "tiny", nc=80)
+    costs, fine = [], []
+    for effort in ("normal", "high"):
+        out = tmp_path / effort
+        stages = [f"--stage={stage}" for stage in STAGES if stage != "evaluate"]
+        result = quantize(stem, pictures, out, "--effort", effort, "--num-calib", "1", *stages)
+        assert result.exit_code == 0, result.output
+        costs.append(gas(read_model_folder(out).graph))
+        fine.append(read_json(tmp_path / f"{effort}.stages" / "tiny.mrt.calibrate.json")["fine"])
+    assert fine[0] != fine[1]
+    for conv, sites in fine[0].items():
+        assert set(sites) <= set(fine[1][conv])
+    assert costs[0] < costs[1] < 1.15 * costs[0]
 
 
 @pytest.mark.parametrize("activation", ["leaky", "relu"])

@@ -26,6 +26,7 @@ NEAR = 1.5
 CLIPPED = 4.0
 WIDE_BITS = 15
 #: Thresholds are this much above the best ones of the calibration images: others reach higher.
+#: Chosen on yolov5n, calibrated on 96 pictures and judged on 32 others.
 HEADROOM = 1.12
 
 
@@ -110,14 +111,11 @@ def make_scheme(
     statistics: Mapping[str, TensorStatistics],
     fine: Mapping[str, tuple[str, ...]],
     overrides: Mapping[str, float],
-    factors: Mapping[str, float] | None = None,
 ) -> Scheme:
     """The scheme for these statistics.
 
-    fine: see Scheme. overrides: tensor → threshold that replaces the calibrated ones. factors:
-    tensor → what its calibrated thresholds are multiplied by.
+    fine: see Scheme. overrides: tensor → threshold that replaces the calibrated ones.
     """
-    factors = factors or {}
     weight_of = importances(net)
     wide = set(wide_sites(net))
     fine_sites = {site for sites in fine.values() for site in sites}
@@ -127,7 +125,7 @@ def make_scheme(
             continue
         stats = statistics[layer.name]
         low = activation_low(layer.activation, np.maximum(stats.high, GRID[0]), layer.slope)
-        wish = wishes(stats, low, weight_of[layer.name]) * factors.get(layer.name, 1.0)
+        wish = wishes(stats, low, weight_of[layer.name])
         if layer.name in fine_sites and only_read_finely(net, layer.name, fine):
             # Its steps are fine anyway, so one threshold that clips little serves all channels.
             wish = np.full_like(wish, wish.max())

@@ -7,16 +7,14 @@ candidate is tried on a few images and the best per byte and gas are kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from yolo_mrt.net import Layer, Net, readable_sites
-from yolo_mrt.scheme import Codes, Scheme, wide_sites
-from yolo_mrt.sensitivity import Judge, coded_read, coded_tensor
+from yolo_mrt.scheme import Scheme, wide_sites
+from yolo_mrt.sensitivity import Judge, coded_read
 from yolo_mrt.source import Source
-from yolo_mrt.tables import CODE_LIMIT, activation_low
 
 #: By default a fine read may add this share of all multiplications and weights: in the early, thin
 #: part of the network, and where the detection convolutions read, whose error nothing repairs.
@@ -25,11 +23,6 @@ HEAD_MACS, HEAD_WEIGHTS = 0.05, 0.01
 #: What fine reads may add with effort "high", as shares of multiplications and weights.
 MOST_MACS = 0.16
 MOST_WEIGHTS = 0.012
-
-#: Threshold factors that effort "high" tries, and the share of the harm that must remain at most
-#: for one to be taken: a few images cannot tell smaller gains from chance.
-FACTORS = (0.85, 1.2)
-CLEAR_GAIN = 0.85
 
 Reads = dict[str, tuple[str, ...]]
 
@@ -81,79 +74,15 @@ def fine_reads(net: Net, extents: Mapping[str, tuple[int, int]]) -> Reads:
     return {name: tuple(sorted(sites)) for name, sites in found.items()}
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What trials on a few images recommend: reads to make fine, factors for thresholds."""
-
-    fine: Reads
-    factors: Mapping[str, float]
-
-
-def measure_effort(
-    source: Source,
-    scheme: Scheme,
-    planes: Callable[[str], Iterable[np.ndarray]],
-    imgsz: tuple[int, int],
-) -> Measured:
-    """Try every read and every tensor's threshold alone. planes(label): the images, anew."""
-    judge = Judge(source, imgsz)
-    fine = _fine_by_measure(source.net, scheme, judge, planes, source.net.extents(*imgsz))
-    return Measured(fine, _factors_by_measure(source.net, scheme, judge, planes, fine))
-
-
-def _factors_by_measure(
-    net: Net,
-    scheme: Scheme,
-    judge: Judge,
-    planes: Callable[[str], Iterable[np.ndarray]],
-    fine: Reads,
-) -> dict[str, float]:
-    """Tensor → what to multiply its thresholds by, where a trial clearly gains.
-
-    Finely read tensors keep theirs: their steps are small and only clipping could hurt.
-    """
-    read_finely = {site for sites in fine.values() for site in sites}
-    sites = [
-        layer for layer in net.convolutions()
-        if layer.activation and layer.name not in read_finely
-        and {reader.op for reader in net.consumers()[layer.name]} - {"add"}
-    ]  # fmt: skip
-    trials = [
-        coded_tensor(layer.name, _scaled(layer, scheme.own_codes(layer, False), factor))
-        for layer in sites
-        for factor in (1.0, *FACTORS)
-    ]
-    harms = judge.distances(trials, planes("thresholds")).reshape(len(sites), -1, 2)
-    ratios = harms[:, 1:] / np.maximum(harms[:, :1], 1e-30)
-    # Geometric mean of how scores and boxes fare.
-    gains = np.sqrt(ratios.prod(axis=2))
-    return {
-        layer.name: FACTORS[int(gain.argmin())]
-        for layer, gain in zip(sites, gains)
-        if gain.min() < CLEAR_GAIN
-    }
-
-
-def _scaled(layer: Layer, codes: Codes, factor: float) -> Codes:
-    """The codes with every threshold multiplied by `factor`."""
-    top = (CODE_LIMIT - codes.zero) * codes.scale * factor
-    low = activation_low(layer.activation, top, layer.slope)
-    scale = (top - low) / (2 * CODE_LIMIT)
-    return Codes(scale, -CODE_LIMIT - np.rint(low / scale), codes.channel)
-
-
-def _fine_by_measure(
-    net: Net,
-    scheme: Scheme,
-    judge: Judge,
-    planes: Callable[[str], Iterable[np.ndarray]],
-    extents: Mapping[str, tuple[int, int]],
+def measured_reads(
+    source: Source, scheme: Scheme, planes: Iterable[np.ndarray], imgsz: tuple[int, int]
 ) -> Reads:
     """The default's reads, and those that help most beyond, within MOST_MACS and MOST_WEIGHTS.
 
-    A read's gain is what its rounding alone does to the detections, as a share of what all reads
-    do, scores and boxes counting alike.
+    A read's gain is what its rounding alone does to the detections on these float images, as a
+    share of what all reads do, scores and boxes counting alike.
     """
+    net, extents = source.net, source.net.extents(*imgsz)
     macs, weights = _totals(net, extents)
     layers = net.by_name()
     reads = candidates(net)
@@ -162,7 +91,7 @@ def _fine_by_measure(
         coded_read(conv, start, scheme.own_codes(layers[site], False))
         for conv, site, start in reads
     ]
-    harms = judge.distances(trials, planes("sensitivity"))
+    harms = Judge(source, imgsz).distances(trials, planes)
     totals = np.maximum(harms.sum(axis=0), 1e-30)
     ranked = []
     for (name, site, more_macs, more_weights), harm in zip(tried, harms):

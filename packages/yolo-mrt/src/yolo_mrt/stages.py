@@ -25,7 +25,7 @@ from yolo_core.progress import progress
 from yolo_mrt import cache, deliver
 from yolo_mrt.agreement import agreement
 from yolo_mrt.calibration import make_scheme
-from yolo_mrt.effort import fine_reads, measure_effort
+from yolo_mrt.effort import fine_reads, measured_reads
 from yolo_mrt.float_pass import TensorStatistics, measure
 from yolo_mrt.net import Layer, Net
 from yolo_mrt.quantizer import learn_rounding, moment_images
@@ -35,8 +35,8 @@ from yolo_mrt.source import Source, check_weights, read_source
 from yolo_mrt.tables import CODE_LIMIT
 from yolo_mrt.weights import IntegerConv
 
-#: Images on which effort "high" tries every read and threshold.
-SENSITIVITY_IMAGES = 8
+#: Images on which effort "high" tries every read.
+SENSITIVITY_IMAGES = 32
 Say = Callable[[str], None]
 
 
@@ -135,12 +135,9 @@ def _scheme(
     fine = fine_reads(net, net.extents(*settings.imgsz))
     scheme = make_scheme(net, statistics, fine, settings.thresholds)
     if settings.effort == "high":
-        found = measure_effort(
-            source, scheme,
-            lambda label: float_planes(settings, source, label, SENSITIVITY_IMAGES),
-            settings.imgsz,
-        )  # fmt: skip
-        scheme = make_scheme(net, statistics, found.fine, settings.thresholds, found.factors)
+        planes = float_planes(settings, source, "sensitivity", SENSITIVITY_IMAGES)
+        fine = measured_reads(source, scheme, planes, settings.imgsz)
+        scheme = make_scheme(net, statistics, fine, settings.thresholds)
     # The outputs' range stays ±32, beyond which a sigmoid says nothing new.
     return replace(scheme, head_bits=settings.head_bits, head_exponent=settings.head_bits - 6)
 
