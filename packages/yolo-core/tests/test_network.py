@@ -54,6 +54,7 @@ def test_convolutions_in_another_precision_take_and_give_float32(fused):
     assert {p.data().dtype for p in nets[1].collect_params().values()} == {np.float32}
 
 
+@pytest.mark.filterwarnings("ignore:Cannot decide type")  # MXNet's, of every symbol it reads
 @pytest.mark.parametrize("fused", [False, True])
 def test_checkpoint_round_trip_and_mxnets_own_readers(tmp_path, fused):
     architecture = Architecture.named("n", names=["red", "blue"])

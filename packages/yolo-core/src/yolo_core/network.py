@@ -8,6 +8,7 @@ returns need MXNet; nothing else in yolo-core but `float_predictor` does.
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -206,8 +207,7 @@ class GridConvolution(_Conv2D):
         self._weight_limit = grid.weight_limit
         with self.name_scope():
             for name in GRID_ARRAYS:
-                value = np.asarray(getattr(grid, name), np.float32)
-                setattr(self, name, self.params.get_constant(name, value))
+                setattr(self, name, constant(self.params, name, getattr(grid, name)))
 
     def hybrid_forward(
         self, F: Any, x: Any, weight: Any, bias: Any, weight_step: Any, input_step: Any,
@@ -218,6 +218,14 @@ class GridConvolution(_Conv2D):
         limit = weight_step * self._weight_limit
         weight = F.broadcast_minimum(F.broadcast_maximum(weight, -limit), limit)
         return super().hybrid_forward(F, x, _rounded(F, weight, weight_step), bias)
+
+
+def constant(parameters: Any, name: str, value: np.ndarray) -> Any:
+    """A Gluon parameter among `parameters` that keeps a value, as float32."""
+    with warnings.catch_warnings():
+        # MXNet registers an initializer by the object's address, and warns when that comes again.
+        warnings.simplefilter("ignore", UserWarning)
+        return parameters.get_constant(name, np.asarray(value, np.float32))
 
 
 def _rounded(F: Any, x: Any, step: Any) -> Any:

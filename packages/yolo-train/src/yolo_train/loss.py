@@ -17,6 +17,7 @@ import numpy as np
 
 from yolo_core.architecture import ANCHORS_PER_LEVEL, Architecture
 from yolo_core.mxnet_door import mxnet
+from yolo_core.network import constant
 from yolo_train.hyp import Hyp
 
 mx: Any = mxnet()
@@ -77,8 +78,7 @@ class DetectionLoss(_HybridBlock):
         }
         with self.name_scope():
             for name, value in constants.items():
-                constant = self.params.get_constant(name, value.astype(np.float32))
-                setattr(self, name, constant)
+                setattr(self, name, constant(self.params, name, value))
 
     def hybrid_forward(
         self, F: Any, p3: Any, p4: Any, p5: Any, targets: Any, **constants: Any
