@@ -62,6 +62,24 @@ def test_two_workers_resume_together_and_one_of_them_keeps_the_books(shapes, tmp
     assert done.stdout.count("epoch 1: box") == 1
 
 
+def test_hosts_are_reached_by_ssh_and_work_in_the_same_folder(shapes, tmp_path):
+    # An ssh that notes the host and stays on this machine.
+    ssh = tmp_path / "bin" / "ssh"
+    ssh.parent.mkdir()
+    ssh.write_text(f'#!/bin/sh\necho "$4" >> {tmp_path}/hosts\nshift 4\ncd /\nexec sh -c "$*"\n')
+    ssh.chmod(0o755)
+    places = (str(ssh.parent), os.path.dirname(sys.executable), os.environ["PATH"])
+    done = subprocess.run(
+        _command("launch", "--hosts", "near,far", "--address", "127.0.0.1", "--", "fit", "--data",
+                 str(shapes), "--epochs", "1", "--project", "runs", *FIT),
+        capture_output=True, text=True, timeout=120, cwd=tmp_path,
+        env={**os.environ, "PATH": os.pathsep.join(places)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert sorted((tmp_path / "hosts").read_text().split()) == ["far", "near"]
+    assert (tmp_path / "runs" / "exp" / "weights" / "best.yaml").exists()
+
+
 def _children(pid):
     """Process ids of the children of a process."""
     path = f"/proc/{pid}/task/{pid}/children"
