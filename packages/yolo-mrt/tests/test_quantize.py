@@ -18,7 +18,9 @@ from yolo_core.graph.bounds import certify
 from yolo_core.graph.gas import gas
 from yolo_core.model_folder import read_model_folder
 from yolo_mrt.cli import main
-from yolo_mrt.settings import STAGES
+from yolo_mrt.float_pass import FloatNet
+from yolo_mrt.settings import STAGES, Settings, calibration_images
+from yolo_mrt.stages import float_planes, prepared, run
 
 
 def quantize(checkpoint: Path, data: Path, out: Path, *more: str) -> Result:
@@ -249,3 +251,26 @@ def test_report_tells_the_worst_node_first(model: Path, tmp_path: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert text.count("<svg") == len(rows)
     assert "http" not in text.replace("http-equiv", "")
+
+
+def test_report_tells_what_a_threshold_clips(
+    checkpoint: Path, pictures: Path, tmp_path: Path
+) -> None:
+    from yolo_mrt.report import judge_nodes
+
+    name, limit = "model.3.conv", 0.25
+    settings = Settings(
+        checkpoint=checkpoint, images=calibration_images(pictures, 2), imgsz=(64, 64),
+        work=tmp_path / "stages" / "tiny", out=tmp_path / "out", thresholds={name: limit},
+    )  # fmt: skip
+    run(settings, ("prepare", "calibrate", "quantize"))
+    node = next(node for node in judge_nodes(settings, 1) if node.name == name)
+    seen: list[np.ndarray] = []
+    source = prepared(settings)
+    for plane in float_planes(settings, source, "check"):
+        FloatNet(source.net).run(
+            plane, lambda site, value: seen.append(value.asnumpy()) if site == name else None
+        )
+    share = np.mean([(values > node.threshold[1]).mean() for values in seen])
+    assert share > 0.01
+    assert node.clipped == pytest.approx(share, rel=0.3)

@@ -122,10 +122,14 @@ def _tensors(settings: Settings, source: Source) -> Iterator[tuple[Node, Trial]]
     for name, stats in statistics_of(settings).items():
         codes = scheme.own_codes(layers[name], False)
         top = (CODE_LIMIT - codes.zero) * codes.scale
-        done = f"{len(set(np.round(codes.scale, 12)))} scales"
+        scales = len(set(np.round(codes.scale, 12)))
+        done = f"{scales} scales" if scales > 1 else "one scale"
         if name in reads:
             done += f", read finely {reads.count(name)}x"
+        shown = name
         if layers[name].op == "add":
+            # A sum's own name tells nobody where it is.
+            shown = f"{layers[name].inputs[-1]} sum"
             done += ", wide sum"
         counts = stats.tails[0]
         above = np.concatenate((GRID, [np.inf]))[:, None] > top[None]
@@ -135,9 +139,7 @@ def _tensors(settings: Settings, source: Source) -> Iterator[tuple[Node, Trial]]
         clipped = float(clipped) / total
         shares = counts[1:-1].sum(axis=1) / total
         histogram = tuple(zip(GRID[:-1].tolist(), shares.tolist()))
-        node = Node(
-            name, 8, _span(codes.scale), _span(top), float(clipped) / total, done, histogram
-        )
+        node = Node(shown, 8, _span(codes.scale), _span(top), clipped, done, histogram)
         yield node, coded_tensor(name, codes)
 
 
@@ -169,10 +171,15 @@ _COLUMNS = ("node", "bits", "scale", "threshold", "clipped", "SNR dB", "AP lost 
 
 def _cells(node: Node) -> tuple[str, ...]:
     return (
-        node.name, str(node.bits), f"{node.scale[0]:.4g}…{node.scale[1]:.4g}",
-        f"{node.threshold[0]:.3g}…{node.threshold[1]:.3g}", f"{100 * node.clipped:.4f} %",
+        node.name, str(node.bits), _range(node.scale, ".4g"), _range(node.threshold, ".3g"),
+        f"{100 * node.clipped:.4f} %",
         f"{node.snr_db:.1f}", f"{node.ap_lost:+.2f}", node.done,
     )  # fmt: skip
+
+
+def _range(span: tuple[float, float], form: str) -> str:
+    low, high = format(span[0], form), format(span[1], form)
+    return low if low == high else f"{low}…{high}"
 
 
 def table(nodes: Sequence[Node]) -> str:
