@@ -39,6 +39,11 @@ INSTRUCTION_SETS: Mapping[str, Mapping[str, Sequence[str]]] = {
         "avx512vnni": ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vnni"],
     },
     "aarch64": {"neon": ["-march=armv8.2-a+dotprod"]},
+    # for emulate.py: what a machine with AVX2 can run, AVX-VNNI in words of AVX2
+    "x86_64-avx2": {
+        "avx2": ["-mavx2"],
+        "avxvnni": ["-mavx2", "-include", str(HERE / "replay" / "avxvnni.h")],
+    },
 }
 ALL_SETS = ["portable", "avx2", "avxvnni", "avx512vnni", "neon"]
 OPTIMIZE = ["-O3"]

@@ -17,7 +17,8 @@ namespace {
 constexpr int64_t kSide = 4;  // outputs of a tile, each way
 constexpr int64_t kTaps = 9;
 constexpr int64_t kLine = 64;
-constexpr int64_t kBandBytes = 448 << 10;
+constexpr int64_t kBandBytes = 448 << 10;  // of pixels, for the second cache
+constexpr int64_t kNearBytes = 2 << 20;    // of weights that a third cache keeps
 
 // Distance in bytes between positions: an odd number of cache lines, so that the 36 spread over all
 // sets of a cache.
@@ -43,7 +44,8 @@ struct WinogradStep : Step {
     const int64_t register_channels = 2 * c.k->vector_lanes;
     words = (c.in.dims[3] + 1) / 2;
     channels = (c.in.dims[3] + register_channels - 1) / register_channels * register_channels;
-    banded = tiles > c.shape[3];
+    const int64_t all_weights = kPositions * words * c.padded_channels() * 4;
+    banded = tiles > c.shape[3] || (all_weights <= kNearBytes && tiles >= 2 * chunk(c.blocks[0]));
     band = tiles;
     if (banded) {
       // Small enough for the second cache and for sixteen tasks, in whole chunks.

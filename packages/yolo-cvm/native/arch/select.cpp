@@ -39,7 +39,11 @@ Machine look() {
   if (a >= 1) __get_cpuid_count(7, 1, &a71, &b71, &c71, &d71);
   const bool ymm = (state & 0x6) == 0x6, zmm = (state & 0xe6) == 0xe6;
   m.avx2 = ymm && (b7 & (1u << 5));
+#if defined(CVM_EMULATED_AVXVNNI)
+  m.avxvnni = m.avx2;
+#else
   m.avxvnni = m.avx2 && (a71 & (1u << 4));
+#endif
   const unsigned needed = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;  // F, DQ, BW, VL
   m.avx512vnni = zmm && m.avx2 && (b7 & needed) == needed && (c7 & (1u << 11));
 #elif defined(__aarch64__) && defined(__linux__)

@@ -1,14 +1,16 @@
-"""Hold the engine to the reference on machines we do not have: NEON and a big-endian processor.
+"""Hold the engine to the reference on machines we do not have: NEON, big-endian, AVX-VNNI.
 
     python emulate.py FOLDER [PROGRAMS]
 
 Dumps random programs with the reference's outputs, compiles the engine with Debian's cross
-compilers (g++-aarch64-linux-gnu, g++-s390x-linux-gnu) and replays them under qemu-user. A machine
-whose compiler or emulator is missing is named and skipped. Exit code 1 where an output differs.
+compilers (g++-aarch64-linux-gnu, g++-s390x-linux-gnu) and replays them under qemu-user. AVX-VNNI
+needs no emulator on x86-64: its two instructions are written out in AVX2. A machine whose compiler
+or emulator is missing is named and skipped. Exit code 1 where an output differs.
 """
 
 from __future__ import annotations
 
+import platform
 import shutil
 import subprocess
 import sys
@@ -21,10 +23,17 @@ from yolo_cvm.engine import fuse
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE.parents[1]
-#: machine: compiler, emulators, further flags
+#: machine: compiler, and the command that runs its programs
 MACHINES = {
-    "aarch64": ("aarch64-linux-gnu-g++", "qemu-aarch64-static", ["-cpu", "max"]),
-    "s390x": ("s390x-linux-gnu-g++", "qemu-s390x-static", ["-cpu", "max"]),
+    "aarch64": (
+        "aarch64-linux-gnu-g++",
+        ["qemu-aarch64-static", "-cpu", "max", "-L", "/usr/aarch64-linux-gnu"],
+    ),
+    "s390x": (
+        "s390x-linux-gnu-g++",
+        ["qemu-s390x-static", "-cpu", "max", "-L", "/usr/s390x-linux-gnu"],
+    ),
+    "x86_64-avx2": ("g++", ["env"]),
 }
 
 
@@ -55,7 +64,7 @@ def build(machine: str, folder: Path) -> Path:
 
     compiler = MACHINES[machine][0]
     library = folder / f"libcvm-{machine}.so"
-    compile_library(library, [compiler], machine)
+    compile_library(library, [compiler], machine, extra=["-DCVM_EMULATED_AVXVNNI"])
     program = folder / f"replay-{machine}"
     subprocess.run(
         [
@@ -95,16 +104,16 @@ def main(folder: Path, programs: int) -> int:
     dump(network, data, files[-1])
 
     code = 0
-    for machine, (compiler, emulator, options) in MACHINES.items():
-        missing = [tool for tool in (compiler, emulator) if not shutil.which(tool)]
+    for machine, (compiler, runner) in MACHINES.items():
+        missing = [tool for tool in (compiler, runner[0]) if not shutil.which(tool)]
+        if machine.startswith("x86_64") and platform.machine() != "x86_64":
+            missing.append("an x86-64 processor")
         if missing:
-            print(f"{machine}: skipped, {' and '.join(missing)} not installed")
+            print(f"{machine}: skipped, there is no {' and no '.join(missing)}")
             continue
         program = build(machine, folder)
         done = subprocess.run(
-            [emulator, *options, "-L", f"/usr/{machine}-linux-gnu", str(program), *map(str, files)],
-            capture_output=True,
-            text=True,
+            [*runner, str(program), *map(str, files)], capture_output=True, text=True
         )
         print(machine, done.stdout.strip(), done.stderr.strip(), sep="\n  ")
         code = code or done.returncode

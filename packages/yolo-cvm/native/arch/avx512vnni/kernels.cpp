@@ -148,7 +148,7 @@ struct Avx512Words : Avx512 {
 
 const Kernels* kernels_avx512vnni() {
   static const Kernels k = make_kernels<Avx512, 24, 14>(
-      "avx512vnni", make_winograd<Avx512, Avx512Words, 24, 14>(32));
+      "avx512vnni", make_winograd<Avx512, Avx512Words, 24, 14>(64));
   return &k;
 }
 

@@ -26,7 +26,7 @@ struct AvxVnniWords : AvxVnni {
 
 const Kernels* kernels_avxvnni() {
   static const Kernels k = make_kernels<AvxVnni, 12, 6>(
-      "avxvnni", make_winograd<AvxVnni, AvxVnniWords, 12, 6>(32));
+      "avxvnni", make_winograd<AvxVnni, AvxVnniWords, 12, 6>(64));
   return &k;
 }
 
