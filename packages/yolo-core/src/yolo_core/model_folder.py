@@ -69,7 +69,7 @@ class Extension:
 
     def dequantize(self, output: np.ndarray) -> np.ndarray:
         """int32 [B, N, 5 + nc] → float64 logits."""
-        return output / np.array(self.output_scales, np.float64)
+        return output.astype(np.float64) / np.array(self.output_scales)
 
     def to_json(self) -> str:
         """One line, the same for the same content."""
