@@ -152,9 +152,13 @@ def load(
     graph = bind(program, params, compat, limits)
     if certified:
         certify(graph)
+    try:
+        ready = select(graph, threads, engine)
+    except MemoryError:
+        raise _too_large(graph) from None
     return Model(
         graph,
-        select(graph, threads, engine),
+        ready,
         hashlib.sha256(symbol).hexdigest(),
         hashlib.sha256(params).hexdigest(),
     )

@@ -101,7 +101,8 @@ def _products(graph: Graph, node: Node, x: Sequence[Range]) -> Range:
     if weight.name not in graph.parameters:
         return EVERYTHING
     values = graph.parameters.stored(weight.name)
-    sums = np.abs(values, dtype=np.int64).reshape(len(values), -1).sum(axis=1)
+    wide = np.int16 if values.dtype == np.int8 else np.int64
+    sums = np.abs(values, dtype=wide).reshape(len(values), -1).sum(axis=1, dtype=np.int64)
     most = sums * max(abs(x[0][0]), abs(x[0][1]))
     low, high = -most, most
     if bias is not None:
