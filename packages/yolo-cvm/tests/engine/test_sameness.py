@@ -113,6 +113,23 @@ def test_convolutions(case: tuple, extreme: bool) -> None:
             assert_same(want, select(graph, threads, name).run(data), f"{name}, {threads} threads")
 
 
+def test_a_sum_that_nobody_reads() -> None:
+    """Beside one that indexes a table: both are additions to the same value."""
+    b = GraphBuilder()
+    x = b.input("data", (1, 4, 3, 3), 8)
+    y = b.operator("conv2d", [x, b.parameter("w", np.eye(4, dtype=int).reshape(4, 4, 1, 1), 8)],
+                   channels=4, kernel_size=(1, 1), use_bias=False)  # fmt: skip
+    y = b.operator("cvm_clip", [y], precision=8)
+    b.operator("broadcast_add", [y, b.parameter("unread", np.array([128]), 9)])
+    index = b.operator("broadcast_add", [y, b.parameter("move", np.array([127]), 8)])
+    table = b.parameter("table", np.arange(255) // 2, 8)
+    graph = b.build([b.operator("cvm_lut", [index, table], in_dim=255)])
+    data = np.random.default_rng(6).integers(-127, 128, graph.input_shape)
+    want = interpret.run(graph, data)
+    for name in SETS:
+        assert_same(want, select(graph, 1, name).run(data), name)
+
+
 def test_one_engine_from_many_threads() -> None:
     graph, data = random_program(11)
     engine = select(graph, 2)

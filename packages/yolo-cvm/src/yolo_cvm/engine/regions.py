@@ -180,7 +180,9 @@ class RegionBuilder:
                 and node.op == "cvm_lut"
                 and node.inputs[0] == entry
                 and high < product(self.graph.shape(node.inputs[1]))
-                for r, node in ((r, self.graph.nodes[r]) for r in self.analysis.consumers[entry])
+                for r, node in (
+                    (r, self.graph.nodes[r]) for r in self.analysis.consumers.get(entry, [])
+                )
             )
         )
 
