@@ -22,7 +22,7 @@ EARLY_MACS, EARLY_WEIGHTS = 0.01, 0.002
 HEAD_MACS, HEAD_WEIGHTS = 0.05, 0.01
 #: What fine reads may add with effort "high", as shares of multiplications and weights.
 MOST_MACS = 0.16
-MOST_WEIGHTS = 0.012
+MOST_WEIGHTS = 0.0095
 
 Reads = dict[str, tuple[str, ...]]
 
