@@ -210,6 +210,13 @@ def bench_cvm(session: nox.Session) -> None:
 
 
 @nox.session(python=MXNET_PYTHON)
+def ablation(session: nox.Session) -> None:
+    """What each means of the quantizer brings; options as in the README of yolo-mrt."""
+    _install(session, "yolo-mrt", "yolo-cvm", "yolo-eval")
+    session.run("python", "packages/yolo-mrt/benchmarks/ablation.py", *session.posargs)
+
+
+@nox.session(python=MXNET_PYTHON)
 def bench_train(session: nox.Session) -> None:
     """Training speed beside PyTorch (with `-- --torch-python PYTHON`), its parts, its memory."""
     _install(session, "yolo-train")
