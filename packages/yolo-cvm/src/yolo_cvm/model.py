@@ -19,7 +19,7 @@ from yolo_core.files import PathLike, read_bytes
 from yolo_core.graph import Graph, Limits, LogicError, RuntimeFault, bind, load_program
 from yolo_core.graph.bounds import certify
 from yolo_core.graph.cost import peak_bytes
-from yolo_core.graph.integers import clamp
+from yolo_core.graph.integers import limit
 from yolo_core.graph.params import size_limit
 from yolo_core.model_folder import Extension
 from yolo_cvm.engine import Engine, select
@@ -69,11 +69,10 @@ class Model:
             raise LogicError("input", f"dtype {x.dtype}", "integers")
         if x.shape != self.graph.input_shape:
             raise LogicError("input", f"shape {x.shape}", f"{self.graph.input_shape}")
-        if x.dtype != np.int32:
-            # Clamping to int32 first changes nothing, since no precision is wider.
-            held, wanted = np.iinfo(x.dtype), np.iinfo(np.int32)
-            x = np.clip(x, max(held.min, wanted.min), min(held.max, wanted.max))
-        return np.ascontiguousarray(clamp(x.astype(np.int32), self.graph.input_precision))
+        # Clamped in its own type, which is most often a byte, before it is widened.
+        held, bound = np.iinfo(x.dtype), limit(self.graph.input_precision)
+        x = np.clip(x, max(held.min, -bound), min(held.max, bound))
+        return np.ascontiguousarray(x, np.int32)
 
 
 def _too_large(graph: Graph) -> RuntimeFault:
