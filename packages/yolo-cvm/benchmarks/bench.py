@@ -102,7 +102,6 @@ def mxnet(
     architecture: Architecture, weights: Mapping[str, np.ndarray], picture: np.ndarray
 ) -> Run | None:
     """MXNet float32 with its own thread count; None where it is not installed."""
-    from yolo_core.checkpoint import Checkpoint
     from yolo_core.errors import InputError
 
     try:
@@ -112,7 +111,7 @@ def mxnet(
         mx = door()
     except (InputError, ImportError):
         return None
-    network = build(Checkpoint(architecture, dict(weights), True, "rgb", {}))
+    network = build(architecture, weights, fused=True)
     network.hybridize(static_alloc=True, static_shape=True)
     x = mx.nd.array(picture)
     return lambda: [head.asnumpy() for head in network(x)]
