@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from yolo_core.architecture import Architecture
+from yolo_core.yolo.architecture import Architecture
 
 
 def random_parameters(architecture: Architecture, fused: bool, seed: int = 0) -> dict:

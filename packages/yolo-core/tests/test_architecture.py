@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from yolo_core.architecture import Architecture
-from yolo_core.coco import COCO_NAMES
 from yolo_core.errors import InputError
+from yolo_core.yolo.architecture import Architecture
+from yolo_core.yolo.coco import COCO_NAMES
 
 # Parameters and convolutions of the released COCO models; GMAC at 640 is half their FLOPs.
 PUBLISHED = {

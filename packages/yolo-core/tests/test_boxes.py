@@ -7,9 +7,9 @@ import hashlib
 import numpy as np
 import pytest
 
-from yolo_core.architecture import Architecture
-from yolo_core.boxes import NmsSettings, decode, detections, iou, nms, rows_of, sigmoid
 from yolo_core.errors import InputError
+from yolo_core.yolo.architecture import Architecture
+from yolo_core.yolo.boxes import NmsSettings, decode, detections, iou, nms, rows_of, sigmoid
 
 
 def test_sigmoid_is_exact_to_the_last_digits():

@@ -5,9 +5,9 @@ from __future__ import annotations
 from click.testing import CliRunner
 
 from conftest import random_parameters
-from yolo_core.architecture import Architecture
-from yolo_core.checkpoint import Checkpoint, write_checkpoint
 from yolo_core.cli import main
+from yolo_core.mxnet.checkpoint import Checkpoint, write_checkpoint
+from yolo_core.yolo.architecture import Architecture
 
 
 def run(*arguments: str):

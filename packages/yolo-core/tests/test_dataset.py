@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from yolo_core.dataset import label_path, list_images, read_data_yaml, read_labels
 from yolo_core.errors import InputError
+from yolo_core.yolo.dataset import label_path, list_images, read_data_yaml, read_labels
 
 
 @pytest.fixture

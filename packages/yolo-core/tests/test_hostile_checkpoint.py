@@ -14,10 +14,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolo_core.architecture import Architecture
-from yolo_core.checkpoint import FORMAT, is_checkpoint, read_checkpoint
 from yolo_core.errors import InputError
-from yolo_core.mxnet_params import decode_params, encode_params
+from yolo_core.mxnet.checkpoint import FORMAT, is_checkpoint, read_checkpoint
+from yolo_core.mxnet.params import decode_params, encode_params
+from yolo_core.yolo.architecture import Architecture
 
 ARCHITECTURE = Architecture.named("n", nc=1, names=["thing"])
 PARAMETERS = {

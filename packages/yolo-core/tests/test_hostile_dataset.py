@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolo_core.dataset import list_images, read_data_yaml, read_labels
 from yolo_core.errors import InputError
+from yolo_core.yolo.dataset import list_images, read_data_yaml, read_labels
 
 
 @pytest.mark.parametrize(

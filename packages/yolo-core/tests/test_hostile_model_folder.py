@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from yolo_core.architecture import Architecture
 from yolo_core.errors import InputError
 from yolo_core.graph import Graph, GraphBuilder
-from yolo_core.model_folder import (
+from yolo_core.yolo.architecture import Architecture
+from yolo_core.yolo.model_folder import (
     Extension,
     is_model_folder,
     read_model_folder,

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from yolo_core.errors import InputError
-from yolo_core.letterbox import Letterbox, opencv, read_image, resize
+from yolo_core.yolo.letterbox import Letterbox, opencv, read_image, resize
 
 ENDINGS = [".jpg", ".png", ".bmp", ".webp", ".tif"]
 
@@ -110,7 +110,7 @@ def test_the_decoder_writes_no_log_of_its_own(tmp_path: Path) -> None:
     """OpenCV would add lines to the one that people are promised."""
     (tmp_path / "x.bmp").write_bytes(bmp(50, 50))
     code = (
-        "import sys\nfrom yolo_core.letterbox import read_image\n"
+        "import sys\nfrom yolo_core.yolo.letterbox import read_image\n"
         "from yolo_core.errors import InputError\n"
         "try:\n    read_image(sys.argv[1])\nexcept InputError:\n    sys.exit(7)\n"
     )

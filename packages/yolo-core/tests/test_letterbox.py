@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from yolo_core.errors import InputError
-from yolo_core.letterbox import Letterbox, check_imgsz, read_image, resize
+from yolo_core.yolo.letterbox import Letterbox, check_imgsz, read_image, resize
 
 
 def reference_resize(image: np.ndarray, height: int, width: int) -> np.ndarray:

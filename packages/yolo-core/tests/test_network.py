@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from conftest import random_parameters
-from yolo_core import network
-from yolo_core.architecture import Architecture
-from yolo_core.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from yolo_core.errors import InputError
-from yolo_core.fusing import fuse
-from yolo_core.mxnet_params import encode_params, read_params
-from yolo_core.predictor import open_predictor
+from yolo_core.mxnet import network
+from yolo_core.mxnet.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from yolo_core.mxnet.fusing import fuse
+from yolo_core.mxnet.params import encode_params, read_params
+from yolo_core.yolo.architecture import Architecture
+from yolo_core.yolo.predictor import open_predictor
 
 mx = network.mx
 

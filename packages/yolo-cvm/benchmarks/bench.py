@@ -25,12 +25,12 @@ from pathlib import Path
 import numpy as np
 from synthetic import yolov5
 
-from yolo_core.architecture import Architecture
-from yolo_core.checkpoint import read_checkpoint
-from yolo_core.fusing import fuse
 from yolo_core.graph import Graph
-from yolo_core.graph.cost import macs as count_macs
-from yolo_core.model_folder import read_model_folder
+from yolo_core.graph.costs.cost import macs as count_macs
+from yolo_core.mxnet.checkpoint import read_checkpoint
+from yolo_core.mxnet.fusing import fuse
+from yolo_core.yolo.architecture import Architecture
+from yolo_core.yolo.model_folder import read_model_folder
 from yolo_cvm.engine import ARCH_VARIABLE, library
 from yolo_cvm.engine.compiled import CompiledEngine
 
@@ -105,8 +105,8 @@ def mxnet(
     from yolo_core.errors import InputError
 
     try:
-        from yolo_core.mxnet_door import mxnet as door
-        from yolo_core.network import build
+        from yolo_core.mxnet.door import mxnet as door
+        from yolo_core.mxnet.network import build
 
         mx = door()
     except (InputError, ImportError):

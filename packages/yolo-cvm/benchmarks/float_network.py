@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from yolo_core.architecture import Architecture, Convolution
+from yolo_core.yolo.architecture import Architecture, Convolution
 
 OPSET = 13
 

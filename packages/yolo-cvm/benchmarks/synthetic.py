@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from yolo_core.architecture import Architecture, Convolution
 from yolo_core.graph import Graph, GraphBuilder, Ref
+from yolo_core.yolo.architecture import Architecture, Convolution
 
 INDEX_BITS = 12
 HALF = 2 ** (INDEX_BITS - 1) - 1

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from yolo_core.graph import Graph, GraphBuilder, params, symbol
+from yolo_core.graph import Graph, GraphBuilder
+from yolo_core.graph.files import params, symbol
 
 # A shared machine makes single examples slow now and then; that is no defect.
 settings.register_profile("unhurried", deadline=None)

@@ -11,12 +11,12 @@ import pytest
 from click.testing import CliRunner
 
 from conftest import write_model
-from yolo_core.architecture import Architecture
-from yolo_core.boxes import NmsSettings
 from yolo_core.errors import InputError
 from yolo_core.graph import Graph, GraphBuilder
-from yolo_core.model_folder import Extension
-from yolo_core.predictor import detect, open_predictor
+from yolo_core.yolo.architecture import Architecture
+from yolo_core.yolo.boxes import NmsSettings
+from yolo_core.yolo.model_folder import Extension
+from yolo_core.yolo.predictor import detect, open_predictor
 from yolo_cvm.cli import main
 
 SIDE = 32

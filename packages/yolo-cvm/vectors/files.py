@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from yolo_core.graph import GraphBuilder, params, symbol
+from yolo_core.graph import GraphBuilder
+from yolo_core.graph.files import params, symbol
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,11 @@ import numpy as np
 from cases import CASES, MINIMUM, Case
 from files import FILES
 
-from yolo_core.graph import Graph, GraphBuilder, Ref, interpret, params, symbol
-from yolo_core.graph.gas import gas
+from yolo_core.graph import Graph, GraphBuilder, Ref, interpret
+from yolo_core.graph.costs.gas import gas
+from yolo_core.graph.costs.storage import storage_bytes
+from yolo_core.graph.files import params, symbol
 from yolo_core.graph.integers import elements, limit
-from yolo_core.graph.storage import storage_bytes
 from yolo_cvm.arrays import write_array
 from yolo_cvm.chain_io import input_type_size, output_type_size
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from yolo_core.architecture import Architecture
 from yolo_core.files import sha256_file
 from yolo_core.graph import interpret
-from yolo_core.model_folder import is_model_folder, read_model_folder
+from yolo_core.yolo.architecture import Architecture
+from yolo_core.yolo.model_folder import is_model_folder, read_model_folder
 
 OFF = -12.0
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from yolo_eval.ground_truth import Box, Category, GroundTruth, Image
-from yolo_eval.run import Predictions
+from yolo_eval.runs.ground_truth import Box, Category, GroundTruth, Image
+from yolo_eval.runs.run import Predictions
 
 
 def scene(

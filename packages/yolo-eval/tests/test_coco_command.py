@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from yolo_eval.cli import main
-from yolo_eval.run import read_run
+from yolo_eval.runs.run import read_run
 
 
 def run(*arguments: object) -> Result:

@@ -14,10 +14,10 @@ import pytest
 from click.testing import CliRunner, Result
 from scenes import scene
 
-from yolo_eval.agreement import agreement, most_changed
 from yolo_eval.cli import main
-from yolo_eval.pictures import TAG, Drawn, Picture, panel
-from yolo_eval.run import Predictions
+from yolo_eval.figures.agreement import agreement, most_changed
+from yolo_eval.pages.pictures import TAG, Drawn, Picture, panel
+from yolo_eval.runs.run import Predictions
 
 
 def run(*arguments: object) -> Result:

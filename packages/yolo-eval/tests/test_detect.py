@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from yolo_core.letterbox import opencv, read_image
+from yolo_core.yolo.letterbox import opencv, read_image
 from yolo_eval.cli import main
 
 

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from yolo_core.errors import InputError
-from yolo_eval.ground_truth import from_coco, from_data_yaml, parse_coco
-from yolo_eval.run import read_run
+from yolo_eval.runs.ground_truth import from_coco, from_data_yaml, parse_coco
+from yolo_eval.runs.run import read_run
 
 
 def content(**changes) -> dict:

@@ -14,13 +14,13 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from scenes import repeated, scene
 
-from yolo_eval.bootstrap import FIGURES, WeightedRun, differences, draws, interval
-from yolo_eval.confusion import confusion
-from yolo_eval.curves import CONFIDENCES, curves
-from yolo_eval.ground_truth import Box, GroundTruth, from_coco
-from yolo_eval.metrics import measure
-from yolo_eval.run import Predictions, read_run
-from yolo_eval.scoring import COCO_METRICS, score
+from yolo_eval.figures.bootstrap import FIGURES, WeightedRun, differences, draws, interval
+from yolo_eval.figures.confusion import confusion
+from yolo_eval.figures.curves import CONFIDENCES, curves
+from yolo_eval.figures.metrics import measure
+from yolo_eval.figures.scoring import COCO_METRICS, score
+from yolo_eval.runs.ground_truth import Box, GroundTruth, from_coco
+from yolo_eval.runs.run import Predictions, read_run
 
 NONE = Predictions.from_rows([])
 

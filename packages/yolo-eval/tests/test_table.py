@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from yolo_core.architecture import Architecture
 from yolo_core.graph import GraphBuilder
-from yolo_core.graph.gas import gas
-from yolo_core.model_folder import Extension, write_model_folder
+from yolo_core.graph.costs.gas import gas
+from yolo_core.yolo.architecture import Architecture
+from yolo_core.yolo.model_folder import Extension, write_model_folder
 from yolo_eval.cli import main
-from yolo_eval.measure import fixed_picture, measure
+from yolo_eval.runs.measure import fixed_picture, measure
 
 
 def run(*arguments: object) -> Result:

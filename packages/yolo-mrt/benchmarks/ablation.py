@@ -19,20 +19,20 @@ from pathlib import Path
 
 import numpy as np
 
-from yolo_core.checkpoint import checkpoint_stem
 from yolo_core.files import read_json
-from yolo_core.graph.gas import gas
-from yolo_core.model_folder import PARAMS, read_model_folder
-from yolo_mrt import deliver
-from yolo_mrt.calibration import HEADROOM, importances, make_scheme
-from yolo_mrt.float_pass import GRID, TensorStatistics
-from yolo_mrt.lower import lower
-from yolo_mrt.net import Net
-from yolo_mrt.quantizer import NORMAL_IMAGES, integer_convs, learn_rounding
-from yolo_mrt.scheme import Scheme
+from yolo_core.graph.costs.gas import gas
+from yolo_core.mxnet.checkpoint import checkpoint_stem
+from yolo_core.yolo.model_folder import PARAMS, read_model_folder
+from yolo_mrt.calibrate.calibration import HEADROOM, importances, make_scheme
+from yolo_mrt.calibrate.float_pass import GRID, TensorStatistics
+from yolo_mrt.calibrate.scheme import Scheme
+from yolo_mrt.calibrate.tables import LEVELS, activation_low
+from yolo_mrt.compile import deliver
+from yolo_mrt.compile.lower import lower
+from yolo_mrt.network.net import Net
+from yolo_mrt.quantize.quantizer import NORMAL_IMAGES, integer_convs, learn_rounding
 from yolo_mrt.settings import Settings, calibration_images
 from yolo_mrt.stages import code_planes, extension_of, prepared, run, statistics_of
-from yolo_mrt.tables import LEVELS, activation_low
 
 RUNS = Path("runs/ablation")
 NUM_CALIB = 128

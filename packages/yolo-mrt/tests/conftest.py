@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from yolo_core.architecture import Architecture
-from yolo_core.checkpoint import Checkpoint, write_checkpoint
-from yolo_core.letterbox import opencv
+from yolo_core.mxnet.checkpoint import Checkpoint, write_checkpoint
+from yolo_core.yolo.architecture import Architecture
+from yolo_core.yolo.letterbox import opencv
 
 
 def tiny_architecture(activation: str = "silu", nc: int = 3) -> Architecture:

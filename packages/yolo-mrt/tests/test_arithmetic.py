@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from yolo_mrt.calibration import cluster, serve
-from yolo_mrt.coded_pass import columns
-from yolo_mrt.float_pass import CLIP_WEIGHT, GRID, TensorStatistics
-from yolo_mrt.net import Layer
-from yolo_mrt.rounding import DAMPING, _exact_product, round_compensating, round_nearest
-from yolo_mrt.scheme import Codes
-from yolo_mrt.tables import CODE_LIMIT, FINE, INDEX_LIMIT, TABLE_SIZE, Table
-from yolo_mrt.weights import quantize_conv
+from yolo_mrt.calibrate.calibration import cluster, serve
+from yolo_mrt.calibrate.float_pass import CLIP_WEIGHT, GRID, TensorStatistics
+from yolo_mrt.calibrate.scheme import Codes
+from yolo_mrt.calibrate.tables import CODE_LIMIT, FINE, INDEX_LIMIT, TABLE_SIZE, Table
+from yolo_mrt.network.net import Layer
+from yolo_mrt.quantize.coded_pass import columns
+from yolo_mrt.quantize.rounding import DAMPING, _exact_product, round_compensating, round_nearest
+from yolo_mrt.quantize.weights import quantize_conv
 
 
 @pytest.mark.parametrize("activation", ["silu", "leaky", "relu"])
@@ -158,10 +158,10 @@ def test_columns_are_the_convolution_unrolled() -> None:
 def test_large_networks_are_rounded_in_groups_with_the_same_result(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from yolo_mrt import quantizer
-    from yolo_mrt.calibration import make_scheme
-    from yolo_mrt.float_pass import measure
-    from yolo_mrt.source import read_source
+    from yolo_mrt.calibrate.calibration import make_scheme
+    from yolo_mrt.calibrate.float_pass import measure
+    from yolo_mrt.network.source import read_source
+    from yolo_mrt.quantize import quantizer
 
     net = read_source(checkpoint).net
     generator = np.random.RandomState(0)

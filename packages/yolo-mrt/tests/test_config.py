@@ -11,7 +11,7 @@ import yaml
 from click.testing import CliRunner
 
 from yolo_core.errors import InputError
-from yolo_core.model_folder import read_model_folder
+from yolo_core.yolo.model_folder import read_model_folder
 from yolo_mrt.cli import main
 from yolo_mrt.config import read_config
 

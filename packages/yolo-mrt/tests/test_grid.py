@@ -3,13 +3,13 @@ from __future__ import annotations
 import numpy as np
 
 from conftest import random_parameters, tiny_architecture
-from yolo_core.network import build, mx, symbol_json
-from yolo_core.qat import grid_maker
-from yolo_mrt.calibration import make_scheme
-from yolo_mrt.float_pass import measure
+from yolo_core.mxnet.network import build, mx, symbol_json
+from yolo_core.yolo.qat import grid_maker
+from yolo_mrt.calibrate.calibration import make_scheme
+from yolo_mrt.calibrate.float_pass import measure
 from yolo_mrt.grid import grid_of, make_grid
-from yolo_mrt.mxnet_symbol import read_net
-from yolo_mrt.quantizer import integer_convs
+from yolo_mrt.network.mxnet_symbol import read_net
+from yolo_mrt.quantize.quantizer import integer_convs
 
 
 def _pictures(count: int) -> np.ndarray:

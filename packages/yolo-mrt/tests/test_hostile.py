@@ -9,8 +9,8 @@ import pytest
 from test_quantize import quantize
 
 from conftest import make_checkpoint
-from yolo_core.graph.bounds import certify
-from yolo_core.model_folder import read_model_folder
+from yolo_core.graph.proof.bounds import certify
+from yolo_core.yolo.model_folder import read_model_folder
 
 FIRST, LATER = "model.1.conv.weight", "model.4.cv1.conv.weight"
 
@@ -67,7 +67,7 @@ def test_out_is_a_file(checkpoint: Path, pictures: Path, tmp_path: Path) -> None
 
 
 def test_weights_with_nan(checkpoint: Path, pictures: Path, tmp_path: Path) -> None:
-    from yolo_core.mxnet_params import encode_params, read_params
+    from yolo_core.mxnet.params import encode_params, read_params
 
     for ending in ("-symbol.json", ".yaml"):
         (tmp_path / f"bad{ending}").write_bytes(Path(f"{checkpoint}{ending}").read_bytes())

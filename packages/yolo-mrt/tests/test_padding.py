@@ -8,7 +8,7 @@ import numpy as np
 from test_quantize import quantize
 
 from yolo_core.graph import interpret
-from yolo_core.model_folder import read_model_folder
+from yolo_core.yolo.model_folder import read_model_folder
 
 
 def test_borders_stand_for_zero(checkpoint: Path, pictures: Path, tmp_path: Path) -> None:

@@ -14,11 +14,11 @@ from click.testing import CliRunner, Result
 
 from conftest import make_checkpoint
 from yolo_core.graph import interpret
-from yolo_core.graph.bounds import certify
-from yolo_core.graph.gas import gas
-from yolo_core.model_folder import read_model_folder
+from yolo_core.graph.costs.gas import gas
+from yolo_core.graph.proof.bounds import certify
+from yolo_core.yolo.model_folder import read_model_folder
+from yolo_mrt.calibrate.float_pass import FloatNet
 from yolo_mrt.cli import main
-from yolo_mrt.float_pass import FloatNet
 from yolo_mrt.settings import STAGES, Settings, calibration_images
 from yolo_mrt.stages import float_planes, prepared, run
 
@@ -71,8 +71,8 @@ def test_stage_files_have_their_names(model: Path) -> None:
 
 
 def test_integers_follow_the_float_network(model: Path, checkpoint: Path, pictures: Path) -> None:
-    from yolo_core.letterbox import Letterbox, read_image
-    from yolo_core.predictor import open_predictor
+    from yolo_core.yolo.letterbox import Letterbox, read_image
+    from yolo_core.yolo.predictor import open_predictor
 
     folder = read_model_folder(model)
     extension = folder.extension()
@@ -223,8 +223,8 @@ def test_other_activations_and_rectangles(activation: str, pictures: Path, tmp_p
 def test_long_chains_of_shortcuts(pictures: Path, tmp_path: Path) -> None:
     """As deep as yolov5x: twelve additions in a row, whose declared precisions pile up."""
     from conftest import random_parameters
-    from yolo_core.architecture import Architecture
-    from yolo_core.checkpoint import Checkpoint, write_checkpoint
+    from yolo_core.mxnet.checkpoint import Checkpoint, write_checkpoint
+    from yolo_core.yolo.architecture import Architecture
 
     architecture = Architecture("custom", 1.33, 0.0625, ("a",))
     parameters = random_parameters(architecture)

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from yolo_mrt.float_pass import FloatNet
-from yolo_mrt.scheme import Codes
-from yolo_mrt.sensitivity import Judge, coded_read, coded_tensor, coded_weight
-from yolo_mrt.source import Source, read_source
+from yolo_mrt.calibrate.float_pass import FloatNet
+from yolo_mrt.calibrate.scheme import Codes
+from yolo_mrt.network.source import Source, read_source
+from yolo_mrt.quantize.sensitivity import Judge, coded_read, coded_tensor, coded_weight
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,11 @@ import pytest
 from test_quantize import quantize
 
 from yolo_core.errors import InputError
-from yolo_core.model_folder import read_model_folder
-from yolo_core.mxnet_door import mxnet
-from yolo_core.mxnet_params import encode_params
-from yolo_mrt.float_pass import FloatNet
-from yolo_mrt.mxnet_symbol import read_net
+from yolo_core.mxnet.door import mxnet
+from yolo_core.mxnet.params import encode_params
+from yolo_core.yolo.model_folder import read_model_folder
+from yolo_mrt.calibrate.float_pass import FloatNet
+from yolo_mrt.network.mxnet_symbol import read_net
 
 NUMBERS = 7
 

@@ -20,9 +20,9 @@ from unittest import mock
 
 import numpy as np
 
-from yolo_core.architecture import Architecture
-from yolo_core.checkpoint import Checkpoint
-from yolo_core.mxnet_params import encode_params
+from yolo_core.mxnet.checkpoint import Checkpoint
+from yolo_core.mxnet.params import encode_params
+from yolo_core.yolo.architecture import Architecture
 
 _STORAGES = {"float16": "HalfStorage", "float32": "FloatStorage", "float64": "DoubleStorage",
              "int64": "LongStorage"}  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from port_samples import random_checkpoint, state_dict, write_original, write_pt
 
-from yolo_core.checkpoint import read_checkpoint, write_checkpoint
+from yolo_core.mxnet.checkpoint import read_checkpoint, write_checkpoint
 
 
 @pytest.fixture

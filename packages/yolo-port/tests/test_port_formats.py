@@ -19,9 +19,9 @@ from port_samples import (
 )
 from safetensors.numpy import load_file, save, save_file
 
-from yolo_core.architecture import Architecture
-from yolo_core.checkpoint import read_checkpoint, write_checkpoint
 from yolo_core.errors import InputError
+from yolo_core.mxnet.checkpoint import read_checkpoint, write_checkpoint
+from yolo_core.yolo.architecture import Architecture
 from yolo_port.convert import WRITERS, convert
 from yolo_port.matching import fused
 from yolo_port.readers import load, read

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from port_samples import random_checkpoint, same
 
-from yolo_core.architecture import Architecture
 from yolo_core.errors import InputError
+from yolo_core.yolo.architecture import Architecture
 from yolo_port.matching import fused
 from yolo_port.oracle import Oracle
 from yolo_port.readers import load, read

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from yolo_core.checkpoint import read_checkpoint
+from yolo_core.mxnet.checkpoint import read_checkpoint
 from yolo_port.convert import WRITERS, convert
 from yolo_port.inspection import inspect
 from yolo_port.oracle import Oracle
@@ -20,7 +20,7 @@ def references(shared):
 
 @pytest.mark.parametrize("fuse", [False, True])
 def test_raw_heads_of_the_network_are_the_references(shared, references, tmp_path, fuse):
-    from yolo_core import network
+    from yolo_core.mxnet import network
 
     convert(shared / "yolov5n.pt", tmp_path, fuse=fuse)
     checkpoint = read_checkpoint(tmp_path / "yolov5n")

@@ -16,8 +16,8 @@ from port_samples import (
     write_pt,
 )
 
-from yolo_core.architecture import Architecture
 from yolo_core.errors import InputError
+from yolo_core.yolo.architecture import Architecture
 from yolo_port.readers import load, read
 
 

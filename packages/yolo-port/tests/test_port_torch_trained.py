@@ -13,7 +13,7 @@ import types
 import numpy as np
 import pytest
 
-from yolo_core.architecture import Architecture
+from yolo_core.yolo.architecture import Architecture
 from yolo_port.oracle import Oracle
 from yolo_port.readers import load
 

@@ -29,9 +29,9 @@ SHAPES_CLASSES = 4
 
 def network_step(plan: dict[str, Any]) -> list[float]:
     """Milliseconds of each step of the plain network in MXNet."""
-    from yolo_core.architecture import Architecture
-    from yolo_core.mxnet_door import mxnet
-    from yolo_core.network import build
+    from yolo_core.mxnet.door import mxnet
+    from yolo_core.mxnet.network import build
+    from yolo_core.yolo.architecture import Architecture
     from yolo_train.optimizer import Optimizer
     from yolo_train.schedule import Rates
     from yolo_train.start import random_parameters
@@ -151,7 +151,7 @@ def main() -> None:
         part = network_step if arguments.part == "mxnet" else whole_step
         print(json.dumps(part(plan)))
         return
-    from yolo_core.architecture import Architecture
+    from yolo_core.yolo.architecture import Architecture
 
     architecture = Architecture.named("n")
     plan = {

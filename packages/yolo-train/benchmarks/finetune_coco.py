@@ -17,11 +17,11 @@ from typing import Any
 
 import yaml
 
-from yolo_core.checkpoint import read_checkpoint
-from yolo_core.coco import COCO_NAMES
-from yolo_core.dataset import read_data_yaml
-from yolo_core.mxnet_door import mxnet
-from yolo_core.network import build
+from yolo_core.mxnet.checkpoint import read_checkpoint
+from yolo_core.mxnet.door import mxnet
+from yolo_core.mxnet.network import build
+from yolo_core.yolo.coco import COCO_NAMES
+from yolo_core.yolo.dataset import read_data_yaml
 from yolo_train import trainer
 from yolo_train.hyp import Hyp
 from yolo_train.loss import scaled_gains

@@ -1,8 +1,8 @@
 """The PyTorch twin of the network, for comparison only: reads a plan, prints its step time.
 
 Stands alone (it may run in another environment): reads JSON from standard input with `layers` and
-`convolutions` of `yolo_core.architecture`, `imgsz`, `batch` and `steps`, and prints JSON with the
-milliseconds of each step: forward, the sum of squares of the heads as loss, backward, SGD with
+`convolutions` of `yolo_core.yolo.architecture`, `imgsz`, `batch` and `steps`, and prints JSON with
+the milliseconds of each step: forward, the sum of squares of the heads as loss, backward, SGD with
 Nesterov momentum.
 """
 

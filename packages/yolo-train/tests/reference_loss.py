@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from yolo_core.architecture import Architecture
+from yolo_core.yolo.architecture import Architecture
 from yolo_train.hyp import Hyp
 
 BALANCE = (4.0, 1.0, 0.4)

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from yolo_core.dataset import read_data_yaml
 from yolo_core.errors import InputError
+from yolo_core.yolo.dataset import read_data_yaml
 from yolo_train.augment import hsv, mosaic, random_perspective, training_sample
 from yolo_train.batches import Loader, Source
 from yolo_train.hyp import Hyp

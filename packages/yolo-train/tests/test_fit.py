@@ -12,10 +12,10 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from yolo_core.architecture import Architecture
-from yolo_core.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from yolo_core.fusing import fuse
-from yolo_core.qat import ConvolutionGrid
+from yolo_core.mxnet.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from yolo_core.mxnet.fusing import fuse
+from yolo_core.yolo.architecture import Architecture
+from yolo_core.yolo.qat import ConvolutionGrid
 from yolo_train.cli import main
 from yolo_train.start import random_parameters
 

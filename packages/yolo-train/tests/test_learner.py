@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from yolo_core.architecture import Architecture
-from yolo_core.mxnet_door import mxnet
-from yolo_core.network import parameters_of
+from yolo_core.mxnet.door import mxnet
+from yolo_core.mxnet.network import parameters_of
+from yolo_core.yolo.architecture import Architecture
 from yolo_train.batches import Batch, pad_targets
 from yolo_train.gradients import GradientSum
 from yolo_train.hyp import Hyp

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from reference_loss import loss as reference
 
-from yolo_core.architecture import Architecture
-from yolo_core.mxnet_door import mxnet
+from yolo_core.mxnet.door import mxnet
+from yolo_core.yolo.architecture import Architecture
 from yolo_train.batches import pad_targets
 from yolo_train.hyp import Hyp
 from yolo_train.loss import DetectionLoss, scaled_gains

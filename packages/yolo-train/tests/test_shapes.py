@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from yolo_core.dataset import label_path, read_data_yaml, read_labels
 from yolo_core.errors import InputError
-from yolo_core.letterbox import read_image
+from yolo_core.yolo.dataset import label_path, read_data_yaml, read_labels
+from yolo_core.yolo.letterbox import read_image
 from yolo_train.cli import main
 from yolo_train.shapes import NAMES, shapes_image, write_shapes
 

@@ -6,9 +6,9 @@ import io
 import numpy as np
 import pytest
 
-from yolo_core.architecture import COCO_ANCHORS, Architecture
-from yolo_core.mxnet_door import mxnet
-from yolo_core.network import build
+from yolo_core.mxnet.door import mxnet
+from yolo_core.mxnet.network import build
+from yolo_core.yolo.architecture import COCO_ANCHORS, Architecture
 from yolo_train.anchors import best_possible_recall, box_sides, suited_anchors
 from yolo_train.hyp import Hyp
 from yolo_train.plots import confusion_matrix
@@ -118,11 +118,11 @@ def test_rectangles_hold_every_image_and_are_no_larger_than_needed():
 
 
 def test_validation_finds_what_the_predictor_of_yolo_core_finds(shapes, tmp_path):
-    from yolo_core.boxes import NmsSettings
-    from yolo_core.checkpoint import Checkpoint, write_checkpoint
-    from yolo_core.dataset import read_data_yaml
-    from yolo_core.letterbox import read_image
-    from yolo_core.predictor import detect, open_predictor
+    from yolo_core.mxnet.checkpoint import Checkpoint, write_checkpoint
+    from yolo_core.yolo.boxes import NmsSettings
+    from yolo_core.yolo.dataset import read_data_yaml
+    from yolo_core.yolo.letterbox import read_image
+    from yolo_core.yolo.predictor import detect, open_predictor
 
     data = read_data_yaml(shapes)
     samples, _ = check_samples(data.images("val"), 4, "val")

@@ -1,3 +1,3 @@
 """What every stage of integer YOLOv5 shares, from the architecture to the integer graph."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

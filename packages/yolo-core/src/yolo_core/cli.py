@@ -23,9 +23,9 @@ def architecture(model: str, nc: int, imgsz: int) -> None:
 
     Example: yolo-core architecture yolov5n --nc 3
     """
-    from yolo_core.architecture import Architecture
     from yolo_core.describe import describe_architecture
-    from yolo_core.letterbox import check_imgsz
+    from yolo_core.yolo.architecture import Architecture
+    from yolo_core.yolo.letterbox import check_imgsz
 
     click.echo(describe_architecture(Architecture.named(model, nc=nc), check_imgsz(imgsz)))
 
@@ -37,8 +37,8 @@ def checkpoint(stem: str) -> None:
 
     Example: yolo-core checkpoint weights/yolov5n
     """
-    from yolo_core.checkpoint import read_checkpoint
     from yolo_core.describe import describe_checkpoint
+    from yolo_core.mxnet.checkpoint import read_checkpoint
 
     click.echo(describe_checkpoint(read_checkpoint(stem)))
 
@@ -50,7 +50,7 @@ def dataset(data: str) -> None:
 
     Example: yolo-core dataset datasets/shapes/data.yaml
     """
-    from yolo_core.dataset import read_data_yaml
     from yolo_core.describe import describe_dataset
+    from yolo_core.yolo.dataset import read_data_yaml
 
     click.echo(describe_dataset(read_data_yaml(data)))

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from yolo_core.architecture import Architecture
-from yolo_core.checkpoint import Checkpoint
-from yolo_core.dataset import DataConfig, label_path, read_labels
+from yolo_core.mxnet.checkpoint import Checkpoint
+from yolo_core.yolo.architecture import Architecture
+from yolo_core.yolo.dataset import DataConfig, label_path, read_labels
 
 
 def describe_architecture(architecture: Architecture, imgsz: tuple[int, int]) -> str:

@@ -11,7 +11,7 @@ from graph import naive
 from yolo_core.graph import GraphBuilder, LogicError, RuntimeFault, interpret
 from yolo_core.graph.integers import precision_of
 from yolo_core.graph.operators import TABLE
-from yolo_core.graph.ranges import RULES
+from yolo_core.graph.proof.ranges import RULES
 
 INT32 = st.integers(-(2**31), 2**31 - 1)
 

@@ -19,20 +19,18 @@ from yolo_core.graph import (
     LogicError,
     Ref,
     RuntimeFault,
-    bounds,
     interpret,
     load,
     load_program,
-    params,
-    ranges,
-    storage,
-    symbol,
 )
-from yolo_core.graph.bounds import certify
-from yolo_core.graph.cost import cost, peak_bytes
-from yolo_core.graph.gas import gas
+from yolo_core.graph.costs import storage
+from yolo_core.graph.costs.cost import cost, peak_bytes
+from yolo_core.graph.costs.gas import gas
+from yolo_core.graph.files import params, symbol
+from yolo_core.graph.files.json_reader import JsonReader
 from yolo_core.graph.integers import elements
-from yolo_core.graph.json_reader import JsonReader
+from yolo_core.graph.proof import bounds, ranges
+from yolo_core.graph.proof.bounds import certify
 
 MINIMAL = (
     b'{"nodes":[{"op":"null","name":"data","inputs":[]},{"op":"null","name":"w","inputs":[]},'

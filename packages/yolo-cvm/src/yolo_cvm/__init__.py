@@ -8,6 +8,6 @@ outputs = model.run(x)                  # integers in, one int32 array per head 
 
 from yolo_cvm.model import Model, load
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = ["Model", "load"]

@@ -228,7 +228,7 @@ def detect(
 
     Example: yolo-cvm detect model street.jpg --out found
     """
-    from yolo_core.boxes import NmsSettings
+    from yolo_core.yolo.boxes import NmsSettings
     from yolo_cvm.detection import describe, detect_pictures
     from yolo_cvm.predictor import open_detector
 

@@ -21,9 +21,9 @@ import numpy as np
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, read_json
 from yolo_core.graph import GraphError
-from yolo_core.graph.gas import gas
+from yolo_core.graph.costs.gas import gas
+from yolo_core.graph.costs.storage import storage_bytes
 from yolo_core.graph.integers import INT32_MAX, limit
-from yolo_core.graph.storage import storage_bytes
 from yolo_cvm.arrays import read_array
 from yolo_cvm.chain_io import input_type_size, output_type_size
 from yolo_cvm.model import SYMBOL, Model, load

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from yolo_core.boxes import NmsSettings
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, atomic_write
-from yolo_core.letterbox import opencv, read_image
-from yolo_core.predictor import detect
+from yolo_core.yolo.boxes import NmsSettings
+from yolo_core.yolo.letterbox import opencv, read_image
+from yolo_core.yolo.predictor import detect
 from yolo_cvm.predictor import IntegerPredictor
 
 RESULTS = "detections.json"

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from yolo_core.graph import Entry, Graph, LogicError, Node
-from yolo_core.graph.bounds import Certificate, certify
-from yolo_core.graph.cost import cost, macs
-from yolo_core.graph.gas import gas, memory_gas, operation_gas
-from yolo_core.graph.storage import storage_bytes
+from yolo_core.graph.costs.cost import cost, macs
+from yolo_core.graph.costs.gas import gas, memory_gas, operation_gas
+from yolo_core.graph.costs.storage import storage_bytes
+from yolo_core.graph.proof.bounds import Certificate, certify
 from yolo_cvm.chain_io import input_type_size, output_type_size
 
 

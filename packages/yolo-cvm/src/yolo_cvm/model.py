@@ -17,11 +17,11 @@ import numpy as np
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, read_bytes
 from yolo_core.graph import Graph, Limits, LogicError, RuntimeFault, bind, load_program
-from yolo_core.graph.bounds import certify
-from yolo_core.graph.cost import peak_bytes
+from yolo_core.graph.costs.cost import peak_bytes
+from yolo_core.graph.files.params import size_limit
 from yolo_core.graph.integers import limit
-from yolo_core.graph.params import size_limit
-from yolo_core.model_folder import Extension
+from yolo_core.graph.proof.bounds import certify
+from yolo_core.yolo.model_folder import Extension
 from yolo_cvm.engine import Engine, select
 
 SYMBOL, PARAMS, DATA = "symbol", "params", "data"

@@ -9,8 +9,8 @@ import numpy as np
 
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, read_bytes, read_json
-from yolo_core.model_folder import EXT, Extension, check_extension
-from yolo_core.predictor import Predictor
+from yolo_core.yolo.model_folder import EXT, Extension, check_extension
+from yolo_core.yolo.predictor import Predictor
 from yolo_cvm.bundle import manifest as bundle_manifest
 from yolo_cvm.model import Model, detector_digest, is_model, load, model_files
 

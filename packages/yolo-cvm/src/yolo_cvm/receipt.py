@@ -18,7 +18,7 @@ import numpy as np
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, read_json
 from yolo_core.graph import Entry
-from yolo_core.graph.gas import gas
+from yolo_core.graph.costs.gas import gas
 from yolo_cvm.model import Model
 
 FORMAT = "yolo-cvm receipt 1"

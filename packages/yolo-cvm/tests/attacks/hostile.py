@@ -8,7 +8,8 @@ from typing import Callable
 
 import numpy as np
 
-from yolo_core.graph import GraphBuilder, params, symbol
+from yolo_core.graph import GraphBuilder
+from yolo_core.graph.files import params, symbol
 
 MIB = 2**20
 #: Just below what the symbol reader accepts.

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from yolo_core.architecture import Architecture
 from yolo_core.graph import Graph, GraphBuilder
-from yolo_core.model_folder import Extension, write_model_folder
+from yolo_core.yolo.architecture import Architecture
+from yolo_core.yolo.model_folder import Extension, write_model_folder
 from yolo_cvm.bundle import Choices, write_bundle
 
 # A shared machine makes single examples slow now and then; that is no defect.

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from yolo_core.errors import InputError
-from yolo_core.graph import params, symbol
-from yolo_core.model_folder import write_model_folder
+from yolo_core.graph.files import params, symbol
+from yolo_core.yolo.model_folder import write_model_folder
 from yolo_cvm.bundle import (
     Choices,
     InputMeta,

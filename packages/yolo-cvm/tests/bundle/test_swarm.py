@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from yolo_core.model_folder import write_model_folder
+from yolo_core.yolo.model_folder import write_model_folder
 from yolo_cvm.bundle import Choices, bencode, check_bundle, write_bundle
 
 from .conftest import extension, small_graph

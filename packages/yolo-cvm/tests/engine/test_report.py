@@ -7,7 +7,8 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from yolo_core.graph import GraphBuilder, params, symbol
+from yolo_core.graph import GraphBuilder
+from yolo_core.graph.files import params, symbol
 from yolo_cvm.cli import main
 from yolo_cvm.engine import library
 

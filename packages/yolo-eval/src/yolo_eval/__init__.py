@@ -1,3 +1,3 @@
 """COCO mAP of float and integer detectors, and what quantization cost."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

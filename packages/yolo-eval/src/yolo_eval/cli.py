@@ -62,9 +62,9 @@ def coco(
 
     A run with --json or --out that was interrupted goes on when the same command is given again.
     """
-    from yolo_eval.evaluate import Places, evaluate_all
-    from yolo_eval.predict import PredictSettings, threads_per_process
-    from yolo_eval.text import summary
+    from yolo_eval.pages.text import summary
+    from yolo_eval.runs.evaluate import Places, evaluate_all
+    from yolo_eval.runs.predict import PredictSettings, threads_per_process
 
     settings = PredictSettings(
         imgsz=options.imgsz(imgsz),
@@ -88,9 +88,9 @@ def coco(
 @click.option("--json", "json_", type=PATH, required=True, help="Write the whole run file here.")
 def merge(shards: tuple[Path, ...], json_: Path) -> None:
     """Join the run files of --shard 1/n to n/n and score them."""
-    from yolo_eval.evaluate import merge as merge_shards
-    from yolo_eval.run import write_run
-    from yolo_eval.text import summary
+    from yolo_eval.pages.text import summary
+    from yolo_eval.runs.evaluate import merge as merge_shards
+    from yolo_eval.runs.run import write_run
 
     run = merge_shards(shards)
     write_run(json_, run)
@@ -118,9 +118,9 @@ def compare(
     \b
     yolo-eval compare float.json quant.json --out runs/compare
     """
-    from yolo_eval.compare import compare as compare_runs
-    from yolo_eval.compare import read_runs
-    from yolo_eval.publish import markdown, publish
+    from yolo_eval.figures.compare import compare as compare_runs
+    from yolo_eval.figures.compare import read_runs
+    from yolo_eval.pages.publish import markdown, publish
 
     truth = options.truth(None, "val", images, annotations) if annotations else None
     comparison = compare_runs(read_runs(runs, truth), resamples, seed)
@@ -144,8 +144,8 @@ def score(
     text: Path | None,
 ) -> None:
     """Score a COCO results list of any tool (.json, .json.gz)."""
-    from yolo_eval.evaluate import Places, score_file
-    from yolo_eval.text import summary
+    from yolo_eval.pages.text import summary
+    from yolo_eval.runs.evaluate import Places, score_file
 
     truth = options.truth(data, split, images, annotations)
     click.echo(summary(score_file(predictions, truth, Places(json=json_, text=text))))
@@ -176,9 +176,9 @@ def detect(
     \b
     yolo-eval detect weights/yolov5n bus.jpg 'holiday/*.jpg' drive.mp4 --out results
     """
-    from yolo_core.boxes import NmsSettings
+    from yolo_core.yolo.boxes import NmsSettings
     from yolo_eval.detect import detect_sources
-    from yolo_eval.text import shown
+    from yolo_eval.pages.text import shown
 
     found = detect_sources(
         model,
@@ -223,8 +223,8 @@ def table(
     Cost, speed, memory, AP and what quantization lost, with interval. DIR holds checkpoints,
     integer models and run files of `yolo-eval coco`, in any folders.
     """
-    from yolo_eval.table import FORMS, TableSettings, make_table
-    from yolo_eval.table_output import markdown, write_table
+    from yolo_eval.figures.table import FORMS, TableSettings, make_table
+    from yolo_eval.pages.table_output import markdown, write_table
 
     settings = TableSettings(
         sizes=options.sizes(sizes),

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from yolo_core.boxes import NmsSettings
-from yolo_core.dataset import list_images
 from yolo_core.errors import InputError
 from yolo_core.files import atomic_write
-from yolo_core.letterbox import opencv, read_image
-from yolo_core.predictor import Predictor, detect, open_predictor
 from yolo_core.progress import progress
-from yolo_eval.drawing import annotate, encode
+from yolo_core.yolo.boxes import NmsSettings
+from yolo_core.yolo.dataset import list_images
+from yolo_core.yolo.letterbox import opencv, read_image
+from yolo_core.yolo.predictor import Predictor, detect, open_predictor
+from yolo_eval.pages.drawing import annotate, encode
 
 VIDEO_ENDINGS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 #: Endings that annotated pictures keep; everything else becomes a JPEG.
@@ -29,8 +29,9 @@ KEPT_ENDINGS = (".jpg", ".png")
 
 @dataclass(frozen=True)
 class Found:
-    """Detections of one picture or frame. boxes: float64 [n, 6] as `yolo_core.predictor.detect`.
+    """Detections of one picture or frame.
 
+    boxes: float64 [n, 6] as `yolo_core.yolo.predictor.detect` gives them.
     name: path below the sources' common folder. frame: number in a video from 0, None in a
     picture. classes: the model's class names.
     """

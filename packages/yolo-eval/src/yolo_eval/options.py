@@ -9,7 +9,7 @@ from typing import Any, Callable
 import click
 
 from yolo_core.errors import InputError
-from yolo_eval.ground_truth import GroundTruth, from_coco, from_data_yaml
+from yolo_eval.runs.ground_truth import GroundTruth, from_coco, from_data_yaml
 
 #: click's type of every file or folder option; existence is checked where it is read.
 PATH = click.Path(path_type=Path)
@@ -17,7 +17,7 @@ PATH = click.Path(path_type=Path)
 
 def imgsz(value: str | None) -> tuple[int, int] | None:
     """`640` or `480x640` (height x width) as (height, width); multiples of 32."""
-    from yolo_core.letterbox import check_imgsz
+    from yolo_core.yolo.letterbox import check_imgsz
 
     if value is None:
         return None

@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 
-from yolo_core.checkpoint import checkpoint_stem
 from yolo_core.errors import InputError
 from yolo_core.files import atomic_write, read_json
-from yolo_core.letterbox import check_imgsz
+from yolo_core.mxnet.checkpoint import checkpoint_stem
+from yolo_core.yolo.letterbox import check_imgsz
 from yolo_mrt import stages as stage_module
 from yolo_mrt.config import read_config
 from yolo_mrt.settings import EFFORTS, LETTERBOX_MODES, STAGES, Settings, calibration_images

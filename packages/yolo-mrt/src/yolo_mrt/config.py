@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from yolo_core.dataset import list_images
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, read_yaml
-from yolo_core.letterbox import check_imgsz
+from yolo_core.yolo.dataset import list_images
+from yolo_core.yolo.letterbox import check_imgsz
 from yolo_mrt.settings import STAGES, Settings, parse_thresholds
 
 VERBOSITIES = ("debug", "info", "warning", "error", "critical", "fatal")

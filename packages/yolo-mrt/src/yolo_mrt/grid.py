@@ -1,4 +1,4 @@
-"""The quantizer's grid for a trainer (see yolo_core.qat): what the integer model will round to.
+"""The quantizer's grid for a trainer (see `yolo_core.yolo.qat`): what integers will be.
 
 Calibrated once on the network that is finetuned. Weights and activations move on it while they
 are trained; the quantization that follows measures anew and finds almost the same grid.
@@ -10,23 +10,23 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from yolo_core.architecture import Architecture
-from yolo_core.qat import ConvolutionGrid, Grid
-from yolo_mrt.calibration import make_scheme
-from yolo_mrt.effort import fine_reads
-from yolo_mrt.float_pass import measure
-from yolo_mrt.mxnet_symbol import read_net
-from yolo_mrt.net import Net
-from yolo_mrt.quantizer import integer_convs
-from yolo_mrt.scheme import INPUT_SCALE, Codes, Scheme
-from yolo_mrt.tables import CODE_LIMIT
+from yolo_core.yolo.architecture import Architecture
+from yolo_core.yolo.qat import ConvolutionGrid, Grid
+from yolo_mrt.calibrate.calibration import make_scheme
+from yolo_mrt.calibrate.float_pass import measure
+from yolo_mrt.calibrate.scheme import INPUT_SCALE, Codes, Scheme
+from yolo_mrt.calibrate.tables import CODE_LIMIT
+from yolo_mrt.network.mxnet_symbol import read_net
+from yolo_mrt.network.net import Net
+from yolo_mrt.quantize.effort import fine_reads
+from yolo_mrt.quantize.quantizer import integer_convs
 
 
 def make_grid(
     architecture: Architecture, parameters: Mapping[str, np.ndarray], images: np.ndarray
 ) -> Grid:
-    """Entry point `mrt` of `yolo_core.grids`; see `yolo_core.qat.GridMaker`."""
-    from yolo_core.network import symbol_json
+    """Entry point `mrt` of `yolo_core.grids`; see `yolo_core.yolo.qat.GridMaker`."""
+    from yolo_core.mxnet.network import symbol_json
 
     net = read_net(symbol_json(architecture, fused=True), parameters, architecture.model_name)
     planes = images.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(INPUT_SCALE)

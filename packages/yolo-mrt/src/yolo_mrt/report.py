@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from yolo_core.boxes import NmsSettings, detections, iou, rows_of
-from yolo_mrt.float_pass import GRID, FloatNet
-from yolo_mrt.sensitivity import Trial, coded_tensor, coded_weight
+from yolo_core.yolo.boxes import NmsSettings, detections, iou, rows_of
+from yolo_mrt.calibrate.float_pass import GRID, FloatNet
+from yolo_mrt.calibrate.tables import CODE_LIMIT
+from yolo_mrt.network.source import Source
+from yolo_mrt.quantize.sensitivity import Trial, coded_tensor, coded_weight
 from yolo_mrt.settings import Settings
-from yolo_mrt.source import Source
 from yolo_mrt.stages import calibrated, float_planes, prepared, quantized, statistics_of
-from yolo_mrt.tables import CODE_LIMIT
 
 LABEL_CONF = 0.25
 IOUS = np.arange(0.5, 1.0, 0.05)

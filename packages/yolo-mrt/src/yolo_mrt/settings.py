@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from yolo_core.dataset import list_images, read_data_yaml
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike
+from yolo_core.yolo.dataset import list_images, read_data_yaml
 
 STAGES = ("prepare", "calibrate", "quantize", "evaluate", "compile")
 EFFORTS = ("normal", "high")

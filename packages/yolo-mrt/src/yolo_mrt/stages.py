@@ -14,26 +14,27 @@ from typing import Any
 
 import numpy as np
 
-from yolo_core.architecture import Architecture
 from yolo_core.errors import InputError
 from yolo_core.files import atomic_write, read_json, sha256_file
 from yolo_core.graph import Graph
-from yolo_core.letterbox import Letterbox, read_image
-from yolo_core.model_folder import Extension
-from yolo_core.mxnet_params import encode_params, read_params
+from yolo_core.mxnet.params import encode_params, read_params
 from yolo_core.progress import progress
-from yolo_mrt import cache, deliver
-from yolo_mrt.agreement import agreement
-from yolo_mrt.calibration import make_scheme
-from yolo_mrt.effort import fine_reads, measured_reads
-from yolo_mrt.float_pass import TensorStatistics, measure
-from yolo_mrt.net import Layer, Net
-from yolo_mrt.quantizer import learn_rounding, moment_images
-from yolo_mrt.scheme import INPUT_ZERO, Scheme
+from yolo_core.yolo.architecture import Architecture
+from yolo_core.yolo.letterbox import Letterbox, read_image
+from yolo_core.yolo.model_folder import Extension
+from yolo_mrt import cache
+from yolo_mrt.calibrate.calibration import make_scheme
+from yolo_mrt.calibrate.float_pass import TensorStatistics, measure
+from yolo_mrt.calibrate.scheme import INPUT_ZERO, Scheme
+from yolo_mrt.calibrate.tables import CODE_LIMIT
+from yolo_mrt.compile import deliver
+from yolo_mrt.compile.agreement import agreement
+from yolo_mrt.network.net import Layer, Net
+from yolo_mrt.network.source import Source, check_weights, read_source
+from yolo_mrt.quantize.effort import fine_reads, measured_reads
+from yolo_mrt.quantize.quantizer import learn_rounding, moment_images
+from yolo_mrt.quantize.weights import IntegerConv
 from yolo_mrt.settings import STAGES, Settings
-from yolo_mrt.source import Source, check_weights, read_source
-from yolo_mrt.tables import CODE_LIMIT
-from yolo_mrt.weights import IntegerConv
 
 #: Images on which effort "high" tries every read.
 SENSITIVITY_IMAGES = 32
@@ -227,7 +228,7 @@ def quantized(settings: Settings) -> dict[str, IntegerConv]:
 
 def graph_of(settings: Settings) -> tuple[Graph, Extension, Source]:
     """The program that the stages so far amount to."""
-    from yolo_mrt.lower import lower
+    from yolo_mrt.compile.lower import lower
 
     source = prepared(settings)
     scheme = calibrated(settings, source.net)

@@ -1,3 +1,3 @@
 """Bring YOLOv5 weights in from PyTorch, safetensors, NumPy and ONNX files, and out again."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from yolo_core.checkpoint import Checkpoint, checkpoint_stem, write_checkpoint
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, sha256_file
+from yolo_core.mxnet.checkpoint import Checkpoint, checkpoint_stem, write_checkpoint
 from yolo_port.matching import fused
 from yolo_port.readers import load, source_file
 from yolo_port.state_dict import to_rgb

@@ -11,9 +11,9 @@ import json
 import re
 from typing import Any
 
-from yolo_core.architecture import Architecture
-from yolo_core.checkpoint import Checkpoint
 from yolo_core.errors import InputError
+from yolo_core.mxnet.checkpoint import Checkpoint
+from yolo_core.yolo.architecture import Architecture
 
 #: The key of the text in a file's metadata.
 KEY = "yolo_checkpoint"

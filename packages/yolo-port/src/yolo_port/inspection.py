@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from yolo_core.checkpoint import is_checkpoint, read_checkpoint
 from yolo_core.files import PathLike, sha256_file
+from yolo_core.mxnet.checkpoint import is_checkpoint, read_checkpoint
 from yolo_port.matching import match
 from yolo_port.readers import read, source_file
 

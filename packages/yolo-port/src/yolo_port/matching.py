@@ -13,15 +13,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from yolo_core.architecture import (
+from yolo_core.errors import InputError
+from yolo_core.mxnet.checkpoint import Checkpoint
+from yolo_core.mxnet.fusing import fuse
+from yolo_core.yolo.architecture import (
     ANCHORS_PER_LEVEL,
     BATCH_NORM_EPSILON,
     SIZES,
     Architecture,
 )
-from yolo_core.checkpoint import Checkpoint
-from yolo_core.errors import InputError
-from yolo_core.fusing import fuse
 from yolo_port.source import SourceModel, Structure
 from yolo_port.state_dict import FIRST_WEIGHT, to_parameters
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from yolo_core.architecture import BATCH_NORM_EPSILON, LEAKY_SLOPE, Convolution, Layer
-from yolo_core.checkpoint import Checkpoint
+from yolo_core.mxnet.checkpoint import Checkpoint
+from yolo_core.yolo.architecture import BATCH_NORM_EPSILON, LEAKY_SLOPE, Convolution, Layer
 
 
 class Oracle:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from yolo_core.architecture import BATCH_NORM_EPSILON, Anchors
+from yolo_core.yolo.architecture import BATCH_NORM_EPSILON, Anchors
 
 #: Most axes of a tensor, and the longest of them.
 _MAX_NDIM, _MAX_SIDE = 8, 1 << 40
@@ -34,7 +34,7 @@ def is_shape(value: Any) -> bool:
 class Structure:
     """How a file says its layers are wired, beyond the shapes of their tensors.
 
-    layers: kind and sources of each layer as in `yolo_core.architecture.Layer`, None where the
+    layers: kind and sources of each layer as in `yolo_core.yolo.architecture.Layer`, None where the
     file has no notion of them. convolutions: name → stride and padding. shortcuts: stem of each
     bottleneck → whether it adds its input.
     """
@@ -52,7 +52,7 @@ class SourceModel:
     tensors: float arrays by their names in an Ultralytics state dict (`model.0.conv.weight`,
     `model.0.bn.running_mean`, …), without buffers that the network does not compute with.
     names: one per class, None where the file does not say. anchors: in pixels of the network's
-    input, None where the file does not say. activation: a word of `yolo_core.architecture`.
+    input, None where the file does not say. activation: a word of `yolo_core.yolo.architecture`.
     color: channel order of the input. epsilon: what batch normalisation adds to the variance.
     structure: None where the file holds tensors alone.
     notes: remarks for the checkpoint's `meta`, plain values.

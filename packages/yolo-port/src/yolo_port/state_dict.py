@@ -17,9 +17,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from yolo_core.architecture import ANCHORS_PER_LEVEL, STRIDES, Anchors
-from yolo_core.checkpoint import Checkpoint
 from yolo_core.errors import InputError
+from yolo_core.mxnet.checkpoint import Checkpoint
+from yolo_core.yolo.architecture import ANCHORS_PER_LEVEL, STRIDES, Anchors
 
 FIRST_WEIGHT = "model.0.conv.weight"
 ANCHORS_NAME = "model.24.anchors"

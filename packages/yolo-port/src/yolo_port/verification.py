@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from yolo_core.checkpoint import Checkpoint
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike
-from yolo_core.letterbox import Letterbox, check_imgsz, read_image
+from yolo_core.mxnet.checkpoint import Checkpoint
 from yolo_core.progress import progress
+from yolo_core.yolo.letterbox import Letterbox, check_imgsz, read_image
 from yolo_port.oracle import Oracle
 from yolo_port.readers import load
 
@@ -101,7 +101,7 @@ class _Network:
     """The Gluon network, with what each of its layers put out."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
-        from yolo_core import network
+        from yolo_core.mxnet import network
 
         self._nd = network.mx.nd
         self._flip = checkpoint.color == "bgr"

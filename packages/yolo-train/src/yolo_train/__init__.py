@@ -1,3 +1,3 @@
 """Train YOLOv5 in MXNet: CPU, GPUs, several machines."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

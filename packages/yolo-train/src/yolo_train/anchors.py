@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from yolo_core.architecture import ANCHORS_PER_LEVEL, STRIDES, Anchors
+from yolo_core.yolo.architecture import ANCHORS_PER_LEVEL, STRIDES, Anchors
 from yolo_train.samples import Sample
 
 #: Share of boxes that good anchors recall; below it new anchors are sought.

@@ -13,7 +13,7 @@ from typing import Callable
 
 import numpy as np
 
-from yolo_core.letterbox import FILL, opencv
+from yolo_core.yolo.letterbox import FILL, opencv
 from yolo_train.hyp import Hyp
 
 #: number → image with its longer side at the training size, and its boxes

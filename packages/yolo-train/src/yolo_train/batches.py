@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from yolo_core.errors import InputError
-from yolo_core.letterbox import opencv
+from yolo_core.yolo.letterbox import opencv
 from yolo_train.augment import training_sample
 from yolo_train.hyp import Hyp
 from yolo_train.images import ImageCache, ImageReader

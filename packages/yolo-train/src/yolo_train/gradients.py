@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from yolo_core.mxnet_door import mxnet
+from yolo_core.mxnet.door import mxnet
 
 mx = mxnet()
 

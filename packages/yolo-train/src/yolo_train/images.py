@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from yolo_core.letterbox import opencv, read_image
 from yolo_core.progress import progress
+from yolo_core.yolo.letterbox import opencv, read_image
 
 
 def read_at_size(path: Path, imgsz: int) -> np.ndarray:

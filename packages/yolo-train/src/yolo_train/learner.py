@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from yolo_core.mxnet_door import mxnet
-from yolo_core.network import YoloV5, build, parameters_of, trainable
+from yolo_core.mxnet.door import mxnet
+from yolo_core.mxnet.network import YoloV5, build, parameters_of, trainable
 from yolo_train.batches import Batch, pad_targets
 from yolo_train.gradients import GradientSum
 from yolo_train.hyp import Hyp

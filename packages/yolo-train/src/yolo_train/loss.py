@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from yolo_core.architecture import ANCHORS_PER_LEVEL, Architecture
-from yolo_core.mxnet_door import mxnet
-from yolo_core.network import constant
+from yolo_core.mxnet.door import mxnet
+from yolo_core.mxnet.network import constant
+from yolo_core.yolo.architecture import ANCHORS_PER_LEVEL, Architecture
 from yolo_train.hyp import Hyp
 
 mx: Any = mxnet()

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from yolo_core.architecture import Architecture
 from yolo_core.errors import InputError
+from yolo_core.yolo.architecture import Architecture
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
 #: Parts of the network that `freeze` counts.

@@ -9,7 +9,7 @@ from typing import Callable
 import numpy as np
 
 from yolo_core.files import atomic_write
-from yolo_core.letterbox import Letterbox, opencv, read_image
+from yolo_core.yolo.letterbox import Letterbox, opencv, read_image
 from yolo_train.batches import Batch
 from yolo_train.samples import Sample
 from yolo_train.validate import Validated

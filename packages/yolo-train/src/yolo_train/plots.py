@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from yolo_core.boxes import iou
 from yolo_core.files import atomic_write
+from yolo_core.yolo.boxes import iou
 from yolo_train.run_folder import COLUMNS
 from yolo_train.samples import Sample
 from yolo_train.scores import CONFIDENCES, Scores

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from yolo_core.dataset import label_path, read_labels
 from yolo_core.errors import InputError
-from yolo_core.letterbox import read_image
 from yolo_core.progress import progress
+from yolo_core.yolo.dataset import label_path, read_labels
+from yolo_core.yolo.letterbox import read_image
 
 #: Images are decoded by threads: OpenCV lets go of the interpreter meanwhile.
 _THREADS = 4

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import click
 import numpy as np
 
-from yolo_core.architecture import ANCHORS_PER_LEVEL, Architecture
-from yolo_core.checkpoint import Checkpoint, is_checkpoint, read_checkpoint
 from yolo_core.errors import InputError
-from yolo_core.fusing import fuse
-from yolo_core.letterbox import Letterbox, read_image
-from yolo_core.qat import Grid, grid_maker
+from yolo_core.mxnet.checkpoint import Checkpoint, is_checkpoint, read_checkpoint
+from yolo_core.mxnet.fusing import fuse
+from yolo_core.yolo.architecture import ANCHORS_PER_LEVEL, Architecture
+from yolo_core.yolo.letterbox import Letterbox, read_image
+from yolo_core.yolo.qat import Grid, grid_maker
 from yolo_train.anchors import suited_anchors
 from yolo_train.hyp import Hyp
 from yolo_train.options import FitOptions

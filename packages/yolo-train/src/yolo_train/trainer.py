@@ -13,13 +13,13 @@ from pathlib import Path
 import click
 import numpy as np
 
-from yolo_core.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from yolo_core.dataset import read_data_yaml
-from yolo_core.device import contexts
 from yolo_core.errors import InputError
-from yolo_core.letterbox import check_imgsz
-from yolo_core.network import parameters_of
+from yolo_core.mxnet.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from yolo_core.mxnet.device import contexts
+from yolo_core.mxnet.network import parameters_of
 from yolo_core.progress import progress
+from yolo_core.yolo.dataset import read_data_yaml
+from yolo_core.yolo.letterbox import check_imgsz
 from yolo_train import pictures, plots
 from yolo_train.batches import Loader, Source
 from yolo_train.gradients import GradientSum

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from yolo_core.architecture import Architecture
-from yolo_core.boxes import NmsSettings, detections, rows_of
-from yolo_core.letterbox import MAX_STRIDE, Letterbox, Placement, read_image
-from yolo_core.mxnet_door import mxnet
+from yolo_core.mxnet.door import mxnet
 from yolo_core.progress import progress
+from yolo_core.yolo.architecture import Architecture
+from yolo_core.yolo.boxes import NmsSettings, detections, rows_of
+from yolo_core.yolo.letterbox import MAX_STRIDE, Letterbox, Placement, read_image
 from yolo_train.batches import pad_targets
 from yolo_train.hyp import Hyp
 from yolo_train.loss import DetectionLoss

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from yolo_core.graph import check, storage
+from yolo_core.graph import check
+from yolo_core.graph.costs import storage
 from yolo_core.graph.errors import GraphError, LogicError
 from yolo_core.graph.integers import Shape, check_shape
 from yolo_core.graph.operators import Attributes

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from yolo_core.graph import gas, storage
-from yolo_core.graph.declaration import VERSION_1_0, Declaration
+from yolo_core.graph.costs import gas, storage
 from yolo_core.graph.errors import GraphError, LogicError
+from yolo_core.graph.files.declaration import VERSION_1_0, Declaration
 from yolo_core.graph.integers import MAX_PRECISION, Shape, check_shape, limit
 from yolo_core.graph.operators import TABLE, Attributes
 from yolo_core.graph.operators.attributes import parse

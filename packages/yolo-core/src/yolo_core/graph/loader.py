@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from yolo_core.graph import check, cost, gas, params, symbol
+from yolo_core.graph import check
+from yolo_core.graph.costs import cost, gas
 from yolo_core.graph.errors import LogicError, RuntimeFault
+from yolo_core.graph.files import params, symbol
 from yolo_core.graph.limits import Limits
 from yolo_core.graph.program import INPUT_NAME, Graph
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from yolo_core.errors import InputError
 from yolo_core.graph import Graph
-from yolo_core.graph.gas import gas
+from yolo_core.graph.costs.gas import gas
 from yolo_cvm.bundle import chain, npy, torrent
 from yolo_cvm.bundle.payload import InputMeta, ModelMeta
 

@@ -23,8 +23,8 @@ import numpy as np
 
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, atomic_folder, atomic_write, read_bytes, read_json
-from yolo_core.graph.bounds import certify
-from yolo_core.model_folder import EXT, PARAMS, SYMBOL, Extension, read_model_folder
+from yolo_core.graph.proof.bounds import certify
+from yolo_core.yolo.model_folder import EXT, PARAMS, SYMBOL, Extension, read_model_folder
 from yolo_cvm.bundle import manifest, selftest, torrent
 from yolo_cvm.bundle.announce import announcement, input_announcement
 from yolo_cvm.bundle.card import write_card

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from yolo_core.model_folder import Extension
+from yolo_core.yolo.model_folder import Extension
 from yolo_cvm.bundle.chain import TRANSACTION_GAS_CAP
 from yolo_cvm.bundle.payload import NO_AUTHOR
 

@@ -19,8 +19,8 @@ from typing import Any
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, read_bytes
 from yolo_core.graph import load
-from yolo_core.graph.bounds import certify
-from yolo_core.model_folder import PARAMS, PARAMS_LIMIT, SYMBOL, SYMBOL_LIMIT
+from yolo_core.graph.proof.bounds import certify
+from yolo_core.yolo.model_folder import PARAMS, PARAMS_LIMIT, SYMBOL, SYMBOL_LIMIT
 from yolo_cvm.bundle import manifest, torrent
 from yolo_cvm.bundle.build import (
     CARD,

@@ -18,7 +18,7 @@ import numpy as np
 
 from yolo_core.errors import InputError
 from yolo_core.graph import Graph
-from yolo_core.model_folder import Extension, check_extension
+from yolo_core.yolo.model_folder import Extension, check_extension
 from yolo_cvm.bundle import npy, selftest, torrent
 from yolo_cvm.bundle.accuracy import check_row
 from yolo_cvm.bundle.announce import BYTE, announcement, input_announcement, output_shape

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from yolo_core.checkpoint import Checkpoint, checkpoint_files, is_checkpoint, read_checkpoint
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike
+from yolo_core.mxnet.checkpoint import Checkpoint, checkpoint_files, is_checkpoint, read_checkpoint
 from yolo_port.matching import match
 from yolo_port.pickle_machine import SCAN_LIMIT
 from yolo_port.readers.numpy_file import read_npy, read_npz

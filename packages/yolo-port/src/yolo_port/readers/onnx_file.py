@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from yolo_core.architecture import LEAKY_SLOPE, SIZES, Anchors, Architecture, Convolution
 from yolo_core.errors import InputError
 from yolo_core.files import read_bytes
+from yolo_core.yolo.architecture import LEAKY_SLOPE, SIZES, Anchors, Architecture, Convolution
 from yolo_port.description import KEY, understand, understand_ultralytics_names
 from yolo_port.onnx_door import onnx, parse
 from yolo_port.readers.wiring import IMAGE, Terms, expected_inputs

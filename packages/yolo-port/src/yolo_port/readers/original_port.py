@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from yolo_core.architecture import SIZES, Architecture, Convolution
 from yolo_core.errors import InputError
 from yolo_core.files import read_json
-from yolo_core.mxnet_params import read_params
+from yolo_core.mxnet.params import read_params
+from yolo_core.yolo.architecture import SIZES, Architecture, Convolution
 from yolo_port.readers.wiring import IMAGE, Terms, expected_inputs
 from yolo_port.source import SourceModel, Structure
 

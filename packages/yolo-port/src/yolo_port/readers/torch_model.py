@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from yolo_core.architecture import BATCH_NORM_EPSILON
 from yolo_core.errors import InputError
+from yolo_core.yolo.architecture import BATCH_NORM_EPSILON
 from yolo_port.description import KEY, checked_names, understand
 from yolo_port.pickle_machine import Admit, Global, Record, named_globals
 from yolo_port.readers.torch_archive import TENSOR_GLOBALS, TorchArchive

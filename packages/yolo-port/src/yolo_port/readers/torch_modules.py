@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from yolo_core.architecture import LEAKY_SLOPE
 from yolo_core.errors import InputError
+from yolo_core.yolo.architecture import LEAKY_SLOPE
 from yolo_port.pickle_machine import Record
 from yolo_port.source import Structure
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 
-from yolo_core.architecture import Architecture
+from yolo_core.yolo.architecture import Architecture
 
 #: The number of the term that is the input image.
 IMAGE = 0

@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from yolo_core.architecture import (
+from yolo_core.errors import InputError
+from yolo_core.files import atomic_write
+from yolo_core.mxnet.checkpoint import Checkpoint
+from yolo_core.yolo.architecture import (
     ANCHORS_PER_LEVEL,
     BATCH_NORM_EPSILON,
     LEAKY_SLOPE,
     Convolution,
     Layer,
 )
-from yolo_core.checkpoint import Checkpoint
-from yolo_core.errors import InputError
-from yolo_core.files import atomic_write
 from yolo_port.description import KEY, describe
 from yolo_port.onnx_door import onnx, onnxruntime
 from yolo_port.oracle import Oracle

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from yolo_core.checkpoint import Checkpoint
 from yolo_core.files import atomic_write
+from yolo_core.mxnet.checkpoint import Checkpoint
 from yolo_port.description import KEY, describe
 from yolo_port.state_dict import ultralytics_state_dict
 

@@ -1,0 +1,1 @@
+"""What a program costs: gas, multiply-accumulates, memory."""

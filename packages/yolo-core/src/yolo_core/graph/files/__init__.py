@@ -1,0 +1,1 @@
+"""The `symbol` and `params` files: bytes to a declared program and back, strictly."""

@@ -1,0 +1,1 @@
+"""Proven ranges: the interval that every tensor of a program can hold."""

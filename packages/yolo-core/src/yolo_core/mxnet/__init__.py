@@ -1,0 +1,1 @@
+"""MXNet's half: the network, its checkpoint files and the float predictor."""

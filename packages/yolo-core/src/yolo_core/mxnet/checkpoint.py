@@ -1,0 +1,144 @@
+"""A checkpoint: three files with one stem, which any MXNet program and every stage can read.
+
+    weights/yolov5n-symbol.json   the network as an MXNet symbol, three heads
+    weights/yolov5n-0000.params   its parameters, float32
+    weights/yolov5n.yaml          architecture, whether fused, colour order, where it came from
+
+Reading needs no MXNet: the YAML says which network it is, and each parameter must have the name
+and shape that the architecture gives it. The symbol is written for other programs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from yolo_core.errors import InputError
+from yolo_core.files import PathLike, atomic_write, read_yaml
+from yolo_core.mxnet.params import encode_params, read_params
+from yolo_core.yolo.architecture import Architecture
+
+FORMAT = "yolo-checkpoint-1"
+COLORS = ("rgb", "bgr")
+_SYMBOL, _PARAMS, _SIDECAR = "-symbol.json", "-0000.params", ".yaml"
+_AUXILIARY = (".running_mean", ".running_var")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network's architecture and parameters.
+
+    parameters: float32 arrays with the names and shapes of `architecture.parameter_shapes`.
+    color: order of the three input channels, which hold values from 0 to 1.
+    meta: free notes of whoever wrote it (source file and its sha256, epoch, metrics …).
+    """
+
+    architecture: Architecture
+    parameters: Mapping[str, np.ndarray]
+    fused: bool
+    color: str = "rgb"
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+def checkpoint_stem(path: PathLike) -> Path:
+    """The stem of a checkpoint named by its stem or by any of its three files."""
+    text = str(path)
+    for ending in (_SYMBOL, _PARAMS, _SIDECAR):
+        if text.endswith(ending):
+            return Path(text[: -len(ending)])
+    return Path(text)
+
+
+def checkpoint_files(path: PathLike) -> tuple[Path, Path, Path]:
+    """Symbol, parameters and sidecar of a checkpoint."""
+    stem = checkpoint_stem(path)
+    symbol, params, sidecar = (Path(f"{stem}{ending}") for ending in (_SYMBOL, _PARAMS, _SIDECAR))
+    return symbol, params, sidecar
+
+
+def is_checkpoint(path: PathLike) -> bool:
+    """Whether a sidecar and parameters lie at this stem."""
+    _, params, sidecar = checkpoint_files(path)
+    # These two answer no where Path.is_file raises: names that are too long, for one.
+    return os.path.isfile(params) and os.path.isfile(sidecar)
+
+
+def check_parameters(
+    parameters: Mapping[str, np.ndarray], architecture: Architecture, fused: bool, source: str
+) -> None:
+    """InputError unless names, shapes and finiteness are those of the architecture."""
+    shapes = architecture.parameter_shapes(fused)
+    for name, shape in shapes.items():
+        if name not in parameters:
+            raise InputError(
+                source, f"lacks {name}", f"every parameter of {architecture.model_name}"
+            )
+        if parameters[name].shape != shape:
+            raise InputError(
+                source, f"has {name} of shape {parameters[name].shape}", f"shape {shape}"
+            )
+        if not np.isfinite(parameters[name]).all():
+            raise InputError(source, f"has a value in {name} that is not finite", "finite numbers")
+    for name in parameters:
+        if name not in shapes:
+            raise InputError(
+                source,
+                f"has {name}, which {architecture.model_name} has not",
+                "its parameters alone",
+            )
+
+
+def read_checkpoint(path: PathLike) -> Checkpoint:
+    """The checkpoint with this stem. InputError when a file is missing, damaged or disagrees."""
+    _, params, sidecar = checkpoint_files(path)
+    data = read_yaml(sidecar)
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise InputError(sidecar, "is no checkpoint sidecar", f"format: {FORMAT}")
+    architecture = Architecture.from_dict(data, str(sidecar))
+    fused, color, meta = data.get("fused"), data.get("color"), data.get("meta", {})
+    if not isinstance(fused, bool) or color not in COLORS or not isinstance(meta, dict):
+        raise InputError(sidecar, "has no valid fused, color or meta", "true or false, rgb or bgr")
+    parameters: dict[str, np.ndarray] = {}
+    for full_name, array in read_params(params).items():
+        kind, _, name = full_name.partition(":")
+        if kind not in ("arg", "aux") or name in parameters:
+            raise InputError(params, f"has {full_name}", "each name once, after arg: or aux:")
+        with np.errstate(over="ignore"):  # what overflows is refused below, as not finite
+            parameters[name] = np.asarray(array, np.float32)
+    check_parameters(parameters, architecture, fused, str(params))
+    return Checkpoint(architecture, parameters, fused, color, meta)
+
+
+def write_checkpoint(path: PathLike, checkpoint: Checkpoint) -> tuple[Path, Path, Path]:
+    """Write the three files (needs MXNet for the symbol); the sidecar comes last.
+
+    Same checkpoint, same bytes.
+    """
+    from yolo_core.mxnet.network import symbol_json
+
+    symbol, params, sidecar = checkpoint_files(path)
+    architecture = checkpoint.architecture
+    check_parameters(checkpoint.parameters, architecture, checkpoint.fused, str(path))
+    arrays: dict[str, np.ndarray] = {}
+    for name in architecture.parameter_shapes(checkpoint.fused):
+        kind = "aux" if name.endswith(_AUXILIARY) else "arg"
+        arrays[f"{kind}:{name}"] = np.asarray(checkpoint.parameters[name], np.float32)
+    record = {
+        "format": FORMAT,
+        **architecture.to_dict(),
+        "fused": checkpoint.fused,
+        "color": checkpoint.color,
+        "meta": dict(checkpoint.meta),
+    }
+    atomic_write(symbol, symbol_json(architecture, checkpoint.fused))
+    atomic_write(params, encode_params(arrays))
+    atomic_write(
+        sidecar, yaml.safe_dump(record, sort_keys=False, default_flow_style=None, width=100)
+    )
+    return symbol, params, sidecar

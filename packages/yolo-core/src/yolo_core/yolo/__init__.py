@@ -1,0 +1,1 @@
+"""The detector as data: architecture, pictures in, boxes out. No framework lives here."""

@@ -1,0 +1,181 @@
+"""From the network's numbers to boxes: decoding, IoU, non-maximum suppression.
+
+All of it is float64 with nothing but IEEE +, -, *, / and comparisons, each rounded by itself, so
+the detections of one integer output are the same bits on every machine. Library exponentials
+differ between processors; the one here does not.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+
+from yolo_core.errors import InputError
+from yolo_core.yolo.architecture import ANCHORS_PER_LEVEL, Anchors, Architecture
+
+#: Candidates that enter suppression; the best ones, as in YOLOv5.
+MAX_CANDIDATES = 30000
+#: Beyond this a logit decides nothing any more: sigmoid(±40) is 1 or 4e-18.
+_LOGIT_LIMIT = 40.0
+
+_LOG2_E = 1.4426950408889634
+_LN2_HIGH, _LN2_LOW = 0.6931471803691238, 1.9082149292705877e-10
+# 1/k! for Horner's rule; 13 terms are exact to double precision on |r| <= ln(2) / 2.
+_INVERSE_FACTORIALS = tuple(
+    1.0 / factorial
+    for factorial in (6227020800, 479001600, 39916800, 3628800, 362880, 40320, 5040, 720, 120, 24,
+                      6, 2, 1, 1)
+)  # fmt: skip
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-x)) in float64, the same bits everywhere; x is limited to ±40."""
+    x = -np.clip(np.asarray(x, np.float64), -_LOGIT_LIMIT, _LOGIT_LIMIT)
+    power = np.rint(x * _LOG2_E)
+    rest = (x - power * _LN2_HIGH) - power * _LN2_LOW
+    exponential = np.full_like(rest, _INVERSE_FACTORIALS[0])
+    for coefficient in _INVERSE_FACTORIALS[1:]:
+        exponential *= rest
+        exponential += coefficient
+    return 1.0 / (1.0 + np.ldexp(exponential, power.astype(np.int32)))
+
+
+@dataclass(frozen=True)
+class NmsSettings:
+    """What becomes a detection.
+
+    conf: smallest score (objectness times class probability), exclusive. iou: overlap above
+    which the weaker box of a class goes. max_det: detections per image. multi_label: a box may
+    count for several classes. agnostic: boxes of different classes suppress each other too.
+    The defaults are those of COCO evaluation.
+    """
+
+    conf: float = 0.001
+    iou: float = 0.6
+    max_det: int = 300
+    multi_label: bool = True
+    agnostic: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("conf", "iou"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(name, f"is {getattr(self, name)}", "a number from 0 to 1")
+        if not 1 <= self.max_det <= MAX_CANDIDATES:
+            raise InputError("max-det", f"is {self.max_det}", f"1 to {MAX_CANDIDATES}")
+
+    @classmethod
+    def for_display(cls, conf: float = 0.25, iou: float = 0.45, max_det: int = 300) -> NmsSettings:
+        """What a person wants to see drawn: confident boxes, one class each."""
+        return cls(conf, iou, max_det, multi_label=False)
+
+
+@functools.lru_cache(maxsize=8)
+def _grid(anchors: Anchors, strides: tuple[int, ...], height: int, width: int) -> np.ndarray:
+    """float64 [N, 5]: cell x, cell y, stride, anchor width, anchor height of every row."""
+    parts = []
+    for level, stride in zip(anchors, strides):
+        rows, columns = height // stride, width // stride
+        y, x = np.mgrid[0:rows, 0:columns]
+        for anchor in level:
+            part = np.empty((rows * columns, 5))
+            part[:, 0], part[:, 1], part[:, 2] = x.ravel(), y.ravel(), stride
+            part[:, 3:] = anchor
+            parts.append(part)
+    grid = np.concatenate(parts)
+    grid.setflags(write=False)
+    return grid
+
+
+def rows_of(heads: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Raw heads [B, 3*no, h, w] → [B, N, no]: rows by level, anchor, y, x."""
+    parts = []
+    for head in heads:
+        batch, channels, height, width = head.shape
+        numbers = channels // ANCHORS_PER_LEVEL
+        split = head.reshape(batch, ANCHORS_PER_LEVEL, numbers, height * width)
+        parts.append(split.transpose(0, 1, 3, 2).reshape(batch, -1, numbers))
+    return np.concatenate(parts, axis=1)
+
+
+def decode(
+    logits: np.ndarray, rows: np.ndarray, architecture: Architecture, imgsz: tuple[int, int]
+) -> np.ndarray:
+    """Boxes float64 [n, 4] (x1 y1 x2 y2, input pixels) of the numbers [n, >=4] of these rows.
+
+    Centre: (2 sigmoid - 0.5 + cell) * stride. Size: (2 sigmoid)^2 * anchor.
+    """
+    grid = _grid(architecture.anchors, architecture.strides, *imgsz)[rows]
+    unit = sigmoid(logits[:, :4]) * 2.0
+    centre = (unit[:, :2] - 0.5 + grid[:, :2]) * grid[:, 2:3]
+    half = unit[:, 2:] * unit[:, 2:] * grid[:, 3:] * 0.5
+    return np.concatenate((centre - half, centre + half), axis=1)
+
+
+def iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Intersection over union of boxes [..., 4] that broadcast; 0 where both are empty."""
+    low = np.maximum(box[..., :2], others[..., :2])
+    high = np.minimum(box[..., 2:], others[..., 2:])
+    sides = np.maximum(high - low, 0.0)
+    overlap = sides[..., 0] * sides[..., 1]
+    union = _area(box) + _area(others) - overlap
+    return np.where(union > 0, overlap / np.where(union > 0, union, 1.0), 0.0)
+
+
+def _area(boxes: np.ndarray) -> np.ndarray:
+    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+
+
+def nms(
+    boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, iou_threshold: float, max_det: int
+) -> np.ndarray:
+    """Indices of the boxes kept, best first. Greedy, per class; ties go to the lower index.
+
+    boxes [n, 4], scores [n], classes [n] (equal everywhere for class-agnostic suppression).
+    """
+    order = np.argsort(-scores, kind="stable")
+    boxes, classes = boxes[order], classes[order]
+    members = {label: np.flatnonzero(classes == label) for label in np.unique(classes)}
+    alive = np.ones(len(order), bool)
+    kept: list[int] = []
+    at = 0
+    while len(kept) < max_det and at < len(order):
+        at += int(np.argmax(alive[at:]))
+        if not alive[at]:
+            break
+        kept.append(at)
+        rivals = members[classes[at]]
+        rivals = rivals[(rivals > at) & alive[rivals]]
+        alive[rivals[iou(boxes[at], boxes[rivals]) > iou_threshold]] = False
+        members[classes[at]] = rivals
+        at += 1
+    return order[np.array(kept, np.int64)]
+
+
+def detections(
+    logits: np.ndarray, architecture: Architecture, imgsz: tuple[int, int], settings: NmsSettings
+) -> np.ndarray:
+    """One image's numbers [N, 5 + nc] → detections float64 [n, 6], best first.
+
+    Columns x1 y1 x2 y2 (pixels of the network's input), score (0 to 1), class index.
+    """
+    expected = (architecture.rows(*imgsz), architecture.no)
+    if logits.shape != expected:
+        raise InputError("model output", f"has shape {logits.shape}", f"{expected}")
+    objectness = sigmoid(logits[:, 4])
+    rows = np.flatnonzero(objectness > settings.conf)
+    scores = sigmoid(logits[rows, 5:]) * objectness[rows, None]
+    if settings.multi_label:
+        which, labels = np.nonzero(scores > settings.conf)
+    else:
+        which = np.flatnonzero(scores.max(axis=1, initial=0.0) > settings.conf)
+        labels = scores[which].argmax(axis=1) if len(which) else which
+    best = scores[which, labels]
+    if len(best) > MAX_CANDIDATES:
+        top = np.sort(np.argsort(-best, kind="stable")[:MAX_CANDIDATES])
+        which, labels, best = which[top], labels[top], best[top]
+    boxes = decode(logits[rows[which]], rows[which], architecture, imgsz)
+    groups = np.zeros_like(labels) if settings.agnostic else labels
+    keep = nms(boxes, best, groups, settings.iou, settings.max_det)
+    return np.concatenate((boxes[keep], best[keep, None], labels[keep, None]), axis=1)

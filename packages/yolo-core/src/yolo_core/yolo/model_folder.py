@@ -1,0 +1,190 @@
+"""A CVM model folder: `symbol`, `params`, and `ext`, which says what the integers mean.
+
+`symbol` and `params` are the graph (see `yolo_core.graph`). `ext` is one line of JSON with the
+original tool's keys
+
+    inputs_ext    {"data": {"scale": s, "target_bit": p}}: integer = round(value * s), p bits
+    oscales       one number per head: value = integer / scale
+    input_shapes  [[-1, 3, height, width]]
+
+and one more, `detection`, with what it takes to get boxes: the architecture (classes, anchors,
+strides), `color` (channel order, "rgb" or "bgr"), `letterbox` (how images are fitted),
+`input_zero_point` (added to the input integers) and `output_scales` (one per column of the
+output; value = integer / scale).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from yolo_core.errors import InputError
+from yolo_core.files import PathLike, atomic_folder, atomic_write, read_bytes, read_json
+from yolo_core.graph import Graph, Limits, bind, load_program
+from yolo_core.graph.files import params, symbol
+from yolo_core.yolo.architecture import Architecture
+from yolo_core.yolo.letterbox import MODES
+
+SYMBOL, PARAMS, EXT = "symbol", "params", "ext"
+SYMBOL_LIMIT, PARAMS_LIMIT = Limits().symbol_bytes, 1 << 30
+COLORS = ("rgb", "bgr")
+_INPUT = "data"
+
+
+@dataclass(frozen=True)
+class Extension:
+    """What the integers of a detector mean.
+
+    input_scale: codes per 1.0 (a pixel of 255). input_zero_point: code of black.
+    input_precision: bits of the input. output_scales: real = integer / scale, per column.
+    imgsz: (height, width). color: channel order of the input planes.
+    """
+
+    architecture: Architecture
+    imgsz: tuple[int, int]
+    input_scale: float
+    input_zero_point: int
+    input_precision: int
+    output_scales: tuple[float, ...]
+    color: str = "rgb"
+    letterbox: str = "letterbox"
+
+    def quantize_input(self, batch: np.ndarray) -> np.ndarray:
+        """uint8 [B, height, width, 3] RGB → int32 [B, 3, height, width].
+
+        round-half-away(pixel / 255 * scale) + zero point, limited to ±(2^(p-1) - 1): a table of
+        256 entries, so no arithmetic of the image's size is left to go wrong.
+        """
+        limit = (1 << (self.input_precision - 1)) - 1
+        exact = np.arange(256, dtype=np.float64) / 255.0 * self.input_scale
+        codes = np.floor(exact + 0.5).astype(np.int64) + self.input_zero_point
+        table = np.clip(codes, -limit, limit).astype(np.int32)
+        channels = batch if self.color == "rgb" else batch[..., ::-1]
+        return table[channels.transpose(0, 3, 1, 2)]
+
+    def dequantize(self, output: np.ndarray) -> np.ndarray:
+        """int32 [B, N, 5 + nc] → float64 logits."""
+        return output.astype(np.float64) / np.array(self.output_scales)
+
+    def to_json(self) -> str:
+        """One line, the same for the same content."""
+        record = {
+            "inputs_ext": {_INPUT: {"scale": self.input_scale, "target_bit": self.input_precision}},
+            "oscales": [min(self.output_scales)],
+            "input_shapes": [[-1, 3, *self.imgsz]],
+            "detection": {
+                "architecture": self.architecture.to_dict(),
+                "color": self.color,
+                "letterbox": self.letterbox,
+                "input_zero_point": self.input_zero_point,
+                "output_scales": list(self.output_scales),
+            },
+        }
+        return json.dumps(record, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_dict(cls, data: Any, source: str) -> Extension:
+        """From the content of an `ext` file. source: its path, for the error."""
+        try:
+            detection = data["detection"]
+            inputs = data["inputs_ext"][_INPUT]
+            (shape,) = data["input_shapes"]
+            extension = cls(
+                architecture=Architecture.from_dict(detection["architecture"], source),
+                imgsz=(int(shape[2]), int(shape[3])),
+                input_scale=float(inputs["scale"]),
+                input_zero_point=int(detection["input_zero_point"]),
+                input_precision=int(inputs["target_bit"]),
+                output_scales=tuple(float(scale) for scale in detection["output_scales"]),
+                color=str(detection["color"]),
+                letterbox=str(detection["letterbox"]),
+            )
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
+            raise InputError(
+                source, f"says not how to detect ({error!r:.80})", "the key `detection`, complete"
+            ) from error
+        scales = (extension.input_scale, *extension.output_scales)
+        if (
+            not all(math.isfinite(scale) and scale > 0 for scale in scales)
+            or len(extension.output_scales) != extension.architecture.no
+            or not 1 <= extension.input_precision <= 32
+            or abs(extension.input_zero_point) > 1 << 31
+            or extension.color not in COLORS
+            or extension.letterbox not in MODES
+        ):
+            raise InputError(source, "has a value out of range in `detection`", "usable scales")
+        return extension
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A model that was read and checked, and the bytes it was read from."""
+
+    path: Path
+    graph: Graph
+    symbol: bytes
+    params: bytes
+
+    def extension(self) -> Extension:
+        """What the integers mean. InputError when the folder does not say or says it wrong."""
+        path = self.path / EXT
+        extension = Extension.from_dict(read_json(path), str(path))
+        check_extension(extension, self.graph, str(path))
+        return extension
+
+
+def check_extension(extension: Extension, graph: Graph, source: str) -> None:
+    """Refuse an extension that describes another graph. source: its path, for the error."""
+    architecture, (height, width) = extension.architecture, extension.imgsz
+    batch = graph.input_shape[0]
+    expected_in = (batch, 3, height, width)
+    expected_out = (batch, architecture.rows(height, width), architecture.no)
+    if graph.input_shape != expected_in or graph.head_shapes != (expected_out,):
+        raise InputError(
+            source,
+            f"describes input {expected_in} and output {expected_out}",
+            f"what the graph has: {graph.input_shape} and {graph.head_shapes}",
+        )
+    if graph.input_precision != extension.input_precision:
+        raise InputError(
+            source,
+            f"says target_bit {extension.input_precision}",
+            f"the graph's {graph.input_precision}",
+        )
+
+
+def is_model_folder(path: PathLike) -> bool:
+    """Whether `symbol` and `params` lie there."""
+    return all(os.path.isfile(os.path.join(path, name)) for name in (SYMBOL, PARAMS))
+
+
+def read_model_folder(path: PathLike) -> ModelFolder:
+    """Load and check a model. Raises InputError naming the file, the node and the rule."""
+    path = Path(path)
+    if not os.path.isdir(path):
+        cause = "is a file" if os.path.exists(path) else "does not exist"
+        raise InputError(path, cause, "a folder")
+    symbol_bytes = read_bytes(path / SYMBOL, SYMBOL_LIMIT)
+    program = load_program(symbol_bytes)
+    # The program tells how long its parameters can be; nothing longer is read.
+    limit = min(PARAMS_LIMIT, params.size_limit(program))
+    params_bytes = read_bytes(path / PARAMS, limit)
+    return ModelFolder(path, bind(program, params_bytes), symbol_bytes, params_bytes)
+
+
+def write_model_folder(path: PathLike, graph: Graph, extension: Extension) -> None:
+    """Write the three files as a whole; same graph and extension, same bytes."""
+    contents: dict[str, Any] = {
+        SYMBOL: symbol.encode(graph),
+        PARAMS: params.encode(graph),
+        EXT: extension.to_json(),
+    }
+    with atomic_folder(path) as folder:
+        for name, content in contents.items():
+            atomic_write(folder / name, content)

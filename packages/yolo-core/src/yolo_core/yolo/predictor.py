@@ -1,0 +1,114 @@
+"""Pixels in, detections out, whatever runs behind.
+
+A predictor is found by entry point (group `yolo_core.predictors`), so whoever evaluates a model
+needs to know no package but this one: yolo-core brings the float checkpoint, yolo-cvm the integer
+model folder. What they have in common (decoding, suppression, the way back to the original
+image) is done here once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import metadata
+from typing import Any, Protocol
+
+import numpy as np
+
+from yolo_core.errors import InputError
+from yolo_core.files import PathLike
+from yolo_core.yolo.architecture import Architecture
+from yolo_core.yolo.boxes import NmsSettings, detections
+from yolo_core.yolo.letterbox import Letterbox
+
+ENTRY_POINTS = "yolo_core.predictors"
+
+
+class Predictor(Protocol):
+    """A network that is ready to run.
+
+    imgsz: (height, width) of its input. kind: "float" or "integer". digest: sha256 over the files
+    that it was made of, 64 hexadecimal digits.
+    """
+
+    architecture: Architecture
+    imgsz: tuple[int, int]
+    kind: str
+    digest: str
+
+    def logits(self, batch: np.ndarray) -> np.ndarray:
+        """uint8 [B, height, width, 3] RGB letterboxed → raw numbers [B, N, 5 + nc].
+
+        Rows by level (strides 8, 16, 32), anchor, y, x; columns x y w h objectness classes,
+        before any sigmoid.
+        """
+        ...
+
+
+class Opener(Protocol):
+    """What an entry point of the group names: an object that recognises and opens models."""
+
+    def accepts(self, path: PathLike) -> bool:
+        """Whether `path` looks like a model of this kind (a quick look, nothing is loaded)."""
+        ...
+
+    def open(
+        self,
+        path: PathLike,
+        imgsz: tuple[int, int] | None,
+        threads: int | None,
+        device: str,
+    ) -> Predictor:
+        """The model, loaded. InputError when it is damaged or cannot run as asked."""
+        ...
+
+
+def openers() -> Iterator[tuple[str, Opener]]:
+    """Name and opener of every installed kind of model, by name; loaded one at a time."""
+    points: Any = metadata.entry_points()
+    if hasattr(points, "select"):
+        found = points.select(group=ENTRY_POINTS)
+    else:  # Python 3.9 returns a mapping of groups
+        found = points.get(ENTRY_POINTS, ())
+    for point in sorted(found, key=lambda point: str(point.name)):
+        yield point.name, point.load()()
+
+
+def open_predictor(
+    path: PathLike,
+    imgsz: tuple[int, int] | None = None,
+    threads: int | None = None,
+    device: str = "cpu",
+) -> Predictor:
+    """The model at `path`, whatever its kind.
+
+    imgsz: (height, width); None takes the model's own, or 640. threads: None leaves it to the
+    library behind. device: "cpu" or "gpu:0" (float models).
+    """
+    kinds = []
+    for kind, opener in openers():
+        if opener.accepts(path):
+            return opener.open(path, imgsz, threads, device)
+        kinds.append(kind)
+    raise InputError(
+        path, "is no model that can be opened here", f"one of the kinds: {', '.join(kinds)}"
+    )
+
+
+def detect_batch(
+    predictor: Predictor, batch: np.ndarray, settings: NmsSettings
+) -> list[np.ndarray]:
+    """Detections [n, 6] (input pixels) of each image of uint8 [B, height, width, 3]."""
+    return [
+        detections(logits, predictor.architecture, predictor.imgsz, settings)
+        for logits in predictor.logits(batch)
+    ]
+
+
+def detect(
+    predictor: Predictor, image: np.ndarray, settings: NmsSettings, mode: str = "letterbox"
+) -> np.ndarray:
+    """Detections float64 [n, 6] of one RGB image: x1 y1 x2 y2 in its own pixels, score, class."""
+    canvas, placement = Letterbox(*predictor.imgsz, mode=mode).apply(image)
+    found = detect_batch(predictor, canvas[None], settings)[0]
+    found[:, :4] = placement.to_image(found[:, :4])
+    return found

@@ -1,0 +1,1 @@
+"""Figures of runs and of pairs of runs. Nothing is drawn here."""

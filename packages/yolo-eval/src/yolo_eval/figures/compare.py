@@ -1,0 +1,237 @@
+"""What changed from one run to the next: figures with intervals, classes, detections, pictures.
+
+The first run is the baseline A; every other run is compared with it. All figures are worked out
+from the predictions in the run files, never copied from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from yolo_core.errors import InputError
+from yolo_core.progress import progress
+from yolo_eval.figures.agreement import SHOWN, Agreement, ImageAgreement, agreement, most_changed
+from yolo_eval.figures.bootstrap import FIGURES, Interval, WeightedRun, differences, draws, interval
+from yolo_eval.figures.curves import curves
+from yolo_eval.figures.metrics import from_scoring
+from yolo_eval.figures.scoring import score
+from yolo_eval.runs import provenance
+from yolo_eval.runs.ground_truth import GroundTruth
+from yolo_eval.runs.run import Run, read_run
+
+#: Images shown side by side, bins of the drift histogram (odd, so that one lies around 0).
+SHOWN_IMAGES = 20
+DRIFT_EDGES = np.linspace(-0.21, 0.21, 22)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One run B against the baseline A.
+
+    figures: interval per figure. classes: AP interval per category. drift: counts per bin of
+    `DRIFT_EDGES`; what lies outside counts in the outermost bins. changed: images that changed
+    most, first the most.
+    """
+
+    run: Run
+    figures: Mapping[str, Interval]
+    classes: tuple[Interval, ...]
+    agreement: Agreement
+    drift: tuple[int, ...]
+    changed: tuple[ImageAgreement, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """labels: a short, distinct name per run, baseline first."""
+
+    runs: tuple[Run, ...]
+    labels: tuple[str, ...]
+    pairs: tuple[Pair, ...]
+    resamples: int
+    seed: int
+    provenance: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of `metrics.json`; fractions 0–1, None where nothing can be measured."""
+        return {
+            "format": "yolo-eval-compare/1",
+            "images": len(self.runs[0].truth.images),
+            "ground_truth_digest": self.runs[0].truth.digest(),
+            "bootstrap": {"resamples": self.resamples, "seed": self.seed, "level": 0.95},
+            "runs": [
+                {
+                    "label": label,
+                    "model": dict(run.model),
+                    "settings": dict(run.settings),
+                    "configuration_digest": run.configuration_digest(),
+                    "metrics": run.metrics,
+                    "provenance": dict(run.provenance),
+                }
+                for label, run in zip(self.labels, self.runs)
+            ],
+            "comparisons": [
+                _pair_to_dict(pair, self.labels[0], label)
+                for pair, label in zip(self.pairs, self.labels[1:])
+            ],
+            "provenance": dict(self.provenance),
+        }
+
+
+def read_runs(paths: Sequence[Path], truth: GroundTruth | None) -> list[Run]:
+    """Read run files and check that they can be compared.
+
+    truth: needed for bare lists of detections. Raises InputError when images, boxes or picture
+    contents differ, or a file is only a shard.
+    """
+    if len(paths) < 2:
+        raise InputError(paths[0] if paths else "runs", "is alone", "two run files or more")
+    runs = [read_run(path, truth) for path in paths]
+    for path, run in zip(paths, runs):
+        if run.shard is not None:
+            raise InputError(path, "is one shard of a run", "the result of yolo-eval merge")
+        _check_same(paths[0], runs[0], path, run)
+    return runs
+
+
+def compare(runs: Sequence[Run], resamples: int = 1000, seed: int = 0) -> Comparison:
+    """Compare every run with the first. resamples: bootstrap draws (the same for all runs)."""
+    measured, weighted = [], []
+    for run in progress(runs, "score", unit="run"):
+        scoring = score(run.truth, run.predictions)
+        found = curves(scoring.matches[0])
+        measured.append(run.with_metrics(from_scoring(run.truth, run.predictions, scoring, found)))
+        weighted.append(WeightedRun(scoring, found))
+    images = len(runs[0].truth.images)
+    ones = [np.ones(images, dtype=np.int64)]
+    pairs = []
+    for run, other in zip(measured[1:], weighted[1:]):
+        weights = progress(draws(images, resamples, seed), "bootstrap", resamples, unit="draw")
+        figures, classes = differences(weighted[0], other, weights)
+        exact, exact_classes = differences(weighted[0], other, ones)
+        found_ = agreement(run.truth, measured[0].predictions, run.predictions)
+        counts, _ = np.histogram(_into_bins(found_.drift), DRIFT_EDGES)
+        pairs.append(
+            Pair(
+                run,
+                {
+                    name: interval(exact[0, column], figures[:, column])
+                    for column, name in enumerate(FIGURES)
+                },
+                tuple(
+                    interval(exact_classes[0, column], classes[:, column])
+                    for column in range(classes.shape[1])
+                ),
+                found_,
+                tuple(counts.tolist()),
+                tuple(most_changed(found_, SHOWN_IMAGES)),
+            )
+        )
+    record = {"command": provenance.command_line(), "versions": provenance.versions()}
+    return Comparison(tuple(measured), _labels(measured), tuple(pairs), resamples, seed, record)
+
+
+def _into_bins(drift: np.ndarray) -> np.ndarray:
+    """Values beyond the histogram are moved into its outermost bins."""
+    half = (DRIFT_EDGES[1] - DRIFT_EDGES[0]) / 2
+    return np.clip(drift, DRIFT_EDGES[0] + half, DRIFT_EDGES[-1] - half)
+
+
+def _check_same(first_path: Path, first: Run, path: Path, run: Run) -> None:
+    ids = {image.id for image in first.truth.images}
+    other = {image.id for image in run.truth.images}
+    if ids != other:
+        alone = min(ids ^ other)
+        where = first_path if alone in ids else path
+        raise InputError(
+            path,
+            f"is over other images than {first_path} ({len(ids ^ other)} in one only, image "
+            f"{alone} in {where})",
+            "runs over the same images",
+        )
+    if run.truth.digest() != first.truth.digest():
+        raise InputError(
+            path, f"has other ground truth than {first_path}", "runs over the same annotations"
+        )
+    for image in sorted(ids):
+        digests = first.image_digests.get(image), run.image_digests.get(image)
+        if None not in digests and digests[0] != digests[1]:
+            raise InputError(
+                path, f"saw another picture {image} than {first_path}", "runs over the same files"
+            )
+
+
+def _labels(runs: Sequence[Run]) -> tuple[str, ...]:
+    """Name and kind; with the resize mode or a number where that would not tell runs apart."""
+    plain = [f"{run.model['name']} {run.model['kind']}" for run in runs]
+    labels = [
+        f"{label}, squash"
+        if run.settings.get("mode") == "squash" and plain.count(label) > 1
+        else label
+        for label, run in zip(plain, runs)
+    ]
+    return tuple(
+        f"{label} ({number})" if labels.count(label) > 1 else label
+        for number, label in enumerate(labels, start=1)
+    )
+
+
+def _pair_to_dict(pair: Pair, first: str, second: str) -> dict[str, Any]:
+    found = pair.agreement
+    names = {image.id: image.file_name for image in pair.run.truth.images}
+    return {
+        "a": first,
+        "b": second,
+        "figures": {name: _interval_to_dict(value) for name, value in pair.figures.items()},
+        "classes": [
+            {"id": category.id, "name": category.name, "AP": _interval_to_dict(value)}
+            for category, value in zip(pair.run.truth.categories, pair.classes)
+        ],
+        "agreement": {
+            "confidence": SHOWN,
+            "matched": found.matched,
+            "only_a": found.only_a,
+            "only_b": found.only_b,
+            "other_class_same_place": found.renamed,
+            "rate": found.rate,
+            "identical_images": found.identical,
+            "objects_found": found.found,
+            "score_drift": _drift_to_dict(found.drift),
+            "mean_iou": float(found.overlap.mean()) if found.matched else None,
+            "histogram": {"edges": [round(float(e), 4) for e in DRIFT_EDGES],
+                          "counts": list(pair.drift)},
+        },
+        "changed": [
+            {
+                "image_id": image.image_id,
+                "file_name": names[image.image_id],
+                "change": round(image.change, 6),
+                "only_a": len(image.only_a()),
+                "only_b": len(image.only_b()),
+                "matched": len(image.pairs),
+            }
+            for image in pair.changed
+        ],
+    }  # fmt: skip
+
+
+def _drift_to_dict(drift: np.ndarray) -> dict[str, float | None]:
+    if not len(drift):
+        return {"mean": None, "mean_absolute": None, "largest": None}
+    return {
+        "mean": float(drift.mean()),
+        "mean_absolute": float(np.abs(drift).mean()),
+        "largest": float(np.abs(drift).max()),
+    }
+
+
+def _interval_to_dict(value: Interval) -> dict[str, float | None]:
+    return {
+        key: None if np.isnan(number) else number
+        for key, number in (("delta", value.delta), ("low", value.low), ("high", value.high))
+    }

@@ -1,0 +1,81 @@
+"""A comparison on disk: report.html, metrics.json, summary.md and the seed-format lines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from yolo_core.errors import InputError
+from yolo_core.files import atomic_write
+from yolo_eval.figures.compare import Comparison
+from yolo_eval.figures.metrics import percent, seed_line, seed_name
+from yolo_eval.pages import report, wording
+
+
+def publish(comparison: Comparison, out: Path, images: Path | None = None) -> list[Path]:
+    """Write all files of a comparison into the folder `out` and return their paths.
+
+    images: the image folder, for runs that were made elsewhere. Without it, the folder named in
+    the first run is used; when that is gone, the pictures are empty frames with their boxes.
+    """
+    if images is not None and not images.is_dir():
+        raise InputError(images, "is not a folder", "the folder of the images")
+    recorded = Path(comparison.runs[0].truth.folder)
+    folder = images or (recorded if recorded.is_dir() else None)
+    contents = {
+        "metrics.json": json.dumps(comparison.to_dict(), indent=1) + "\n",
+        "summary.md": markdown(comparison),
+        **_seed_lines(comparison),
+        "report.html": report.page(comparison, folder),
+    }
+    for name, content in contents.items():
+        atomic_write(out / name, content)
+    return [out / name for name in contents]
+
+
+def markdown(comparison: Comparison) -> str:
+    """The figures as Markdown, ready for a README or an issue."""
+    first = comparison.runs[0].metrics or {}
+    lines = [f"# {wording.title(comparison)}", ""]
+    for pair, label in zip(comparison.pairs, comparison.labels[1:]):
+        second = pair.run.metrics or {}
+        lines += [
+            wording.verdict(comparison, pair, label),
+            "",
+            f"| % | {comparison.labels[0]} | {label} | difference | 95 % interval |",
+            "|---|---:|---:|---:|---:|",
+        ]
+        for key, name in wording.SHOWN_NAMES.items():
+            value = pair.figures[key]
+            lines.append(
+                f"| {name} | {percent(first.get(key))} | {percent(second.get(key))} "
+                f"| {wording.points(value)} | {wording.span(value)} |"
+            )
+        found = pair.agreement
+        lines += [
+            "",
+            f"Shown boxes: {found.matched} in both, {found.only_a} only in "
+            f"{comparison.labels[0]}, {found.only_b} only in {label}; agreement "
+            f"{percent(found.rate, 1)} %. {len(pair.run.truth.images)} images, paired bootstrap "
+            f"with {comparison.resamples} draws, seed {comparison.seed}.",
+            "",
+        ]
+    lines += [
+        f"- {label}: model SHA-256 `{run.model['digest']}`"
+        for label, run in zip(comparison.labels, comparison.runs)
+    ]
+    lines.append(f"- ground truth SHA-256 `{comparison.runs[0].truth.digest()}`")
+    return "\n".join(lines) + "\n"
+
+
+def _seed_lines(comparison: Comparison) -> dict[str, str]:
+    """One file per run; a number is added where two runs would share a name."""
+    files: dict[str, str] = {}
+    for run in comparison.runs:
+        name = seed_name(run)
+        number = 2
+        while name in files:
+            name = seed_name(run).replace(".txt", f"_{number}.txt")
+            number += 1
+        files[name] = seed_line(run)
+    return files

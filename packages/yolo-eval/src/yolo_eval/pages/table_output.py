@@ -1,0 +1,148 @@
+"""The table as Markdown, as an HTML page and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from html import escape
+from importlib import resources
+from pathlib import Path
+
+from yolo_core.files import atomic_write
+from yolo_eval.figures.metrics import percent
+from yolo_eval.figures.table import Row
+from yolo_eval.pages import wording
+from yolo_eval.runs import provenance
+
+HEADS = (
+    "model", "form", "weights", "input", "size MB", "params M", "GMAC", "gas G", "AP", "AP50",
+    "ΔAP", "95 % interval", "ms", "threads", "peak MB", "SHA-256 of outputs",
+)  # fmt: skip
+#: Columns of text; the rest are numbers and stand right.
+_LEFT = frozenset({"model", "form", "weights", "input", "SHA-256 of outputs"})
+
+FOOT = (
+    "ms: median of one image through the network on this machine, without letterbox and "
+    "suppression. Peak memory: of a process of its own, framework included. Rows with generated "
+    "weights are measured for speed alone. Outputs are those of one fixed picture; an integer "
+    "model's are the same on every machine, a float model's need not be."
+)
+
+
+def cells(row: Row) -> list[str]:
+    """One row as text, in the order of `HEADS`; a dash where there is nothing to say."""
+    found = row.measured
+    return [
+        f"yolov5{row.size}",
+        row.form,
+        row.weights,
+        f"{row.imgsz[1]}x{row.imgsz[0]}",
+        f"{row.bytes / 1e6:.2f}" if row.bytes else "–",
+        f"{row.parameters / 1e6:.2f}" if row.parameters else "–",
+        f"{row.macs / 1e9:.2f}",
+        "–" if row.gas is None else f"{row.gas / 1e9:.2f}",
+        "–" if row.ap is None else percent(row.ap),
+        "–" if row.ap50 is None else percent(row.ap50),
+        "–" if row.delta is None else wording.points(row.delta),
+        "–" if row.delta is None else wording.span(row.delta),
+        f"{found.ms:.1f}" if found else "–",
+        str(found.threads) if found else "–",
+        f"{found.peak_bytes / 1e6:.0f}" if found else "–",
+        f"{found.outputs[:12]}…" if found else "–",
+    ]
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """A Markdown table; notes of rows that could not be measured follow it."""
+    ruler = ["---" if head in _LEFT else "---:" for head in HEADS]
+    lines = ["| " + " | ".join(line) + " |" for line in (HEADS, ruler, *map(cells, rows))]
+    return "\n".join([*lines, "", *(f"- {note}" for note in _notes(rows)), "", FOOT]) + "\n"
+
+
+def html(rows: Sequence[Row]) -> str:
+    """The table as a self-contained page."""
+    style = resources.files("yolo_eval").joinpath("report.css").read_text(encoding="utf-8")
+    head = "".join(
+        f'<th scope="col" class="{"left" if name in _LEFT else ""}">{escape(name)}</th>'
+        for name in HEADS
+    )
+    body = "".join(f"<tr>{_html_cells(row)}</tr>" for row in rows)
+    notes = "".join(f"<li>{escape(note)}</li>" for note in _notes(rows))
+    digests = "".join(
+        f"<li>yolov5{row.size} {escape(row.form)}, {row.measured.threads} thread(s): "
+        f"<code>{row.measured.outputs}</code></li>"
+        for row in rows
+        if row.measured
+    )
+    made = f"{provenance.command_line()}, " + ", ".join(
+        f"{name} {version}" for name, version in provenance.versions().items()
+    )
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
+        f"style-src 'unsafe-inline'\"><title>Sizes and forms</title><style>{style}</style></head>"
+        '<body class="wide"><h1>Sizes and forms</h1><div class="scroll" tabindex="0" role="region" '
+        f'aria-label="Sizes and forms"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody>'
+        f'</table></div><ul>{notes}</ul><p class="soft">{escape(FOOT)}</p><details>'
+        f"<summary>Outputs in full</summary><ul>{digests}</ul></details>"
+        f"<p><code>{escape(made)}</code></p></body></html>\n"
+    )
+
+
+def to_json(rows: Sequence[Row]) -> str:
+    """All rows with full digests and unrounded numbers."""
+    content = {
+        "format": "yolo-eval-table/1",
+        "rows": [asdict(row) for row in rows],
+        "provenance": {
+            "command": provenance.command_line(),
+            "versions": provenance.versions(),
+        },
+    }
+    return json.dumps(content, indent=1) + "\n"
+
+
+def write_table(rows: Sequence[Row], out: Path) -> list[Path]:
+    """Write table.md, table.json and table.html into the folder `out`."""
+    contents = {"table.md": markdown(rows), "table.json": to_json(rows), "table.html": html(rows)}
+    for name, content in contents.items():
+        atomic_write(out / name, content)
+    return [out / name for name in contents]
+
+
+def _html_cells(row: Row) -> str:
+    parts = []
+    for name, text in zip(HEADS, cells(row)):
+        kind = "left" if name in _LEFT else ""
+        if name == "ΔAP" and row.delta is not None:
+            kind = wording.tone(row.delta)
+        parts.append(
+            f'<th scope="row">{escape(text)}</th>'
+            if name == "model"
+            else f'<td class="{kind}">{escape(text)}</td>'
+        )
+    return "".join(parts)
+
+
+def _notes(rows: Sequence[Row]) -> list[str]:
+    """What AP is over, why rows are incomplete, and whether the engines of a size agree."""
+    scored: dict[int, dict[str, None]] = {}
+    for row in rows:
+        if row.images is not None:
+            scored.setdefault(row.images, {})[f"yolov5{row.size} {row.form}"] = None
+    notes = [f"AP over {count} images: {', '.join(names)}." for count, names in scored.items()]
+    notes += [f"yolov5{row.size} {row.form}: not measured: {row.note}" for row in rows if row.note]
+    by_model: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        if row.form != "float" and row.measured:
+            by_model.setdefault((row.size, row.measured.digest), []).append(row)
+    for (size, _), same in by_model.items():
+        if len({row.form for row in same}) > 1:
+            equal = len({row.measured.outputs for row in same if row.measured}) == 1
+            notes.append(
+                f"yolov5{size}: reference and fast engine give "
+                + ("the same bytes." if equal else "DIFFERENT bytes: a defect, please report it.")
+            )
+    return notes

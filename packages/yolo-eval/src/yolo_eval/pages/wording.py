@@ -1,0 +1,72 @@
+"""Figures as people read them: percent points, signed differences, intervals, verdicts."""
+
+from __future__ import annotations
+
+from yolo_eval.figures.bootstrap import Interval
+from yolo_eval.figures.compare import Comparison, Pair
+from yolo_eval.pages.charts import signed
+
+#: Names of the figures as shown to people.
+SHOWN_NAMES = {
+    "AP": "AP",
+    "AP50": "AP50",
+    "AP75": "AP75",
+    "AP_small": "AP small",
+    "AP_medium": "AP medium",
+    "AP_large": "AP large",
+    "AR1": "AR1",
+    "AR10": "AR10",
+    "AR100": "AR100",
+    "AR_small": "AR small",
+    "AR_medium": "AR medium",
+    "AR_large": "AR large",
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+}
+
+
+def points(value: Interval) -> str:
+    """The difference in percent points, "n/a" where it cannot be measured."""
+    return "n/a" if value.delta != value.delta else signed(100 * value.delta, 2)
+
+
+def span(value: Interval) -> str:
+    """The interval in percent points."""
+    if value.delta != value.delta:
+        return "n/a"
+    return f"{signed(100 * value.low, 2)} to {signed(100 * value.high, 2)}"
+
+
+def tone(value: Interval) -> str:
+    """ "loss" or "gain" where the interval leaves 0 out, else "even"."""
+    return "loss" if value.high < 0 else "gain" if value.low > 0 else "even"
+
+
+def title(comparison: Comparison) -> str:
+    kinds = [run.model["kind"] for run in comparison.runs]
+    if kinds[0] == "float" and set(kinds[1:]) == {"integer"}:
+        return "What quantization cost"
+    return "What changed between the runs"
+
+
+def verdict(comparison: Comparison, pair: Pair, label: str) -> str:
+    """One sentence: how far AP moved, and whether that is more than chance."""
+    base = comparison.runs[0].metrics or {}
+    value, count = pair.figures["AP"], len(pair.run.truth.images)
+    new = (pair.run.metrics or {}).get("AP")
+    if new is None or base.get("AP") is None:
+        return f"{label} and {comparison.labels[0]} cannot be compared: the images hold no objects."
+    moved = signed(100 * value.delta, 2).lstrip("+−")
+    side = "below" if value.delta < 0 else "above"
+    distance = "exactly at" if value.delta == 0 else f"{moved} points {side}"
+    sure = (
+        "a difference beyond chance"
+        if tone(value) != "even"
+        else "no difference that can be told from chance"
+    )
+    return (
+        f"{label} scores {100 * new:.2f} AP, {distance} {comparison.labels[0]} "
+        f"({100 * base['AP']:.2f}). The 95 % interval of the difference is {span(value)}: "
+        f"{sure} on these {count} images."
+    )

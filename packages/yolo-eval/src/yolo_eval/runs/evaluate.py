@@ -1,0 +1,157 @@
+"""From a model to its run file: predict, measure, write; and shards back into one run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from yolo_core.errors import InputError
+from yolo_core.files import atomic_write
+from yolo_eval.figures.metrics import measure, seed_line
+from yolo_eval.runs import provenance
+from yolo_eval.runs.ground_truth import GroundTruth
+from yolo_eval.runs.predict import PredictSettings, predict
+from yolo_eval.runs.run import Predictions, Run, read_run, write_predictions, write_run
+
+
+def evaluate(
+    model: str,
+    truth: GroundTruth,
+    settings: PredictSettings | None = None,
+    jobs: int = 1,
+    shard: tuple[int, int] | None = None,
+    out: Path | None = None,
+) -> Run:
+    """Run `model` over `truth`; measure it unless it is a shard; write the run file to `out`.
+
+    While it works, predictions lie in `<out>.journal`; the same call continues from there.
+    """
+    settings = settings or PredictSettings()
+    journal = out.with_name(out.name + ".journal") if out is not None else None
+    run = predict(model, truth, settings, jobs, shard, journal)
+    if shard is None:
+        run = run.with_metrics(measure(run.truth, run.predictions))
+    if out is not None:
+        write_run(out, run)
+        assert journal is not None
+        journal.unlink()
+    return run
+
+
+@dataclass(frozen=True)
+class Places:
+    """What is written where; None writes nothing.
+
+    json: the run file. folder: one run file per model in it, named after the model's path.
+    predictions: the plain COCO results list. text: the seed-format line.
+    """
+
+    json: Path | None = None
+    folder: Path | None = None
+    predictions: Path | None = None
+    text: Path | None = None
+
+    def run_files(self, models: Sequence[str], shard: tuple[int, int] | None) -> list[Path | None]:
+        """The run file of every model. Raises InputError for places that exclude each other."""
+        if len(models) > 1 and (self.json or self.predictions or self.text):
+            raise InputError("options", "name one file for several models", "--out with a folder")
+        if self.json is not None and self.folder is not None:
+            raise InputError("options", "name the run file twice", "--json or --out")
+        if shard is not None and self.text is not None:
+            raise InputError("--text", "has no figures of a shard", "--text with all images")
+        if self.folder is None:
+            return [self.json] * len(models)
+        files: list[Path | None] = [self.folder / f"{Path(model).name}.json" for model in models]
+        if len(set(files)) != len(files):
+            raise InputError("--out", "would hold two files of one name", "models named apart")
+        return files
+
+
+def evaluate_all(
+    models: Sequence[str],
+    truth: GroundTruth,
+    settings: PredictSettings,
+    jobs: int,
+    shard: tuple[int, int] | None,
+    places: Places,
+) -> Iterator[Run]:
+    """Evaluate one model after the other and write what `places` asks for."""
+    for model, out in zip(models, places.run_files(models, shard)):
+        run = evaluate(model, truth, settings, jobs, shard, out)
+        _write_beside(run, places)
+        yield run
+
+
+def score_file(path: Path, truth: GroundTruth, places: Places) -> Run:
+    """Score detections that lie in a file, a COCO results list or a run file."""
+    run = read_run(path, truth)
+    if run.truth.digest() != truth.digest():
+        raise InputError(path, f"has other ground truth than {truth.source}", "a results list")
+    if not run.provenance:  # a bare results list, which says nothing of its making
+        record = {"command": provenance.command_line(), "versions": provenance.versions()}
+        run = dataclasses.replace(run, provenance=record)
+    run = run.with_metrics(measure(truth, run.predictions))
+    if places.json is not None:
+        write_run(places.json, run)
+    _write_beside(run, places)
+    return run
+
+
+def _write_beside(run: Run, places: Places) -> None:
+    if places.predictions is not None:
+        write_predictions(places.predictions, run)
+    if places.text is not None:
+        atomic_write(places.text, seed_line(run))
+
+
+def merge(paths: Sequence[Path]) -> Run:
+    """Put the shards 1/n … n/n of one run together and measure the whole.
+
+    Raises InputError when a shard is missing, there twice, or of another run.
+    """
+    shards: list[Run] = [read_run(path) for path in paths]
+    first = shards[0]
+    if first.shard is None:
+        raise InputError(paths[0], "is a whole run", "files written with --shard i/n")
+    count = first.shard[1]
+    seen: set[int] = set()
+    for path, run in zip(paths, shards):
+        same = (run.model["digest"], run.model.get("imgsz"), run.settings, run.truth.categories)
+        if same != (
+            first.model["digest"], first.model.get("imgsz"), first.settings, first.truth.categories
+        ):  # fmt: skip
+            raise InputError(path, f"is not of the same run as {paths[0]}", "shards of one run")
+        if run.shard is None or run.shard[1] != count:
+            raise InputError(path, f"is no shard of {count}", f"written with --shard i/{count}")
+        if run.shard[0] in seen:
+            raise InputError(path, f"is the shard {run.shard[0]}/{count} again", "each shard once")
+        seen.add(run.shard[0])
+    missing = sorted(set(range(1, count + 1)) - seen)
+    if missing:
+        raise InputError(paths[0], f"shard {missing[0]}/{count} is missing", f"all {count} shards")
+    shards.sort(key=lambda run: run.shard or (0, 0))
+    return _joined(shards)
+
+
+def _joined(shards: list[Run]) -> Run:
+    """One run from complete, checked shards."""
+    images = sorted((i for run in shards for i in run.truth.images), key=lambda image: image.id)
+    if len({image.id for image in images}) != len(images):
+        raise InputError("shards", "two of them hold the same image", "shards of one run")
+    boxes = [box for run in shards for box in run.truth.boxes]
+    truth = dataclasses.replace(
+        shards[0].truth,
+        images=tuple(images),
+        boxes=tuple(sorted(boxes, key=lambda box: box.image_id)),
+    )
+    predictions = Predictions.from_rows([row for run in shards for row in run.predictions.rows()])
+    record = {
+        "command": provenance.command_line(),
+        "versions": provenance.versions(),
+        "shards": [dict(run.provenance) for run in shards],
+    }
+    digests = {key: value for run in shards for key, value in run.image_digests.items()}
+    run = Run(shards[0].model, shards[0].settings, truth, predictions, digests, record)
+    return run.with_metrics(measure(truth, predictions))

@@ -1,0 +1,295 @@
+"""What is true about the pictures: images, categories and boxes of one evaluation.
+
+Two sources, one result: a COCO annotation file with its image folder, or a YOLO `data.yaml`
+whose labels become COCO boxes in memory. Everything is checked before anything is predicted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from yolo_core.errors import InputError
+from yolo_core.files import read_json
+from yolo_core.progress import progress
+from yolo_core.yolo.dataset import label_path, read_data_yaml, read_labels
+from yolo_core.yolo.letterbox import read_image
+
+#: Largest annotation or run file that is read, in bytes (instances_train2017.json has 0.45 GB).
+JSON_LIMIT = 1 << 30
+
+#: Categories of a YOLO dataset get the class index plus this, because some tools read category
+#: 0 as background.
+FIRST_CATEGORY = 1
+
+
+@dataclass(frozen=True)
+class Image:
+    """One picture: its id, its name below the image folder, its size in pixels."""
+
+    id: int
+    file_name: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Category:
+    """One class of objects as the annotation file counts it."""
+
+    id: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Box:
+    """One annotated object: `bbox` is x, y, width, height in pixels of the original image.
+
+    crowd: the box marks a group; detections inside it count neither for nor against a model.
+    area: pixels, for the small, medium and large figures.
+    """
+
+    image_id: int
+    category_id: int
+    bbox: tuple[float, float, float, float]
+    area: float
+    crowd: bool
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """Images and categories in ascending id; boxes by image, then in the order of the source."""
+
+    source: str
+    folder: str
+    images: tuple[Image, ...]
+    categories: tuple[Category, ...]
+    boxes: tuple[Box, ...]
+
+    @property
+    def objects(self) -> int:
+        """Number of boxes that count (crowds do not)."""
+        return sum(not box.crowd for box in self.boxes)
+
+    @property
+    def crowds(self) -> int:
+        return len(self.boxes) - self.objects
+
+    def path(self, image: Image) -> Path:
+        return Path(self.folder) / image.file_name
+
+    def shard(self, index: int, count: int) -> GroundTruth:
+        """Every `count`-th image from the `index`-th on (1-based), with its boxes."""
+        images = self.images[index - 1 :: count]
+        kept = {image.id for image in images}
+        boxes = tuple(box for box in self.boxes if box.image_id in kept)
+        return GroundTruth(self.source, self.folder, images, self.categories, boxes)
+
+    def digest(self) -> str:
+        """SHA-256 of images, categories and boxes; where the files lie plays no part."""
+        content = self.to_dict()
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def to_dict(self) -> dict:
+        """The ground truth as a COCO annotation file."""
+        return {
+            "images": [
+                {"id": i.id, "file_name": i.file_name, "width": i.width, "height": i.height}
+                for i in self.images
+            ],
+            "categories": [{"id": c.id, "name": c.name} for c in self.categories],
+            "annotations": [
+                {
+                    "id": number,
+                    "image_id": box.image_id,
+                    "category_id": box.category_id,
+                    "bbox": list(box.bbox),
+                    "area": box.area,
+                    "iscrowd": int(box.crowd),
+                }
+                for number, box in enumerate(self.boxes, start=1)
+            ],
+        }
+
+
+def from_coco(annotations: Path, images: Path) -> GroundTruth:
+    """Read a COCO `instances.json`; `images` is the folder that its file names are relative to.
+
+    Raises InputError for anything malformed and for a picture that is not in the folder.
+    """
+    truth = parse_coco(read_json(annotations, JSON_LIMIT), str(annotations), str(images))
+    if not Path(images).is_dir():
+        raise InputError(images, "is not a folder", "the folder of the annotated images")
+    for image in truth.images:
+        if not truth.path(image).is_file():
+            raise InputError(
+                truth.path(image),
+                "does not exist",
+                f"the image with id {image.id} of {annotations}",
+            )
+    return truth
+
+
+def from_data_yaml(data: Path, split: str = "val") -> GroundTruth:
+    """Read the images and labels of one split of a YOLO dataset.
+
+    Ids are 1, 2, … in the order of the sorted file names. An image without a label file has no
+    objects. Raises InputError with file and line for a bad label.
+    """
+    config = read_data_yaml(data)
+    paths = config.images(split)
+    folder, names = common_folder(paths)
+    images, boxes = [], []
+    for number, path in enumerate(progress(paths, "labels", unit="image"), start=1):
+        height, width = read_image(path).shape[:2]
+        images.append(Image(number, names[number - 1], width, height))
+        labels = label_path(path)
+        if labels.is_file():
+            for row in read_labels(labels, len(config.names)):
+                boxes.append(_box_from_label(row, number, width, height))
+    categories = tuple(
+        Category(index + FIRST_CATEGORY, name) for index, name in enumerate(config.names)
+    )
+    return GroundTruth(str(data), str(folder), tuple(images), categories, tuple(boxes))
+
+
+def parse_coco(content: Any, source: str, folder: str) -> GroundTruth:
+    """Check the parsed content of a COCO annotation file; `source` names it in errors."""
+    if not isinstance(content, dict):
+        raise InputError(source, "is not a COCO annotation file", "an object with images")
+    categories = sorted(
+        (_category(item, source) for item in _list(content, "categories", source)),
+        key=lambda category: category.id,
+    )
+    images = sorted(
+        (_image(item, source) for item in _list(content, "images", source)),
+        key=lambda image: image.id,
+    )
+    _unique("image", [image.id for image in images], source)
+    _unique("category", [category.id for category in categories], source)
+    if not images:
+        raise InputError(source, "lists no images", "at least one image")
+    if not categories:
+        raise InputError(source, "lists no categories", "at least one category")
+    known_images = {image.id for image in images}
+    known_categories = {category.id for category in categories}
+    boxes = [
+        _box(item, known_images, known_categories, source)
+        for item in _list(content, "annotations", source)
+    ]
+    boxes.sort(key=lambda box: box.image_id)
+    return GroundTruth(source, folder, tuple(images), tuple(categories), tuple(boxes))
+
+
+def number(value: Any) -> float | None:
+    """`value` as a finite float, or None where it is none."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        with_limit = float(value) if abs(value) < 1e15 else math.nan
+        return with_limit if math.isfinite(with_limit) else None
+    return None
+
+
+def bbox(item: Mapping, source: str) -> tuple[float, float, float, float]:
+    """The checked `bbox` of an annotation or a prediction: x, y, width ≥ 0, height ≥ 0."""
+    values = item.get("bbox")
+    if isinstance(values, list) and len(values) == 4:
+        sides = [side for side in map(number, values) if side is not None]
+        if len(sides) == 4 and sides[2] >= 0 and sides[3] >= 0:
+            return sides[0], sides[1], sides[2], sides[3]
+    raise InputError(
+        source, f"has the box {_short(values)}", "bbox: [x, y, width, height], finite, sizes ≥ 0"
+    )
+
+
+def identifier(item: Any, key: str, source: str) -> int:
+    """The integer under `key` of a JSON object."""
+    value = item.get(key) if isinstance(item, dict) else None
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 1 << 53:
+        raise InputError(source, f"has {key} {_short(value)}", "an integer")
+    return value
+
+
+def _image(item: Any, source: str) -> Image:
+    number_ = identifier(item, "id", source)
+    name = item.get("file_name")
+    if not isinstance(name, str) or not name:
+        raise InputError(source, f"image {number_} has no file_name", "a relative path")
+    parts = PurePosixPath(name.replace("\\", "/"))
+    if parts.is_absolute() or ".." in parts.parts or "\0" in name:
+        raise InputError(source, f"image {number_} lies outside the folder", "a relative path")
+    width, height = identifier(item, "width", source), identifier(item, "height", source)
+    if not (0 < width <= 1 << 20 and 0 < height <= 1 << 20):
+        raise InputError(source, f"image {number_} is {width} by {height}", "a size in pixels")
+    return Image(number_, name, width, height)
+
+
+def _category(item: Any, source: str) -> Category:
+    number_ = identifier(item, "id", source)
+    name = item.get("name")
+    if not isinstance(name, str) or not name:
+        raise InputError(source, f"category {number_} has no name", "a name")
+    return Category(number_, name)
+
+
+def _box(item: Any, images: set, categories: set, source: str) -> Box:
+    image, category = identifier(item, "image_id", source), identifier(item, "category_id", source)
+    if image not in images:
+        raise InputError(source, f"has a box on the unknown image {image}", "a listed image")
+    if category not in categories:
+        raise InputError(source, f"has a box of the unknown category {category}", "a listed one")
+    box = bbox(item, source)
+    area = number(item.get("area", box[2] * box[3]))
+    crowd = item.get("iscrowd", 0)
+    if area is None or area < 0 or crowd not in (0, 1):
+        raise InputError(source, f"has a box with area {area}, iscrowd {_short(crowd)}", "numbers")
+    return Box(image, category, box, area, bool(crowd))
+
+
+def _box_from_label(row: Sequence[float], image: int, width: int, height: int) -> Box:
+    """A label row (class, centre and size relative to the image) as a box in pixels."""
+    x, w = float(row[1]) * width, float(row[3]) * width
+    y, h = float(row[2]) * height, float(row[4]) * height
+    # Label files carry about six digits; a thousandth of a pixel keeps all of them.
+    box = (round(x - w / 2, 3), round(y - h / 2, 3), round(w, 3), round(h, 3))
+    area = round(box[2] * box[3], 3)
+    return Box(image, int(row[0]) + FIRST_CATEGORY, box, area, crowd=False)
+
+
+def _list(content: Mapping, key: str, source: str) -> list:
+    value = content.get(key)
+    if not isinstance(value, list):
+        raise InputError(source, f"has no list {key!r}", "a COCO annotation file")
+    return value
+
+
+def _unique(what: str, ids: Iterable[int], source: str) -> None:
+    seen: set = set()
+    for value in ids:
+        if value in seen:
+            raise InputError(source, f"has the {what} id {value} twice", "unique ids")
+        seen.add(value)
+
+
+def common_folder(paths: Sequence[Path]) -> tuple[Path, list[str]]:
+    """The deepest folder that holds all paths, and each path's name below it (with slashes).
+
+    The folder is relative to the working folder unless a path is absolute.
+    """
+    absolute = [os.path.abspath(path) for path in paths]
+    folder = os.path.commonpath([os.path.dirname(path) for path in absolute])
+    names = [Path(os.path.relpath(path, folder)).as_posix() for path in absolute]
+    if any(path.is_absolute() for path in paths):
+        return Path(folder), names
+    return Path(os.path.relpath(folder)), names
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

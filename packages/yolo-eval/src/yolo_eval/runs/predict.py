@@ -1,0 +1,209 @@
+"""A model over a whole ground truth: every image alone, in any number of processes, resumable.
+
+Images go through the model one at a time, so that the result depends neither on batching nor on
+how many processes or machines share the work.
+"""
+
+from __future__ import annotations
+
+import datetime
+import multiprocessing
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from yolo_core.errors import InputError
+from yolo_core.files import sha256_file
+from yolo_core.progress import progress
+from yolo_core.yolo.boxes import NmsSettings
+from yolo_core.yolo.coco import category_ids
+from yolo_core.yolo.letterbox import read_image
+from yolo_core.yolo.predictor import Predictor, detect, open_predictor
+from yolo_eval.runs import provenance
+from yolo_eval.runs.ground_truth import GroundTruth, Image
+from yolo_eval.runs.journal import Journal
+from yolo_eval.runs.run import BOX_DIGITS, SCORE_DIGITS, Predictions, Row, Run
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """How a model is opened and its boxes are chosen.
+
+    imgsz: side or (height, width) in pixels, None for the model's own. mode: "letterbox" keeps
+    the aspect ratio, "squash" stretches. threads: per process, None for the model's default.
+    """
+
+    imgsz: tuple[int, int] | None = None
+    mode: str = "letterbox"
+    conf: float = 0.001
+    iou: float = 0.6
+    max_det: int = 300
+    threads: int | None = None
+    device: str = "cpu"
+
+    def nms(self) -> NmsSettings:
+        return NmsSettings(
+            conf=self.conf, iou=self.iou, max_det=self.max_det, multi_label=True, agnostic=False
+        )
+
+    def recorded(self) -> dict[str, Any]:
+        """What decides the predictions, for the run file."""
+        return {"mode": self.mode, **asdict(self.nms())}
+
+
+def predict(
+    model: str,
+    truth: GroundTruth,
+    settings: PredictSettings,
+    jobs: int = 1,
+    shard: tuple[int, int] | None = None,
+    journal: Path | None = None,
+) -> Run:
+    """Predict every image of `truth`, or of its shard (index, count), and return the run.
+
+    journal: where predictions are kept until the caller has written the run; an existing one
+    of the same run is continued. Raises InputError for a bad model, image or journal.
+    """
+    if shard is not None:
+        truth = truth.shard(*shard)
+    predictor = open_predictor(model, settings.imgsz, settings.threads, settings.device)
+    description = describe(model, predictor)
+    categories = [{"id": c.id, "name": c.name} for c in truth.categories]
+    ids = category_ids(predictor.architecture.names, categories, truth.source)
+    bound = [description, settings.recorded(), truth.digest(), shard]
+    begin, started = time.monotonic(), datetime.datetime.now(datetime.timezone.utc)
+    done: dict[int, tuple[str, list[Row]]] = {}
+    with ExitStack() as stack:
+        book = None
+        if journal is not None:
+            book = stack.enter_context(Journal(journal, provenance.digest(bound), truth))
+            done.update(book.done)
+        todo = [image for image in truth.images if image.id not in done]
+        resumed = len(truth.images) - len(todo)
+        work: Iterable[tuple[int, str, list[Row]]]
+        if jobs == 1 or len(todo) < 2:
+            work = (_one(predictor, truth, image, settings, ids) for image in todo)
+        else:
+            del predictor
+            work = _in_processes(model, truth, todo, settings, ids, jobs)
+        for image, file_digest, rows in progress(work, "predict", len(todo), unit="image"):
+            done[image] = (file_digest, rows)
+            if book is not None:
+                book.add(image, file_digest, rows)
+    seconds = time.monotonic() - begin
+    rows_of_all = [row for image in truth.images for row in done[image.id][1]]
+    record = {
+        "command": provenance.command_line(),
+        "versions": provenance.versions(),
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": round(seconds, 3),
+        "images_per_second": round(len(todo) / seconds, 3) if todo and seconds > 0 else None,
+        "resumed_images": resumed,
+        "jobs": jobs,
+        "threads": settings.threads,
+    }
+    digests = {image.id: done[image.id][0] for image in truth.images}
+    return Run(description, settings.recorded(), truth, Predictions.from_rows(rows_of_all),
+               digests, record, shard)  # fmt: skip
+
+
+def describe(path: str, predictor: Predictor) -> dict[str, Any]:
+    """What a run file says about its model."""
+    return {
+        "name": re.sub(r"[^A-Za-z0-9._-]", "_", predictor.architecture.model_name).lstrip("."),
+        "kind": predictor.kind,
+        "digest": predictor.digest,
+        "imgsz": list(predictor.imgsz),
+        "path": str(path),
+    }
+
+
+def _one(
+    predictor: Predictor,
+    truth: GroundTruth,
+    image: Image,
+    settings: PredictSettings,
+    ids: tuple[int, ...],
+) -> tuple[int, str, list[Row]]:
+    """One image's digest and rounded detections."""
+    path = truth.path(image)
+    digest, pixels = sha256_file(path), read_image(path)
+    if pixels.shape[:2] != (image.height, image.width):
+        raise InputError(
+            path,
+            f"is {pixels.shape[1]} by {pixels.shape[0]} pixels",
+            f"{image.width} by {image.height} as in {truth.source}",
+        )
+    rows: list[Row] = []
+    for x1, y1, x2, y2, score, index in detect(
+        predictor, pixels, settings.nms(), mode=settings.mode
+    ).tolist():
+        box = [round(value, BOX_DIGITS) for value in (x1, y1, x2 - x1, y2 - y1)]
+        rows.append((image.id, ids[int(index)], box, round(score, SCORE_DIGITS)))
+    return image.id, digest, rows
+
+
+# One process of several: its arguments arrive once, its predictor opens with the first image.
+_worker: dict[str, Any] = {}
+
+
+def _begin(model: str, truth: GroundTruth, settings: PredictSettings, ids: tuple[int, ...]) -> None:
+    # Ctrl-C is the parent's business; it lets running images finish.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if settings.threads is not None:
+        # MXNet knows no other way, and reads this when it is first imported.
+        os.environ["OMP_NUM_THREADS"] = str(settings.threads)
+    _worker.update(model=model, truth=truth, settings=settings, ids=ids)
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed closes nothing; without this its processes would wait for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _in_worker(image: Image) -> tuple[int, str, list[Row]]:
+    settings = _worker["settings"]
+    if "predictor" not in _worker:
+        _worker["predictor"] = open_predictor(
+            _worker["model"], settings.imgsz, settings.threads, settings.device
+        )
+    return _one(_worker["predictor"], _worker["truth"], image, settings, _worker["ids"])
+
+
+def _in_processes(
+    model: str,
+    truth: GroundTruth,
+    images: list[Image],
+    settings: PredictSettings,
+    ids: tuple[int, ...],
+    jobs: int,
+) -> Iterator[tuple[int, str, list[Row]]]:
+    """The images' results as they come, from fresh processes (frameworks dislike fork)."""
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(jobs, context, _begin, (model, truth, settings, ids))
+    try:
+        futures = [pool.submit(_in_worker, image) for image in images]
+        for future in as_completed(futures):
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise InputError("--jobs", "a process was killed, perhaps for memory", "fewer") from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def threads_per_process(jobs: int) -> int | None:
+    """Threads for each of several processes; None (the model's default) for a single one."""
+    return None if jobs == 1 else max(1, (os.cpu_count() or 1) // jobs)

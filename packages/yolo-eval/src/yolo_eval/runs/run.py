@@ -1,0 +1,260 @@
+"""One model's run over one ground truth: what was predicted, on what, by whom.
+
+The run file (`--json`) is one JSON object that needs nothing beside it: model, settings, ground
+truth, predictions in COCO form, metrics and provenance. `compare` and `merge` read it back; any
+other tool scores the list under `predictions` against the same annotations alike.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from yolo_core.errors import InputError
+from yolo_core.files import atomic_write, read_bytes
+from yolo_eval.runs.ground_truth import (
+    JSON_LIMIT,
+    GroundTruth,
+    bbox,
+    identifier,
+    number,
+    parse_coco,
+)
+from yolo_eval.runs.provenance import digest
+
+FORMAT = "yolo-eval-run/1"
+
+#: Digits kept of a predicted box (pixels) and score. Scores are computed from the rounded
+#: numbers, so that the written file gives the same figures to whoever scores it.
+BOX_DIGITS = 3
+SCORE_DIGITS = 6
+
+#: One detection: image id, category id, [x, y, width, height], score.
+Row = tuple[int, int, list[float], float]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Detections of a whole run, n rows in order of image id, best score first within an image.
+
+    image, category: int64 [n] ids. box: float64 [n, 4] x, y, width, height in original pixels.
+    score: float64 [n] in 0–1.
+    """
+
+    image: np.ndarray
+    category: np.ndarray
+    box: np.ndarray
+    score: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+    @staticmethod
+    def from_rows(rows: list[Row]) -> Predictions:
+        """From rows in any order; they are put into the one stated above."""
+        image = np.array([row[0] for row in rows], dtype=np.int64)
+        score = np.array([row[3] for row in rows], dtype=np.float64)
+        order = np.lexsort((-score, image))
+        return Predictions(
+            image[order],
+            np.array([row[1] for row in rows], dtype=np.int64)[order],
+            np.array([row[2] for row in rows], dtype=np.float64).reshape(-1, 4)[order],
+            score[order],
+        )
+
+    def rows(self) -> Iterator[Row]:
+        """All detections in order."""
+        columns = (self.image, self.category, self.box, self.score)
+        return zip(*(column.tolist() for column in columns))
+
+    def to_list(self) -> list[dict]:
+        """The COCO results list."""
+        return [
+            {"image_id": image, "category_id": category, "bbox": box, "score": score}
+            for image, category, box, score in self.rows()
+        ]
+
+    def above(self, confidence: float) -> Predictions:
+        """The detections with at least this score."""
+        keep = self.score >= confidence
+        return Predictions(self.image[keep], self.category[keep], self.box[keep], self.score[keep])
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, or one shard of it.
+
+    model: name, kind ("float", "integer" or "predictions"), digest, imgsz, path.
+    settings: confidence, NMS and resize mode. shard: (index, count), or None for all images.
+    image_digests: SHA-256 of every image file by image id. metrics: None for a shard.
+    """
+
+    model: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    truth: GroundTruth
+    predictions: Predictions
+    image_digests: Mapping[int, str] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    shard: tuple[int, int] | None = None
+    metrics: Mapping[str, Any] | None = None
+
+    def configuration_digest(self) -> str:
+        """SHA-256 over what decides the predictions: model, settings, images."""
+        return digest(
+            {
+                "model": self.model.get("digest"),
+                "imgsz": list(self.model.get("imgsz") or ()),
+                "settings": dict(self.settings),
+                "images": {str(key): value for key, value in sorted(self.image_digests.items())},
+            }
+        )
+
+    def with_metrics(self, metrics: Mapping[str, Any]) -> Run:
+        return replace(self, metrics=metrics)
+
+    def to_dict(self) -> dict[str, Any]:
+        content: dict[str, Any] = {
+            "format": FORMAT,
+            "model": dict(self.model),
+            "settings": dict(self.settings),
+            "shard": list(self.shard) if self.shard else None,
+            "source": self.truth.source,
+            "folder": self.truth.folder,
+            "metrics": self.metrics,
+            "provenance": dict(self.provenance),
+            **self.truth.to_dict(),
+        }
+        for image in content["images"]:
+            if image["id"] in self.image_digests:
+                image["sha256"] = self.image_digests[image["id"]]
+        content["predictions"] = self.predictions.to_list()
+        return content
+
+
+def write_run(path: Path, run: Run) -> None:
+    """Write a run file, whole or not at all."""
+    atomic_write(path, json.dumps(run.to_dict(), separators=(",", ":")) + "\n")
+
+
+def write_predictions(path: Path, run: Run) -> None:
+    """Write the plain COCO results list, for other tools."""
+    atomic_write(path, json.dumps(run.predictions.to_list(), separators=(",", ":")) + "\n")
+
+
+def read_run(path: Path, truth: GroundTruth | None = None) -> Run:
+    """Read a run file, or a plain COCO results list where `truth` says what it is about.
+
+    A name that ends in .gz is unpacked. Raises InputError for anything malformed.
+    """
+    content = _json(Path(path))
+    source = str(path)
+    if isinstance(content, list):
+        if truth is None:
+            raise InputError(
+                source, "is a bare list of detections", "--annotations with the ground truth"
+            )
+        model = {"name": Path(path).name.split(".")[0], "kind": "predictions", "path": source}
+        model["digest"] = digest(content)
+        rows = checked_rows(content, truth, source)
+        return Run(model, {}, truth, Predictions.from_rows(rows))
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise InputError(source, "is not a run file of yolo-eval", f"format {FORMAT!r}")
+    for key in ("model", "settings", "provenance"):
+        if not isinstance(content.get(key), dict):
+            raise InputError(source, f"has no object {key!r}", "a run file of yolo-eval coco")
+    for key in ("source", "folder"):
+        if not isinstance(content.get(key), str):
+            raise InputError(source, f"has no text {key!r}", "a run file of yolo-eval coco")
+    _check_model(content["model"], source)
+    own_truth = parse_coco(content, source, content["folder"])
+    own_truth = replace(own_truth, source=content["source"])
+    metrics = content.get("metrics")
+    if metrics is not None and not isinstance(metrics, dict):
+        raise InputError(source, "has metrics that are no object", "a run file of yolo-eval coco")
+    digests = {
+        image["id"]: image["sha256"]
+        for image in content["images"]
+        if isinstance(image.get("sha256"), str)
+    }
+    return Run(
+        content["model"],
+        content["settings"],
+        own_truth,
+        Predictions.from_rows(checked_rows(content.get("predictions"), own_truth, source)),
+        digests,
+        content["provenance"],
+        _shard(content.get("shard"), source),
+        metrics,
+    )
+
+
+def _json(path: Path) -> Any:
+    data = read_bytes(path, JSON_LIMIT)
+    if path.suffix == ".gz":
+        unpacker = zlib.decompressobj(wbits=31)
+        try:
+            data = unpacker.decompress(data, JSON_LIMIT)
+        except zlib.error as error:
+            raise InputError(path, f"is not a gzip file ({error})", "a .json.gz file") from error
+        if not unpacker.eof:
+            raise InputError(path, "is cut short or too large", f"at most {JSON_LIMIT} bytes")
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        reason = str(error).split("\n", 1)[0]
+        raise InputError(path, f"is not valid JSON ({reason})") from error
+
+
+def checked_rows(items: Any, truth: GroundTruth, source: str) -> list[Row]:
+    """The rows of a COCO results list that was read from outside; `source` names it in errors."""
+    if not isinstance(items, list):
+        raise InputError(source, "has no list of predictions", "detections in COCO form")
+    images = {image.id for image in truth.images}
+    categories = {category.id for category in truth.categories}
+    rows: list[Row] = []
+    for item in items:
+        image = identifier(item, "image_id", source)
+        category = identifier(item, "category_id", source)
+        score = number(item.get("score"))
+        if image not in images:
+            raise InputError(
+                source, f"has detections on image {image}", "an image of the ground truth"
+            )
+        if category not in categories:
+            raise InputError(
+                source, f"has detections of category {category}", "a category of the ground truth"
+            )
+        if score is None:
+            raise InputError(source, f"has a detection without score on image {image}", "a number")
+        rows.append((image, category, list(bbox(item, source)), score))
+    return rows
+
+
+def _check_model(model: Mapping, source: str) -> None:
+    for key in ("name", "kind", "digest"):
+        if not isinstance(model.get(key), str):
+            raise InputError(source, f"names no model {key}", "a run file of yolo-eval coco")
+    if not set(model["name"]) <= _NAME or model["name"].startswith("."):
+        raise InputError(source, "has a model name that is no file name", "letters and digits")
+    imgsz = model.get("imgsz")
+    sides = isinstance(imgsz, list) and len(imgsz) == 2 and all(type(v) is int for v in imgsz)
+    if imgsz is not None and not sides:
+        raise InputError(source, "has a malformed imgsz", "[height, width]")
+
+
+_NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+
+
+def _shard(value: Any, source: str) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    whole = isinstance(value, list) and len(value) == 2 and all(type(v) is int for v in value)
+    if whole and 1 <= value[0] <= value[1]:
+        return value[0], value[1]
+    raise InputError(source, "has a malformed shard", "[index, count]")

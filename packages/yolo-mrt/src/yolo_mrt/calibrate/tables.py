@@ -1,0 +1,106 @@
+"""Activation tables: from a 12-bit index to codes, with a menu of scales shared by the network.
+
+A convolution's accumulator becomes an index of INDEX_BITS bits that spans what its activation can
+tell apart; a table maps it to the code of the activation. One table belongs to one threshold T:
+code = round(value / scale) + zero, where the codes -127…127 span the activation's minimum to T.
+All tables of a network lie end to end in one parameter, and a channel picks its own by the offset
+that is added to its index, so scales per channel cost nothing at run time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from yolo_core.yolo.boxes import sigmoid
+
+INDEX_BITS = 12
+INDEX_LIMIT = (1 << (INDEX_BITS - 1)) - 1
+TABLE_SIZE = 2 * INDEX_LIMIT + 1
+CODE_LIMIT = 127
+LEVELS = 2 * CODE_LIMIT
+#: A fine tensor carries this many more steps per step, as a second code of its own.
+FINE = 8
+#: Minimum of x * sigmoid(x), and how far below zero its argument still matters.
+SILU_LOW, SILU_REACH = -0.27846454276107374, 8.0
+#: Arguments of a leaky ReLU go this many times as far below zero as above.
+LEAKY_REACH = 2.0
+
+
+def activation_low(activation: str, threshold: np.ndarray, slope: float) -> np.ndarray:
+    """The smallest value that codes up to `threshold` have to span."""
+    if activation == "silu":
+        return np.full_like(threshold, SILU_LOW)
+    return -slope * LEAKY_REACH * threshold if activation == "leaky" else np.zeros_like(threshold)
+
+
+@dataclass(frozen=True)
+class Table:
+    """One activation with one threshold.
+
+    span: largest value whose argument has an index of its own; the threshold, or more where the
+    same index is also read by a table of wider codes.
+    """
+
+    activation: str
+    threshold: float
+    span: float
+    slope: float = 0.0
+
+    @property
+    def low(self) -> float:
+        """Smallest value that has a code."""
+        return float(activation_low(self.activation, np.array(self.threshold), self.slope))
+
+    @property
+    def scale(self) -> float:
+        """Value of one code step."""
+        return (self.threshold - self.low) / LEVELS
+
+    @property
+    def zero(self) -> int:
+        """Code of the value 0."""
+        return -CODE_LIMIT - round(self.low / self.scale)
+
+    @property
+    def _reach(self) -> float:
+        if self.activation == "silu":
+            return SILU_REACH
+        return LEAKY_REACH * self.span if self.activation == "leaky" else self.span / 64
+
+    @property
+    def _top(self) -> float:
+        # x - x * sigmoid(x) is at most -SILU_LOW where x is positive.
+        return self.span - SILU_LOW if self.activation == "silu" else self.span
+
+    @property
+    def index_step(self) -> float:
+        """Difference of the activation's arguments at neighbouring indices."""
+        return (self._top + self._reach) / (2 * INDEX_LIMIT)
+
+    @property
+    def index_centre(self) -> float:
+        """Argument at index 0 (the middle of the table)."""
+        return (self._top - self._reach) / 2
+
+    def values(self) -> np.ndarray:
+        """The activation at every index, float64 [TABLE_SIZE]; the same bits everywhere."""
+        x = self.index_centre + np.arange(-INDEX_LIMIT, INDEX_LIMIT + 1) * self.index_step
+        if self.activation == "silu":
+            return x * sigmoid(x)
+        return np.where(x > 0, x, x * self.slope)
+
+    def codes(self) -> np.ndarray:
+        """int64 [TABLE_SIZE] in -127…127."""
+        codes = np.floor(self.values() / self.scale + 0.5).astype(np.int64) + self.zero
+        return np.clip(codes, -CODE_LIMIT, CODE_LIMIT)
+
+    def fine_codes(self) -> np.ndarray:
+        """What `codes` leaves over, in steps of scale / FINE: int64 [TABLE_SIZE], small."""
+        rest = self.values() / self.scale - (self.codes() - self.zero)
+        return np.clip(np.floor(rest * FINE + 0.5).astype(np.int64), -FINE, FINE)
+
+    def wide_codes(self, exponent: int) -> np.ndarray:
+        """Codes of step 2^-exponent around zero, for sums: int64 [TABLE_SIZE]."""
+        return np.floor(np.ldexp(self.values(), exponent) + 0.5).astype(np.int64)

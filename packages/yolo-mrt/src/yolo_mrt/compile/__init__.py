@@ -1,0 +1,1 @@
+"""From integer convolutions to a CVM model folder."""

@@ -1,0 +1,65 @@
+"""Writing the result: the model folder, and the small text files of the original's stages."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from yolo_core.files import atomic_folder, atomic_write
+from yolo_core.graph import Graph
+from yolo_core.graph.costs.gas import gas
+from yolo_core.graph.files import params, symbol
+from yolo_core.graph.proof.bounds import certify
+from yolo_core.yolo.model_folder import EXT, PARAMS, SYMBOL, Extension
+from yolo_mrt.calibrate.float_pass import TensorStatistics
+from yolo_mrt.calibrate.scheme import Scheme
+from yolo_mrt.network.net import Net
+
+SAMPLE = "data.npy"
+FILES = (SYMBOL, PARAMS, EXT, SAMPLE)
+
+
+def write(out: Path, graph: Graph, extension: Extension, sample: np.ndarray, weights: int) -> str:
+    """Write symbol, params, ext and data.npy as a whole; returns one line about them.
+
+    The program must be proven free of overflow first (`certify` refuses it otherwise).
+    """
+    certify(graph)
+    blob = params.encode(graph)
+    buffer = io.BytesIO()
+    np.save(buffer, sample, allow_pickle=False)
+    with atomic_folder(out) as folder:
+        atomic_write(folder / SYMBOL, symbol.encode(graph))
+        atomic_write(folder / PARAMS, blob)
+        atomic_write(folder / EXT, extension.to_json())
+        atomic_write(folder / SAMPLE, buffer.getvalue())
+    return (
+        f"{len(graph.nodes)} nodes, {gas(graph) / 1e9:.3f} G gas, "
+        f"{len(blob) / weights:.3f} bytes per weight"
+    )
+
+
+def calibration_ext(net: Net, scheme: Scheme, statistics: Mapping[str, TensorStatistics]) -> str:
+    """The four lines of a `.mrt.*.ext` (spec 6.1): output names, thresholds, precisions, scales."""
+    layers = net.by_name()
+    thresholds: dict[str, float] = {}
+    scales: dict[str, float] = {}
+    for name in statistics:
+        codes = scheme.own_codes(layers[name], False)
+        top = (127 - codes.zero) * codes.scale
+        thresholds[name] = float(top.max())
+        scales[name] = float(1 / codes.scale.max())
+    precisions = {name: {"out_key": 8} for name in statistics}
+    precisions.update({name: {"out_key": scheme.head_bits} for name in net.heads})
+    lines = (list(net.heads), thresholds, precisions, scales)
+    return "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines)
+
+
+def all_quantize_ext(extension: Extension) -> str:
+    """The two lines of `.all.quantize.ext` (spec 6.1): output scales, inputs_ext."""
+    record = json.loads(extension.to_json())
+    return json.dumps(record["oscales"]) + "\n" + json.dumps(record["inputs_ext"]) + "\n"

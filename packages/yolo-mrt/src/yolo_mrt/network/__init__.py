@@ -1,0 +1,1 @@
+"""From a checkpoint to the float graph that is quantized."""

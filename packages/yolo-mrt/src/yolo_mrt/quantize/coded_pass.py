@@ -1,0 +1,188 @@
+"""The network on codes: what its integers will be, image by image, to learn how weights round.
+
+Codes are small integers held in float32, and every sum of products stays below 2^24, so each
+convolution is exact whatever order the machine adds in: nothing of a machine leaks into the
+rounding. The second moments gathered here are sums of integers too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from yolo_core.mxnet.door import mxnet
+from yolo_mrt.calibrate.beside import beside
+from yolo_mrt.calibrate.float_pass import pointwise
+from yolo_mrt.calibrate.scheme import INPUT_ZERO, Scheme, wide_sites
+from yolo_mrt.calibrate.tables import CODE_LIMIT, INDEX_LIMIT, TABLE_SIZE
+from yolo_mrt.network.net import Layer, Net
+from yolo_mrt.quantize.weights import IntegerConv
+
+#: Positions of each tensor and image that the second moments are taken at.
+POSITIONS = 192
+
+
+class CodedNet:
+    """Scheme and integer convolutions, run in float32 by MXNet. Tensors hold code - zero."""
+
+    def __init__(self, net: Net, scheme: Scheme, convs: Mapping[str, IntegerConv]) -> None:
+        self._mx = mxnet()
+        self._net, self._scheme = net, scheme
+        self._layers = net.by_name()
+        self._wide = set(wide_sites(net))
+        fine_sites = {name for fine in scheme.fine.values() for name in fine}
+        array = self._mx.nd.array
+        self._constants: dict[str, tuple[Any, ...]] = {}
+        for layer in net.convolutions():
+            conv = convs[layer.name]
+            codes = scheme.codes(net, layer.inputs[0], scheme.fine.get(layer.name, ()))
+            bias = conv.bias + conv.weight.sum(axis=(2, 3), dtype=np.int64) @ codes.zero
+            ratio = np.ldexp(conv.multiplier.astype(np.float64), -conv.shift)
+            self._constants[layer.name] = (
+                array(conv.weight.astype(np.float32)),
+                array(bias.astype(np.float32)),
+                array(ratio.astype(np.float32).reshape(1, -1, 1, 1)),
+            )
+        self._tables: dict[str, tuple[Any, Any, Any, Any]] = {}
+        kinds: dict[tuple[str, float], tuple[Any, Any, Any]] = {}
+        for layer in net.convolutions():
+            if not layer.activation:
+                continue
+            kind = (layer.activation, layer.slope)
+            if kind not in kinds:
+                menu = scheme.tables(layer)
+                kinds[kind] = (
+                    array(np.concatenate([t.codes() - t.zero for t in menu]), dtype="float32"),
+                    array(np.concatenate([t.fine_codes() for t in menu[: scheme.fine_tables]]),
+                          dtype="float32") if fine_sites else None,
+                    array(scheme.wide_table(layer).wide_codes(scheme.wide_exponent),
+                          dtype="float32"),
+                )  # fmt: skip
+            offset = scheme.table[layer.name] * TABLE_SIZE + INDEX_LIMIT
+            self._tables[layer.name] = (
+                array(offset.astype(np.float32).reshape(1, -1, 1, 1)), *kinds[kind],
+            )  # fmt: skip
+        self._fine_sites = fine_sites
+
+    def run(self, codes: np.ndarray, gather: Any | None = None) -> tuple[np.ndarray, ...]:
+        """Input codes int [1, 3, h, w] → raw heads float32 in output integers.
+
+        gather(conv name, input NDArray) sees what every convolution reads.
+        """
+        nd = self._mx.nd
+        plain: dict[str, Any] = {}
+        wide: dict[str, Any] = {}
+        fine: dict[str, Any] = {}
+        heads: dict[str, np.ndarray] = {}
+        last = self._net.last_use()
+        for index, layer in enumerate(self._net.layers):
+            if layer.op == "input":
+                plain[layer.name] = nd.array((codes - INPUT_ZERO).astype(np.float32))
+            elif layer.op == "conv":
+                x = self._read(layer.inputs[0], self._scheme.fine.get(layer.name, ()), plain, fine)
+                if gather is not None:
+                    gather(layer, x)
+                self._conv(layer, x, plain, wide, fine, heads)
+            elif layer.op == "add":
+                self._add(layer, plain, wide)
+            else:
+                inputs = [plain[name] for name in layer.inputs]
+                plain[layer.name] = pointwise(nd, layer, inputs)
+            for name in layer.inputs:
+                if last[name] == index and not fine:
+                    plain.pop(name, None)
+                    wide.pop(name, None)
+        return tuple(heads[name] for name in self._net.heads)
+
+    def _read(
+        self, name: str, fine: tuple[str, ...], plain: dict[str, Any], parts: dict[str, Any]
+    ) -> Any:
+        layer = self._layers[name]
+        if not fine:
+            return plain[name]
+        nd = self._mx.nd
+        if name in fine:
+            return nd.concat(plain[name], parts[name], dim=1)
+        if layer.op in ("concat", "upsample"):
+            return pointwise(nd, layer, [self._read(i, fine, plain, parts) for i in layer.inputs])
+        return plain[name]
+
+    def _conv(
+        self, layer: Layer, x: Any, plain: dict[str, Any], wide: dict[str, Any],
+        fine: dict[str, Any], heads: dict[str, np.ndarray],
+    ) -> None:  # fmt: skip
+        nd = self._mx.nd
+        weight, bias, ratio = self._constants[layer.name]
+        y = nd.Convolution(
+            x, weight, bias, kernel=layer.kernel, stride=layer.stride, pad=layer.padding,
+            num_filter=weight.shape[0],
+        )  # fmt: skip
+        y = nd.floor(nd.broadcast_mul(y, ratio) + 0.5)
+        if not layer.activation:
+            limit = 2.0 ** (self._scheme.head_bits - 1) - 1
+            heads[layer.name] = nd.clip(y, -limit, limit).asnumpy()
+            return
+        offset, codes, fine_codes, wide_codes = self._tables[layer.name]
+        y = nd.clip(y, -INDEX_LIMIT, INDEX_LIMIT)
+        index = nd.broadcast_add(y, offset)
+        plain[layer.name] = nd.take(codes, index)
+        if layer.name in self._fine_sites:
+            fine[layer.name] = nd.take(fine_codes, index)
+        if layer.name in self._wide:
+            wide[layer.name] = nd.take(wide_codes, y + INDEX_LIMIT)
+
+    def _add(self, layer: Layer, plain: dict[str, Any], wide: dict[str, Any]) -> None:
+        nd = self._mx.nd
+        sums = self._scheme.sums[layer.name]
+        total = wide[layer.inputs[0]] + wide[layer.inputs[1]]
+        wide[layer.name] = total
+        shape = (1, -1, 1, 1)
+        factor = np.ldexp(sums.multiplier.astype(np.float64), -sums.shift).astype(np.float32)
+        code = nd.floor(nd.broadcast_mul(total, nd.array(factor.reshape(shape))) + 0.5)
+        low = nd.array((-CODE_LIMIT - sums.zero).astype(np.float32).reshape(shape))
+        high = nd.array((CODE_LIMIT - sums.zero).astype(np.float32).reshape(shape))
+        plain[layer.name] = nd.broadcast_minimum(nd.broadcast_maximum(code, low), high)
+
+
+def columns(layer: Layer, x: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """What the convolution multiplies at these output positions: [len(positions), P * kh * kw]."""
+    (kh, kw), (sh, sw), (ph, pw) = layer.kernel, layer.stride, layer.padding
+    width = (x.shape[2] + 2 * pw - kw) // sw + 1
+    if (kh, kw, sh, sw, ph, pw) == (1, 1, 1, 1, 0, 0):
+        return np.ascontiguousarray(x.reshape(len(x), -1)[:, positions].T)
+    padded = np.pad(x, ((0, 0), (ph, ph), (pw, pw)))
+    rows = (positions // width * sh)[:, None, None] + np.arange(kh)[None, :, None]
+    cols = (positions % width * sw)[:, None, None] + np.arange(kw)[None, None, :]
+    return padded[:, rows, cols].transpose(1, 0, 2, 3).reshape(len(positions), -1)
+
+
+def second_moments(
+    coded: CodedNet, names: Collection[str], images: Iterable[np.ndarray]
+) -> dict[str, np.ndarray]:
+    """For these convolutions the exact sums [K, K] of products of their input codes (code - zero).
+
+    images: input codes int [1, 3, h, w]. Positions depend on their number and the image's alone.
+    """
+    sums: dict[str, np.ndarray] = {}
+
+    def add(layer: Layer, x: np.ndarray, number: int) -> None:
+        rows = (x.shape[1] + 2 * layer.padding[0] - layer.kernel[0]) // layer.stride[0] + 1
+        cols = (x.shape[2] + 2 * layer.padding[1] - layer.kernel[1]) // layer.stride[1] + 1
+        generator = np.random.RandomState(number)
+        positions = generator.randint(0, rows * cols, size=min(POSITIONS, rows * cols))
+        matrix = columns(layer, x, positions)
+        # Sums of at most POSITIONS products of codes below 256: exact in float32.
+        product = (matrix.T @ matrix).astype(np.float64)
+        sums[layer.name] = sums[layer.name] + product if layer.name in sums else product
+
+    with beside() as later:
+        for number, image in enumerate(images):
+
+            def gather(layer: Layer, value: Any, number: int = number) -> None:
+                if layer.name in names:
+                    later(add, layer, value.asnumpy()[0], number)
+
+            coded.run(image, gather)
+    return sums

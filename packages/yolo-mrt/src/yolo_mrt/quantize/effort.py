@@ -1,0 +1,114 @@
+"""Which tensors are worth a second code: the reads that are made fine, within gas and size.
+
+A fine read doubles the channels of one convolution and divides the rounding error of what it
+reads by 8. By default it is spent where it costs next to nothing; with effort "high" every
+candidate is tried on a few images and the best per byte and gas are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from yolo_mrt.calibrate.scheme import Scheme, wide_sites
+from yolo_mrt.network.net import Layer, Net, readable_sites
+from yolo_mrt.network.source import Source
+from yolo_mrt.quantize.sensitivity import Judge, coded_read
+
+#: By default a fine read may add this share of all multiplications and weights: in the early, thin
+#: part of the network, and where the detection convolutions read, whose error nothing repairs.
+EARLY_MACS, EARLY_WEIGHTS = 0.01, 0.002
+HEAD_MACS, HEAD_WEIGHTS = 0.05, 0.01
+#: What fine reads may add with effort "high", as shares of multiplications and weights.
+MOST_MACS = 0.16
+MOST_WEIGHTS = 0.0095
+
+Reads = dict[str, tuple[str, ...]]
+
+
+def candidates(net: Net) -> list[tuple[Layer, str, int]]:
+    """Every (convolution, tensor, its first channel there) that could be read finely."""
+    wide = wide_sites(net)
+    return [
+        (conv, site, start)
+        for conv in net.convolutions()
+        for site, start in readable_sites(net, conv.inputs[0])
+        if site not in wide
+    ]
+
+
+def _costs(
+    net: Net, conv: Layer, site: str, extents: Mapping[str, tuple[int, int]]
+) -> tuple[int, int]:
+    """(multiplications, weights) that one fine read adds."""
+    channels = net.channels()[site]
+    weights = conv.weights.shape[0] * channels * conv.kernel[0] * conv.kernel[1]
+    rows, columns = extents[conv.name]
+    return weights * rows * columns, weights
+
+
+def _totals(net: Net, extents: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
+    macs = sum(
+        conv.weights.size * extents[conv.name][0] * extents[conv.name][1]
+        for conv in net.convolutions()
+    )
+    return macs, net.weight_count()
+
+
+def fine_reads(net: Net, extents: Mapping[str, tuple[int, int]]) -> Reads:
+    """The reads that are worth their cost in any YOLOv5."""
+    macs, weights = _totals(net, extents)
+    found: dict[str, set[str]] = {}
+    for conv, site, _ in candidates(net):
+        more_macs, more_weights = _costs(net, conv, site, extents)
+        early = extents[site][0] * 4 >= extents[net.layers[0].name][0]
+        if conv.name in net.heads:
+            most_macs, most_weights = HEAD_MACS, HEAD_WEIGHTS
+        elif early:
+            most_macs, most_weights = EARLY_MACS, EARLY_WEIGHTS
+        else:
+            continue
+        if more_macs <= most_macs * macs and more_weights <= most_weights * weights:
+            found.setdefault(conv.name, set()).add(site)
+    return {name: tuple(sorted(sites)) for name, sites in found.items()}
+
+
+def measured_reads(
+    source: Source, scheme: Scheme, planes: Iterable[np.ndarray], imgsz: tuple[int, int]
+) -> Reads:
+    """The default's reads, and those that help most beyond, within MOST_MACS and MOST_WEIGHTS.
+
+    A read's gain is what its rounding alone does to the detections on these float images, as a
+    share of what all reads do, scores and boxes counting alike.
+    """
+    net, extents = source.net, source.net.extents(*imgsz)
+    macs, weights = _totals(net, extents)
+    layers = net.by_name()
+    reads = candidates(net)
+    tried = [(conv.name, site, *_costs(net, conv, site, extents)) for conv, site, _ in reads]
+    trials = [
+        coded_read(conv, start, scheme.own_codes(layers[site], False))
+        for conv, site, start in reads
+    ]
+    harms = Judge(source, imgsz).distances(trials, planes)
+    totals = np.maximum(harms.sum(axis=0), 1e-30)
+    ranked = []
+    for (name, site, more_macs, more_weights), harm in zip(tried, harms):
+        gain = float((harm / totals).sum())
+        price = max(more_macs / (MOST_MACS * macs), more_weights / (MOST_WEIGHTS * weights))
+        ranked.append((-gain / max(price, 1e-3), name, site, more_macs, more_weights))
+    left_macs, left_weights = MOST_MACS * macs, MOST_WEIGHTS * weights
+    default = fine_reads(net, extents)
+    chosen: dict[str, set[str]] = {name: set(sites) for name, sites in default.items()}
+    for name, site, more_macs, more_weights in tried:
+        if site in chosen.get(name, ()):
+            left_macs -= more_macs
+            left_weights -= more_weights
+    for _, name, site, more_macs, more_weights in sorted(ranked):
+        new = site not in chosen.get(name, ())
+        if new and more_macs <= left_macs and more_weights <= left_weights:
+            chosen.setdefault(name, set()).add(site)
+            left_macs -= more_macs
+            left_weights -= more_weights
+    return {name: tuple(sorted(sites)) for name, sites in chosen.items()}

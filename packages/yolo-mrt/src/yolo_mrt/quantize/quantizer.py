@@ -1,0 +1,81 @@
+"""Scheme and weights together: the steps between calibration and the program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
+
+from yolo_mrt.calibrate.scheme import Scheme, wide_sites
+from yolo_mrt.calibrate.tables import INDEX_BITS
+from yolo_mrt.network.net import Layer, Net
+from yolo_mrt.quantize.coded_pass import CodedNet, second_moments
+from yolo_mrt.quantize.weights import IntegerConv, quantize_conv
+
+NORMAL_IMAGES = 32
+#: Second moments that are held in memory at once.
+MOMENT_BYTES = 400 << 20
+
+
+def integer_convs(
+    net: Net, scheme: Scheme, moments: Mapping[str, np.ndarray] | None = None
+) -> dict[str, IntegerConv]:
+    """Every convolution in integers; moments as of `second_moments`, or None for plain rounding."""
+    return {
+        layer.name: _integer_conv(net, layer, scheme, moments[layer.name] if moments else None)
+        for layer in net.convolutions()
+    }
+
+
+def _integer_conv(
+    net: Net, layer: Layer, scheme: Scheme, moments: np.ndarray | None
+) -> IntegerConv:
+    codes = scheme.codes(net, layer.inputs[0], scheme.fine.get(layer.name, ()))
+    if layer.activation:
+        own = scheme.index_table(layer, layer.name in wide_sites(net))
+        unit = np.array([table.index_step for table in own])
+        offset = np.array([table.index_centre for table in own])
+        return quantize_conv(layer, codes, unit, offset, INDEX_BITS, moments)
+    unit = np.full(len(layer.biases), 2.0**-scheme.head_exponent)
+    return quantize_conv(layer, codes, unit, np.zeros_like(unit), scheme.head_bits, moments)
+
+
+def moment_images(effort: str, available: int) -> int:
+    """How many images the rounding is learned on."""
+    return available if effort == "high" else min(available, NORMAL_IMAGES)
+
+
+def learn_rounding(
+    net: Net, scheme: Scheme, images: Callable[[str], Iterable[np.ndarray]]
+) -> dict[str, IntegerConv]:
+    """Convolutions whose rounding minimises the error on these images.
+
+    images(label): the input codes, from the first image on each time it is called; networks whose
+    second moments do not fit MOMENT_BYTES at once go through them several times.
+    """
+    plain = integer_convs(net, scheme)
+    coded = CodedNet(net, scheme, plain)
+    groups = _groups(net, plain)
+    del plain
+    learned: dict[str, IntegerConv] = {}
+    for number, group in enumerate(groups):
+        label = "rounding" if len(groups) == 1 else f"rounding {number + 1}/{len(groups)}"
+        moments = second_moments(coded, {layer.name for layer in group}, images(label))
+        for layer in group:
+            learned[layer.name] = _integer_conv(net, layer, scheme, moments.pop(layer.name))
+    return learned
+
+
+def _groups(net: Net, convs: Mapping[str, IntegerConv]) -> list[list[Layer]]:
+    """The convolutions in order, cut where the moments of a group would outgrow MOMENT_BYTES."""
+    groups: list[list[Layer]] = [[]]
+    held = 0
+    for layer in net.convolutions():
+        columns = convs[layer.name].weight[0].size
+        size = columns * columns * 8
+        if groups[-1] and held + size > MOMENT_BYTES:
+            groups.append([])
+            held = 0
+        groups[-1].append(layer)
+        held += size
+    return groups

@@ -1,0 +1,114 @@
+"""Integer weights of one convolution: steps per output channel, bias, multipliers and shift.
+
+Steps are chosen among those that the requantization can express exactly (multiplier / 2^shift of
+the index step), so no multiplier is ever rounded. Which way each weight rounds is in `rounding`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from yolo_mrt.calibrate.scheme import Codes
+from yolo_mrt.calibrate.tables import CODE_LIMIT
+from yolo_mrt.network.net import Layer
+from yolo_mrt.quantize.rounding import round_compensating, round_nearest
+
+#: Steps tried, as shares of the one that just holds the largest weight.
+SHARES = np.linspace(0.4, 1.0, 31)
+MULTIPLIER_BITS = 8
+#: Accumulator and multiplier together have to fit 32 bits.
+MAX_CLIP_BITS = 24
+#: Result bits and shift together stay below 32: the original's CPU code fails to clip at 32.
+SHIFT_ROOM = 31
+
+
+@dataclass(frozen=True)
+class IntegerConv:
+    """A convolution in integers.
+
+    weight int8 [out, P, kh, kw] in ±127 over P channels of codes; bias [out]; result =
+    (accumulator * multiplier) >> shift, rounded half up. clip_bits: of the accumulator, lossless.
+    step [out]: real value of one accumulator unit.
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray
+    multiplier: np.ndarray
+    shift: int
+    clip_bits: int
+    step: np.ndarray
+
+
+def code_weights(layer: Layer, codes: Codes) -> np.ndarray:
+    """Real weights per unit of code, float64 [out, P, kh, kw]."""
+    weight = layer.weights.astype(np.float64)[:, codes.channel]
+    return weight * codes.scale[None, :, None, None]
+
+
+def choose_steps(
+    flat: np.ndarray,
+    moments: np.ndarray | None,
+    bias: np.ndarray,
+    unit: np.ndarray,
+    result_bits: int,
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """(step, multiplier, shift): the accumulator's real unit per output channel.
+
+    flat [out, K]: real weights per code. moments [K]: mean square of each input, None for equal.
+    bias [out]: in reals. unit [out]: real value of one unit of the result. step = unit *
+    multiplier / 2^shift exactly.
+    """
+    peak = np.abs(flat).max(axis=1)
+    # A channel without weights still has a bias, which needs some step.
+    peak = np.maximum(peak, np.maximum(np.abs(bias) * 2.0**-14, unit * 2.0**-20))
+    weight = np.ones(flat.shape[1]) if moments is None else moments
+    best = np.full(len(flat), np.inf)
+    step = peak / CODE_LIMIT
+    for share in SHARES:
+        trial = peak * share / CODE_LIMIT
+        rounded = np.clip(np.rint(flat / trial[:, None]), -CODE_LIMIT, CODE_LIMIT)
+        error = ((rounded * trial[:, None] - flat) ** 2 * weight).sum(axis=1)
+        better = error < best * (1 - 1e-9)
+        best, step = np.where(better, error, best), np.where(better, trial, step)
+    limit = (1 << (MULTIPLIER_BITS - 1)) - 1
+    ratio = step / unit
+    # frexp rather than a logarithm, whose last bit may differ from machine to machine.
+    shift = int(np.frexp(limit / ratio.max())[1]) - 1
+    shift = int(np.clip(shift, 1, SHIFT_ROOM - result_bits))
+    multiplier = np.clip(np.rint(np.ldexp(ratio, shift)), 1, limit).astype(np.int64)
+    return unit * np.ldexp(multiplier.astype(np.float64), -shift), multiplier, shift
+
+
+def quantize_conv(
+    layer: Layer,
+    codes: Codes,
+    unit: np.ndarray,
+    offset: np.ndarray,
+    result_bits: int,
+    moments: np.ndarray | None = None,
+) -> IntegerConv:
+    """The convolution in integers.
+
+    unit, offset [out]: the result r of the requantization stands for r * unit + offset.
+    moments [K, K]: second moments of (code - zero) over the columns in the order of the weight's
+    last three axes; None rounds to nearest.
+    """
+    real = code_weights(layer, codes)
+    flat = real.reshape(len(real), -1)
+    bias = layer.biases.astype(np.float64) - offset
+    diagonal = None if moments is None else np.diag(moments)
+    step, multiplier, shift = choose_steps(flat, diagonal, bias, unit, result_bits)
+    if moments is None:
+        rounded = round_nearest(flat, step)
+    else:
+        rounded = round_compensating(flat, step, moments)
+    weight = rounded.reshape(real.shape).astype(np.int8)
+    # The codes carry their zero points: what they add is taken out here, once and exactly.
+    taps = weight.sum(axis=(2, 3), dtype=np.int64) @ codes.zero.astype(np.int64)
+    integer_bias = np.rint(bias / step).astype(np.int64) - taps
+    reach = np.abs(weight).sum(axis=(1, 2, 3), dtype=np.int64) * CODE_LIMIT + np.abs(integer_bias)
+    clip_bits = int(reach.max()).bit_length() + 1
+    return IntegerConv(weight, integer_bias, multiplier, shift,
+                       min(max(clip_bits, 2), MAX_CLIP_BITS), step)  # fmt: skip
