@@ -6,13 +6,14 @@ import io
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, atomic_write, read_bytes
 
 ARRAY_LIMIT = 1 << 30
 
 
-def read_array(path: PathLike) -> np.ndarray:
+def read_array(path: PathLike) -> Array:
     """The integers of a .npy file. InputError where there are none."""
     data = read_bytes(path, ARRAY_LIMIT)
     try:
@@ -26,7 +27,7 @@ def read_array(path: PathLike) -> np.ndarray:
     return array
 
 
-def write_array(path: PathLike, array: np.ndarray) -> None:
+def write_array(path: PathLike, array: Array) -> None:
     """A .npy file, whole or not at all."""
     stream = io.BytesIO()
     np.save(stream, array, allow_pickle=False)

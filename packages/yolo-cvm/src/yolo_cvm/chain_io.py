@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.graph import Graph, LogicError
 from yolo_core.graph.integers import elements
 
@@ -49,7 +50,7 @@ def output_length(graph: Graph) -> int:
     return output_type_size(graph) * sum(elements(shape) for shape in graph.head_shapes)
 
 
-def read_input(graph: Graph, data: bytes, dialect: str = C_INTERFACE) -> np.ndarray:
+def read_input(graph: Graph, data: bytes, dialect: str = C_INTERFACE) -> Array:
     """The input integers, int8 or int32 in the graph's input shape, not yet clamped.
 
     dialect: "c" (little-endian, exact length) or "chain" (big-endian, what is too long is cut).
@@ -62,7 +63,7 @@ def read_input(graph: Graph, data: bytes, dialect: str = C_INTERFACE) -> np.ndar
     return np.frombuffer(data, kind, elements(graph.input_shape)).reshape(graph.input_shape)
 
 
-def write_output(graph: Graph, outputs: list[np.ndarray], dialect: str = C_INTERFACE) -> bytes:
+def write_output(graph: Graph, outputs: list[Array], dialect: str = C_INTERFACE) -> bytes:
     """The bytes that the caller of the original gets for these int32 heads.
 
     One head: its elements, or with `argmax` the index of the first maximum of every row of the

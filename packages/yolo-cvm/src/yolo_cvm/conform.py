@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, read_json
 from yolo_core.graph import GraphError
@@ -92,7 +93,7 @@ def _figures(model: Model, meta: dict[str, Any]) -> tuple[str, str] | None:
     return None
 
 
-def _heads(model: Model, found: list[np.ndarray], folder: Path) -> tuple[str, str]:
+def _heads(model: Model, found: list[Array], folder: Path) -> tuple[str, str]:
     """Every head against output.npy, output_1.npy, .. element by element."""
     status = PASSED
     for number, ours in enumerate(found):
@@ -113,7 +114,7 @@ def _heads(model: Model, found: list[np.ndarray], folder: Path) -> tuple[str, st
     return status, _SHIFT_REASON if status == KNOWN else ""
 
 
-def _overflowing_shift(model: Model, folder: Path, ours: np.ndarray, wrong: np.ndarray) -> bool:
+def _overflowing_shift(model: Model, folder: Path, ours: Array, wrong: Array) -> bool:
     """Whether the wrong elements are those that the original itself gets wrong (README)."""
     graph = model.graph
     last = graph.nodes[graph.heads[0].node]

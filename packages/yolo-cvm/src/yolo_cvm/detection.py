@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, atomic_write
 from yolo_core.yolo.boxes import NmsSettings
@@ -75,7 +76,7 @@ def describe(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def draw(image: np.ndarray, record: dict[str, Any]) -> np.ndarray:
+def draw(image: Array, record: dict[str, Any]) -> Array:
     """A copy of the uint8 [H, W, 3] RGB picture with boxes, names and scores."""
     cv2 = opencv()
     canvas = np.ascontiguousarray(image).copy()
@@ -97,7 +98,7 @@ def draw(image: np.ndarray, record: dict[str, Any]) -> np.ndarray:
     return canvas
 
 
-def encode_jpeg(image: np.ndarray) -> bytes:
+def encode_jpeg(image: Array) -> bytes:
     """A JPEG file of a uint8 [H, W, 3] RGB picture."""
     cv2 = opencv()
     done, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, read_bytes
 from yolo_core.graph import Graph, Limits, LogicError, RuntimeFault, bind, load_program
@@ -44,7 +45,7 @@ class Model:
     symbol_digest: str
     params_digest: str
 
-    def run(self, x: np.ndarray) -> list[np.ndarray]:
+    def run(self, x: Array) -> list[Array]:
         """One inference: int32 arrays, one per head.
 
         x: integers of any dtype in the graph's input shape. As on the chain, values beyond the
@@ -55,14 +56,14 @@ class Model:
         except MemoryError:
             raise _too_large(self.graph) from None
 
-    def trace(self, x: np.ndarray) -> Iterator[tuple[int, tuple[np.ndarray, ...]]]:
+    def trace(self, x: Array) -> Iterator[tuple[int, tuple[Array, ...]]]:
         """Like `run`, but yields (node number, int32 outputs) of every operator in order."""
         try:
             yield from self.engine.trace(self.prepare(x))
         except MemoryError:
             raise _too_large(self.graph) from None
 
-    def prepare(self, x: np.ndarray) -> np.ndarray:
+    def prepare(self, x: Array) -> Array:
         """The input as the program sees it: contiguous int32, clamped. LogicError as in `run`."""
         x = np.asarray(x)
         if x.dtype.kind not in "iu":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, read_bytes, read_json
 from yolo_core.yolo.model_folder import EXT, Extension, check_extension
@@ -31,7 +32,7 @@ class IntegerPredictor:
         self.imgsz = extension.imgsz
         self.digest = detector_digest(model.symbol_digest, model.params_digest, extension)
 
-    def logits(self, batch: np.ndarray) -> np.ndarray:
+    def logits(self, batch: Array) -> Array:
         """uint8 [B, height, width, 3] RGB letterboxed → float64 [B, N, 5 + nc] raw logits."""
         if batch.dtype != np.uint8 or batch.shape[1:] != (*self.imgsz, 3):
             raise InputError("images", f"are {batch.dtype} {batch.shape}", f"uint8 of {self.imgsz}")

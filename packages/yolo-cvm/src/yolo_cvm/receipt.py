@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, read_json
 from yolo_core.graph import Entry
@@ -63,7 +64,7 @@ class Receipt:
         return json.dumps(record, indent=1, sort_keys=True) + "\n"
 
 
-def tensor_digest(array: np.ndarray) -> str:
+def tensor_digest(array: Array) -> str:
     """SHA-256 of `int32 1x3x64x64\\n` (the shape) and the little-endian int32 elements."""
     shape = "x".join(str(dim) for dim in array.shape)
     digest = hashlib.sha256(f"int32 {shape}\n".encode("ascii"))
@@ -96,7 +97,7 @@ def _root(leaves: Sequence[bytes]) -> bytes:
     return hashlib.sha256(_BRANCH + _root(leaves[:split]) + _root(leaves[split:])).digest()
 
 
-def run_with_receipt(model: Model, x: np.ndarray) -> tuple[list[np.ndarray], Receipt]:
+def run_with_receipt(model: Model, x: Array) -> tuple[list[Array], Receipt]:
     """One inference and its receipt. x as for `Model.run`; LogicError as there."""
     data = model.prepare(x)
     graph = model.graph
@@ -129,7 +130,7 @@ def run_with_receipt(model: Model, x: np.ndarray) -> tuple[list[np.ndarray], Rec
     return heads, receipt
 
 
-def verify(receipt: Receipt, model: Model, x: np.ndarray) -> str | None:
+def verify(receipt: Receipt, model: Model, x: Array) -> str | None:
     """Run again and compare. Returns None where all agrees, else the first thing that differs."""
     found = (
         ("symbol file", model.symbol_digest, receipt.symbol),

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
+from yolo_core.arrays import Array
 from yolo_core.files import PathLike, atomic_write, read_bytes
 from yolo_cvm import chain_io
 from yolo_cvm.arrays import read_array, write_array
@@ -50,7 +49,7 @@ def run_file(
     return lines
 
 
-def _write(model: Model, heads: list[np.ndarray], out: Path, dialect: str | None) -> list[Path]:
+def _write(model: Model, heads: list[Array], out: Path, dialect: str | None) -> list[Path]:
     if dialect is not None:
         atomic_write(out, chain_io.write_output(model.graph, heads, dialect))
         return [out]

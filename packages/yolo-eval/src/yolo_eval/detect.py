@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import atomic_write
 from yolo_core.progress import progress
@@ -40,7 +41,7 @@ class Found:
     frame: int | None
     width: int
     height: int
-    boxes: np.ndarray
+    boxes: Array
     classes: tuple[str, ...]
 
 
@@ -169,7 +170,7 @@ def _video(
     return found
 
 
-def _frames(film: Any) -> Iterator[np.ndarray]:
+def _frames(film: Any) -> Iterator[Array]:
     """The frames of an open video, uint8 [H, W, 3] RGB."""
     while True:
         good, frame = film.read()

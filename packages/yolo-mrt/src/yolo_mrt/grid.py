@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.yolo.architecture import Architecture
 from yolo_core.yolo.qat import ConvolutionGrid, Grid
 from yolo_mrt.calibrate.calibration import make_scheme
@@ -22,9 +23,7 @@ from yolo_mrt.quantize.effort import fine_reads
 from yolo_mrt.quantize.quantizer import integer_convs
 
 
-def make_grid(
-    architecture: Architecture, parameters: Mapping[str, np.ndarray], images: np.ndarray
-) -> Grid:
+def make_grid(architecture: Architecture, parameters: Mapping[str, Array], images: Array) -> Grid:
     """Entry point `mrt` of `yolo_core.grids`; see `yolo_core.yolo.qat.GridMaker`."""
     from yolo_core.mxnet.network import symbol_json
 
@@ -54,7 +53,7 @@ def grid_of(net: Net, scheme: Scheme) -> Grid:
     return grid
 
 
-def _per_channel(codes: Codes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _per_channel(codes: Codes) -> tuple[Array, Array, Array]:
     """Per float channel: coarse step, finest step, and zero point of the coarse codes."""
     channels = int(codes.channel.max()) + 1
     coarse, zero = np.zeros(channels), np.zeros(channels)

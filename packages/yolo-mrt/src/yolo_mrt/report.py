@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.yolo.boxes import NmsSettings, detections, iou, rows_of
 from yolo_mrt.calibrate.float_pass import GRID, FloatNet
 from yolo_mrt.calibrate.tables import CODE_LIMIT
@@ -44,7 +45,7 @@ class Node:
     ap_lost: float = 0.0
 
 
-def average_precision(labels: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> float:
+def average_precision(labels: Sequence[Array], found: Sequence[Array]) -> float:
     """Mean over classes and IoU 0.5…0.95 of the area under precision and recall, in points."""
     scores: list[float] = []
     classes = sorted({int(c) for label in labels for c in label[:, 5]})
@@ -64,9 +65,9 @@ def average_precision(labels: Sequence[np.ndarray], found: Sequence[np.ndarray])
 
 
 def _area(
-    rows: Sequence[tuple[float, int, np.ndarray]],
-    overlaps: Sequence[np.ndarray],
-    truth: Sequence[np.ndarray],
+    rows: Sequence[tuple[float, int, Array]],
+    overlaps: Sequence[Array],
+    truth: Sequence[Array],
     total: int,
     threshold: float,
 ) -> float:
@@ -89,8 +90,8 @@ def judge_nodes(settings: Settings, images: int) -> list[Node]:
     source = prepared(settings)
     subjects = [*_tensors(settings, source), *_weights(settings, source)]
     net = FloatNet(source.net)
-    answers: list[np.ndarray] = []
-    found: list[list[np.ndarray]] = [[] for _ in subjects]
+    answers: list[Array] = []
+    found: list[list[Array]] = [[] for _ in subjects]
     energy = np.zeros((2, len(subjects)))
     for plane in float_planes(settings, source, "report", images):
         values: dict[str, Any] = {}
@@ -110,7 +111,7 @@ def judge_nodes(settings: Settings, images: int) -> list[Node]:
     return sorted(nodes, key=lambda node: (-node.ap_lost, node.snr_db))
 
 
-def _detect(source: Source, heads: tuple[np.ndarray, ...], settings: Settings) -> np.ndarray:
+def _detect(source: Source, heads: tuple[Array, ...], settings: Settings) -> Array:
     rows = rows_of(heads)[0]
     return detections(rows, source.architecture, settings.imgsz, NmsSettings(conf=0.01))
 
@@ -162,7 +163,7 @@ def _weights(settings: Settings, source: Source) -> Iterator[tuple[Node, Trial]]
         yield node, coded_weight(layer, weight * step[:, :, None, None])
 
 
-def _span(values: np.ndarray) -> tuple[float, float]:
+def _span(values: Array) -> tuple[float, float]:
     return float(values.min()), float(values.max())
 
 

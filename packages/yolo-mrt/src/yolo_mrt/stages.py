@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import atomic_write, read_json, sha256_file
 from yolo_core.graph import Graph
@@ -72,7 +73,7 @@ def _prepare(settings: Settings, say: Say) -> None:
         "params": settings.stage_file(".prepare.params"),
     }
     atomic_write(files["json"], json.dumps(_net_to_dict(source), indent=1) + "\n")
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, Array] = {}
     for layer in source.net.convolutions():
         arrays[f"arg:{layer.name}.weight"] = layer.weights
         arrays[f"arg:{layer.name}.bias"] = layer.biases
@@ -162,8 +163,8 @@ def statistics_of(settings: Settings) -> dict[str, TensorStatistics]:
     return found
 
 
-def _statistics_arrays(statistics: Mapping[str, TensorStatistics]) -> dict[str, np.ndarray]:
-    arrays: dict[str, np.ndarray] = {}
+def _statistics_arrays(statistics: Mapping[str, TensorStatistics]) -> dict[str, Array]:
+    arrays: dict[str, Array] = {}
     for name, stats in statistics.items():
         for part in ("low", "high", "tails", "energy"):
             arrays[f"{name}|{part}"] = getattr(stats, part)
@@ -198,7 +199,7 @@ def _quantize(settings: Settings, say: Say) -> None:
     extension = extension_of(settings, source, scheme)
     record = {name: {"shift": c.shift, "clip_bits": c.clip_bits} for name, c in convs.items()}
     atomic_write(files["json"], json.dumps(record, indent=1) + "\n")
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, Array] = {}
     for name, conv in convs.items():
         arrays[f"{name}.weight"] = conv.weight
         arrays[f"{name}.bias"] = conv.bias.astype(np.int64)
@@ -298,7 +299,7 @@ def extension_of(settings: Settings, source: Source, scheme: Scheme) -> Extensio
     )
 
 
-def canvases(settings: Settings, label: str, count: int | None = None) -> Iterator[np.ndarray]:
+def canvases(settings: Settings, label: str, count: int | None = None) -> Iterator[Array]:
     """Fitted images uint8 [h, w, 3] RGB, `count` of them spread evenly, with progress."""
     images: list[Path] = list(settings.images)
     if count is not None and count < len(images):
@@ -308,14 +309,14 @@ def canvases(settings: Settings, label: str, count: int | None = None) -> Iterat
         yield fit.apply(read_image(image))[0]
 
 
-def _planes(canvas: np.ndarray, color: str) -> np.ndarray:
+def _planes(canvas: Array, color: str) -> Array:
     channels = canvas if color == "rgb" else canvas[..., ::-1]
     return np.ascontiguousarray(channels.transpose(2, 0, 1)[None])
 
 
 def float_planes(
     settings: Settings, source: Source, label: str, count: int | None = None
-) -> Iterator[np.ndarray]:
+) -> Iterator[Array]:
     """Images as the float network takes them: float32 [1, 3, h, w] in 0…1."""
     for canvas in canvases(settings, label, count):
         yield _planes(canvas, source.color).astype(np.float32) / np.float32(255)
@@ -323,7 +324,7 @@ def float_planes(
 
 def code_planes(
     settings: Settings, source: Source, label: str, count: int | None = None
-) -> Iterator[np.ndarray]:
+) -> Iterator[Array]:
     """Images as the integer model takes them: int32 [1, 3, h, w] in ±127."""
     for canvas in canvases(settings, label, count):
         planes = _planes(canvas, source.color).astype(np.int32)
@@ -348,7 +349,7 @@ def _net_to_dict(source: Source) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _net_from_dict(data: Any, arrays: Mapping[str, np.ndarray], path: str) -> Source:
+def _net_from_dict(data: Any, arrays: Mapping[str, Array], path: str) -> Source:
     try:
         layers = tuple(
             Layer(

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.mxnet.checkpoint import Checkpoint
 from yolo_core.mxnet.fusing import fuse
@@ -62,7 +63,7 @@ def match(model: SourceModel) -> Checkpoint:
         if name not in shapes:
             raise InputError(model.path, f"has {name}, which {architecture.model_name} has not",
                              _EXPECTED)  # fmt: skip
-    found: dict[str, np.ndarray] = {}
+    found: dict[str, Array] = {}
     for name, shape in shapes.items():
         if name not in parameters:
             raise InputError(model.path, f"lacks {name} of {architecture.model_name}", _EXPECTED)
@@ -131,7 +132,7 @@ def _signature(size: str) -> tuple[int, int]:
     return layers[0].out_channels, layers[2].repeats
 
 
-def _checked(array: np.ndarray, name: str, shape: tuple[int, ...], path: str) -> np.ndarray:
+def _checked(array: Array, name: str, shape: tuple[int, ...], path: str) -> Array:
     if array.shape != shape:
         raise InputError(path, f"has {name} of shape {array.shape}", f"{shape}")
     if array.dtype.kind != "f":
@@ -145,9 +146,7 @@ def _checked(array: np.ndarray, name: str, shape: tuple[int, ...], path: str) ->
     return array
 
 
-def _with_our_epsilon(
-    parameters: Mapping[str, np.ndarray], epsilon: float
-) -> dict[str, np.ndarray]:
+def _with_our_epsilon(parameters: Mapping[str, Array], epsilon: float) -> dict[str, Array]:
     """The same network for BN epsilon 1e-3: gamma takes up the change of the denominator."""
     changed = dict(parameters)
     for name, gamma in parameters.items():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.mxnet.checkpoint import Checkpoint
 from yolo_core.yolo.architecture import BATCH_NORM_EPSILON, LEAKY_SLOPE, Convolution, Layer
 
@@ -19,7 +20,7 @@ class Oracle:
         self._checkpoint = checkpoint
         self._convolutions = {conv.name: conv for conv in checkpoint.architecture.convolutions()}
 
-    def run(self, image: np.ndarray) -> tuple[dict[int, np.ndarray], tuple[np.ndarray, ...]]:
+    def run(self, image: Array) -> tuple[dict[int, Array], tuple[Array, ...]]:
         """[3, H, W] RGB in 0…1, H and W multiples of 32 → layers and heads.
 
         Layers: index → [C, h, w] float64 for all but Detect. Heads: three [3 * (5 + nc), h, w].
@@ -27,7 +28,7 @@ class Oracle:
         if self._checkpoint.color == "bgr":
             image = image[::-1]
         outputs = {-1: image.astype(np.float64)}
-        heads: tuple[np.ndarray, ...] = ()
+        heads: tuple[Array, ...] = ()
         for layer in self._checkpoint.architecture.layers():
             sources = [outputs[source] for source in layer.sources]
             if layer.kind == "Detect":
@@ -40,7 +41,7 @@ class Oracle:
         del outputs[-1]
         return outputs, heads
 
-    def _layer(self, layer: Layer, sources: list[np.ndarray]) -> np.ndarray:
+    def _layer(self, layer: Layer, sources: list[Array]) -> Array:
         stem, x = f"model.{layer.index}", sources[0]
         if layer.kind == "Conv":
             return self._block(stem, x)
@@ -60,7 +61,7 @@ class Oracle:
             y = y + inner if layer.shortcut else inner
         return self._block(f"{stem}.cv3", np.concatenate([y, self._block(f"{stem}.cv2", x)]))
 
-    def _block(self, stem: str, x: np.ndarray) -> np.ndarray:
+    def _block(self, stem: str, x: Array) -> Array:
         """Convolution, normalisation or bias, activation."""
         x = self._convolve(f"{stem}.conv", x)
         if not self._checkpoint.fused:
@@ -75,7 +76,7 @@ class Oracle:
                 return x / (1 + np.exp(-x))
         return np.where(x > 0, x, x * (LEAKY_SLOPE if activation == "leaky" else 0))
 
-    def _convolve(self, name: str, x: np.ndarray) -> np.ndarray:
+    def _convolve(self, name: str, x: Array) -> Array:
         conv: Convolution = self._convolutions[name]
         windows = _windows(x, conv.kernel, conv.stride, conv.padding, 0)
         y = np.tensordot(self._parameter(f"{name}.weight"), windows, axes=([1, 2, 3], [0, 3, 4]))
@@ -83,11 +84,11 @@ class Oracle:
             y += self._parameter(f"{name}.bias")[:, None, None]
         return y
 
-    def _parameter(self, name: str) -> np.ndarray:
+    def _parameter(self, name: str) -> Array:
         return self._checkpoint.parameters[name].astype(np.float64)
 
 
-def _windows(x: np.ndarray, kernel: int, stride: int, padding: int, fill: float) -> np.ndarray:
+def _windows(x: Array, kernel: int, stride: int, padding: int, fill: float) -> Array:
     """[C, H, W] → [C, h, w, kernel, kernel], a view of the padded input."""
     sides = (padding, padding)
     padded = np.pad(x, ((0, 0), sides, sides), constant_values=fill)
@@ -95,6 +96,6 @@ def _windows(x: np.ndarray, kernel: int, stride: int, padding: int, fill: float)
     return view[:, ::stride, ::stride, 0]
 
 
-def _max_pool(x: np.ndarray, kernel: int) -> np.ndarray:
+def _max_pool(x: Array, kernel: int) -> Array:
     """Maximum over kernel x kernel windows, stride 1, same size."""
     return _windows(x, kernel, 1, kernel // 2, -np.inf).max(axis=(3, 4))

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
+from yolo_core.arrays import Array
 from yolo_core.yolo.architecture import BATCH_NORM_EPSILON, Anchors
 
 #: Most axes of a tensor, and the longest of them.
@@ -60,7 +59,7 @@ class SourceModel:
 
     path: str
     form: str
-    tensors: Mapping[str, np.ndarray]
+    tensors: Mapping[str, Array]
     names: tuple[str, ...] | None = None
     anchors: Anchors | None = None
     activation: str | None = None

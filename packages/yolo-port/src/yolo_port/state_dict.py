@@ -17,6 +17,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.mxnet.checkpoint import Checkpoint
 from yolo_core.yolo.architecture import ANCHORS_PER_LEVEL, STRIDES, Anchors
@@ -31,15 +32,13 @@ _WRAPPERS = re.compile(r"^(?:module\.|model\.)+(?=model\.\d+\.)")
 _UNUSED = ("num_batches_tracked", ".anchor_grid", ".stride", ".grid")
 
 
-def tidy(
-    tensors: Mapping[str, np.ndarray], source: str
-) -> tuple[dict[str, np.ndarray], Anchors | None]:
+def tidy(tensors: Mapping[str, Array], source: str) -> tuple[dict[str, Array], Anchors | None]:
     """Parameters without wrapper prefixes, in Ultralytics' names, and the anchors in pixels.
 
     Batch normalisation may be named in PyTorch's or MXNet's words. InputError for names that
     meet, for anchors of another shape, and for a model with four detection levels.
     """
-    found: dict[str, np.ndarray] = {}
+    found: dict[str, Array] = {}
     anchors: Anchors | None = None
     for name, array in tensors.items():
         short = _WRAPPERS.sub("", name)
@@ -56,7 +55,7 @@ def tidy(
     return found, anchors
 
 
-def _anchors_in_pixels(array: np.ndarray, source: str) -> Anchors:
+def _anchors_in_pixels(array: Array, source: str) -> Anchors:
     """YOLOv5 stores each level's anchors divided by the level's stride."""
     if array.ndim == 3 and array.shape[0] == 4:
         raise InputError(source, "is a P6 model (four detection levels)", "three levels")
@@ -69,14 +68,14 @@ def _anchors_in_pixels(array: np.ndarray, source: str) -> Anchors:
     )
 
 
-def ultralytics_state_dict(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
+def ultralytics_state_dict(checkpoint: Checkpoint) -> dict[str, Array]:
     """Everything that `Model.state_dict()` of YOLOv5 has, for RGB input; fused as the checkpoint.
 
     float32 parameters, the int64 batch counters where batch normalisation is kept, and the
     `anchors` buffer [3, 3, 2], each level divided by its stride.
     """
     architecture = checkpoint.architecture
-    found: dict[str, np.ndarray] = {}
+    found: dict[str, Array] = {}
     for name, array in to_rgb(checkpoint).parameters.items():
         found[_rename(name, _TO_ULTRALYTICS)] = array
         if name.endswith(".running_var"):
@@ -99,7 +98,7 @@ def to_rgb(checkpoint: Checkpoint) -> Checkpoint:
     return replace(checkpoint, parameters=parameters, color="rgb")
 
 
-def to_parameters(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def to_parameters(tensors: Mapping[str, Array]) -> dict[str, Array]:
     """Ultralytics' names → the names of `Architecture.parameter_shapes`."""
     return {_rename(name, _FROM_ULTRALYTICS): array for name, array in tensors.items()}
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike
 from yolo_core.mxnet.checkpoint import Checkpoint
@@ -106,7 +107,7 @@ class _Network:
         self._nd = network.mx.nd
         self._flip = checkpoint.color == "bgr"
         self._net = network.build(checkpoint.architecture, checkpoint.parameters, checkpoint.fused)
-        self._found: dict[str, np.ndarray] = {}
+        self._found: dict[str, Array] = {}
         for layer in checkpoint.architecture.layers():
             block = getattr(self._net, f"layer{layer.index}", None)
             if block is not None:
@@ -118,7 +119,7 @@ class _Network:
 
         return keep
 
-    def run(self, planar: np.ndarray) -> dict[str, np.ndarray]:
+    def run(self, planar: Array) -> dict[str, Array]:
         """[3, H, W] RGB in 0…1 → layer and head outputs by name."""
         planar = planar[::-1] if self._flip else planar
         heads = self._net(self._nd.array(planar[None]))
@@ -126,7 +127,7 @@ class _Network:
         return self._found
 
 
-def _generated(height: int, width: int) -> list[np.ndarray]:
+def _generated(height: int, width: int) -> list[Array]:
     """Seeded pictures with structure at every scale: sums of ever finer noise."""
     random = np.random.default_rng(0)
     pictures = []

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.yolo.architecture import ANCHORS_PER_LEVEL, STRIDES, Anchors
 from yolo_train.samples import Sample
 
@@ -21,7 +22,7 @@ _MUTATION_SHARE, _MUTATION_SIZE = 0.9, 0.1
 _SMALLEST_BOX = 2.0
 
 
-def best_possible_recall(sides: np.ndarray, anchors: np.ndarray, anchor_t: float) -> float:
+def best_possible_recall(sides: Array, anchors: Array, anchor_t: float) -> float:
     """Share of boxes [n, 2] that some anchor [k, 2] fits to within the factor `anchor_t`."""
     return float((_closeness(sides, anchors) > 1 / anchor_t).mean())
 
@@ -47,7 +48,7 @@ def suited_anchors(
     return _levels(found), before, after
 
 
-def box_sides(samples: Sequence[Sample], imgsz: int) -> np.ndarray:
+def box_sides(samples: Sequence[Sample], imgsz: int) -> Array:
     """Widths and heights [n, 2] of all boxes in pixels, images scaled to the longer side imgsz."""
     sides = [
         sample.labels[:, 3:5] * (np.array(sample.size[::-1]) * imgsz / max(sample.size))
@@ -57,13 +58,13 @@ def box_sides(samples: Sequence[Sample], imgsz: int) -> np.ndarray:
     return all_sides[(all_sides >= _SMALLEST_BOX).all(axis=1)]
 
 
-def _closeness(sides: np.ndarray, anchors: np.ndarray) -> np.ndarray:
+def _closeness(sides: Array, anchors: Array) -> Array:
     """Per box the best over anchors of the worse of its two side ratios, 0 to 1."""
     ratio = sides[:, None] / anchors[None]
     return np.minimum(ratio, 1 / ratio).min(axis=2).max(axis=1)
 
 
-def _kmeans(sides: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+def _kmeans(sides: Array, count: int, rng: np.random.Generator) -> Array:
     """Cluster centres [count, 2] of the logarithms of the sides: a ratio is a distance there."""
     points = np.log(sides)
     best, best_cost = points[:count], np.inf
@@ -87,12 +88,10 @@ def _kmeans(sides: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarr
     return np.exp(best)
 
 
-def _evolve(
-    sides: np.ndarray, anchors: np.ndarray, anchor_t: float, rng: np.random.Generator
-) -> np.ndarray:
+def _evolve(sides: Array, anchors: Array, anchor_t: float, rng: np.random.Generator) -> Array:
     """Random changes that raise the mean closeness of the boxes that are recalled."""
 
-    def fitness(candidate: np.ndarray) -> float:
+    def fitness(candidate: Array) -> float:
         closeness = _closeness(sides, candidate)
         return float((closeness * (closeness > 1 / anchor_t)).mean())
 
@@ -110,7 +109,7 @@ def _evolve(
     return anchors
 
 
-def _levels(anchors: np.ndarray) -> Anchors:
+def _levels(anchors: Array) -> Anchors:
     """Anchors [9, 2] by area, the smallest for the finest level, rounded to hundredths."""
     ordered = anchors[np.argsort(anchors.prod(axis=1))]
     pairs = [(round(float(w), 2), round(float(h), 2)) for w, h in ordered]

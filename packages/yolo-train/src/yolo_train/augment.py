@@ -13,12 +13,13 @@ from typing import Callable
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.yolo.letterbox import FILL, opencv
 from yolo_train.hyp import Hyp
 
 #: number → image with its longer side at the training size, and its boxes
-Load = Callable[[int], tuple[np.ndarray, np.ndarray]]
-Labelled = tuple[np.ndarray, np.ndarray]
+Load = Callable[[int], tuple[Array, Array]]
+Labelled = tuple[Array, Array]
 
 # A box must keep these after a warp: sides in pixels, share of its area, ratio of its sides.
 _MIN_SIDE, _MIN_AREA, _MAX_ASPECT = 2.0, 0.1, 100.0
@@ -62,7 +63,7 @@ def mosaic(parts: Sequence[Labelled], imgsz: int, rng: np.random.Generator) -> L
     side = 2 * imgsz
     canvas = np.full((side, side, 3), FILL, np.uint8)
     center_x, center_y = (int(v) for v in rng.integers(imgsz // 2, imgsz + imgsz // 2 + 1, size=2))
-    placed: list[np.ndarray] = []
+    placed: list[Array] = []
     for number, (image, boxes) in enumerate(parts):
         height, width = image.shape[:2]
         # Each image touches the centre with the corner that faces it.
@@ -78,7 +79,7 @@ def mosaic(parts: Sequence[Labelled], imgsz: int, rng: np.random.Generator) -> L
     return canvas, np.concatenate(placed)
 
 
-def _centred(image: np.ndarray, boxes: np.ndarray, imgsz: int) -> Labelled:
+def _centred(image: Array, boxes: Array, imgsz: int) -> Labelled:
     """The image in the middle of a grey square."""
     height, width = image.shape[:2]
     if (height, width) == (imgsz, imgsz):
@@ -100,7 +101,7 @@ def _mixup(one: Labelled, other: Labelled, rng: np.random.Generator) -> Labelled
 
 
 def random_perspective(
-    image: np.ndarray, boxes: np.ndarray, hyp: Hyp, imgsz: int, rng: np.random.Generator
+    image: Array, boxes: Array, hyp: Hyp, imgsz: int, rng: np.random.Generator
 ) -> Labelled:
     """Warp the image's middle to [imgsz, imgsz, 3]: turn, scale, shear, shift, perspective.
 
@@ -132,7 +133,7 @@ def random_perspective(
     return warped, _warp_boxes(boxes, matrix, scale, imgsz)
 
 
-def _warp_boxes(boxes: np.ndarray, matrix: np.ndarray, scale: float, imgsz: int) -> np.ndarray:
+def _warp_boxes(boxes: Array, matrix: Array, scale: float, imgsz: int) -> Array:
     """The boxes around the warped corners, inside the image; without those that lost too much."""
     if not len(boxes):
         return boxes
@@ -154,7 +155,7 @@ def _warp_boxes(boxes: np.ndarray, matrix: np.ndarray, scale: float, imgsz: int)
     return warped[kept]
 
 
-def hsv(image: np.ndarray, hyp: Hyp, rng: np.random.Generator) -> np.ndarray:
+def hsv(image: Array, hyp: Hyp, rng: np.random.Generator) -> Array:
     """Hue, saturation and value multiplied by random gains around 1."""
     if not (hyp.hsv_h or hyp.hsv_s or hyp.hsv_v):
         return image

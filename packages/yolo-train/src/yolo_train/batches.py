@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.yolo.letterbox import opencv
 from yolo_train.augment import training_sample
@@ -44,8 +45,8 @@ class Batch:
     is asked for.
     """
 
-    images: np.ndarray
-    targets: np.ndarray
+    images: Array
+    targets: Array
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Source:
     """What a worker needs to make any sample of the training split."""
 
     paths: tuple[Path, ...]
-    labels: tuple[np.ndarray, ...]
+    labels: tuple[Array, ...]
     sizes: tuple[tuple[int, int], ...]
     imgsz: int
     hyp: Hyp
@@ -84,7 +85,7 @@ class SampleMaker:
         self._reader = ImageReader(source.paths, source.imgsz, source.cache)
         opencv().setNumThreads(1)
 
-    def load(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+    def load(self, number: int) -> tuple[Array, Array]:
         """Image at training size and its boxes [n, 5]: class, x1, y1, x2, y2 in its pixels."""
         image = self._reader.read(number)
         labels = self._source.labels[number].astype(np.float64)
@@ -96,15 +97,15 @@ class SampleMaker:
         return image, boxes
 
     def fill(
-        self, images: np.ndarray, epoch: int, positions: Sequence[int], numbers: Sequence[int]
-    ) -> np.ndarray:
+        self, images: Array, epoch: int, positions: Sequence[int], numbers: Sequence[int]
+    ) -> Array:
         """Write the samples `numbers` into images [n, 3, S, S]; returns the targets.
 
         The randomness is that of (epoch, positions).
         """
         source = self._source
         size, extract = source.imgsz, opencv().extractChannel
-        rows: list[np.ndarray] = []
+        rows: list[Array] = []
         for place, (position, number) in enumerate(zip(positions, numbers)):
             rng = np.random.default_rng([source.seed, epoch, position])
             image, boxes = training_sample(
@@ -120,7 +121,7 @@ class SampleMaker:
         return pad_targets(np.concatenate(rows))
 
 
-def pad_targets(targets: np.ndarray) -> np.ndarray:
+def pad_targets(targets: Array) -> Array:
     """Targets [n, 6] with rows of class -1 up to the next multiple of 64 (at least 64)."""
     count = max(-(-len(targets) // _BOX_STEP), 1) * _BOX_STEP
     padded = np.zeros((count, 6), np.float32)
@@ -139,12 +140,12 @@ def share_cores() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
-def _slots(memory: Any, batch: int, imgsz: int) -> np.ndarray:
+def _slots(memory: Any, batch: int, imgsz: int) -> Array:
     """Shared memory as places for batches: uint8 [slots, batch, 3, S, S]."""
     return np.frombuffer(memory, np.uint8).reshape(-1, batch, 3, imgsz, imgsz)
 
 
-_worker: tuple[SampleMaker, np.ndarray] | None = None
+_worker: tuple[SampleMaker, Array] | None = None
 
 
 def _start_worker(source: Source, memory: Any, batch: int) -> None:
@@ -163,7 +164,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _make(slot: int, epoch: int, positions: Sequence[int], numbers: Sequence[int]) -> np.ndarray:
+def _make(slot: int, epoch: int, positions: Sequence[int], numbers: Sequence[int]) -> Array:
     assert _worker is not None, "the pool starts every worker with a maker"
     maker, slots = _worker
     return maker.fill(slots[slot], epoch, positions, numbers)
@@ -218,7 +219,7 @@ class Loader:
                 images = self._slots[0][: len(task[1])]
                 yield Batch(images, self._here.fill(images, *task))
             return
-        under_way: deque[Future[np.ndarray]] = deque()
+        under_way: deque[Future[Array]] = deque()
         done = 0
 
         def next_batch() -> Batch:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.mxnet.door import mxnet
 
 mx = mxnet()
@@ -57,7 +58,7 @@ class GradientSum:
             self._store.push(name, gradients, priority=-priority)
             self._store.pull(name, out=gradients, priority=-priority)
 
-    def total(self, values: np.ndarray) -> np.ndarray:
+    def total(self, values: Array) -> Array:
         """The sum of an array [n] over all workers; every worker must call it."""
         if self.workers == 1 or self._store is None:
             return values

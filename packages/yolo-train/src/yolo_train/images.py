@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.progress import progress
 from yolo_core.yolo.letterbox import opencv, read_image
 
 
-def read_at_size(path: Path, imgsz: int) -> np.ndarray:
+def read_at_size(path: Path, imgsz: int) -> Array:
     """uint8 RGB with the longer side of `imgsz` pixels; area averaging where it shrinks."""
     image = read_image(path)
     height, width = image.shape[:2]
@@ -65,7 +66,7 @@ class ImageCache:
             used += image.size
         return cls(memory, tuple(places))
 
-    def image(self, number: int) -> np.ndarray | None:
+    def image(self, number: int) -> Array | None:
         """uint8 [height, width, 3], or None for an image that is not here."""
         place = self.places[number]
         if place is None:
@@ -81,7 +82,7 @@ class ImageReader:
     def __init__(self, paths: Sequence[Path], imgsz: int, cache: ImageCache | None) -> None:
         self._paths, self._imgsz, self._cache = paths, imgsz, cache
 
-    def read(self, number: int) -> np.ndarray:
+    def read(self, number: int) -> Array:
         """uint8 RGB, longer side at the training size; not to be written to."""
         cached = None if self._cache is None else self._cache.image(number)
         return read_at_size(self._paths[number], self._imgsz) if cached is None else cached

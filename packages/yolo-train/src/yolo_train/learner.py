@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.mxnet.door import mxnet
 from yolo_core.mxnet.network import YoloV5, build, parameters_of, trainable
 from yolo_train.batches import Batch, pad_targets
@@ -66,7 +67,7 @@ class Learner:
         self.average.hybridize(static_alloc=True)
         self._waiting = 0
 
-    def learn(self, batch: Batch, rates: Rates, side: int) -> np.ndarray:
+    def learn(self, batch: Batch, rates: Rates, side: int) -> Array:
         """One forward and backward pass, and an update when enough batches have passed.
 
         side: pixels of the network's input. Returns the mean weighted losses [3].
@@ -105,7 +106,7 @@ class Learner:
             for arrays in gradients:
                 mx.nd.reset_arrays(*arrays, num_arrays=len(arrays))
 
-    def _portion(self, batch: Batch, place: int) -> tuple[np.ndarray, np.ndarray]:
+    def _portion(self, batch: Batch, place: int) -> tuple[Array, Array]:
         """The images and targets of one device."""
         if len(self._devices) == 1:
             return batch.images, batch.targets
@@ -127,7 +128,7 @@ class Learner:
             self._losses[key] = loss
         return self._losses[key]
 
-    def state(self) -> dict[str, np.ndarray]:
+    def state(self) -> dict[str, Array]:
         """All that a resumed run needs of the network."""
         arrays = {f"net/{name}": value for name, value in parameters_of(self.net).items()}
         for name, value in parameters_of(self.average).items():
@@ -139,7 +140,7 @@ class Learner:
             arrays["loss_scale"] = self._scale.state()
         return arrays
 
-    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+    def restore(self, state: Mapping[str, Array]) -> None:
         """Continue from `state`. KeyError or ValueError when it belongs to another network."""
         for name, parameter in self._all.items():
             parameter.set_data(mx.nd.array(state[f"net/{name}"], dtype="float32"))
@@ -155,7 +156,7 @@ class Learner:
         if self._scale:
             self._scale.restore(state["loss_scale"])
 
-    def load_average(self, parameters: Mapping[str, np.ndarray]) -> None:
+    def load_average(self, parameters: Mapping[str, Array]) -> None:
         """Give the averaged network these parameters."""
         for name, parameter in trainable(self.average).items():
             parameter.set_data(mx.nd.array(parameters[name], dtype="float32"))

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.mxnet.door import mxnet
 from yolo_core.mxnet.network import constant
 from yolo_core.yolo.architecture import ANCHORS_PER_LEVEL, Architecture
@@ -63,7 +64,7 @@ class DetectionLoss(_HybridBlock):
         self._places = int(cells.sum())
         anchors = np.array(architecture.anchors, np.float64) / strides[:, None, None]
         share = np.array(BALANCE) / (batch * ANCHORS_PER_LEVEL * cells)
-        constants: dict[str, np.ndarray] = {
+        constants: dict[str, Array] = {
             # per level [3, 1, 1]
             "grid_x": grid_x.reshape(3, 1, 1),
             "grid_y": grid_y.reshape(3, 1, 1),

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.mxnet.door import mxnet
 from yolo_train.schedule import Rates
 
@@ -92,7 +93,7 @@ class Optimizer:
             out=weight,
         )
 
-    def state(self) -> dict[str, np.ndarray]:
+    def state(self) -> dict[str, Array]:
         """Everything that `restore` needs, by name."""
         arrays = {
             f"{slot}/{name}": array.asnumpy()
@@ -102,7 +103,7 @@ class Optimizer:
         arrays["updates"] = np.array(self._updates, np.int64)
         return arrays
 
-    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+    def restore(self, state: Mapping[str, Array]) -> None:
         """Take up where `state` was taken. KeyError or ValueError when it belongs elsewhere."""
         self._updates = int(state["updates"])
         for slot, places in self._state.items():
@@ -137,11 +138,11 @@ class LossScale:
             self.value *= 2
         return accepted
 
-    def state(self) -> np.ndarray:
+    def state(self) -> Array:
         """What `restore` needs: float64 [2]."""
         return np.array([self.value, self._calm])
 
-    def restore(self, state: np.ndarray) -> None:
+    def restore(self, state: Array) -> None:
         self.value, self._calm = float(state[0]), int(state[1])
 
 

@@ -8,6 +8,7 @@ from typing import Callable
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.files import atomic_write
 from yolo_core.yolo.letterbox import Letterbox, opencv, read_image
 from yolo_train.batches import Batch
@@ -79,14 +80,14 @@ def color(label: int) -> tuple[int, int, int]:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def _tile(image: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:
+def _tile(image: Array, boxes: Sequence[Box]) -> Array:
     """The image in a square, with its boxes."""
     tile, placement = Letterbox(_SIDE, _SIDE).apply(image)
     corners = placement.from_image(np.array([box[:4] for box in boxes]).reshape(-1, 4))
     return _drawn(tile, [(*moved, *box[4:]) for moved, box in zip(corners.tolist(), boxes)])
 
 
-def _drawn(image: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:
+def _drawn(image: Array, boxes: Sequence[Box]) -> Array:
     cv2 = opencv()
     for x1, y1, x2, y2, text, label in boxes:
         low, high = (round(x1), round(y1)), (round(x2), round(y2))
@@ -96,7 +97,7 @@ def _drawn(image: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:
     return image
 
 
-def _write_sheet(path: Path, tiles: Sequence[np.ndarray]) -> None:
+def _write_sheet(path: Path, tiles: Sequence[Array]) -> None:
     cv2 = opencv()
     height, width = tiles[0].shape[:2]
     rows = -(-len(tiles) // _COLUMNS)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.files import atomic_write
 from yolo_core.yolo.boxes import iou
 from yolo_train.run_folder import COLUMNS
@@ -57,7 +58,7 @@ def curves(folder: Path, scores: Scores) -> None:
         _save(figure, folder / name)
 
 
-def confusion_matrix(validated: Validated, nc: int) -> np.ndarray:
+def confusion_matrix(validated: Validated, nc: int) -> Array:
     """Counts [nc + 1, nc + 1]: row the class found, column the true class; last is background."""
     matrix = np.zeros((nc + 1, nc + 1), np.int64)
     for truth, boxes in zip(validated.truths, validated.found):

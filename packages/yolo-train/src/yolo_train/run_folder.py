@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, atomic_write, read_bytes, read_yaml
 
@@ -105,7 +106,7 @@ class RunFolder:
             writer.writerow([f"{values[column]:.6g}" for column in COLUMNS])
         atomic_write(self.path / "results.csv", text.getvalue())
 
-    def write_state(self, arrays: Mapping[str, np.ndarray]) -> None:
+    def write_state(self, arrays: Mapping[str, Array]) -> None:
         """What a resumed run needs, with the results so far."""
         values = [[row[column] for column in COLUMNS] for row in self.rows]
         table = np.array(values, np.float64).reshape(-1, len(COLUMNS))
@@ -113,7 +114,7 @@ class RunFolder:
         np.savez(stream, **{"results": table, **arrays})
         atomic_write(self.path / STATE, stream.getvalue())
 
-    def read_state(self) -> dict[str, np.ndarray]:
+    def read_state(self) -> dict[str, Array]:
         """The arrays of the last complete epoch; `rows` become those of that time."""
         path = self.path / STATE
         data = io.BytesIO(read_bytes(path, _STATE_LIMIT))

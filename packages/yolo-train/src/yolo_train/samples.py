@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.progress import progress
 from yolo_core.yolo.dataset import label_path, read_labels
@@ -33,7 +34,7 @@ class Sample:
 
     image: Path
     size: tuple[int, int]
-    labels: np.ndarray
+    labels: Array
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from yolo_core.arrays import Array
+
 #: Points of the confidence axis on which precision and recall are compared.
 CONFIDENCES = np.linspace(0, 1, 1001)
 
@@ -42,7 +44,7 @@ class Scores:
         return 0.1 * self.map50 + 0.9 * self.map
 
 
-def score(truths: Sequence[np.ndarray], found: Sequence[np.ndarray], nc: int) -> Scores:
+def score(truths: Sequence[Array], found: Sequence[Array], nc: int) -> Scores:
     """Scores of detections against labelled boxes, image by image.
 
     truths: per image [n, 5] of class, x1, y1, x2, y2 in pixels. found: per image [m, 6] of x1,
@@ -69,12 +71,12 @@ def score(truths: Sequence[np.ndarray], found: Sequence[np.ndarray], nc: int) ->
     )
 
 
-def _absent(truths: Sequence[np.ndarray], nc: int) -> list[float]:
+def _absent(truths: Sequence[Array], nc: int) -> list[float]:
     present = {int(label) for boxes in truths for label in boxes[:, 0]}
     return [0.0 if label in present else float("nan") for label in range(nc)]
 
 
-def _evaluate(truths: Sequence[np.ndarray], found: Sequence[np.ndarray], nc: int) -> Any:
+def _evaluate(truths: Sequence[Array], found: Sequence[Array], nc: int) -> Any:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -119,10 +121,10 @@ def _evaluate(truths: Sequence[np.ndarray], found: Sequence[np.ndarray], nc: int
     return evaluation
 
 
-def _curves(evaluation: Any, nc: int) -> tuple[np.ndarray, np.ndarray]:
+def _curves(evaluation: Any, nc: int) -> tuple[Array, Array]:
     """Precision and recall at IoU 0.5 over `CONFIDENCES`, means over classes with objects."""
-    scores: list[list[np.ndarray]] = [[] for _ in range(nc)]
-    hits: list[list[np.ndarray]] = [[] for _ in range(nc)]
+    scores: list[list[Array]] = [[] for _ in range(nc)]
+    hits: list[list[Array]] = [[] for _ in range(nc)]
     objects = np.zeros(nc)
     for image in evaluation.evalImgs:
         if image is None:

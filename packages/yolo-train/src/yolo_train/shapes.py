@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, atomic_folder
 from yolo_core.progress import progress
@@ -77,7 +78,7 @@ def write_shapes(out: PathLike, images: int, imgsz: int, seed: int) -> Path:
     return out / "data.yaml"
 
 
-def shapes_image(imgsz: int, seed: int, number: int) -> tuple[np.ndarray, list[Label]]:
+def shapes_image(imgsz: int, seed: int, number: int) -> tuple[Array, list[Label]]:
     """Picture `number` of a seed: uint8 RGB [imgsz, imgsz, 3] and its labels.
 
     A label is class, centre x, centre y, width, height, as shares of the picture's side.
@@ -125,7 +126,7 @@ def _refuse_foreign(out: Path) -> None:
         raise InputError(out, "holds other files", "an empty folder or an earlier shapes dataset")
 
 
-def _background(rng: np.random.RandomState, imgsz: int) -> np.ndarray:
+def _background(rng: np.random.RandomState, imgsz: int) -> Array:
     """Soft patches of dull colours: a coarse grid of greys with a tint, blown up."""
     import cv2
 
@@ -136,7 +137,7 @@ def _background(rng: np.random.RandomState, imgsz: int) -> np.ndarray:
     return cv2.resize(grid, (imgsz, imgsz), interpolation=cv2.INTER_LINEAR)
 
 
-def _clutter(rng: np.random.RandomState, picture: np.ndarray) -> None:
+def _clutter(rng: np.random.RandomState, picture: Array) -> None:
     """Lines, rings, dots and angles: parts of shapes, but no shape."""
     import cv2
 
@@ -165,7 +166,7 @@ def _color(rng: np.random.RandomState) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _outline(rng: np.random.RandomState, kind: int, side: int) -> np.ndarray:
+def _outline(rng: np.random.RandomState, kind: int, side: int) -> Array:
     """Corners [n, 2] in pixels of a shape somewhere in the picture, its centre inside."""
     radius = side * (0.06 + 0.18 * rng.random_sample() ** 1.5)
     center = rng.random_sample(2) * side
@@ -188,7 +189,7 @@ def _hue(rng: np.random.RandomState, kind: int) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _paint(rng: np.random.RandomState, picture: np.ndarray, outline: np.ndarray, kind: int) -> None:
+def _paint(rng: np.random.RandomState, picture: Array, outline: Array, kind: int) -> None:
     """Fill the outline with the colour of its class that differs most from what lies under it."""
     import cv2
 

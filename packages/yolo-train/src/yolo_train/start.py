@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import click
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.mxnet.checkpoint import Checkpoint, is_checkpoint, read_checkpoint
 from yolo_core.mxnet.fusing import fuse
@@ -38,7 +39,7 @@ class Start:
     """
 
     architecture: Architecture
-    parameters: Mapping[str, np.ndarray]
+    parameters: Mapping[str, Array]
     fused: bool = False
     grid: Grid | None = None
 
@@ -89,7 +90,7 @@ def continued_start(
     names: Sequence[str],
     samples: Sequence[Sample],
     checkpoint: Checkpoint | None,
-    state: Mapping[str, np.ndarray],
+    state: Mapping[str, Array],
 ) -> Start:
     """The same start again for a run that continues; its parameters are in the state."""
     if options.qat:
@@ -150,13 +151,13 @@ def _with_anchors(
     return dataclasses.replace(architecture, anchors=anchors)
 
 
-def random_parameters(architecture: Architecture, seed: int) -> dict[str, np.ndarray]:
+def random_parameters(architecture: Architecture, seed: int) -> dict[str, Array]:
     """Unfused float32 parameters; each depends on the seed and its name alone.
 
     Weights are uniform within ±1/sqrt(fan in). The detection biases say at first that objects
     are rare and classes equally likely.
     """
-    parameters: dict[str, np.ndarray] = {}
+    parameters: dict[str, Array] = {}
     for name, shape in architecture.parameter_shapes(fused=False).items():
         if name.endswith(".weight"):
             word = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
@@ -176,8 +177,8 @@ def random_parameters(architecture: Architecture, seed: int) -> dict[str, np.nda
 
 
 def transfer(
-    start: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]
-) -> tuple[dict[str, np.ndarray], list[str]]:
+    start: Mapping[str, Array], found: Mapping[str, Array]
+) -> tuple[dict[str, Array], list[str]]:
     """`start` with every parameter of `found` whose name and shape match.
 
     Returns the parameters and the names that kept their start.
@@ -192,7 +193,7 @@ def transfer(
     return parameters, skipped
 
 
-def _in_rgb(checkpoint: Checkpoint) -> Mapping[str, np.ndarray]:
+def _in_rgb(checkpoint: Checkpoint) -> Mapping[str, Array]:
     """The parameters for input in RGB order: the first convolution is turned round for BGR."""
     if checkpoint.color == "rgb":
         return checkpoint.parameters

@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.mxnet.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from yolo_core.mxnet.device import contexts
@@ -99,7 +100,7 @@ class Training:
         folder.write_yaml("hyp.yaml", self._hyp.to_dict())
         return folder
 
-    def _restore(self, state: Mapping[str, np.ndarray], source: str) -> None:
+    def _restore(self, state: Mapping[str, Array], source: str) -> None:
         try:
             if str(state["digest"]) != digest(self._train):
                 raise InputError(source, "was trained on other images or labels", "the same data")
@@ -184,7 +185,7 @@ class Training:
         rng = np.random.default_rng([self._options.seed, epoch, number, 1])
         return max(int(rng.integers(side // 2, side + side // 2 + 1)) // 32, 1) * 32
 
-    def _validate(self, epoch: int, losses: np.ndarray, rates: Rates) -> None:
+    def _validate(self, epoch: int, losses: Array, rates: Rates) -> None:
         """Scores, checkpoints and state of a complete epoch; the first machine's count."""
         fitness, class_map = 0.0, np.zeros_like(self._class_map)
         validated: Validated | None = None
@@ -206,7 +207,7 @@ class Training:
                     self._write_checkpoint(stem, epoch, validated)
             self._folder.write_state(self._state())
 
-    def _state(self) -> dict[str, np.ndarray]:
+    def _state(self) -> dict[str, Array]:
         return {
             **self._learner.state(),
             "architecture": np.array(architecture_to_text(self._learner.architecture)),
@@ -249,7 +250,7 @@ class Training:
         )
 
 
-def _row(epoch: int, losses: np.ndarray, validated: Validated, rates: Rates) -> dict[str, float]:
+def _row(epoch: int, losses: Array, validated: Validated, rates: Rates) -> dict[str, float]:
     scores = validated.scores
     values = (
         epoch, *losses, scores.precision, scores.recall, scores.map50, scores.map,
@@ -258,7 +259,7 @@ def _row(epoch: int, losses: np.ndarray, validated: Validated, rates: Rates) -> 
     return dict(zip(COLUMNS, (float(value) for value in values)))
 
 
-def _line(epoch: int, losses: np.ndarray, validated: Validated) -> str:
+def _line(epoch: int, losses: Array, validated: Validated) -> str:
     scores = validated.scores
     return (
         f"epoch {epoch}: box {losses[0]:.4f} obj {losses[1]:.4f} cls {losses[2]:.4f}, "
@@ -267,7 +268,7 @@ def _line(epoch: int, losses: np.ndarray, validated: Validated) -> str:
     )
 
 
-def image_weights(samples: Sequence[Sample], class_map: np.ndarray) -> np.ndarray:
+def image_weights(samples: Sequence[Sample], class_map: Array) -> Array:
     """How likely each sample is drawn: by its objects' rarity and low AP (class weights).
 
     class_map: AP of each class. Returns shares that sum to 1.

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.mxnet.door import mxnet
 from yolo_core.progress import progress
 from yolo_core.yolo.architecture import Architecture
@@ -35,8 +36,8 @@ class Validated:
 
     scores: Scores
     losses: tuple[float, float, float]
-    truths: tuple[np.ndarray, ...]
-    found: tuple[np.ndarray, ...]
+    truths: tuple[Array, ...]
+    found: tuple[Array, ...]
 
 
 class Validator:
@@ -54,7 +55,7 @@ class Validator:
 
     def run(self, net: Any, label: str) -> Validated:
         """net: the Gluon network on the validator's device, with what it has learned so far."""
-        found: list[np.ndarray] = [np.zeros((0, 6))] * len(self._samples)
+        found: list[Array] = [np.zeros((0, 6))] * len(self._samples)
         totals = np.zeros(3)
         for members, shape, images, placements in progress(
             self._loaded(), label, total=len(self._batches), unit="batches"
@@ -73,7 +74,7 @@ class Validator:
 
     def _loaded(
         self,
-    ) -> Iterator[tuple[Sequence[int], tuple[int, int], np.ndarray, Sequence[Placement]]]:
+    ) -> Iterator[tuple[Sequence[int], tuple[int, int], Array, Sequence[Placement]]]:
         """Batches with their images, the next one read while the network works."""
 
         def load(batch: tuple[Sequence[int], tuple[int, int]]) -> tuple[Any, ...]:
@@ -95,7 +96,7 @@ class Validator:
     def _loss(
         self, heads: Any, members: Sequence[int], shape: tuple[int, int],
         placements: Sequence[Placement],
-    ) -> np.ndarray:  # fmt: skip
+    ) -> Array:  # fmt: skip
         """Losses of the batch, each times its number of images."""
         rows = []
         for place, (number, placement) in enumerate(zip(members, placements)):
@@ -141,7 +142,7 @@ def _stride_up(side: float) -> int:
     return max(-(-round(side) // MAX_STRIDE), 1) * MAX_STRIDE
 
 
-def _boxes_in_pixels(sample: Sample) -> np.ndarray:
+def _boxes_in_pixels(sample: Sample) -> Array:
     height, width = sample.size
     labels = sample.labels.astype(np.float64)
     boxes = labels.copy()

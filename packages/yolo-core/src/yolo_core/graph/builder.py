@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.graph import check
 from yolo_core.graph.costs import storage
 from yolo_core.graph.errors import GraphError, LogicError
@@ -40,7 +41,7 @@ class GraphBuilder:
         self._nodes: list[Node] = []
         self._names: dict[str, int] = {}
         self._counts: dict[str, int] = {}
-        self._parameters: dict[str, np.ndarray] = {}
+        self._parameters: dict[str, Array] = {}
 
     def input(self, name: str, shape: Sequence[int], precision: int) -> Ref:
         """The one input; its name must be `data`. precision: 1..32. LogicError otherwise."""
@@ -48,7 +49,7 @@ class GraphBuilder:
             raise LogicError(f"input {name!r}", "unknown name", f"{INPUT_NAME!r}")
         return self._variable(name, tuple(int(d) for d in shape), precision)
 
-    def parameter(self, name: str, values: np.ndarray, precision: int) -> Ref:
+    def parameter(self, name: str, values: Array, precision: int) -> Ref:
         """A constant integer array whose magnitudes fit the precision; LogicError otherwise."""
         values = np.asarray(values)
         if values.dtype.kind not in "iu":

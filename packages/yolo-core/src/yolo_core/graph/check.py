@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
+from yolo_core.arrays import Array
 from yolo_core.graph.costs import gas, storage
 from yolo_core.graph.errors import GraphError, LogicError
 from yolo_core.graph.files.declaration import VERSION_1_0, Declaration
@@ -54,7 +53,7 @@ def parameter_shape(name: str, found: Shape, shape: Shape) -> None:
         raise LogicError(f"parameter {name!r}", f"shape {found}", f"{shape}")
 
 
-def parameter(name: str, values: np.ndarray, shape: Shape, bits: int) -> None:
+def parameter(name: str, values: Array, shape: Shape, bits: int) -> None:
     """A parameter has the declared shape and magnitudes up to R(bits); LogicError otherwise."""
     parameter_shape(name, values.shape, shape)
     place = f"parameter {name!r}"

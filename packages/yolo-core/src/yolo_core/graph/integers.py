@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.graph.errors import LogicError
 
 Shape = tuple[int, ...]
@@ -67,7 +68,7 @@ def check_shape(shape: Shape) -> None:
         raise LogicError("shape", f"{elements(shape)} elements in {shape}", "at most 2^30")
 
 
-def clamp(x: np.ndarray, precision: int) -> np.ndarray:
+def clamp(x: Array, precision: int) -> Array:
     """Each element of the int32 array brought into [-R(p), R(p)]."""
     bound = limit(precision)
     return np.minimum(np.maximum(x, np.int32(-bound)), np.int32(bound))

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.graph.errors import LogicError
 from yolo_core.graph.integers import limit
 from yolo_core.graph.program import Entry, Graph
 
 
-def check_input(graph: Graph, data: np.ndarray) -> np.ndarray:
+def check_input(graph: Graph, data: Array) -> Array:
     """The input as a contiguous int32 array.
 
     data: integers of the graph's input shape within its declared precision, any integer dtype.
@@ -31,7 +32,7 @@ def check_input(graph: Graph, data: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(data, dtype=np.int32)
 
 
-def trace(graph: Graph, data: np.ndarray) -> Iterator[tuple[int, tuple[np.ndarray, ...]]]:
+def trace(graph: Graph, data: Array) -> Iterator[tuple[int, tuple[Array, ...]]]:
     """Run the program and yield (node number, int32 outputs) of every node in order.
 
     Variables are yielded too. A tensor is forgotten after its last reader; arrays yielded must
@@ -40,9 +41,9 @@ def trace(graph: Graph, data: np.ndarray) -> Iterator[tuple[int, tuple[np.ndarra
     data = check_input(graph, data)
     input_index = graph.input_index
     last = graph.last_uses()
-    living: dict[Entry, np.ndarray] = {}
+    living: dict[Entry, Array] = {}
     for index, node in enumerate(graph.nodes):
-        outputs: tuple[np.ndarray, ...]
+        outputs: tuple[Array, ...]
         if index == input_index:
             outputs = (data,)
         elif node.is_variable:
@@ -57,7 +58,7 @@ def trace(graph: Graph, data: np.ndarray) -> Iterator[tuple[int, tuple[np.ndarra
                 del living[entry]
 
 
-def run(graph: Graph, data: np.ndarray) -> list[np.ndarray]:
+def run(graph: Graph, data: Array) -> list[Array]:
     """The heads of one inference as contiguous int32 arrays. Raises as `check_input`."""
     wanted = {head.node for head in graph.heads}
     found = {index: outputs for index, outputs in trace(graph, data) if index in wanted}

@@ -6,8 +6,7 @@ check has passed.
 
 from __future__ import annotations
 
-import numpy as np
-
+from yolo_core.arrays import Array
 from yolo_core.graph import check
 from yolo_core.graph.costs import cost, gas
 from yolo_core.graph.errors import LogicError, RuntimeFault
@@ -47,7 +46,7 @@ def bind(
             f"at most {params.size_limit(program)} for this program",
         )
     variables = {node.name: node for node in program.nodes if node.is_variable}
-    bound: dict[str, np.ndarray] = {}
+    bound: dict[str, Array] = {}
     for name, array in params.decode(params_bytes, compat, limits):
         if name not in variables:
             raise RuntimeFault(f"parameter {name[:60]!r}", "no variable of the program")

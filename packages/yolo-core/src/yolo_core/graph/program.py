@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.graph.integers import Shape
 from yolo_core.graph.operators import TABLE, Attributes, Operator
 
@@ -51,23 +52,23 @@ class Node:
         return TABLE[self.op]
 
 
-class Parameters(Mapping[str, np.ndarray]):
+class Parameters(Mapping[str, Array]):
     """Name to read-only int32 array; int8 arrays stay int8 in memory and are widened when read."""
 
-    def __init__(self, arrays: Mapping[str, np.ndarray] | None = None) -> None:
-        self._arrays: dict[str, np.ndarray] = {}
+    def __init__(self, arrays: Mapping[str, Array] | None = None) -> None:
+        self._arrays: dict[str, Array] = {}
         for name, array in (arrays or {}).items():
             held = np.ascontiguousarray(array, None if array.dtype == np.int8 else np.int32)
             held = held.view()
             held.flags.writeable = False
             self._arrays[name] = held
 
-    def __getitem__(self, name: str) -> np.ndarray:
+    def __getitem__(self, name: str) -> Array:
         array = self._arrays[name].astype(np.int32, copy=False)
         array.flags.writeable = False
         return array
 
-    def stored(self, name: str) -> np.ndarray:
+    def stored(self, name: str) -> Array:
         """The read-only array as it is in memory, int8 or int32."""
         return self._arrays[name]
 
@@ -167,6 +168,6 @@ class Graph:
                 readers.setdefault(entry, []).append(index)
         return readers
 
-    def bind(self, parameters: Mapping[str, np.ndarray]) -> Graph:
+    def bind(self, parameters: Mapping[str, Array]) -> Graph:
         """The same program with its parameters, which become read-only int32."""
         return replace(self, parameters=Parameters(parameters))

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, atomic_write, read_yaml
 from yolo_core.mxnet.params import encode_params, read_params
@@ -40,7 +41,7 @@ class Checkpoint:
     """
 
     architecture: Architecture
-    parameters: Mapping[str, np.ndarray]
+    parameters: Mapping[str, Array]
     fused: bool
     color: str = "rgb"
     meta: Mapping[str, Any] = field(default_factory=dict)
@@ -70,7 +71,7 @@ def is_checkpoint(path: PathLike) -> bool:
 
 
 def check_parameters(
-    parameters: Mapping[str, np.ndarray], architecture: Architecture, fused: bool, source: str
+    parameters: Mapping[str, Array], architecture: Architecture, fused: bool, source: str
 ) -> None:
     """InputError unless names, shapes and finiteness are those of the architecture."""
     shapes = architecture.parameter_shapes(fused)
@@ -104,7 +105,7 @@ def read_checkpoint(path: PathLike) -> Checkpoint:
     fused, color, meta = data.get("fused"), data.get("color"), data.get("meta", {})
     if not isinstance(fused, bool) or color not in COLORS or not isinstance(meta, dict):
         raise InputError(sidecar, "has no valid fused, color or meta", "true or false, rgb or bgr")
-    parameters: dict[str, np.ndarray] = {}
+    parameters: dict[str, Array] = {}
     for full_name, array in read_params(params).items():
         kind, _, name = full_name.partition(":")
         if kind not in ("arg", "aux") or name in parameters:
@@ -125,7 +126,7 @@ def write_checkpoint(path: PathLike, checkpoint: Checkpoint) -> tuple[Path, Path
     symbol, params, sidecar = checkpoint_files(path)
     architecture = checkpoint.architecture
     check_parameters(checkpoint.parameters, architecture, checkpoint.fused, str(path))
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, Array] = {}
     for name in architecture.parameter_shapes(checkpoint.fused):
         kind = "aux" if name.endswith(_AUXILIARY) else "arg"
         arrays[f"{kind}:{name}"] = np.asarray(checkpoint.parameters[name], np.float32)

@@ -6,6 +6,7 @@ import hashlib
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, sha256_file
 from yolo_core.mxnet.checkpoint import checkpoint_files, is_checkpoint, read_checkpoint
@@ -43,7 +44,7 @@ class FloatPredictor:
         self._net = network.build(self.architecture, parameters, fused=True, ctx=self._context)
         self._net.hybridize(static_alloc=True, static_shape=True)
 
-    def heads(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
+    def heads(self, batch: Array) -> tuple[Array, ...]:
         """uint8 [B, height, width, 3] RGB → the three raw heads float32 [B, 3*no, h, w]."""
         if batch.shape[1:] != (*self.imgsz, 3) or batch.dtype != np.uint8:
             raise InputError("images", f"are {batch.dtype} {batch.shape}", f"uint8 of {self.imgsz}")
@@ -52,7 +53,7 @@ class FloatPredictor:
             head.asnumpy() for head in self._net(self._nd.array(planar, ctx=self._context))
         )
 
-    def logits(self, batch: np.ndarray) -> np.ndarray:
+    def logits(self, batch: Array) -> Array:
         """See `Predictor.logits`; float32."""
         return rows_of(self.heads(batch))
 

@@ -6,16 +6,17 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.yolo.architecture import BATCH_NORM_EPSILON, Architecture
 
 
-def fuse(parameters: Mapping[str, np.ndarray], architecture: Architecture) -> dict[str, np.ndarray]:
+def fuse(parameters: Mapping[str, Array], architecture: Architecture) -> dict[str, Array]:
     """Fused parameters (float32) from unfused ones; computed in float64.
 
     y = gamma * (w * x - mean) / sqrt(var + eps) + beta, so the weight is scaled per output
     channel by gamma / sqrt(var + eps) and what remains becomes the bias.
     """
-    fused: dict[str, np.ndarray] = {}
+    fused: dict[str, Array] = {}
     for conv in architecture.convolutions():
         weight = parameters[f"{conv.name}.weight"].astype(np.float64)
         if conv.batch_norm is None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.mxnet.door import mxnet
 from yolo_core.yolo.architecture import (
     BATCH_NORM_EPSILON,
@@ -220,7 +221,7 @@ class GridConvolution(_Conv2D):
         return super().hybrid_forward(F, x, _rounded(F, weight, weight_step), bias)
 
 
-def constant(parameters: Any, name: str, value: np.ndarray) -> Any:
+def constant(parameters: Any, name: str, value: Array) -> Any:
     """A Gluon parameter among `parameters` that keeps a value, as float32."""
     with warnings.catch_warnings():
         # MXNet registers an initializer by the object's address, and warns when that comes again.
@@ -252,7 +253,7 @@ def _convolution(conv: Convolution, use_bias: bool, grid: Grid | None, precision
 
 def build(
     architecture: Architecture,
-    parameters: Mapping[str, np.ndarray],
+    parameters: Mapping[str, Array],
     fused: bool,
     ctx: Any | None = None,
     grid: Grid | None = None,
@@ -273,7 +274,7 @@ def trainable(net: YoloV5) -> dict[str, Any]:
     return {name: own[name] for name in net.architecture.parameter_shapes(net.fused)}
 
 
-def parameters_of(net: YoloV5) -> dict[str, np.ndarray]:
+def parameters_of(net: YoloV5) -> dict[str, Array]:
     """The network's parameters as float32 arrays, by the names of the architecture."""
     return {
         name: parameter.data(parameter.list_ctx()[0]).asnumpy()

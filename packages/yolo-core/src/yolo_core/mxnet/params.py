@@ -14,6 +14,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, read_bytes
 
@@ -62,7 +63,7 @@ class _Reader:
             raise self.fail(f"has {len(self._data) - self._at} bytes too many", "the end")
 
 
-def _read_array(reader: _Reader) -> np.ndarray:
+def _read_array(reader: _Reader) -> Array:
     magic = reader.number("I")
     if magic not in (_ARRAY_MAGIC, _ARRAY_MAGIC_NUMPY_SHAPE):
         raise reader.fail(f"has array magic {magic:#x}", f"{_ARRAY_MAGIC:#x}")
@@ -84,7 +85,7 @@ def _read_array(reader: _Reader) -> np.ndarray:
     return np.frombuffer(raw, dtype).reshape(shape).copy()
 
 
-def decode_params(data: bytes, source: str) -> dict[str, np.ndarray]:
+def decode_params(data: bytes, source: str) -> dict[str, Array]:
     """Name (with its `arg:` or `aux:` prefix) → array. InputError for anything irregular."""
     reader = _Reader(data, source)
     if reader.number("Q") != _LIST_MAGIC or reader.number("Q") != 0:
@@ -92,7 +93,7 @@ def decode_params(data: bytes, source: str) -> dict[str, np.ndarray]:
     arrays = [_read_array(reader) for _ in range(reader.count(24))]
     if reader.count(8) != len(arrays):
         raise reader.fail("has not one name per array", f"{len(arrays)} names")
-    found: dict[str, np.ndarray] = {}
+    found: dict[str, Array] = {}
     for array in arrays:
         length = reader.number("Q")
         if length > NAME_LIMIT:
@@ -108,12 +109,12 @@ def decode_params(data: bytes, source: str) -> dict[str, np.ndarray]:
     return found
 
 
-def read_params(path: PathLike) -> dict[str, np.ndarray]:
+def read_params(path: PathLike) -> dict[str, Array]:
     """`decode_params` of a file of at most 1 GiB."""
     return decode_params(read_bytes(path, FILE_LIMIT), str(path))
 
 
-def encode_params(arrays: Mapping[str, np.ndarray]) -> bytes:
+def encode_params(arrays: Mapping[str, Array]) -> bytes:
     """The file that `mxnet.nd.load` reads. Arrays keep their order and their dtype."""
     parts = [struct.pack("<QQQ", _LIST_MAGIC, 0, len(arrays))]
     for array in arrays.values():

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.yolo.architecture import ANCHORS_PER_LEVEL, Anchors, Architecture
 
@@ -30,7 +31,7 @@ _INVERSE_FACTORIALS = tuple(
 )  # fmt: skip
 
 
-def sigmoid(x: np.ndarray) -> np.ndarray:
+def sigmoid(x: Array) -> Array:
     """1 / (1 + exp(-x)) in float64, the same bits everywhere; x is limited to ±40."""
     x = -np.clip(np.asarray(x, np.float64), -_LOGIT_LIMIT, _LOGIT_LIMIT)
     power = np.rint(x * _LOG2_E)
@@ -72,7 +73,7 @@ class NmsSettings:
 
 
 @functools.lru_cache(maxsize=8)
-def _grid(anchors: Anchors, strides: tuple[int, ...], height: int, width: int) -> np.ndarray:
+def _grid(anchors: Anchors, strides: tuple[int, ...], height: int, width: int) -> Array:
     """float64 [N, 5]: cell x, cell y, stride, anchor width, anchor height of every row."""
     parts = []
     for level, stride in zip(anchors, strides):
@@ -88,7 +89,7 @@ def _grid(anchors: Anchors, strides: tuple[int, ...], height: int, width: int) -
     return grid
 
 
-def rows_of(heads: tuple[np.ndarray, ...]) -> np.ndarray:
+def rows_of(heads: tuple[Array, ...]) -> Array:
     """Raw heads [B, 3*no, h, w] → [B, N, no]: rows by level, anchor, y, x."""
     parts = []
     for head in heads:
@@ -99,9 +100,7 @@ def rows_of(heads: tuple[np.ndarray, ...]) -> np.ndarray:
     return np.concatenate(parts, axis=1)
 
 
-def decode(
-    logits: np.ndarray, rows: np.ndarray, architecture: Architecture, imgsz: tuple[int, int]
-) -> np.ndarray:
+def decode(logits: Array, rows: Array, architecture: Architecture, imgsz: tuple[int, int]) -> Array:
     """Boxes float64 [n, 4] (x1 y1 x2 y2, input pixels) of the numbers [n, >=4] of these rows.
 
     Centre: (2 sigmoid - 0.5 + cell) * stride. Size: (2 sigmoid)^2 * anchor.
@@ -113,7 +112,7 @@ def decode(
     return np.concatenate((centre - half, centre + half), axis=1)
 
 
-def iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+def iou(box: Array, others: Array) -> Array:
     """Intersection over union of boxes [..., 4] that broadcast; 0 where both are empty."""
     low = np.maximum(box[..., :2], others[..., :2])
     high = np.minimum(box[..., 2:], others[..., 2:])
@@ -123,13 +122,11 @@ def iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.where(union > 0, overlap / np.where(union > 0, union, 1.0), 0.0)
 
 
-def _area(boxes: np.ndarray) -> np.ndarray:
+def _area(boxes: Array) -> Array:
     return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
 
 
-def nms(
-    boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, iou_threshold: float, max_det: int
-) -> np.ndarray:
+def nms(boxes: Array, scores: Array, classes: Array, iou_threshold: float, max_det: int) -> Array:
     """Indices of the boxes kept, best first. Greedy, per class; ties go to the lower index.
 
     boxes [n, 4], scores [n], classes [n] (equal everywhere for class-agnostic suppression).
@@ -154,8 +151,8 @@ def nms(
 
 
 def detections(
-    logits: np.ndarray, architecture: Architecture, imgsz: tuple[int, int], settings: NmsSettings
-) -> np.ndarray:
+    logits: Array, architecture: Architecture, imgsz: tuple[int, int], settings: NmsSettings
+) -> Array:
     """One image's numbers [N, 5 + nc] → detections float64 [n, 6], best first.
 
     Columns x1 y1 x2 y2 (pixels of the network's input), score (0 to 1), class index.

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, read_text, read_yaml
 from yolo_core.yolo.architecture import MAX_CLASSES
@@ -136,7 +137,7 @@ def label_path(image: PathLike) -> Path:
     return Path(*parts).with_suffix(".txt")
 
 
-def read_labels(path: PathLike, nc: int) -> np.ndarray:
+def read_labels(path: PathLike, nc: int) -> Array:
     """float32 [n, 5]: class, x-centre, y-centre, width, height (0 to 1). An empty file is n = 0.
 
     InputError names the line: not five numbers, a class that does not exist, a box out of range.

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, read_bytes
 
@@ -57,7 +58,7 @@ def opencv() -> Any:
     return cv2
 
 
-def read_image(path: PathLike) -> np.ndarray:
+def read_image(path: PathLike) -> Array:
     """uint8 [height, width, 3] RGB, turned upright by its EXIF orientation.
 
     InputError when the file is missing, no image, too large, or a JPEG that ends too early
@@ -81,7 +82,7 @@ def _jpeg_ends(data: bytes) -> bool:
     return data.find(_JPEG_END, at) >= 0
 
 
-def decode_image(data: bytes, source: str) -> np.ndarray:
+def decode_image(data: bytes, source: str) -> Array:
     """uint8 [height, width, 3] RGB from the bytes of an image file."""
     cv2 = opencv()
     try:
@@ -95,7 +96,7 @@ def decode_image(data: bytes, source: str) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-def _taps(source: int, target: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _taps(source: int, target: int) -> tuple[Array, Array, Array, Array]:
     """For each target pixel: its two source indices and their weights (int32, sum 2048)."""
     scale = 1.0 / (target / source)
     # Single precision here is part of the definition: it decides ties, and only basic IEEE
@@ -111,7 +112,7 @@ def _taps(source: int, target: int) -> tuple[np.ndarray, np.ndarray, np.ndarray,
     return first, np.minimum(first + 1, source - 1), left, right
 
 
-def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+def resize(image: Array, height: int, width: int) -> Array:
     """Bilinear resize of uint8 [h, w, 3] to [height, width, 3] with 11-bit weights.
 
     Horizontal: s = a*left + b*right. Vertical: (c*(s0 >> 4) >> 16) + (d*(s1 >> 4) >> 16), plus 2,
@@ -143,7 +144,7 @@ class Placement:
     left: int
     top: int
 
-    def to_image(self, boxes: np.ndarray) -> np.ndarray:
+    def to_image(self, boxes: Array) -> Array:
         """Boxes [..., 4] (x1 y1 x2 y2), input pixels → original pixels, clipped to the image."""
         height, width = self.image
         scale_x, scale_y = width / self.resized[1], height / self.resized[0]
@@ -152,7 +153,7 @@ class Placement:
         moved[..., 1::2] = np.clip((boxes[..., 1::2] - self.top) * scale_y, 0, height)
         return moved
 
-    def from_image(self, boxes: np.ndarray) -> np.ndarray:
+    def from_image(self, boxes: Array) -> Array:
         """Boxes [..., 4] (x1 y1 x2 y2) from original pixels to input pixels."""
         scale_x, scale_y = self.resized[1] / self.image[1], self.resized[0] / self.image[0]
         moved = np.empty(boxes.shape, np.float64)
@@ -187,7 +188,7 @@ class Letterbox:
             (self.height - resized[0]) // 2,
         )
 
-    def apply(self, image: np.ndarray) -> tuple[np.ndarray, Placement]:
+    def apply(self, image: Array) -> tuple[Array, Placement]:
         """uint8 [h, w, 3] → uint8 [height, width, 3], and where it went."""
         placement = self.place(image.shape[0], image.shape[1])
         rows, columns = placement.resized

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, atomic_folder, atomic_write, read_bytes, read_json
 from yolo_core.graph import Graph, Limits, bind, load_program
@@ -55,7 +56,7 @@ class Extension:
     color: str = "rgb"
     letterbox: str = "letterbox"
 
-    def quantize_input(self, batch: np.ndarray) -> np.ndarray:
+    def quantize_input(self, batch: Array) -> Array:
         """uint8 [B, height, width, 3] RGB → int32 [B, 3, height, width].
 
         round-half-away(pixel / 255 * scale) + zero point, limited to ±(2^(p-1) - 1): a table of
@@ -68,7 +69,7 @@ class Extension:
         channels = batch if self.color == "rgb" else batch[..., ::-1]
         return table[channels.transpose(0, 3, 1, 2)]
 
-    def dequantize(self, output: np.ndarray) -> np.ndarray:
+    def dequantize(self, output: Array) -> Array:
         """int32 [B, N, 5 + nc] → float64 logits."""
         return output.astype(np.float64) / np.array(self.output_scales)
 

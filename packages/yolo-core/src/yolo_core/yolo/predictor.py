@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from typing import Any, Protocol
 
-import numpy as np
-
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike
 from yolo_core.yolo.architecture import Architecture
@@ -35,7 +34,7 @@ class Predictor(Protocol):
     kind: str
     digest: str
 
-    def logits(self, batch: np.ndarray) -> np.ndarray:
+    def logits(self, batch: Array) -> Array:
         """uint8 [B, height, width, 3] RGB letterboxed → raw numbers [B, N, 5 + nc].
 
         Rows by level (strides 8, 16, 32), anchor, y, x; columns x y w h objectness classes,
@@ -94,9 +93,7 @@ def open_predictor(
     )
 
 
-def detect_batch(
-    predictor: Predictor, batch: np.ndarray, settings: NmsSettings
-) -> list[np.ndarray]:
+def detect_batch(predictor: Predictor, batch: Array, settings: NmsSettings) -> list[Array]:
     """Detections [n, 6] (input pixels) of each image of uint8 [B, height, width, 3]."""
     return [
         detections(logits, predictor.architecture, predictor.imgsz, settings)
@@ -105,8 +102,8 @@ def detect_batch(
 
 
 def detect(
-    predictor: Predictor, image: np.ndarray, settings: NmsSettings, mode: str = "letterbox"
-) -> np.ndarray:
+    predictor: Predictor, image: Array, settings: NmsSettings, mode: str = "letterbox"
+) -> Array:
     """Detections float64 [n, 6] of one RGB image: x1 y1 x2 y2 in its own pixels, score, class."""
     canvas, placement = Letterbox(*predictor.imgsz, mode=mode).apply(image)
     found = detect_batch(predictor, canvas[None], settings)[0]

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, Protocol
 
-import numpy as np
-
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.yolo.architecture import Architecture
 
@@ -29,11 +28,11 @@ class ConvolutionGrid:
     whole number times input_step; these three broadcast with [B, in, H, W].
     """
 
-    weight_step: np.ndarray
+    weight_step: Array
     weight_limit: int
-    input_step: np.ndarray
-    input_low: np.ndarray
-    input_high: np.ndarray
+    input_step: Array
+    input_low: Array
+    input_high: Array
 
 
 #: Name of every convolution of an architecture → its grid.
@@ -44,7 +43,7 @@ class GridMaker(Protocol):
     """What an entry point of the group names."""
 
     def __call__(
-        self, architecture: Architecture, parameters: Mapping[str, np.ndarray], images: np.ndarray
+        self, architecture: Architecture, parameters: Mapping[str, Array], images: Array
     ) -> Grid:
         """A grid for a network. Same arguments, same grid.
 

@@ -14,8 +14,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.graph import Graph
 from yolo_core.yolo.model_folder import Extension, check_extension
@@ -214,7 +213,7 @@ def _model(graph: Graph) -> dict[str, Any]:
     }
 
 
-def _stored_input(graph: Graph, values: np.ndarray) -> dict[str, Any] | None:
+def _stored_input(graph: Graph, values: Array) -> dict[str, Any] | None:
     """The self-test's input as the chain stores it; None where it cannot."""
     if graph.input_precision > BYTE:
         return None

@@ -11,6 +11,7 @@ import re
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 
 _MAGIC = b"\x93NUMPY\x01\x00"
@@ -20,7 +21,7 @@ _HEADER = re.compile(
 )
 
 
-def encode(values: np.ndarray) -> bytes:
+def encode(values: Array) -> bytes:
     """The file of an int8 or little-endian int32 array."""
     descr = np.lib.format.dtype_to_descr(values.dtype)
     shape = tuple(int(size) for size in values.shape)

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from yolo_core.arrays import Array
+
 #: What the manifest states, so that another implementation can make the same input.
 RULE = (
     "bytes of SHAKE-256 over the ASCII text 'yolo-cvm self-test/1', read as little-endian signed "
@@ -22,7 +24,7 @@ RULE = (
 _SEED = b"yolo-cvm self-test/1"
 
 
-def make_input(shape: Sequence[int], precision: int) -> np.ndarray:
+def make_input(shape: Sequence[int], precision: int) -> Array:
     """The self-test's input. Returns int8 (precision up to 8) or int32, of the given shape."""
     kind = np.dtype("<i1") if precision <= 8 else np.dtype("<i4")
     stream = hashlib.shake_256(_SEED).digest(math.prod(shape) * kind.itemsize)

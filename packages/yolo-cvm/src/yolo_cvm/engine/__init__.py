@@ -11,8 +11,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Protocol
 
-import numpy as np
-
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.graph import Graph
 from yolo_cvm.engine import library
@@ -32,10 +31,10 @@ class Engine(Protocol):
     def name(self) -> str:
         """`reference`, or `compiled-` and the instruction set in use."""
 
-    def run(self, data: np.ndarray) -> list[np.ndarray]:
+    def run(self, data: Array) -> list[Array]:
         """The heads of one inference as contiguous int32 arrays, owned by the caller."""
 
-    def trace(self, data: np.ndarray) -> Iterator[tuple[int, tuple[np.ndarray, ...]]]:
+    def trace(self, data: Array) -> Iterator[tuple[int, tuple[Array, ...]]]:
         """(node number, int32 outputs) of every operator in node order; read-only to the caller."""
 
 

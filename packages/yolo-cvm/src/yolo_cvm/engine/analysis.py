@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.graph import Entry, Graph, Node
 from yolo_cvm.engine.borders import Border, Correction, recognise
 from yolo_cvm.engine.ranges import Range, ranges
@@ -83,7 +84,7 @@ class Analysis:
         self.pads: dict[Entry, Pad] = {}
         self._apart = apart
         self._constant: dict[Entry, bool] = {}
-        self._values: dict[Entry, np.ndarray] = {}
+        self._values: dict[Entry, Array] = {}
         for index, node in enumerate(graph.nodes):
             self._visit(index, node)
 
@@ -100,7 +101,7 @@ class Analysis:
             self._constant[entry] = result
         return self._constant[entry]
 
-    def constant(self, entry: Entry) -> np.ndarray:
+    def constant(self, entry: Entry) -> Array:
         """The value of a constant entry."""
         if entry not in self._values:
             node = self.graph.nodes[entry.node]
@@ -113,12 +114,12 @@ class Analysis:
                 self._values[Entry(entry.node, number)] = np.ascontiguousarray(value)
         return self._values[entry]
 
-    def stored(self, entry: Entry) -> np.ndarray:
+    def stored(self, entry: Entry) -> Array:
         """The value of a constant entry, int8 where a parameter is kept so."""
         node = self.graph.nodes[entry.node]
         return self.graph.parameters.stored(node.name) if node.is_variable else self.constant(entry)
 
-    def per_channel(self, entry: Entry, channels: int) -> np.ndarray | None:
+    def per_channel(self, entry: Entry, channels: int) -> Array | None:
         """A constant that is one number or one per channel, as [1] or [channels]; else None."""
         if not self.is_constant(entry):
             return None

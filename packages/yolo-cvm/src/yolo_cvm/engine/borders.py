@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.graph.operators import Attributes
 
 CODES = range(-128, 128)
@@ -21,9 +22,9 @@ CODES = range(-128, 128)
 class Correction:
     """correction[o, y, x] = table[o, rows[y], columns[x]], int32."""
 
-    table: np.ndarray
-    rows: np.ndarray
-    columns: np.ndarray
+    table: Array
+    rows: Array
+    columns: Array
 
 
 @dataclass(frozen=True)
@@ -31,19 +32,17 @@ class Border:
     """Padding with `fill` and adding `bias` [channels] replaces the correction."""
 
     fill: int
-    bias: np.ndarray
+    bias: Array
 
 
-def _patterns(
-    size: int, count: int, kernel: int, stride: int, pad: int, dilation: int
-) -> np.ndarray:
+def _patterns(size: int, count: int, kernel: int, stride: int, pad: int, dilation: int) -> Array:
     """[count, kernel] bool: which taps of each output position lie inside the picture."""
     at = (np.arange(count) * stride - pad)[:, None] + np.arange(kernel)[None, :] * dilation
     return (at >= 0) & (at < size)
 
 
 def recognise(
-    correction: Correction, weight: np.ndarray, size: tuple[int, int], a: Attributes
+    correction: Correction, weight: Array, size: tuple[int, int], a: Attributes
 ) -> Border | None:
     """The border that equals the correction, or None.
 

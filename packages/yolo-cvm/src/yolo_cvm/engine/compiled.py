@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.graph import Graph, interpret
 from yolo_cvm.engine import fuse, library, lower
 from yolo_cvm.engine.words import Plan
@@ -79,7 +80,7 @@ class Execution:
             native.library.cvm_execution_new(native._handle, threads, byref(self._handle)),
         )
 
-    def begin(self, data: np.ndarray) -> list[np.ndarray]:
+    def begin(self, data: Array) -> list[Array]:
         """Start a run; the arrays returned are filled by `advance`."""
         outputs = [np.empty(shape, np.int32) for shape in self.native.plan.outputs]
         pointers = (library.Int32P * len(outputs))(*[_pointer(a) for a in outputs])
@@ -93,7 +94,7 @@ class Execution:
         while self.native.library.cvm_advance(self._handle, stop, _SLICE) < stop:
             pass
 
-    def peek(self, tensor: int, shape: tuple[int, ...]) -> np.ndarray:
+    def peek(self, tensor: int, shape: tuple[int, ...]) -> Array:
         """A copy of a plain tensor."""
         address = self.native.library.cvm_address(self._handle, tensor)
         count = int(np.prod(shape, dtype=np.int64))
@@ -103,13 +104,13 @@ class Execution:
             .copy()
         )
 
-    def seconds(self) -> np.ndarray:
+    def seconds(self) -> Array:
         """Time spent in every step, summed over all runs of this execution."""
         n = len(self.native.plan.sources)
         pointer = self.native.library.cvm_seconds(self._handle)
         return np.ctypeslib.as_array(pointer, shape=(n,)).copy()
 
-    def shortest(self, data: np.ndarray, runs: int, products: bool) -> np.ndarray:
+    def shortest(self, data: Array, runs: int, products: bool) -> Array:
         """Seconds of every step in its fastest run; without `products`, of epilogues alone."""
         self.native.library.cvm_products(self._handle, int(products))
         best = np.full(len(self.native.plan.names), np.inf)
@@ -125,7 +126,7 @@ class Execution:
             self.native.library.cvm_execution_free(self._handle)
 
 
-def _pointer(array: np.ndarray) -> ctypes._Pointer[ctypes.c_int32]:
+def _pointer(array: Array) -> ctypes._Pointer[ctypes.c_int32]:
     return array.ctypes.data_as(library.Int32P)
 
 
@@ -148,7 +149,7 @@ class CompiledEngine:
         """`compiled-` and the instruction set."""
         return f"compiled-{self._native.instruction_set}"
 
-    def run(self, data: np.ndarray) -> list[np.ndarray]:
+    def run(self, data: Array) -> list[Array]:
         """See `Engine.run`."""
         data = interpret.check_input(self._graph, data)
         execution = self._take()
@@ -158,7 +159,7 @@ class CompiledEngine:
             self._idle.append(execution)
         return outputs
 
-    def profile(self, data: np.ndarray, runs: int) -> list[StepTime]:
+    def profile(self, data: Array, runs: int) -> list[StepTime]:
         """The shortest time of every step over several runs.
 
         The shortest, since whatever else the machine does can only make a step longer.
@@ -172,7 +173,7 @@ class CompiledEngine:
             for kind, source, a, b in zip(plan.names, plan.sources, whole, epilogue)
         ]
 
-    def trace(self, data: np.ndarray) -> Iterator[tuple[int, tuple[np.ndarray, ...]]]:
+    def trace(self, data: Array) -> Iterator[tuple[int, tuple[Array, ...]]]:
         """See `Engine.trace`; every operator runs on its own, nothing is fused."""
         data = interpret.check_input(self._graph, data)
         writer, tensors, done = lower.literal(self._graph)

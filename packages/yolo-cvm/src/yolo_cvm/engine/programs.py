@@ -11,6 +11,7 @@ from enum import IntEnum
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.graph.integers import INT32_MAX, INT32_MIN
 from yolo_cvm.engine.ranges import Range
 from yolo_cvm.engine.words import PlanWriter, Tensor
@@ -48,7 +49,7 @@ class Affine:
     """Where a plain tensor keeps element (image, y, x, channel): strides plus one offset each."""
 
     tensor: Tensor
-    offsets: np.ndarray
+    offsets: Array
     image: int
     row: int
     pixel: int
@@ -74,10 +75,10 @@ class Value:
     shift: int = 0
     carry_free: bool = False
     before: Range = (0, 0)
-    addend: np.ndarray | None = None
+    addend: Array | None = None
     low: int = INT32_MIN
     high: int = INT32_MAX
-    offset: np.ndarray | None = None
+    offset: Array | None = None
 
 
 @dataclass
@@ -141,7 +142,7 @@ class Program:
             high=min(max(v.high, low), high),
         )
 
-    def multiply(self, v: Value, factor: np.ndarray, known: Range) -> Value:
+    def multiply(self, v: Value, factor: Array, known: Range) -> Value:
         """v times a constant, one or per channel, wrapping."""
         if v.stage > _CLIP:
             v = self.finish(v)
@@ -185,14 +186,14 @@ class Program:
             high=high,
         )
 
-    def add(self, v: Value, constant: np.ndarray, known: Range) -> Value:
+    def add(self, v: Value, constant: Array, known: Range) -> Value:
         """v plus a constant, one or per channel, wrapping."""
         if v.stage > _CLAMP:
             v = self.finish(v)
         before = v.before if v.shift else v.known
         return replace(v, known=known, before=before, stage=_OFFSET, offset=constant)
 
-    def maximum(self, v: Value, constant: np.ndarray, known: Range) -> Value:
+    def maximum(self, v: Value, constant: Array, known: Range) -> Value:
         """The larger of v and a constant."""
         v = self.finish(v)
         self.emit(Tile.MAX_CONSTANT, v.register, v.register, 0, self.writer.constant(constant))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
+from yolo_core.arrays import Array
 from yolo_core.graph import Graph, interpret
 
 
@@ -17,11 +16,11 @@ class ReferenceEngine:
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
 
-    def run(self, data: np.ndarray) -> list[np.ndarray]:
+    def run(self, data: Array) -> list[Array]:
         """See `Engine.run`."""
         return interpret.run(self._graph, data)
 
-    def trace(self, data: np.ndarray) -> Iterator[tuple[int, tuple[np.ndarray, ...]]]:
+    def trace(self, data: Array) -> Iterator[tuple[int, tuple[Array, ...]]]:
         """See `Engine.trace`."""
         for index, outputs in interpret.trace(self._graph, data):
             if not self._graph.nodes[index].is_variable:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.graph import Entry, Graph
 
 MOVES = frozenset(["reshape", "transpose", "flatten", "expand_dims", "squeeze"])
@@ -24,7 +25,7 @@ class Layout:
     """
 
     entry: Entry
-    offsets: np.ndarray
+    offsets: Array
     image: int
     row: int
     pixel: int

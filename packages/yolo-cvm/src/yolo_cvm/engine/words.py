@@ -12,6 +12,8 @@ from enum import IntEnum
 
 import numpy as np
 
+from yolo_core.arrays import Array
+
 MAGIC = 0x43564D01
 ALIGNMENT = 64
 
@@ -103,8 +105,8 @@ class Plan:
     sources: for every step the graph node it belongs to.
     """
 
-    words: np.ndarray
-    constants: list[np.ndarray]
+    words: Array
+    constants: list[Array]
     outputs: list[tuple[int, ...]]
     input_shape: tuple[int, ...]
     arena_bytes: int
@@ -117,7 +119,7 @@ class PlanWriter:
     """Collects constants, tensors and steps, then places the buffers."""
 
     input_shape: tuple[int, ...]
-    constants: list[np.ndarray] = field(default_factory=list)
+    constants: list[Array] = field(default_factory=list)
     tensors: list[Tensor] = field(default_factory=list)
     steps: list[tuple[int, ...]] = field(default_factory=list)
     buffers: list[Buffer] = field(default_factory=list)
@@ -126,17 +128,17 @@ class PlanWriter:
     source: int = 0
     _known: dict[bytes, int] = field(default_factory=dict)
 
-    def constant(self, values: np.ndarray) -> int:
+    def constant(self, values: Array) -> int:
         """Number of an int32 constant; small equal ones are stored once."""
         return self._constant(np.ascontiguousarray(values, dtype=np.int32).reshape(-1))
 
-    def weights(self, values: np.ndarray) -> int:
+    def weights(self, values: Array) -> int:
         """Number of a constant that a byte convolution packs: int8 values as they are."""
         if values.dtype != np.int8:
             return self.constant(values)
         return self._constant(np.ascontiguousarray(values).reshape(-1))
 
-    def _constant(self, array: np.ndarray) -> int:
+    def _constant(self, array: Array) -> int:
         key = array.dtype.str.encode() + array.tobytes() if array.size <= 4096 else b""
         if key and key in self._known:
             return self._known[key]
@@ -145,7 +147,7 @@ class PlanWriter:
             self._known[key] = len(self.constants) - 1
         return len(self.constants) - 1
 
-    def constant_tensor(self, values: np.ndarray) -> Tensor:
+    def constant_tensor(self, values: Array) -> Tensor:
         """A constant as a plain tensor of its own shape."""
         return self.plain(values.shape, Buffer(Storage.CONSTANT, self.constant(values)))
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_eval.figures.overlap import overlaps, pair
 from yolo_eval.runs.ground_truth import GroundTruth
 from yolo_eval.runs.run import Predictions
@@ -51,8 +52,8 @@ class Agreement:
     """
 
     images: tuple[ImageAgreement, ...]
-    drift: np.ndarray
-    overlap: np.ndarray
+    drift: Array
+    overlap: Array
     found: dict[str, int]
 
     @property
@@ -112,9 +113,9 @@ def agreement(truth: GroundTruth, a: Predictions, b: Predictions) -> Agreement:
 def _image(
     number: int,
     a: Predictions,
-    rows_a: np.ndarray,
+    rows_a: Array,
     b: Predictions,
-    rows_b: np.ndarray,
+    rows_b: Array,
     pairs: list[tuple[int, int, float]],
 ) -> ImageAgreement:
     paired_a, paired_b = {p[0] for p in pairs}, {p[1] for p in pairs}
@@ -138,7 +139,7 @@ def most_changed(found: Agreement, count: int) -> list[ImageAgreement]:
     return sorted(changed, key=lambda image: (-image.change, image.image_id))[:count]
 
 
-def _shown(predictions: Predictions, image: int) -> np.ndarray:
+def _shown(predictions: Predictions, image: int) -> Array:
     """Rows of one image's shown detections."""
     first, last = np.searchsorted(predictions.image, [image, image + 1])
     rows = np.arange(first, last)
@@ -146,16 +147,14 @@ def _shown(predictions: Predictions, image: int) -> np.ndarray:
 
 
 def _pairs(
-    a: Predictions, rows_a: np.ndarray, b: Predictions, rows_b: np.ndarray
+    a: Predictions, rows_a: Array, b: Predictions, rows_b: Array
 ) -> list[tuple[int, int, float]]:
     iou, _ = overlaps(a.box[rows_a], b.box[rows_b])
     iou = np.where(a.category[rows_a][:, None] == b.category[rows_b][None], iou, 0.0)
     return [(first, second, float(iou[first, second])) for first, second in pair(iou, PAIRED_IOU)]
 
 
-def _found(
-    boxes: np.ndarray, classes: np.ndarray, predictions: Predictions, rows: np.ndarray
-) -> set[int]:
+def _found(boxes: Array, classes: Array, predictions: Predictions, rows: Array) -> set[int]:
     """Numbers of the objects that a model's shown detections hit in place and class."""
     iou, _ = overlaps(boxes, predictions.box[rows])
     iou = np.where(classes[:, None] == predictions.category[rows][None], iou, 0.0)

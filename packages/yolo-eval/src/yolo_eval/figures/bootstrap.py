@@ -14,6 +14,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_eval.figures.curves import Curves
 from yolo_eval.figures.scoring import AREAS, COCO_METRICS, IOU_50, IOU_75, Matches, Scoring
 
@@ -63,7 +64,7 @@ class WeightedPrecision:
         # Raises each segment above the next, so that one running maximum serves all of them.
         self._level = 2.0 * (self._segments - self._segment)
 
-    def figures(self, weights: np.ndarray) -> np.ndarray:
+    def figures(self, weights: Array) -> Array:
         """Average precision float64 [categories, 10]; NaN for categories without objects.
 
         weights: int64 [images], how often each image was drawn.
@@ -88,7 +89,7 @@ class WeightedPrecision:
         table = (area / len(RECALL_THRESHOLDS)).reshape(-1, IOU_COUNT)
         return np.where(objects[:, None] > 0, table, np.nan)
 
-    def recall(self, weights: np.ndarray, most: int) -> np.ndarray:
+    def recall(self, weights: Array, most: int) -> Array:
         """Recall float64 [categories, 10] with at most `most` detections per image."""
         objects = (self._objects @ weights)[:, None]
         hits = np.where(self._rank < most, weights[self._event_image], 0)
@@ -107,7 +108,7 @@ class WeightedPoint:
         self._predicted = np.zeros(matches.objects.shape, dtype=np.int64)
         self._predicted[matches.category, matches.image] = 1
 
-    def figures(self, weights: np.ndarray) -> np.ndarray:
+    def figures(self, weights: Array) -> Array:
         """float64 [3]: precision, recall, F1, each the mean over categories with objects."""
         objects = self._objects @ weights
         drawn = weights[self._image].astype(np.float64)
@@ -131,7 +132,7 @@ class WeightedRun:
         self._areas = [WeightedPrecision(matches) for matches in scoring.matches]
         self._point = WeightedPoint(scoring.matches[0], found.confidence)
 
-    def figures(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def figures(self, weights: Array) -> tuple[Array, Array]:
         """`FIGURES` float64 [15], and AP per category float64 [categories]."""
         precision = [area.figures(weights) for area in self._areas]
         recall = [area.recall(weights, 100) for area in self._areas]
@@ -143,7 +144,7 @@ class WeightedRun:
         return np.r_[figures, self._point.figures(weights)], ap.mean(axis=1)
 
 
-def draws(images: int, count: int, seed: int) -> Iterator[np.ndarray]:
+def draws(images: int, count: int, seed: int) -> Iterator[Array]:
     """`count` weight vectors int64 [images]: how often each image is drawn among `images`."""
     generator = np.random.default_rng(seed)
     for _ in range(count):
@@ -151,8 +152,8 @@ def draws(images: int, count: int, seed: int) -> Iterator[np.ndarray]:
 
 
 def differences(
-    first: WeightedRun, second: WeightedRun, weights: Sequence[np.ndarray] | Iterator[np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
+    first: WeightedRun, second: WeightedRun, weights: Sequence[Array] | Iterator[Array]
+) -> tuple[Array, Array]:
     """second − first for every draw: `FIGURES` [draws, 15] and class AP [draws, categories]."""
     figures, classes = [], []
     for drawn in weights:
@@ -162,7 +163,7 @@ def differences(
     return np.array(figures), np.array(classes)
 
 
-def interval(delta: float, drawn: np.ndarray) -> Interval:
+def interval(delta: float, drawn: Array) -> Interval:
     """The bias-corrected 95 % percentile interval around a measured difference (Efron 1982).
 
     Rare classes drop out of some draws, which moves AP in all of them; the correction takes
@@ -180,7 +181,7 @@ def interval(delta: float, drawn: np.ndarray) -> Interval:
     return Interval(float(delta), float(low), float(high))
 
 
-def _up_to_last_right(matches: Matches) -> np.ndarray:
+def _up_to_last_right(matches: Matches) -> Array:
     """bool [n]: detections that are not behind their category's last right one."""
     categories = len(matches.objects)
     last = np.full(categories, -1, dtype=np.int64)
@@ -189,7 +190,7 @@ def _up_to_last_right(matches: Matches) -> np.ndarray:
     return np.arange(len(matches.category)) <= last[matches.category]
 
 
-def _events(marked: np.ndarray, category: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _events(marked: Array, category: Array) -> tuple[Array, Array]:
     """Segment (category × 10 + threshold) and detection of every mark, in that order.
 
     marked: bool [10, n]. category: int64 [n], ascending.
@@ -200,11 +201,11 @@ def _events(marked: np.ndarray, category: np.ndarray) -> tuple[np.ndarray, np.nd
     return segment[order], detection[order]
 
 
-def _sums(values: np.ndarray) -> np.ndarray:
+def _sums(values: Array) -> Array:
     """Running sums with a 0 in front."""
     return np.r_[0, np.cumsum(values)]
 
 
-def _mean(values: np.ndarray) -> float:
+def _mean(values: Array) -> float:
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else float("nan")

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.progress import progress
 from yolo_eval.figures.agreement import SHOWN, Agreement, ImageAgreement, agreement, most_changed
@@ -136,7 +137,7 @@ def compare(runs: Sequence[Run], resamples: int = 1000, seed: int = 0) -> Compar
     return Comparison(tuple(measured), _labels(measured), tuple(pairs), resamples, seed, record)
 
 
-def _into_bins(drift: np.ndarray) -> np.ndarray:
+def _into_bins(drift: Array) -> Array:
     """Values beyond the histogram are moved into its outermost bins."""
     half = (DRIFT_EDGES[1] - DRIFT_EDGES[0]) / 2
     return np.clip(drift, DRIFT_EDGES[0] + half, DRIFT_EDGES[-1] - half)
@@ -220,7 +221,7 @@ def _pair_to_dict(pair: Pair, first: str, second: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _drift_to_dict(drift: np.ndarray) -> dict[str, float | None]:
+def _drift_to_dict(drift: Array) -> dict[str, float | None]:
     if not len(drift):
         return {"mean": None, "mean_absolute": None, "largest": None}
     return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_eval.figures.overlap import overlaps, pair
 from yolo_eval.runs.ground_truth import Box, GroundTruth
 from yolo_eval.runs.run import Predictions
@@ -12,7 +13,7 @@ CONFIDENCE = 0.25
 IOU = 0.45
 
 
-def confusion(truth: GroundTruth, predictions: Predictions) -> np.ndarray:
+def confusion(truth: GroundTruth, predictions: Predictions) -> Array:
     """Counts int64 [categories + 1, categories + 1]: row is the true class, column the predicted.
 
     The last row and column are the background: objects not found, detections of nothing. Boxes
@@ -47,5 +48,5 @@ def confusion(truth: GroundTruth, predictions: Predictions) -> np.ndarray:
     return table
 
 
-def _array(boxes: list[Box]) -> np.ndarray:
+def _array(boxes: list[Box]) -> Array:
     return np.array([box.bbox for box in boxes], dtype=np.float64).reshape(-1, 4)

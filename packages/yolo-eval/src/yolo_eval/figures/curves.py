@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_eval.figures.scoring import IOU_50, Matches, Scoring
 
 #: Confidences at which the curves are drawn.
@@ -24,9 +25,9 @@ class Curves:
     best: index of the confidence with the highest mean F1 (the lowest such confidence).
     """
 
-    precision: np.ndarray
-    recall: np.ndarray
-    f1: np.ndarray
+    precision: Array
+    recall: Array
+    f1: Array
     best: int
 
     @property
@@ -86,7 +87,7 @@ def curve_table(found: Curves, scoring: Scoring) -> dict[str, Any]:
     }
 
 
-def _mean(values: np.ndarray) -> np.ndarray:
+def _mean(values: Array) -> Array:
     """Mean over the classes with objects."""
     present = ~np.isnan(values[0])
     if not present.any():
@@ -94,5 +95,5 @@ def _mean(values: np.ndarray) -> np.ndarray:
     return values[:, present].mean(axis=1)
 
 
-def _rounded(values: np.ndarray) -> list:
+def _rounded(values: Array) -> list:
     return [round(float(value), 6) for value in values]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from yolo_core.arrays import Array
 
-def overlaps(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+
+def overlaps(first: Array, second: Array) -> tuple[Array, Array]:
     """IoU, and intersection over the first box's own area; both float64 [len(first), len(second)].
 
     first, second: float64 [n, 4] x, y, width, height. Boxes without area overlap nothing.
@@ -24,7 +26,7 @@ def overlaps(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndar
     )  # fmt: skip
 
 
-def pair(iou: np.ndarray, threshold: float) -> list[tuple[int, int]]:
+def pair(iou: Array, threshold: float) -> list[tuple[int, int]]:
     """One-to-one pairs with an IoU of at least `threshold`, best IoU first.
 
     Ties go to the lower row, then the lower column, so the result depends on nothing else.

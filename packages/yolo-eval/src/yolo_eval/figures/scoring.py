@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_eval.runs.ground_truth import GroundTruth
 from yolo_eval.runs.run import Predictions
 
@@ -40,13 +41,13 @@ class Matches:
     objects: int64 [categories, images], the objects that count.
     """
 
-    category: np.ndarray
-    image: np.ndarray
-    rank: np.ndarray
-    score: np.ndarray
-    right: np.ndarray
-    ignored: np.ndarray
-    objects: np.ndarray
+    category: Array
+    image: Array
+    rank: Array
+    score: Array
+    right: Array
+    ignored: Array
+    objects: Array
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,8 @@ class Scoring:
     """
 
     metrics: Mapping[str, Any]
-    class_ap: np.ndarray
-    precision: np.ndarray
+    class_ap: Array
+    precision: Array
     matches: tuple[Matches, ...]
 
 
@@ -112,7 +113,7 @@ def _results(predictions: Predictions) -> list[dict[str, Any]]:
     return items
 
 
-def _mean(values: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+def _mean(values: Array, axes: tuple[int, ...]) -> Array:
     """Mean over `axes`; −1, pycocotools' mark for "no objects", becomes NaN."""
     mean = values.mean(axis=axes)
     return np.where(mean < 0, np.nan, mean)
@@ -122,7 +123,7 @@ def _matches(evaluated: list[Any], truth: GroundTruth, area: int) -> Matches:
     """Gather pycocotools' per-image results of one area range."""
     count_images, count_categories = len(truth.images), len(truth.categories)
     objects = np.zeros((count_categories, count_images), dtype=np.int64)
-    parts: list[tuple[np.ndarray, ...]] = []
+    parts: list[tuple[Array, ...]] = []
     for category in range(count_categories):
         start = (category * len(AREAS) + area) * count_images
         images, ranks, scores, right, ignored = [], [], [], [], []

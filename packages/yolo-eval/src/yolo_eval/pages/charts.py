@@ -11,6 +11,8 @@ from html import escape
 
 import numpy as np
 
+from yolo_core.arrays import Array
+
 #: Widths in CSS pixels: charts shrink where there is less room and never grow, so that their
 #: letters have one size all over the page.
 _WIDTH = 560
@@ -113,7 +115,7 @@ def histogram(
     return _svg(title, about, parts, _WIDTH, top + height + 46)
 
 
-def heat_map(title: str, about: str, table: np.ndarray, names: Sequence[str], tone: str) -> str:
+def heat_map(title: str, about: str, table: Array, names: Sequence[str], tone: str) -> str:
     """A confusion matrix, each row shaded by its share; hover or `title` gives the counts.
 
     table: int64 [n, n]. names: n labels; drawn where they fit.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.yolo.letterbox import opencv
 
 #: One colour per class in turn, RGB; dark enough for white letters.
@@ -15,7 +16,7 @@ _PALETTE = (
 )  # fmt: skip
 
 
-def annotate(image: np.ndarray, detections: np.ndarray, names: Sequence[str]) -> np.ndarray:
+def annotate(image: Array, detections: Array, names: Sequence[str]) -> Array:
     """A copy of the picture with its detections drawn, the strongest on top.
 
     image: uint8 [H, W, 3] RGB. detections: float64 [n, 6] x1 y1 x2 y2 in pixels, score, class,
@@ -47,7 +48,7 @@ def annotate(image: np.ndarray, detections: np.ndarray, names: Sequence[str]) ->
     return canvas
 
 
-def encode(image: np.ndarray, ending: str) -> bytes:
+def encode(image: Array, ending: str) -> bytes:
     """The bytes of an image file. image: uint8 [H, W, 3] RGB. ending: ".jpg" or ".png"."""
     cv2 = opencv()
     done, data = cv2.imencode(ending, np.ascontiguousarray(image[:, :, ::-1]))

@@ -7,6 +7,7 @@ from html import escape
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_eval.figures.compare import Comparison
 from yolo_eval.figures.confusion import CONFIDENCE, IOU
 from yolo_eval.pages.charts import heat_map
@@ -33,7 +34,7 @@ def confusion(comparison: Comparison) -> str:
     )
 
 
-def _largest(table: np.ndarray, names: Sequence[str]) -> str:
+def _largest(table: Array, names: Sequence[str]) -> str:
     """The most frequent mistakes between classes, in words."""
     wrong = table[:-1, :-1].copy()
     np.fill_diagonal(wrong, 0)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import atomic_write
 from yolo_core.mxnet.checkpoint import Checkpoint, write_checkpoint
@@ -71,7 +72,7 @@ def generate_checkpoint(size: str, folder: Path) -> Path:
     return stem
 
 
-def _picture(generator: np.random.Generator, side: int) -> np.ndarray:
+def _picture(generator: np.random.Generator, side: int) -> Array:
     """uint8 [side, side, 3]: squares of random colours. side: a multiple of 32."""
     coarse = generator.integers(0, 256, (side // 32, side // 32, 3), dtype=np.uint8)
     return np.kron(coarse, np.ones((32, 32, 1), dtype=np.uint8))

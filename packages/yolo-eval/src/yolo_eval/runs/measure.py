@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 
 #: A single run longer than this, in seconds, is not repeated.
@@ -63,7 +64,7 @@ def measure(
     return Measurement(**found)
 
 
-def fixed_picture(height: int, width: int) -> np.ndarray:
+def fixed_picture(height: int, width: int) -> Array:
     """uint8 [1, height, width, 3], the same integers on every machine."""
     y, x, c = np.ogrid[:height, :width, :3]
     return ((31 * y + 17 * x + 71 * c + x * y // 7) % 256).astype(np.uint8)[None]

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import atomic_write, read_bytes
 from yolo_eval.runs.ground_truth import (
@@ -47,10 +48,10 @@ class Predictions:
     score: float64 [n] in 0–1.
     """
 
-    image: np.ndarray
-    category: np.ndarray
-    box: np.ndarray
-    score: np.ndarray
+    image: Array
+    category: Array
+    box: Array
+    score: Array
 
     def __len__(self) -> int:
         return len(self.score)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_mrt.calibrate.float_pass import GRID, TensorStatistics
 from yolo_mrt.calibrate.scheme import Scheme, SumCodes, wide_sites
 from yolo_mrt.calibrate.tables import CODE_LIMIT, LEVELS, SILU_LOW, TABLE_SIZE, activation_low
@@ -32,7 +33,7 @@ WIDE_BITS = 15
 HEADROOM = 1.12
 
 
-def wishes(statistics: TensorStatistics, low: np.ndarray, importance: np.ndarray) -> np.ndarray:
+def wishes(statistics: TensorStatistics, low: Array, importance: Array) -> Array:
     """The threshold that each channel would have, float64 [C].
 
     importance [C]: weight of each channel's error where the tensor is judged as a whole.
@@ -43,7 +44,7 @@ def wishes(statistics: TensorStatistics, low: np.ndarray, importance: np.ndarray
     return np.sqrt(alone * together) * HEADROOM
 
 
-def importances(net: Net) -> dict[str, np.ndarray]:
+def importances(net: Net) -> dict[str, Array]:
     """Per tensor and channel, the energy of the weights that read it."""
     channels = net.channels()
     found = {name: np.zeros(count) for name, count in channels.items()}
@@ -61,13 +62,13 @@ def importances(net: Net) -> dict[str, np.ndarray]:
     return {name: np.maximum(values, 1e-12) for name, values in found.items()}
 
 
-def _misfit(thresholds: np.ndarray, wished: np.ndarray) -> np.ndarray:
+def _misfit(thresholds: Array, wished: Array) -> Array:
     """What it costs to serve a wish by a threshold, both in eighths of an octave."""
     off = thresholds - wished
     return np.where(off < 0, CLIPPED, 1.0) * off**2
 
 
-def cluster(wished: np.ndarray, count: int) -> np.ndarray:
+def cluster(wished: Array, count: int) -> Array:
     """At most `count` thresholds of GRID for these wishes, ascending, with the smallest misfit.
 
     Exact, by dynamic programming over the sorted wishes.
@@ -102,7 +103,7 @@ def cluster(wished: np.ndarray, count: int) -> np.ndarray:
     return GRID[np.array(sorted(set(found)))]
 
 
-def serve(menu: np.ndarray, wished: np.ndarray) -> np.ndarray:
+def serve(menu: Array, wished: Array) -> Array:
     """Index of the threshold of the menu with the smallest misfit to each wish."""
     octaves = np.log2(np.maximum(wished, GRID[0]))
     return _misfit(8 * np.log2(menu)[None], 8 * octaves[:, None]).argmin(axis=1)
@@ -121,7 +122,7 @@ def make_scheme(
     weight_of = importances(net)
     wide = set(wide_sites(net))
     fine_sites = {site for sites in fine.values() for site in sites}
-    wished: dict[str, np.ndarray] = {}
+    wished: dict[str, Array] = {}
     for layer in net.layers:
         if layer.op != "conv" or not layer.activation:
             continue
@@ -159,8 +160,8 @@ def only_read_finely(net: Net, site: str, fine: Mapping[str, tuple[str, ...]]) -
 
 
 def _menu(
-    net: Net, wished: Mapping[str, np.ndarray], fine_sites: set[str], wide: set[str], span: float
-) -> tuple[list[tuple[float, float]], dict[str, np.ndarray], int]:
+    net: Net, wished: Mapping[str, Array], fine_sites: set[str], wide: set[str], span: float
+) -> tuple[list[tuple[float, float]], dict[str, Array], int]:
     """(menu, table of every convolution, number of fine tables): see Scheme.
 
     First the tables that also exist fine, for those who are read finely; everybody else but the
@@ -184,7 +185,7 @@ def _menu(
         room = int(np.clip(tables - WIDE_MENU, *MENU_RANGE))
         more = cluster(far, max(room - len(fine), 3)) if len(far) else np.zeros(0)
         common = np.concatenate((fine, more))
-    table: dict[str, np.ndarray] = {}
+    table: dict[str, Array] = {}
     for name, wish in wished.items():
         if name in wide:
             table[name] = len(common) + serve(own, wish)
@@ -197,7 +198,7 @@ def _menu(
 def _sum_codes(
     layer: Layer,
     stats: TensorStatistics,
-    importance: np.ndarray,
+    importance: Array,
     exponent: int,
     overrides: Mapping[str, float],
 ) -> SumCodes:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.mxnet.door import mxnet
 from yolo_mrt.calibrate.beside import beside
 from yolo_mrt.network.net import Layer, Net
@@ -36,10 +37,10 @@ class TensorStatistics:
     energy [C]: sum of squares of all samples.
     """
 
-    low: np.ndarray
-    high: np.ndarray
-    tails: np.ndarray
-    energy: np.ndarray
+    low: Array
+    high: Array
+    tails: Array
+    energy: Array
     count: int = 0
 
     @classmethod
@@ -52,7 +53,7 @@ class TensorStatistics:
             np.zeros(channels),
         )
 
-    def add(self, values: np.ndarray, step: int) -> None:
+    def add(self, values: Array, step: int) -> None:
         """One image's tensor [C, h, w] float32; the tail sums take every step-th row and column."""
         channels = values.shape[0]
         self.low = np.minimum(self.low, values.min(axis=(1, 2)))
@@ -69,7 +70,7 @@ class TensorStatistics:
             sums = np.bincount(slot, large**power, minlength=size)
             self.tails[power] += sums.reshape(self.tails[power].shape)
 
-    def clip_cost(self, levels: int, low: np.ndarray) -> np.ndarray:
+    def clip_cost(self, levels: int, low: Array) -> Array:
         """Mean squared error [len(GRID), C] of codes from low [C] to each threshold of GRID.
 
         Rounding costs step^2 / 12 everywhere; clipping, CLIP_WEIGHT times the squared excess.
@@ -94,8 +95,8 @@ class FloatNet:
         }
 
     def run(
-        self, image: np.ndarray, visit: Callable[[str, Any], None] | None = None
-    ) -> tuple[np.ndarray, ...]:
+        self, image: Array, visit: Callable[[str, Any], None] | None = None
+    ) -> tuple[Array, ...]:
         """Planes float32 [1, 3, h, w] in 0…1 → raw heads.
 
         visit(name, NDArray) sees every tensor.
@@ -113,7 +114,7 @@ class FloatNet:
                     values.pop(name, None)
         return tuple(values[name].asnumpy() for name in self._net.heads)
 
-    def rerun(self, values: Mapping[str, Any], name: str, value: Any) -> tuple[np.ndarray, ...]:
+    def rerun(self, values: Mapping[str, Any], name: str, value: Any) -> tuple[Array, ...]:
         """Raw heads where this tensor is `value` and all behind it follows; values: of a run."""
         moved = {name: value}
         for layer in self._net.layers:
@@ -166,7 +167,7 @@ def measured(net: Net) -> tuple[str, ...]:
 
 
 def measure(
-    net: Net, images: Iterable[np.ndarray], extents: Mapping[str, tuple[int, int]]
+    net: Net, images: Iterable[Array], extents: Mapping[str, tuple[int, int]]
 ) -> dict[str, TensorStatistics]:
     """Statistics of every measured tensor over planes [1, 3, h, w] float32 in 0…1."""
     channels = net.channels()

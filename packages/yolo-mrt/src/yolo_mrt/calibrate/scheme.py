@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_mrt.calibrate.tables import CODE_LIMIT, FINE, Table
 from yolo_mrt.network.net import Layer, Net
@@ -28,9 +29,9 @@ class Codes:
     tensor (a fine tensor has two).
     """
 
-    scale: np.ndarray
-    zero: np.ndarray
-    channel: np.ndarray
+    scale: Array
+    zero: Array
+    channel: Array
 
     @classmethod
     def join(cls, parts: tuple[tuple[Codes, int], ...]) -> Codes:
@@ -47,9 +48,9 @@ class Codes:
 class SumCodes:
     """How a sum of wide codes becomes codes: code = (sum * multiplier >> shift) + zero."""
 
-    multiplier: np.ndarray
+    multiplier: Array
     shift: int
-    zero: np.ndarray
+    zero: Array
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Scheme:
 
     menu: tuple[tuple[float, float], ...]
     fine_tables: int
-    table: Mapping[str, np.ndarray]
+    table: Mapping[str, Array]
     sums: Mapping[str, SumCodes]
     wide_exponent: int
     wide_span: float

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.yolo.boxes import sigmoid
 
 INDEX_BITS = 12
@@ -28,7 +29,7 @@ SILU_LOW, SILU_REACH = -0.27846454276107374, 8.0
 LEAKY_REACH = 2.0
 
 
-def activation_low(activation: str, threshold: np.ndarray, slope: float) -> np.ndarray:
+def activation_low(activation: str, threshold: Array, slope: float) -> Array:
     """The smallest value that codes up to `threshold` have to span."""
     if activation == "silu":
         return np.full_like(threshold, SILU_LOW)
@@ -84,23 +85,23 @@ class Table:
         """Argument at index 0 (the middle of the table)."""
         return (self._top - self._reach) / 2
 
-    def values(self) -> np.ndarray:
+    def values(self) -> Array:
         """The activation at every index, float64 [TABLE_SIZE]; the same bits everywhere."""
         x = self.index_centre + np.arange(-INDEX_LIMIT, INDEX_LIMIT + 1) * self.index_step
         if self.activation == "silu":
             return x * sigmoid(x)
         return np.where(x > 0, x, x * self.slope)
 
-    def codes(self) -> np.ndarray:
+    def codes(self) -> Array:
         """int64 [TABLE_SIZE] in -127…127."""
         codes = np.floor(self.values() / self.scale + 0.5).astype(np.int64) + self.zero
         return np.clip(codes, -CODE_LIMIT, CODE_LIMIT)
 
-    def fine_codes(self) -> np.ndarray:
+    def fine_codes(self) -> Array:
         """What `codes` leaves over, in steps of scale / FINE: int64 [TABLE_SIZE], small."""
         rest = self.values() / self.scale - (self.codes() - self.zero)
         return np.clip(np.floor(rest * FINE + 0.5).astype(np.int64), -FINE, FINE)
 
-    def wide_codes(self, exponent: int) -> np.ndarray:
+    def wide_codes(self, exponent: int) -> Array:
         """Codes of step 2^-exponent around zero, for sums: int64 [TABLE_SIZE]."""
         return np.floor(np.ldexp(self.values(), exponent) + 0.5).astype(np.int64)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.graph import Graph, interpret
 from yolo_core.yolo.boxes import NmsSettings, detections, iou, rows_of
 from yolo_mrt.calibrate.float_pass import FloatNet
@@ -22,7 +23,7 @@ def agreement(
     graph: Graph,
     scheme: Scheme,
     source: Source,
-    images: Sequence[np.ndarray],
+    images: Sequence[Array],
     imgsz: tuple[int, int],
 ) -> dict[str, Any]:
     """Run program and float network on uint8 images [h, w, 3].

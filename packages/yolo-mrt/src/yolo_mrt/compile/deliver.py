@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.files import atomic_folder, atomic_write
 from yolo_core.graph import Graph
 from yolo_core.graph.costs.gas import gas
@@ -23,7 +24,7 @@ SAMPLE = "data.npy"
 FILES = (SYMBOL, PARAMS, EXT, SAMPLE)
 
 
-def write(out: Path, graph: Graph, extension: Extension, sample: np.ndarray, weights: int) -> str:
+def write(out: Path, graph: Graph, extension: Extension, sample: Array, weights: int) -> str:
     """Write symbol, params, ext and data.npy as a whole; returns one line about them.
 
     The program must be proven free of overflow first (`certify` refuses it otherwise).

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.graph import Graph, GraphBuilder, Ref
 from yolo_core.yolo.architecture import ANCHORS_PER_LEVEL
 from yolo_mrt.calibrate.scheme import Codes, Scheme, wide_sites
@@ -71,13 +72,13 @@ class _Lowering:
     def _head_order(self) -> list[str]:
         return [layer.name for layer in self._net.convolutions() if not layer.activation]
 
-    def _parameter(self, name: str, values: np.ndarray, bits: int | None = None) -> Ref:
+    def _parameter(self, name: str, values: Array, bits: int | None = None) -> Ref:
         values = np.asarray(values, np.int64)
         return self._builder.parameter(
             name, values, bits if bits is not None else bits_for(int(np.abs(values).max()))
         )
 
-    def _share(self, name: str, values: np.ndarray, bits: int | None = None) -> Ref:
+    def _share(self, name: str, values: Array, bits: int | None = None) -> Ref:
         if name not in self._shared:
             self._shared[name] = self._parameter(name, values, bits)
         return self._shared[name]
@@ -165,7 +166,7 @@ class _Lowering:
             wide = self._scheme.wide_table(layer).wide_codes(self._scheme.wide_exponent)
             self._wide[layer.name] = self._look_up(moved, f"{kind}.wide", wide, WIDE_TABLE_BITS)
 
-    def _move(self, index: Ref, name: str, table: np.ndarray) -> Ref:
+    def _move(self, index: Ref, name: str, table: Array) -> Ref:
         """The index moved to where the channel's table begins."""
         offset = INDEX_LIMIT + table * TABLE_SIZE
         if (table == table[0]).all():
@@ -174,7 +175,7 @@ class _Lowering:
             moved = self._parameter(f"{name}.offset", offset.reshape(1, -1, 1, 1))
         return self._builder.operator("broadcast_add", [index, moved])
 
-    def _look_up(self, index: Ref, name: str, values: np.ndarray, bits: int) -> Ref:
+    def _look_up(self, index: Ref, name: str, values: Array, bits: int) -> Ref:
         table = self._share(name, values, bits)
         return self._builder.operator("cvm_lut", [index, table], in_dim=len(values))
 

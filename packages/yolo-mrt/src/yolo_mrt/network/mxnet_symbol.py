@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_mrt.network.net import INPUT, Layer, Net
 
@@ -32,7 +33,7 @@ MAX_NODES = 20_000
 class _Reader:
     """Walks the nodes in order; `_tensors` holds for each node the layer name it ended up as."""
 
-    def __init__(self, text: str, parameters: Mapping[str, np.ndarray], source: str) -> None:
+    def __init__(self, text: str, parameters: Mapping[str, Array], source: str) -> None:
         self._source = source
         self._parameters = {name.partition(":")[2] or name: a for name, a in parameters.items()}
         self._layers: dict[str, Layer] = {}
@@ -88,7 +89,7 @@ class _Reader:
             raise self._fail(node["name"], f"has {key} {value}", "two small numbers")
         return pair[0], pair[1]
 
-    def _array(self, index: int, shape: Sequence[int] | None = None) -> np.ndarray:
+    def _array(self, index: int, shape: Sequence[int] | None = None) -> Array:
         name = self._nodes[index]["name"]
         if name not in self._parameters:
             raise self._fail(name, "has no parameter", "one in the parameter file")
@@ -282,7 +283,7 @@ class _Reader:
         return Net(layers, names)
 
 
-def read_net(text: str, parameters: Mapping[str, np.ndarray], source: str) -> Net:
+def read_net(text: str, parameters: Mapping[str, Array], source: str) -> Net:
     """The network of a symbol (JSON text) with its parameters (with or without `arg:`, `aux:`).
 
     source: the file, for the error. InputError names what cannot be quantized.

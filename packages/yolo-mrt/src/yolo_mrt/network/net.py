@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
+from yolo_core.arrays import Array
 
 INPUT = "data"
 ACTIVATIONS = ("silu", "leaky", "relu")
@@ -27,8 +27,8 @@ class Layer:
     name: str
     op: str
     inputs: tuple[str, ...] = ()
-    weight: np.ndarray | None = None
-    bias: np.ndarray | None = None
+    weight: Array | None = None
+    bias: Array | None = None
     activation: str = ""
     kernel: tuple[int, int] = (1, 1)
     stride: tuple[int, int] = (1, 1)
@@ -37,13 +37,13 @@ class Layer:
     slope: float = 0.0
 
     @property
-    def weights(self) -> np.ndarray:
+    def weights(self) -> Array:
         """The weight of a convolution."""
         assert self.weight is not None, self.name
         return self.weight
 
     @property
-    def biases(self) -> np.ndarray:
+    def biases(self) -> Array:
         """The bias of a convolution."""
         assert self.bias is not None, self.name
         return self.bias

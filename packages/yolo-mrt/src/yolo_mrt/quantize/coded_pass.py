@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.mxnet.door import mxnet
 from yolo_mrt.calibrate.beside import beside
 from yolo_mrt.calibrate.float_pass import pointwise
@@ -66,7 +67,7 @@ class CodedNet:
             )  # fmt: skip
         self._fine_sites = fine_sites
 
-    def run(self, codes: np.ndarray, gather: Any | None = None) -> tuple[np.ndarray, ...]:
+    def run(self, codes: Array, gather: Any | None = None) -> tuple[Array, ...]:
         """Input codes int [1, 3, h, w] → raw heads float32 in output integers.
 
         gather(conv name, input NDArray) sees what every convolution reads.
@@ -75,7 +76,7 @@ class CodedNet:
         plain: dict[str, Any] = {}
         wide: dict[str, Any] = {}
         fine: dict[str, Any] = {}
-        heads: dict[str, np.ndarray] = {}
+        heads: dict[str, Array] = {}
         last = self._net.last_use()
         for index, layer in enumerate(self._net.layers):
             if layer.op == "input":
@@ -111,7 +112,7 @@ class CodedNet:
 
     def _conv(
         self, layer: Layer, x: Any, plain: dict[str, Any], wide: dict[str, Any],
-        fine: dict[str, Any], heads: dict[str, np.ndarray],
+        fine: dict[str, Any], heads: dict[str, Array],
     ) -> None:  # fmt: skip
         nd = self._mx.nd
         weight, bias, ratio = self._constants[layer.name]
@@ -146,7 +147,7 @@ class CodedNet:
         plain[layer.name] = nd.broadcast_minimum(nd.broadcast_maximum(code, low), high)
 
 
-def columns(layer: Layer, x: np.ndarray, positions: np.ndarray) -> np.ndarray:
+def columns(layer: Layer, x: Array, positions: Array) -> Array:
     """What the convolution multiplies at these output positions: [len(positions), P * kh * kw]."""
     (kh, kw), (sh, sw), (ph, pw) = layer.kernel, layer.stride, layer.padding
     width = (x.shape[2] + 2 * pw - kw) // sw + 1
@@ -159,15 +160,15 @@ def columns(layer: Layer, x: np.ndarray, positions: np.ndarray) -> np.ndarray:
 
 
 def second_moments(
-    coded: CodedNet, names: Collection[str], images: Iterable[np.ndarray]
-) -> dict[str, np.ndarray]:
+    coded: CodedNet, names: Collection[str], images: Iterable[Array]
+) -> dict[str, Array]:
     """For these convolutions the exact sums [K, K] of products of their input codes (code - zero).
 
     images: input codes int [1, 3, h, w]. Positions depend on their number and the image's alone.
     """
-    sums: dict[str, np.ndarray] = {}
+    sums: dict[str, Array] = {}
 
-    def add(layer: Layer, x: np.ndarray, number: int) -> None:
+    def add(layer: Layer, x: Array, number: int) -> None:
         rows = (x.shape[1] + 2 * layer.padding[0] - layer.kernel[0]) // layer.stride[0] + 1
         cols = (x.shape[2] + 2 * layer.padding[1] - layer.kernel[1]) // layer.stride[1] + 1
         generator = np.random.RandomState(number)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_mrt.calibrate.scheme import Scheme, wide_sites
 from yolo_mrt.network.net import Layer, Net, readable_sites
 from yolo_mrt.network.source import Source
@@ -75,7 +76,7 @@ def fine_reads(net: Net, extents: Mapping[str, tuple[int, int]]) -> Reads:
 
 
 def measured_reads(
-    source: Source, scheme: Scheme, planes: Iterable[np.ndarray], imgsz: tuple[int, int]
+    source: Source, scheme: Scheme, planes: Iterable[Array], imgsz: tuple[int, int]
 ) -> Reads:
     """The default's reads, and those that help most beyond, within MOST_MACS and MOST_WEIGHTS.
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_mrt.calibrate.scheme import Scheme, wide_sites
 from yolo_mrt.calibrate.tables import INDEX_BITS
 from yolo_mrt.network.net import Layer, Net
@@ -18,7 +19,7 @@ MOMENT_BYTES = 400 << 20
 
 
 def integer_convs(
-    net: Net, scheme: Scheme, moments: Mapping[str, np.ndarray] | None = None
+    net: Net, scheme: Scheme, moments: Mapping[str, Array] | None = None
 ) -> dict[str, IntegerConv]:
     """Every convolution in integers; moments as of `second_moments`, or None for plain rounding."""
     return {
@@ -27,9 +28,7 @@ def integer_convs(
     }
 
 
-def _integer_conv(
-    net: Net, layer: Layer, scheme: Scheme, moments: np.ndarray | None
-) -> IntegerConv:
+def _integer_conv(net: Net, layer: Layer, scheme: Scheme, moments: Array | None) -> IntegerConv:
     codes = scheme.codes(net, layer.inputs[0], scheme.fine.get(layer.name, ()))
     if layer.activation:
         own = scheme.index_table(layer, layer.name in wide_sites(net))
@@ -46,7 +45,7 @@ def moment_images(effort: str, available: int) -> int:
 
 
 def learn_rounding(
-    net: Net, scheme: Scheme, images: Callable[[str], Iterable[np.ndarray]]
+    net: Net, scheme: Scheme, images: Callable[[str], Iterable[Array]]
 ) -> dict[str, IntegerConv]:
     """Convolutions whose rounding minimises the error on these images.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_mrt.calibrate.tables import CODE_LIMIT
 
 #: Share of the mean energy that is added to every column's, so that rare inputs count too.
@@ -22,12 +23,12 @@ _ERROR_BITS, _LONG_BITS = 19, 21
 _PIVOT = 2.0**-20
 
 
-def round_nearest(flat: np.ndarray, step: np.ndarray) -> np.ndarray:
+def round_nearest(flat: Array, step: Array) -> Array:
     """int64 [out, K] in ±127."""
     return np.clip(np.rint(flat / step[:, None]), -CODE_LIMIT, CODE_LIMIT).astype(np.int64)
 
 
-def round_compensating(flat: np.ndarray, step: np.ndarray, moments: np.ndarray) -> np.ndarray:
+def round_compensating(flat: Array, step: Array, moments: Array) -> Array:
     """int64 [out, K] in ±127, minimising the error of weight times input.
 
     moments [K, K]: second moments of the input codes, integers. With moments = L L^T the squared
@@ -62,7 +63,7 @@ def round_compensating(flat: np.ndarray, step: np.ndarray, moments: np.ndarray) 
     return result.astype(np.int64)
 
 
-def _factorize(matrix: np.ndarray) -> None:
+def _factorize(matrix: Array) -> None:
     """Cholesky's L in place of the lower triangle of a matrix with a diagonal of ones.
 
     Entries are rounded to _FACTOR_BITS on the way, far below what the damping has added.
@@ -84,7 +85,7 @@ def _factorize(matrix: np.ndarray) -> None:
             )
 
 
-def _exact_product(errors: np.ndarray, factor: np.ndarray) -> np.ndarray:
+def _exact_product(errors: Array, factor: Array) -> Array:
     """errors @ factor, both rounded so far that every sum is exact. factor is at most 1."""
     if not errors.any():
         return np.zeros((len(errors), factor.shape[1]))

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.mxnet.door import mxnet
 from yolo_core.yolo.boxes import decode, rows_of, sigmoid
 from yolo_mrt.calibrate.float_pass import FloatNet
@@ -27,7 +28,7 @@ def through_codes(value: Any, codes: Codes) -> Any:
     """An NDArray [1, C, h, w] as its codes would give it back."""
     nd = mxnet().nd
 
-    def column(array: np.ndarray) -> Any:
+    def column(array: Array) -> Any:
         return nd.array(np.asarray(array, np.float32).reshape(1, -1, 1, 1))
 
     code = nd.floor(nd.broadcast_mul(value, column(1 / codes.scale)) + 0.5)
@@ -62,7 +63,7 @@ def coded_read(conv: Layer, start: int, codes: Codes) -> Trial:
     return trial
 
 
-def coded_weight(conv: Layer, weight: np.ndarray) -> Trial:
+def coded_weight(conv: Layer, weight: Array) -> Trial:
     """The convolution has this weight, float [out, in, kh, kw]."""
     array = mxnet().nd.array(weight.astype(np.float32))
     return lambda net, values: (conv.name, net.layer(conv, [values[conv.inputs[0]]], array))
@@ -74,7 +75,7 @@ class Judge:
     def __init__(self, source: Source, imgsz: tuple[int, int]) -> None:
         self._net, self._source, self._imgsz = FloatNet(source.net), source, imgsz
 
-    def distances(self, trials: Sequence[Trial], planes: Iterable[np.ndarray]) -> np.ndarray:
+    def distances(self, trials: Sequence[Trial], planes: Iterable[Array]) -> Array:
         """Mean over the images of (scores, boxes) of every trial: float64 [len(trials), 2]."""
         total = np.zeros((len(trials), 2))
         count = 0
@@ -87,7 +88,7 @@ class Judge:
             count += 1
         return total / max(count, 1)
 
-    def _compare(self, exact: np.ndarray, other: np.ndarray) -> tuple[float, float]:
+    def _compare(self, exact: Array, other: Array) -> tuple[float, float]:
         """The two distances of raw rows [N, 5 + nc]."""
         other = other.astype(np.float64)
         rows = np.flatnonzero(sigmoid(exact[:, 4]) > OBJECT)

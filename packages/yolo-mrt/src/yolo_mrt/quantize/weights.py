@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_mrt.calibrate.scheme import Codes
 from yolo_mrt.calibrate.tables import CODE_LIMIT
 from yolo_mrt.network.net import Layer
@@ -33,27 +34,27 @@ class IntegerConv:
     step [out]: real value of one accumulator unit.
     """
 
-    weight: np.ndarray
-    bias: np.ndarray
-    multiplier: np.ndarray
+    weight: Array
+    bias: Array
+    multiplier: Array
     shift: int
     clip_bits: int
-    step: np.ndarray
+    step: Array
 
 
-def code_weights(layer: Layer, codes: Codes) -> np.ndarray:
+def code_weights(layer: Layer, codes: Codes) -> Array:
     """Real weights per unit of code, float64 [out, P, kh, kw]."""
     weight = layer.weights.astype(np.float64)[:, codes.channel]
     return weight * codes.scale[None, :, None, None]
 
 
 def choose_steps(
-    flat: np.ndarray,
-    moments: np.ndarray | None,
-    bias: np.ndarray,
-    unit: np.ndarray,
+    flat: Array,
+    moments: Array | None,
+    bias: Array,
+    unit: Array,
     result_bits: int,
-) -> tuple[np.ndarray, np.ndarray, int]:
+) -> tuple[Array, Array, int]:
     """(step, multiplier, shift): the accumulator's real unit per output channel.
 
     flat [out, K]: real weights per code. moments [K]: mean square of each input, None for equal.
@@ -84,10 +85,10 @@ def choose_steps(
 def quantize_conv(
     layer: Layer,
     codes: Codes,
-    unit: np.ndarray,
-    offset: np.ndarray,
+    unit: Array,
+    offset: Array,
     result_bits: int,
-    moments: np.ndarray | None = None,
+    moments: Array | None = None,
 ) -> IntegerConv:
     """The convolution in integers.
 

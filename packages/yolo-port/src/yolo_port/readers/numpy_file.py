@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import read_bytes
 from yolo_port.pickle_machine import Global, Record, read_pickle
@@ -60,7 +61,7 @@ _CODES = {"f2", "f4", "f8", "i4", "i8"}
 def read_npz(path: Path) -> SourceModel:
     """The arrays of an `.npz`, compressed or not. InputError for bombs, pickles and damage."""
     source = str(path)
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, Array] = {}
     budget = min(FILE_LIMIT, _MAX_RATIO * path.stat().st_size + _SMALL)
     try:
         with open_zip(path, _EXPECTED) as archive:
@@ -116,7 +117,7 @@ def read_npy(path: Path) -> SourceModel:
     return _model(arrays, source, "npy")
 
 
-def _model(arrays: Mapping[str, np.ndarray], source: str, form: str) -> SourceModel:
+def _model(arrays: Mapping[str, Array], source: str, form: str) -> SourceModel:
     tensors, anchors = tidy(arrays, source)
     return SourceModel(source, f"NumPy dictionary ({form})", tensors, anchors=anchors)
 
@@ -141,16 +142,14 @@ def _header(data: bytes, source: str, name: str) -> tuple[tuple[int, ...], str, 
     return shape, found.group("descr").decode("ascii"), end
 
 
-def _plain_array(data: bytes, source: str, name: str) -> np.ndarray:
+def _plain_array(data: bytes, source: str, name: str) -> Array:
     shape, dtype, offset = _header(data, source, name)
     if dtype == _OBJECT:
         raise InputError(source, f"holds pickled objects in {name}", "plain arrays")
     return _from_bytes(data[offset:], dtype, shape, source, name)
 
 
-def _from_bytes(
-    data: bytes, code: str, shape: tuple[int, ...], source: str, name: str
-) -> np.ndarray:
+def _from_bytes(data: bytes, code: str, shape: tuple[int, ...], source: str, name: str) -> Array:
     if code[1:] not in _CODES:
         raise InputError(source, f"has {name} as {code}", "floating point")
     dtype = np.dtype(code)
@@ -177,7 +176,7 @@ def _array_state(value: Any, source: str, name: str) -> tuple[Any, ...]:
     raise InputError(source, f"holds no array in {name}", _EXPECTED)
 
 
-def _pickled_array(value: Any, source: str, name: str) -> np.ndarray:
+def _pickled_array(value: Any, source: str, name: str) -> Array:
     shape, dtype, fortran, content = _array_state(value, source, name)
     if isinstance(content, Record) and content.function == _ENCODE:
         # How bytes are written for Python 2 readers: as Latin-1 text to be encoded.

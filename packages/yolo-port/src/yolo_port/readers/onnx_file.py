@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import read_bytes
 from yolo_core.yolo.architecture import LEAKY_SLOPE, SIZES, Anchors, Architecture, Convolution
@@ -58,7 +59,7 @@ class _Reader:
                     if attribute.name == "value":
                         self._constants[node.output[0]] = attribute.t
         self._terms = Terms()
-        self._tensors: dict[str, np.ndarray] = {}
+        self._tensors: dict[str, Array] = {}
         self._geometry: dict[str, tuple[int, int]] = {}
         self._epsilons: set[float] = set()
 
@@ -101,7 +102,7 @@ class _Reader:
                              _EXPECTED)  # fmt: skip
         return tuple(tensor.dims)
 
-    def _array(self, name: str, what: str) -> np.ndarray:
+    def _array(self, name: str, what: str) -> Array:
         tensor = self._constants.get(name)
         if tensor is None:
             raise InputError(self.path, f"has no stored {what}", _EXPECTED)

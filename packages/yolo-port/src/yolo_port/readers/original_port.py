@@ -14,8 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import read_json
 from yolo_core.mxnet.params import read_params
@@ -52,11 +51,11 @@ def read_original(symbol: Path, params: Path) -> SourceModel:
 class _Reader:
     """One symbol, walked from its input to its heads."""
 
-    def __init__(self, symbol: Path, params: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    def __init__(self, symbol: Path, params: Path, arrays: Mapping[str, Array]) -> None:
         self._symbol, self._params, self._arrays = str(symbol), str(params), arrays
         self._nodes = _nodes(read_json(symbol), self._symbol)
         self._terms = Terms()
-        self._tensors: dict[str, np.ndarray] = {}
+        self._tensors: dict[str, Array] = {}
         self._geometry: dict[str, tuple[int, int]] = {}
         self._epsilons: set[float] = set()
 
@@ -114,7 +113,7 @@ class _Reader:
             self._symbol, f"has {len(order)} convolutions that fit no size of YOLOv5", _EXPECTED
         )
 
-    def _array(self, name: str) -> np.ndarray:
+    def _array(self, name: str) -> Array:
         array = self._arrays.get(name)
         if array is None or not array.ndim:
             raise InputError(self._params, f"lacks {name}", "the parameters of its symbol")

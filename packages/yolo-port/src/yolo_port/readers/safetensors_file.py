@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, deserialize
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import read_bytes
 from yolo_port.description import KEY, understand
@@ -51,7 +52,7 @@ def read_safetensors(path: Path) -> SourceModel:
     return SourceModel(source, "safetensors", tensors, **described)
 
 
-def _array(record: dict[str, Any], name: str, source: str) -> np.ndarray:
+def _array(record: dict[str, Any], name: str, source: str) -> Array:
     kind, shape = record["dtype"], tuple(record["shape"])
     if kind not in _DTYPES:
         raise InputError(source, f"has {name[:80]} as {kind}", "floating point")

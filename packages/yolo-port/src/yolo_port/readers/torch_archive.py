@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_port.pickle_machine import Admit, Global, Persistent, Record, read_pickle
 from yolo_port.readers.zip_container import open_zip
@@ -101,7 +102,7 @@ class TorchArchive:
         """Whether a value of `content` describes a tensor or a parameter."""
         return isinstance(value, Record) and value.function in (REBUILD_TENSOR, REBUILD_PARAMETER)
 
-    def tensor(self, value: Any, name: str) -> np.ndarray:
+    def tensor(self, value: Any, name: str) -> Array:
         """The array that a value of `content` describes; own memory, dtype as stored.
 
         BFloat16 becomes float32. name: what to call the tensor in errors. InputError when sizes,

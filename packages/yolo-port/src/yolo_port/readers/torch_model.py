@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.yolo.architecture import BATCH_NORM_EPSILON
 from yolo_port.description import KEY, checked_names, understand
@@ -179,7 +178,7 @@ def _whole_model(archive: TorchArchive, model: Record, notes: Mapping[str, objec
     )
 
 
-def _read(archive: TorchArchive, records: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def _read(archive: TorchArchive, records: Mapping[str, Any]) -> dict[str, Array]:
     if len(records) > _MAX_TENSORS:
         raise InputError(archive.path, f"has {len(records)} tensors", f"at most {_MAX_TENSORS}")
     for name in records:

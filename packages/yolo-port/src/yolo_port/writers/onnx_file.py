@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import atomic_write
 from yolo_core.mxnet.checkpoint import Checkpoint
@@ -79,7 +80,7 @@ class _Graph:
         self._checkpoint = checkpoint
         self._onnx = library
         self._nodes: list[Any] = []
-        self._constants: dict[str, np.ndarray] = {}
+        self._constants: dict[str, Array] = {}
         self._convolutions = {conv.name: conv for conv in checkpoint.architecture.convolutions()}
 
     def model(self) -> Any:
@@ -117,7 +118,7 @@ class _Graph:
         self._onnx.checker.check_model(model)
         return model
 
-    def _constant(self, name: str, array: np.ndarray) -> str:
+    def _constant(self, name: str, array: Array) -> str:
         self._constants[name] = array
         return name
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.files import atomic_write
 from yolo_core.mxnet.checkpoint import Checkpoint
 from yolo_port.description import KEY, describe
@@ -36,7 +37,7 @@ def write_torch(stem: Path, checkpoint: Checkpoint) -> list[Path]:
     return [path]
 
 
-def encode_torch(tensors: Mapping[str, np.ndarray], description: str) -> bytes:
+def encode_torch(tensors: Mapping[str, Array], description: str) -> bytes:
     """The bytes of a `.pt` with these tensors (float32 or int64)."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
@@ -59,7 +60,7 @@ def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
     archive.writestr(info, data)
 
 
-def _pickle(tensors: Mapping[str, np.ndarray], description: str) -> bytes:
+def _pickle(tensors: Mapping[str, Array], description: str) -> bytes:
     parts = [b"\x80\x02", _name("collections", "OrderedDict"), b")R("]
     for key, (name, array) in enumerate(tensors.items()):
         strides = [

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.graph.errors import LogicError, RuntimeFault
 from yolo_core.graph.integers import MAX_NDIM, elements
 from yolo_core.graph.limits import Limits
@@ -54,7 +55,7 @@ class _Bytes:
 
 def decode(
     data: bytes, compat: bool = False, limits: Limits | None = None
-) -> list[tuple[str, np.ndarray]]:
+) -> list[tuple[str, Array]]:
     """Name and array of every record of a params file: read-only int8 or int32 views of its bytes.
 
     compat: accept a name given twice (both are listed, in order) and bytes after the end
@@ -74,7 +75,7 @@ def decode(
     (arrays,) = reader.unpack(_COUNT, "the array count")
     if arrays != count:
         raise LogicError(SOURCE, f"{arrays} arrays for {count} names")
-    found: list[tuple[str, np.ndarray]] = []
+    found: list[tuple[str, Array]] = []
     seen: set[str] = set()
     for name in names:
         place = f"{SOURCE}: array {name[:60]!r}"
@@ -97,7 +98,7 @@ def _name(reader: _Bytes, number: int) -> str:
         raise RuntimeFault(SOURCE, f"name {number} is not UTF-8") from None
 
 
-def _array(reader: _Bytes, place: str) -> np.ndarray:
+def _array(reader: _Bytes, place: str) -> Array:
     magic, _, device, _, ndim, code, bits, lanes = reader.unpack(_ARRAY, place)
     if magic != ARRAY_MAGIC:
         raise RuntimeFault(place, f"array magic {magic:#x}", f"{ARRAY_MAGIC:#x}")
@@ -142,7 +143,7 @@ def encode(graph: Graph) -> bytes:
     )
 
 
-def encode_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:
+def encode_arrays(arrays: Mapping[str, Array]) -> bytes:
     """A params file of int8 and int32 arrays in the order given."""
     pieces = [_HEADER.pack(LIST_MAGIC, 0, len(arrays))]
     for name in arrays:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.graph.integers import Shape
 from yolo_core.graph.operators.attributes import Attributes
 from yolo_core.graph.operators.operator import Arrays, Operator, Precisions, Shapes, require
@@ -46,7 +47,7 @@ class BroadcastAdd(_Broadcast):
     def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> tuple[int, ...]:
         return (max(p) + 1,)
 
-    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[Array, ...]:
         return (x[0] + x[1],)
 
 
@@ -58,7 +59,7 @@ class BroadcastSub(_Broadcast):
     def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> tuple[int, ...]:
         return (max(p) + 1,)
 
-    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[Array, ...]:
         return (x[0] - x[1],)
 
 
@@ -70,7 +71,7 @@ class BroadcastMul(_Broadcast):
     def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> tuple[int, ...]:
         return (p[0] + p[1],)
 
-    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[Array, ...]:
         return (x[0] * x[1],)
 
 
@@ -82,7 +83,7 @@ class BroadcastMax(_Broadcast):
     def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> tuple[int, ...]:
         return (max(p),)
 
-    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[Array, ...]:
         return (np.maximum(x[0], x[1]),)
 
 
@@ -94,7 +95,7 @@ class BroadcastDiv(_Broadcast):
 
     name = "broadcast_div"
 
-    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[Array, ...]:
         top, bottom = x[0].astype(np.int64), x[1].astype(np.int64)
         divisor = np.where(bottom == 0, np.int64(1), bottom)
         magnitude = np.abs(top) // np.abs(divisor)
@@ -111,7 +112,7 @@ class BroadcastGreater(_Broadcast):
 
     name = "broadcast_greater"
 
-    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[Array, ...]:
         return ((x[0] > x[1]).astype(np.int32),)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.graph.errors import RuntimeFault
 from yolo_core.graph.integers import INT32_MAX, Shape, clamp, precision_of
 from yolo_core.graph.operators.attributes import Attributes, Boolean, Integer
@@ -20,7 +21,7 @@ class Relu(Operator):
     name = "relu"
     in_place = True
 
-    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[Array, ...]:
         return (np.maximum(x[0], np.int32(0)),)
 
 
@@ -33,7 +34,7 @@ class Abs(Operator):
     name = "abs"
     in_place = True
 
-    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[Array, ...]:
         return (np.where(x[0] < 0, np.negative(x[0]), x[0]),)
 
 
@@ -45,7 +46,7 @@ class Negative(Operator):
 
     name = "negative"
 
-    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[Array, ...]:
         return (np.negative(x[0]),)
 
 
@@ -61,7 +62,7 @@ class CvmPrecision(Operator):
     def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> tuple[int, ...]:
         return (6,)
 
-    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[Array, ...]:
         magnitude = np.abs(x[0].astype(np.int64))
         bits = np.ones(x[0].shape, np.int32)
         for bit in range(1, 32):
@@ -90,7 +91,7 @@ class Clip(Operator):
     def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> tuple[int, ...]:
         return (precision_of(max(abs(a.a_min), abs(a.a_max))),)
 
-    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[Array, ...]:
         return (np.minimum(np.maximum(x[0], np.int32(a.a_min)), np.int32(a.a_max)),)
 
 
@@ -107,7 +108,7 @@ class CvmClip(Operator):
     def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> tuple[int, ...]:
         return (a.precision,)
 
-    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[Array, ...]:
         return (clamp(x[0], a.precision),)
 
 
@@ -132,7 +133,7 @@ class CvmRightShift(Operator):
     def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> tuple[int, ...]:
         return (a.precision,)
 
-    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[Array, ...]:
         t = x[0] >> np.int32(a.shift_bit - 1)
         u = (t >> np.int32(1)) + (t & np.int32(1))  # floor((t + 1) / 2) without forming t + 1
         return (clamp(u, a.precision),)
@@ -157,7 +158,7 @@ class CvmLeftShift(Operator):
             )
         return (a.precision,)
 
-    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[Array, ...]:
         return (clamp(x[0] << np.int32(a.shift_bit), a.precision),)
 
 
@@ -182,7 +183,7 @@ class ElemwiseAdd(_Pairwise):
 
     name = "elemwise_add"
 
-    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[Array, ...]:
         return (x[0] + x[1],)
 
 
@@ -191,7 +192,7 @@ class ElemwiseSub(_Pairwise):
 
     name = "elemwise_sub"
 
-    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[Array, ...]:
         return (x[0] - x[1],)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.graph.integers import INT32_MIN, Shape, elements, growth
 from yolo_core.graph.operators.attributes import (
     Attributes,
@@ -103,7 +104,7 @@ class Conv2d(Operator):
     def gas(self, x: Shapes, y: Shapes, a: Attributes) -> int:
         return 3 * elements(x[1][1:]) + (1 if a.use_bias else 0)
 
-    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[Array, ...]:
         data, weight = x[0], x[1]
         (shape,) = self.shape([array.shape for array in x], a)
         y = np.zeros(shape, np.int32)
@@ -170,7 +171,7 @@ class Dense(Operator):
     def gas(self, x: Shapes, y: Shapes, a: Attributes) -> int:
         return 3 * x[1][1] + (1 if a.use_bias else 0)
 
-    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[Array, ...]:
         y = np.einsum("mk,uk->mu", x[0], x[1])
         return (y + x[2] if a.use_bias else y,)
 
@@ -220,7 +221,7 @@ class MaxPool2d(Operator):
     def gas(self, x: Shapes, y: Shapes, a: Attributes) -> int:
         return elements(a.pool_size)
 
-    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[Array, ...]:
         (shape,) = self.shape([x[0].shape], a)
         y = x[0]
         # The largest of a window is the largest, over its columns, of the largest of each column.
@@ -260,7 +261,7 @@ class Upsampling(Operator):
         batch, channels, height, width = x[0]
         return ((batch, channels, height * a.scale, width * a.scale),)
 
-    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[Array, ...]:
         return (x[0].repeat(a.scale, axis=2).repeat(a.scale, axis=3),)
 
 

@@ -16,15 +16,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-import numpy as np
-
+from yolo_core.arrays import Array
 from yolo_core.graph.errors import LogicError
 from yolo_core.graph.integers import Shape
 from yolo_core.graph.operators.attributes import Attribute, Attributes
 
 Shapes = Sequence[Shape]
 Precisions = Sequence[int]
-Arrays = Sequence[np.ndarray]
+Arrays = Sequence[Array]
 
 
 class Operator:
@@ -50,7 +49,7 @@ class Operator:
         """Base w of spec 5.1: the operator costs w * elements(y[0])."""
         return 1
 
-    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[Array, ...]:
         """The value of every output as int32 arrays."""
         raise NotImplementedError
 

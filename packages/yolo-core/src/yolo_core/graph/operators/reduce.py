@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.graph.integers import Shape, elements, growth
 from yolo_core.graph.operators.attributes import Attributes, Boolean, Integers, Text, check_axes
 from yolo_core.graph.operators.operator import Arrays, Operator, Precisions, Shapes
@@ -56,7 +57,7 @@ class Sum(_Reduction):
     def gas(self, x: Shapes, y: Shapes, a: Attributes) -> int:
         return elements(x[0]) // elements(y[0])
 
-    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[Array, ...]:
         (shape,) = self.shape([x[0].shape], a)
         axes = self.axes(x[0].ndim, a)
         return (np.sum(x[0], axis=axes, dtype=np.int32).reshape(shape),)
@@ -71,7 +72,7 @@ class Max(_Reduction):
 
     name = "max"
 
-    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[Array, ...]:
         (shape,) = self.shape([x[0].shape], a)
         axes = self.axes(x[0].ndim, a)
         y = np.max(x[0], axis=axes).reshape(shape) if axes else x[0].copy()

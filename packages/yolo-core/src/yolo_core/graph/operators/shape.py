@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.graph.integers import Shape, elements
 from yolo_core.graph.operators.attributes import (
     Attributes,
@@ -26,7 +27,7 @@ from yolo_core.graph.operators.operator import Arrays, Operator, Precisions, Sha
 class _Copy(Operator):
     """The same elements in the same order under another shape."""
 
-    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[Array, ...]:
         (shape,) = self.shape([x[0].shape], a)
         return (x[0].reshape(shape),)
 
@@ -164,7 +165,7 @@ class Transpose(Operator):
     def shape(self, x: Shapes, a: Attributes) -> tuple[Shape, ...]:
         return (tuple(x[0][axis] for axis in self.axes(len(x[0]), a)),)
 
-    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[Array, ...]:
         return (np.transpose(x[0], self.axes(x[0].ndim, a)),)
 
 
@@ -192,7 +193,7 @@ class Concatenate(Operator):
     def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> tuple[int, ...]:
         return (max(p),)
 
-    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[Array, ...]:
         return (np.concatenate(x, axis=a.axis),)
 
 
@@ -206,7 +207,7 @@ class Repeat(Operator):
         axis = check_axis(a.axis, len(x[0]))
         return ((*x[0][:axis], x[0][axis] * a.repeats, *x[0][axis + 1 :]),)
 
-    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[Array, ...]:
         return (x[0].repeat(a.repeats, axis=a.axis),)
 
 
@@ -224,7 +225,7 @@ class Tile(Operator):
         reps = (1,) * (ndim - len(a.reps)) + a.reps
         return (tuple(d * r for d, r in zip(dims, reps)),)
 
-    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[Array, ...]:
         return (np.tile(x[0], a.reps),)
 
 
@@ -265,7 +266,7 @@ class StridedSlice(Operator):
     def shape(self, x: Shapes, a: Attributes) -> tuple[Shape, ...]:
         return (tuple(count for _, count, _ in self.slices(x[0], a)),)
 
-    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[Array, ...]:
         y = x[0]
         for axis, (begin, count, stride) in enumerate(self.slices(x[0].shape, a)):
             y = np.take(y, begin + stride * np.arange(count), axis=axis)
@@ -303,7 +304,7 @@ class SliceLike(Operator):
             out[axis] = x[1][axis]
         return (tuple(out),)
 
-    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[Array, ...]:
         (shape,) = self.shape([x[0].shape, x[1].shape], a)
         return (x[0][tuple(slice(size) for size in shape)],)
 
@@ -326,7 +327,7 @@ class Take(Operator):
         axis = check_axis(a.axis, len(x[0]))
         return (x[0][:axis] + x[1] + x[0][axis + 1 :],)
 
-    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[Array, ...]:
         return (np.take(x[0], x[1], axis=a.axis, mode="clip"),)
 
 
@@ -354,7 +355,7 @@ class CvmLut(Operator):
     def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> tuple[int, ...]:
         return (p[1],)
 
-    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[Array, ...]:
         return (np.take(x[1], x[0], mode="clip"),)
 
 
@@ -379,7 +380,7 @@ class Where(Operator):
         require(cond in (left, (left[0],)), "condition", f"shape {cond}", f"{left} or ({left[0]},)")
         return (left,)
 
-    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[Array, ...]:
         cond, left, right = x
         if cond.ndim == left.ndim:
             return (np.where(cond != 0, left, right),)

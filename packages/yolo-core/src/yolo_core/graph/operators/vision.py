@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.graph.integers import Shape, elements, precision_of
 from yolo_core.graph.operators.attributes import Attributes, Boolean, Integer
 from yolo_core.graph.operators.operator import Arrays, Operator, Precisions, Shapes, require
@@ -32,7 +33,7 @@ class GetValidCounts(Operator):
     def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> tuple[int, ...]:
         return (precision_of(elements(x[0][1:])), p[0])
 
-    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[Array, ...]:
         counts = np.zeros(len(x[0]), np.int32)
         packed = np.full(x[0].shape, -1, np.int32)
         for batch, rows in enumerate(x[0]):
@@ -90,7 +91,7 @@ class NonMaxSuppression(Operator):
     def gas(self, x: Shapes, y: Shapes, a: Attributes) -> int:
         return 20 * x[0][0]
 
-    def meaning(self, x: Arrays, a: Attributes) -> tuple[np.ndarray, ...]:
+    def meaning(self, x: Arrays, a: Attributes) -> tuple[Array, ...]:
         y = np.full(x[0].shape, -1, np.int32)
         for batch, (rows, valid) in enumerate(zip(x[0], x[1])):
             total = min(max(int(valid), 0), len(rows))
@@ -113,7 +114,7 @@ class NonMaxSuppression(Operator):
         return (y,)
 
 
-def overlap(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+def overlap(box: Array, others: Array) -> Array:
     """Intersection over union in percent, truncated, of one box [4] with others [n,4]: int64 [n].
 
     a, b: signed areas, so that an inverted box counts as negative; o: width * height of what both

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
+from yolo_core.arrays import Array
 from yolo_core.graph.errors import LogicError
 from yolo_core.graph.integers import bit_length, limit
 from yolo_core.graph.program import INPUT_NAME, Entry, Graph, Node
@@ -78,7 +77,7 @@ def _ranges(graph: Graph, node: Node, proven: list[tuple[Range, ...]]) -> list[R
     )
 
 
-def _value(graph: Graph, entry: Entry) -> np.ndarray | None:
+def _value(graph: Graph, entry: Entry) -> Array | None:
     return (
         graph.parameters.get(graph.nodes[entry.node].name)
         if (graph.nodes[entry.node].is_variable)

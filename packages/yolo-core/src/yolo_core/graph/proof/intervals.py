@@ -12,6 +12,7 @@ from typing import Callable
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.graph.integers import Shape
 from yolo_core.graph.operators import Attributes
 from yolo_core.graph.operators.operator import Operator
@@ -28,8 +29,8 @@ class Range:
     that the interval holds along the whole axis.
     """
 
-    lo: np.ndarray
-    hi: np.ndarray
+    lo: Array
+    hi: Array
 
     @property
     def low(self) -> int:
@@ -45,7 +46,7 @@ class Range:
         """The range with the given axes merged to one interval."""
         return Range(self.lo.min(axis=axes, keepdims=True), self.hi.max(axis=axes, keepdims=True))
 
-    def moved(self, move: Callable[[np.ndarray], np.ndarray]) -> Range:
+    def moved(self, move: Callable[[Array], Array]) -> Range:
         """The range whose both ends are rearranged by `move`."""
         return Range(move(self.lo), move(self.hi))
 
@@ -78,7 +79,7 @@ class Site:
     shapes: Sequence[Shape]
     y: Sequence[Shape]
     a: Attributes
-    values: Sequence[np.ndarray | None]
+    values: Sequence[Array | None]
 
 
 def scalar(low: int, high: int, ndim: int) -> Range:
@@ -87,7 +88,7 @@ def scalar(low: int, high: int, ndim: int) -> Range:
     return Range(np.full(ones, low, np.int64), np.full(ones, high, np.int64))
 
 
-def exact(values: np.ndarray) -> Range:
+def exact(values: Array) -> Range:
     """The range of known values."""
     wide = values.astype(np.int64) if values.size <= MAX_INTERVALS else values
     found = Range(wide, wide).compact()

@@ -12,6 +12,7 @@ from typing import Callable
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.graph.integers import Shape, elements
 from yolo_core.graph.operators.reduce import Max, Sum
 from yolo_core.graph.operators.shape import StridedSlice, Transpose
@@ -26,7 +27,7 @@ MAX_LOOKED_AT = 2**28
 def _monotone(s: Site) -> list[Range]:
     """An increasing function of one element: its own meaning at both ends."""
 
-    def apply(end: np.ndarray) -> np.ndarray:
+    def apply(end: Array) -> Array:
         return s.operator.meaning([end.astype(np.int32)], s.a)[0].astype(np.int64)
 
     return [s.x[0].moved(apply)]
@@ -48,7 +49,7 @@ def _negative(s: Site) -> list[Range]:
 def _bits(s: Site) -> list[Range]:
     found = _magnitude(s.x[0])
 
-    def apply(end: np.ndarray) -> np.ndarray:
+    def apply(end: Array) -> Array:
         return s.operator.meaning([end.astype(np.int32)], s.a)[0].astype(np.int64)
 
     return [found.moved(apply)]
@@ -70,7 +71,7 @@ def _sub(s: Site) -> list[Range]:
     return [Range(s.x[0].lo - s.x[1].hi, s.x[0].hi - s.x[1].lo)]
 
 
-def _corners(values: Sequence[np.ndarray]) -> Range:
+def _corners(values: Sequence[Array]) -> Range:
     lo = hi = values[0]
     for value in values[1:]:
         lo, hi = np.minimum(lo, value), np.maximum(hi, value)
@@ -115,7 +116,7 @@ def _channels(x: Range, count: int, axis: int) -> Range:
     return flat.moved(lambda end: np.broadcast_to(end.reshape(-1), (count,)))
 
 
-def _product_sum(weight: np.ndarray, x: Range) -> Range:
+def _product_sum(weight: Array, x: Range) -> Range:
     """Range of weight [O, C, ..] times inputs with one interval per C: vectors of O."""
     axes = tuple(range(2, weight.ndim))
     # sum of the positive and of the negative weights, from the sum and the sum of magnitudes
@@ -178,7 +179,7 @@ def _sum(s: Site) -> list[Range]:
     assert isinstance(s.operator, Sum)
     axes = s.operator.axes(len(s.shapes[0]), s.a)
 
-    def apply(end: np.ndarray) -> np.ndarray:
+    def apply(end: Array) -> Array:
         for axis in axes:
             times = s.shapes[0][axis] // end.shape[axis]
             end = end.sum(axis=axis, keepdims=True) * times
@@ -196,7 +197,7 @@ def _max(s: Site) -> list[Range]:
     return [Range(np.maximum(found.lo, 0), np.maximum(found.hi, 0)) if not s.a.axis else found]
 
 
-def _reduced(end: np.ndarray, axes: Sequence[int], s: Site) -> np.ndarray:
+def _reduced(end: Array, axes: Sequence[int], s: Site) -> Array:
     if len(s.y[0]) == end.ndim:
         return end
     kept = tuple(d for axis, d in enumerate(end.shape) if axis not in axes)
@@ -280,7 +281,7 @@ def _strided_slice(s: Site) -> list[Range]:
     assert isinstance(s.operator, StridedSlice)
     slices = s.operator.slices(s.shapes[0], s.a)
 
-    def apply(end: np.ndarray) -> np.ndarray:
+    def apply(end: Array) -> Array:
         for axis, (first, count, step) in enumerate(slices):
             if end.shape[axis] > 1:
                 end = np.take(end, first + step * np.arange(count), axis=axis)
