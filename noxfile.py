@@ -234,7 +234,7 @@ def wheels(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Style and types."""
-    session.install("ruff>=0.9", "mypy>=1.10", "types-PyYAML", "numpy<2", "click>=8")
+    session.install("ruff>=0.9", "mypy>=1.10", "types-PyYAML", "numpy>=2,<2.3", "click>=8")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")

@@ -20,7 +20,9 @@ class InputError(Exception):
     expected: what would have been right, or None where the cause already says it.
     """
 
-    def __init__(self, source: str | os.PathLike, cause: str, expected: str | None = None) -> None:
+    def __init__(
+        self, source: str | os.PathLike[str], cause: str, expected: str | None = None
+    ) -> None:
         self.source = os.fspath(source)
         self.cause = cause
         self.expected = expected

@@ -73,7 +73,8 @@ class Oracle:
         activation = self._checkpoint.architecture.activation
         if activation == "silu":
             with np.errstate(over="ignore"):  # exp(-x) of a very negative x: the result is 0
-                return x / (1 + np.exp(-x))
+                result: Array = x / (1 + np.exp(-x))
+                return result
         return np.where(x > 0, x, x * (LEAKY_SLOPE if activation == "leaky" else 0))
 
     def _convolve(self, name: str, x: Array) -> Array:
@@ -98,4 +99,5 @@ def _windows(x: Array, kernel: int, stride: int, padding: int, fill: float) -> A
 
 def _max_pool(x: Array, kernel: int) -> Array:
     """Maximum over kernel x kernel windows, stride 1, same size."""
-    return _windows(x, kernel, 1, kernel // 2, -np.inf).max(axis=(3, 4))
+    result: Array = _windows(x, kernel, 1, kernel // 2, -np.inf).max(axis=(3, 4))
+    return result

@@ -55,13 +55,15 @@ def box_sides(samples: Sequence[Sample], imgsz: int) -> Array:
         for sample in samples
     ]
     all_sides = np.concatenate(sides).astype(np.float64)
-    return all_sides[(all_sides >= _SMALLEST_BOX).all(axis=1)]
+    result: Array = all_sides[(all_sides >= _SMALLEST_BOX).all(axis=1)]
+    return result
 
 
 def _closeness(sides: Array, anchors: Array) -> Array:
     """Per box the best over anchors of the worse of its two side ratios, 0 to 1."""
     ratio = sides[:, None] / anchors[None]
-    return np.minimum(ratio, 1 / ratio).min(axis=2).max(axis=1)
+    result: Array = np.minimum(ratio, 1 / ratio).min(axis=2).max(axis=1)
+    return result
 
 
 def _kmeans(sides: Array, count: int, rng: np.random.Generator) -> Array:
@@ -85,7 +87,8 @@ def _kmeans(sides: Array, count: int, rng: np.random.Generator) -> Array:
         cost = float(distance.min(axis=1).sum())
         if cost < best_cost:
             best, best_cost = centers, cost
-    return np.exp(best)
+    result: Array = np.exp(best)
+    return result
 
 
 def _evolve(sides: Array, anchors: Array, anchor_t: float, rng: np.random.Generator) -> Array:

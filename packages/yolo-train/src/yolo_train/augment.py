@@ -137,7 +137,7 @@ def _warp_boxes(boxes: Array, matrix: Array, scale: float, imgsz: int) -> Array:
     """The boxes around the warped corners, inside the image; without those that lost too much."""
     if not len(boxes):
         return boxes
-    corners = np.ones((len(boxes), 4, 3))
+    corners: Array = np.ones((len(boxes), 4, 3))
     corners[:, :, :2] = boxes[:, [1, 2, 3, 4, 1, 4, 3, 2]].reshape(-1, 4, 2)
     corners = corners @ matrix.T
     corners = corners[..., :2] / corners[..., 2:]
@@ -152,7 +152,8 @@ def _warp_boxes(boxes: Array, matrix: Array, scale: float, imgsz: int) -> Array:
         & (after.prod(axis=1) / (before.prod(axis=1) + tiny) > _MIN_AREA)
         & (aspect < _MAX_ASPECT)
     )
-    return warped[kept]
+    result: Array = warped[kept]
+    return result
 
 
 def hsv(image: Array, hyp: Hyp, rng: np.random.Generator) -> Array:
@@ -171,4 +172,5 @@ def hsv(image: Array, hyp: Hyp, rng: np.random.Generator) -> Array:
         axis=1,
     ).astype(np.uint8)
     changed = cv2.LUT(cv2.cvtColor(image, cv2.COLOR_RGB2HSV), tables.reshape(1, 256, 3))
-    return cv2.cvtColor(changed, cv2.COLOR_HSV2RGB)
+    result: Array = cv2.cvtColor(changed, cv2.COLOR_HSV2RGB)
+    return result

@@ -73,7 +73,7 @@ def _bytes(_context: Any, _parameter: Any, value: str) -> int:
 @click.option("--autoanchor/--no-autoanchor", default=True, show_default=True)
 @click.option("--plots/--no-plots", default=True, show_default=True)
 @click.pass_context
-def fit(context: click.Context, resume: str | None, data: str | None, **options: Any) -> None:
+def fit(context: click.Context, /, resume: str | None, data: str | None, **options: Any) -> None:
     """Train a network, or continue to."""
     from yolo_train.batches import share_cores
 

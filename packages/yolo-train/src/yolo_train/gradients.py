@@ -69,4 +69,5 @@ class GradientSum:
             self._totals.add(name)
         self._store.push(name, array)
         self._store.pull(name, out=array)
-        return array.asnumpy().astype(np.float64)
+        result: Array = array.asnumpy().astype(np.float64)
+        return result

@@ -28,7 +28,8 @@ def read_at_size(path: Path, imgsz: int) -> Array:
     cv2 = opencv()
     size = (max(round(width * ratio), 1), max(round(height * ratio), 1))
     how = cv2.INTER_AREA if ratio < 1 else cv2.INTER_LINEAR
-    return cv2.resize(image, size, interpolation=how)
+    result: Array = cv2.resize(image, size, interpolation=how)
+    return result
 
 
 @dataclass(frozen=True)

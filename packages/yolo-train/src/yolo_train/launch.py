@@ -36,7 +36,7 @@ _ROLE_COMMAND = (
 @dataclass(frozen=True)
 class _Started:
     name: str
-    process: subprocess.Popen
+    process: subprocess.Popen[bytes]
 
 
 def launch(

@@ -88,7 +88,7 @@ class Learner:
         self._waiting += 1
         if self._waiting >= rates.accumulate:
             self.update(rates)
-        return np.mean([part.asnumpy() for part in parts], axis=0, dtype=np.float64)
+        return np.asarray(np.mean([part.asnumpy() for part in parts], axis=0, dtype=np.float64))
 
     def update(self, rates: Rates) -> None:
         """Move the parameters along the gradients gathered so far, if there are any."""

@@ -42,7 +42,7 @@ def scaled_gains(hyp: Hyp, nc: int, imgsz: int) -> tuple[float, float, float]:
     )
 
 
-class DetectionLoss(_HybridBlock):
+class DetectionLoss(_HybridBlock):  # type: ignore[misc]
     """Loss of a batch for inputs of one size.
 
     Inputs: the three raw heads [B, 3 * no, h, w] and targets [T, 6] as in `batches.Batch`.

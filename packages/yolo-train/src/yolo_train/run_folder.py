@@ -111,7 +111,8 @@ class RunFolder:
         values = [[row[column] for column in COLUMNS] for row in self.rows]
         table = np.array(values, np.float64).reshape(-1, len(COLUMNS))
         stream = io.BytesIO()
-        np.savez(stream, **{"results": table, **arrays})
+        saved: dict[str, Any] = {"results": table, **arrays}
+        np.savez(stream, **saved)
         atomic_write(self.path / STATE, stream.getvalue())
 
     def read_state(self) -> dict[str, Array]:

@@ -134,7 +134,8 @@ def _background(rng: np.random.RandomState, imgsz: int) -> Array:
     grey = rng.randint(40, 216, size=(cells, cells, 1))
     tint = rng.randint(-30, 31, size=(cells, cells, 3))
     grid = np.clip(grey + tint, 0, 255).astype(np.uint8)
-    return cv2.resize(grid, (imgsz, imgsz), interpolation=cv2.INTER_LINEAR)
+    result: Array = cv2.resize(grid, (imgsz, imgsz), interpolation=cv2.INTER_LINEAR)
+    return result
 
 
 def _clutter(rng: np.random.RandomState, picture: Array) -> None:
@@ -178,7 +179,8 @@ def _outline(rng: np.random.RandomState, kind: int, side: int) -> Array:
         angle = turn + 2 * math.pi * corner / corners
         points.append((center[0] + reach * math.cos(angle), center[1] + reach * math.sin(angle)))
     # On the drawing grid, so that the label is the box of what is drawn.
-    return np.round(np.array(points) * (1 << _SHIFT)) / (1 << _SHIFT)
+    result: Array = np.round(np.array(points) * (1 << _SHIFT)) / (1 << _SHIFT)
+    return result
 
 
 def _hue(rng: np.random.RandomState, kind: int) -> tuple[int, int, int]:

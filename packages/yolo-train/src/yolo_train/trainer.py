@@ -79,7 +79,7 @@ class Training:
             scaled_gains(self._hyp, architecture.nc, side),
         )  # fmt: skip
         self._done, self._best, self._best_epoch = 0, -1.0, 0
-        self._class_map = np.zeros(architecture.nc)
+        self._class_map: Array = np.zeros(architecture.nc)
         if state is not None and earlier is not None:
             self._restore(state, str(earlier.path))
         #: Only the first machine writes.
@@ -281,7 +281,8 @@ def image_weights(samples: Sequence[Sample], class_map: Array) -> Array:
     need = (1 - class_map) ** 2 / total
     # A background keeps a small chance: it teaches what is no object.
     weights = counts @ need + need.mean() + 1e-12
-    return weights / weights.sum()
+    result: Array = weights / weights.sum()
+    return result
 
 
 def fit(options: FitOptions) -> RunFolder | None:

@@ -116,7 +116,8 @@ class Validator:
             self._losses[key].initialize(ctx=self._device)
         targets = mx.nd.array(pad_targets(np.concatenate(rows)), ctx=self._device)
         _, parts = self._losses[key](*heads, targets)
-        return parts.asnumpy().astype(np.float64) * len(members)
+        result: Array = parts.asnumpy().astype(np.float64) * len(members)
+        return result
 
 
 def rectangles(

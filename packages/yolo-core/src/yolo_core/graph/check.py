@@ -7,6 +7,7 @@ write outside its tensors. `declaration` checks what a file declares, `infer` on
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from yolo_core.arrays import Array
 from yolo_core.graph.costs import gas, storage
@@ -137,7 +138,10 @@ def _node(declared: Declaration, index: int, nodes: Sequence[Node], start: int) 
     return Node(item.name, item.op, item.inputs, a, y, q)
 
 
-def _declared(values: Sequence, entry_id: int):  # type: ignore[no-untyped-def]
+_Item = TypeVar("_Item")
+
+
+def _declared(values: Sequence[_Item], entry_id: int) -> _Item:
     if entry_id >= len(values):
         raise LogicError("attrs", f"a list ends before entry {entry_id}")
     return values[entry_id]

@@ -25,7 +25,8 @@ MAX_ELEMENTS = 2**30
 
 def limit(precision: int) -> int:
     """R(p) = 2^(p-1) - 1, the largest magnitude of a p-bit integer; R(1) = 0."""
-    return 2 ** (precision - 1) - 1
+    result: int = 2 ** (precision - 1) - 1
+    return result
 
 
 def bit_length(n: int) -> int:
@@ -71,4 +72,5 @@ def check_shape(shape: Shape) -> None:
 def clamp(x: Array, precision: int) -> Array:
     """Each element of the int32 array brought into [-R(p), R(p)]."""
     bound = limit(precision)
-    return np.minimum(np.maximum(x, np.int32(-bound)), np.int32(bound))
+    result: Array = np.minimum(np.maximum(x, np.int32(-bound)), np.int32(bound))
+    return result

@@ -36,4 +36,5 @@ def mxnet() -> ModuleType:
             raise InputError(
                 "mxnet", f"cannot be imported ({error})", 'pip install "yolo-core[mxnet]"'
             ) from error
-    return module
+    result: ModuleType = module
+    return result

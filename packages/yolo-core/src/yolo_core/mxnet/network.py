@@ -34,7 +34,7 @@ GRID_ARRAYS = ("weight_step", "input_step", "input_low", "input_high")
 BATCH_NORM_MOMENTUM = 0.97
 
 
-class ConvBlock(_HybridBlock):
+class ConvBlock(_HybridBlock):  # type: ignore[misc]
     """Convolution, batch normalisation (or its bias, when fused) and activation."""
 
     def __init__(
@@ -65,7 +65,7 @@ class ConvBlock(_HybridBlock):
         return F.relu(x)
 
 
-class Bottleneck(_HybridBlock):
+class Bottleneck(_HybridBlock):  # type: ignore[misc]
     """1x1 and 3x3 convolution, added to the input where the layer has a shortcut."""
 
     def __init__(self, first: ConvBlock, second: ConvBlock, shortcut: bool) -> None:
@@ -78,7 +78,7 @@ class Bottleneck(_HybridBlock):
         return x + y if self._shortcut else y
 
 
-class C3(_HybridBlock):
+class C3(_HybridBlock):  # type: ignore[misc]
     """Two 1x1 branches, one through a chain of bottlenecks, joined by a third 1x1."""
 
     def __init__(
@@ -93,7 +93,7 @@ class C3(_HybridBlock):
         return self.cv3(F.concat(self.m(self.cv1(x)), self.cv2(x), dim=1))
 
 
-class SPPF(_HybridBlock):
+class SPPF(_HybridBlock):  # type: ignore[misc]
     """Three chained max-pools of one kernel, all stages joined (spatial pyramid pooling)."""
 
     def __init__(self, cv1: ConvBlock, cv2: ConvBlock, kernel: int) -> None:
@@ -116,7 +116,7 @@ class SPPF(_HybridBlock):
         return self.cv2(F.concat(*stages, dim=1))
 
 
-class YoloV5(_HybridBlock):
+class YoloV5(_HybridBlock):  # type: ignore[misc]
     """[B, 3, H, W] float32 in 0…1 → three raw heads [B, 3 * (5 + nc), h, w], strides 8, 16, 32.
 
     Channel a * (5 + nc) + k of a head is number k (x, y, w, h, objectness, classes) of anchor a.
@@ -184,7 +184,7 @@ class YoloV5(_HybridBlock):
         return heads
 
 
-class MixedConvolution(_Conv2D):
+class MixedConvolution(_Conv2D):  # type: ignore[misc]
     """A convolution that computes in another precision than float32, which it takes and gives."""
 
     def __init__(self, precision: str, *words: Any, **settings: Any) -> None:
@@ -197,7 +197,7 @@ class MixedConvolution(_Conv2D):
         return F.cast(y, "float32")
 
 
-class GridConvolution(_Conv2D):
+class GridConvolution(_Conv2D):  # type: ignore[misc]
     """A convolution whose weight and input lie on a quantizer's grid.
 
     Gradients pass straight through the rounding, and stop where a value is clipped.

@@ -40,7 +40,8 @@ def sigmoid(x: Array) -> Array:
     for coefficient in _INVERSE_FACTORIALS[1:]:
         exponential *= rest
         exponential += coefficient
-    return 1.0 / (1.0 + np.ldexp(exponential, power.astype(np.int32)))
+    result: Array = 1.0 / (1.0 + np.ldexp(exponential, power.astype(np.int32)))
+    return result
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,8 @@ def iou(box: Array, others: Array) -> Array:
 
 
 def _area(boxes: Array) -> Array:
-    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+    result: Array = (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+    return result
 
 
 def nms(boxes: Array, scores: Array, classes: Array, iou_threshold: float, max_det: int) -> Array:

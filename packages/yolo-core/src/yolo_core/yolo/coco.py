@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from yolo_core.errors import InputError
 
@@ -21,7 +22,7 @@ COCO_NAMES: tuple[str, ...] = (
 
 
 def category_ids(
-    names: Sequence[str], categories: Sequence[Mapping], source: str
+    names: Sequence[str], categories: Sequence[Mapping[str, Any]], source: str
 ) -> tuple[int, ...]:
     """For each class index its category id in a COCO annotation file.
 

@@ -93,7 +93,8 @@ def decode_image(data: bytes, source: str) -> Array:
         raise InputError(source, "is not an image that can be decoded", "JPEG, PNG, BMP …")
     if image.shape[0] * image.shape[1] > PIXEL_LIMIT:
         raise InputError(source, f"has {image.shape[1]}x{image.shape[0]} pixels", "a smaller image")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    result: Array = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return result
 
 
 def _taps(source: int, target: int) -> tuple[Array, Array, Array, Array]:
@@ -129,7 +130,8 @@ def resize(image: Array, height: int, width: int) -> Array:
     rows >>= 4
     upper_part = (rows[place[:height]] * upper[:, None, None]) >> 16
     lower_part = (rows[place[height:]] * lower[:, None, None]) >> 16
-    return ((upper_part + lower_part + 2) >> 2).astype(np.uint8)
+    result: Array = ((upper_part + lower_part + 2) >> 2).astype(np.uint8)
+    return result
 
 
 @dataclass(frozen=True)

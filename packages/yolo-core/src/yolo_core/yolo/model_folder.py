@@ -67,11 +67,13 @@ class Extension:
         codes = np.floor(exact + 0.5).astype(np.int64) + self.input_zero_point
         table = np.clip(codes, -limit, limit).astype(np.int32)
         channels = batch if self.color == "rgb" else batch[..., ::-1]
-        return table[channels.transpose(0, 3, 1, 2)]
+        result: Array = table[channels.transpose(0, 3, 1, 2)]
+        return result
 
     def dequantize(self, output: Array) -> Array:
         """int32 [B, N, 5 + nc] → float64 logits."""
-        return output.astype(np.float64) / np.array(self.output_scales)
+        result: Array = output.astype(np.float64) / np.array(self.output_scales)
+        return result
 
     def to_json(self) -> str:
         """One line, the same for the same content."""

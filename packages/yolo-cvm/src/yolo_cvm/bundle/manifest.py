@@ -134,7 +134,8 @@ def decode(data: bytes, source: str) -> dict[str, Any]:
         raise InputError(source, "is damaged: its content does not match its own digest")
     if content.get("format") != FORMAT:
         raise InputError(source, f"has the format {content.get('format')!r}", FORMAT)
-    return content
+    result: dict[str, Any] = content
+    return result
 
 
 def choices_of(content: dict[str, Any], source: str) -> Choices:

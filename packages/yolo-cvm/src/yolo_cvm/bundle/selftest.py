@@ -30,4 +30,5 @@ def make_input(shape: Sequence[int], precision: int) -> Array:
     stream = hashlib.shake_256(_SEED).digest(math.prod(shape) * kind.itemsize)
     limit = (1 << (precision - 1)) - 1
     values = np.right_shift(np.frombuffer(stream, kind), 8 * kind.itemsize - precision)
-    return np.maximum(values, -limit).astype(kind).reshape(shape)
+    result: Array = np.maximum(values, -limit).astype(kind).reshape(shape)
+    return result

@@ -181,9 +181,10 @@ class Analysis:
         # A wide border around a small picture is cheaper to skip than to store.
         halo = max(a.padding)
         padded = batch * channels * (height + 2 * halo) * (width + 2 * halo)
-        return padded <= (1 << 20) + 16 * (
+        result: bool = padded <= (1 << 20) + 16 * (
             batch * channels * height * width + product(node.shapes[0])
         )
+        return result
 
     def _pointwise(self, node: Node) -> bool:
         """Whether an operator works pixel by pixel on four-dimensional data."""

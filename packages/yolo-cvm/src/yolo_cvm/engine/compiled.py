@@ -58,7 +58,8 @@ class NativePlan:
     @property
     def instruction_set(self) -> str:
         """Name of the function list in use."""
-        return self.library.cvm_plan_instruction_set(self._handle).decode()
+        result: str = self.library.cvm_plan_instruction_set(self._handle).decode()
+        return result
 
     def execution(self, threads: int) -> Execution:
         """Working memory and threads for one run at a time. MemoryError where they fail."""

@@ -19,6 +19,8 @@ Strides = tuple[int, ...]
 
 CLAMP, ABS, NEGATIVE, PRECISION, RIGHT_SHIFT, LEFT_SHIFT = range(6)
 ADD, SUB, MUL, MAX, DIV, GREATER = range(6)
+#: Appends the steps of a node: (writer, node, inputs, outputs).
+Lowering = Callable[[PlanWriter, Node, Inputs, Inputs], None]
 VIEWS = frozenset(["flatten", "expand_dims", "reshape", "squeeze"])
 
 
@@ -93,7 +95,7 @@ def _axes(axes: Sequence[tuple[int, tuple[int, ...]]], operands: int = 2) -> lis
     return words
 
 
-def _unary(kind: int, low: int = 0, high: int = 0, shift: int = 0) -> Callable:
+def _unary(kind: int, low: int = 0, high: int = 0, shift: int = 0) -> Lowering:
     def build(w: PlanWriter, node: Node, x: Inputs, y: Inputs) -> None:
         w.step(Step.UNARY, [kind, x[0].number, y[0].number, low, high, shift], x, y)
 
@@ -109,7 +111,7 @@ def _cvm_clip(w: PlanWriter, node: Node, x: Inputs, y: Inputs) -> None:
     _unary(CLAMP, -bound, bound)(w, node, x, y)
 
 
-def _shift(kind: int) -> Callable:
+def _shift(kind: int) -> Lowering:
     def build(w: PlanWriter, node: Node, x: Inputs, y: Inputs) -> None:
         bound = limit(node.attributes.precision)
         _unary(kind, -bound, bound, node.attributes.shift_bit)(w, node, x, y)
@@ -117,7 +119,7 @@ def _shift(kind: int) -> Callable:
     return build
 
 
-def _binary(kind: int) -> Callable:
+def _binary(kind: int) -> Lowering:
     def build(w: PlanWriter, node: Node, x: Inputs, y: Inputs) -> None:
         shape = node.shapes[0]
         strides = [_broadcast_strides(t.dims, shape) for t in x]
@@ -133,7 +135,7 @@ def _broadcast_strides(dims: Sequence[int], shape: Sequence[int]) -> Strides:
     return (0,) * missing + tuple(0 if d == 1 else s for d, s in zip(dims, own))
 
 
-def _reduce(maximum: int) -> Callable:
+def _reduce(maximum: int) -> Lowering:
     def build(w: PlanWriter, node: Node, x: Inputs, y: Inputs) -> None:
         a, dims = node.attributes, x[0].dims
         reduced = node.operator.axes(len(dims), a)  # type: ignore[attr-defined]
@@ -327,7 +329,7 @@ def _non_max_suppression(w: PlanWriter, node: Node, x: Inputs, y: Inputs) -> Non
     )
 
 
-LOWERINGS: dict[str, Callable] = {
+LOWERINGS: dict[str, Lowering] = {
     "relu": _unary(CLAMP, 0, INT32_MAX),
     "abs": _unary(ABS),
     "negative": _unary(NEGATIVE),

@@ -205,7 +205,7 @@ class Program:
             return v
         clip_low, clip_high = v.clip or (0, 0)
         low, high, offset = v.low, v.high, v.offset
-        rounding = np.zeros(1, np.int64)
+        rounding: Array = np.zeros(1, np.int64)
         if v.carry_free:
             rounding += 1 << (v.shift - 1)
             if v.addend is not None:

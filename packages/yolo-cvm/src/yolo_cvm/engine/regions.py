@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.graph import Entry, Node
 from yolo_core.graph.integers import INT32_MAX, limit
 from yolo_cvm.engine.analysis import Region
@@ -38,7 +39,7 @@ class RegionBuilder:
         self.graph = planner.graph
         self.values: dict[Entry, Value] = {}
         self.stored: dict[Entry, Tensor] = {}
-        self.bias = np.zeros(0, np.int64)
+        self.bias: Array = np.zeros(0, np.int64)
         self.last = region.root
         self._bases: dict[Entry, tuple[int, int]] = {}
         inside = set(region.nodes)
@@ -125,7 +126,7 @@ class RegionBuilder:
         source, move = self._folded.get(source, (source, 0))
         self._rebase(source)
         value = self.program.finish(self._operand(source, changes=False))
-        entries = self.analysis.constant(table_entry).reshape(-1)
+        entries: Array = self.analysis.constant(table_entry).reshape(-1)
         if source in self._bases:
             first, last = self._bases[source]
             entries = entries[first + move : last + move + 1]

@@ -70,7 +70,7 @@ def _layout(graph: Graph, entry: Entry, chain: list[int]) -> Layout | None:
     for index in chain:
         node = graph.nodes[index]
         (moved,) = node.operator.meaning([moved], node.attributes)
-    place = np.empty(source.size, np.int32)
+    place: Array = np.empty(source.size, np.int32)
     place[moved.reshape(-1)] = source.reshape(-1)
     place = place.reshape(shape)
     image = int(place[1, 0, 0, 0]) if shape[0] > 1 else 0

@@ -203,7 +203,8 @@ def _events(marked: Array, category: Array) -> tuple[Array, Array]:
 
 def _sums(values: Array) -> Array:
     """Running sums with a 0 in front."""
-    return np.r_[0, np.cumsum(values)]
+    result: Array = np.r_[0, np.cumsum(values)]
+    return result
 
 
 def _mean(values: Array) -> float:

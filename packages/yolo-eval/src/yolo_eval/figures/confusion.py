@@ -34,7 +34,7 @@ def confusion(truth: GroundTruth, predictions: Predictions) -> Array:
         crowds = [box for box in boxes.get(image.id, []) if box.crowd]
         iou, _ = overlaps(_array(objects), found)
         _, inside = overlaps(found, _array(crowds))
-        ignored = (inside >= 0.5).any(axis=1)
+        ignored = np.any(inside >= 0.5, axis=1)
         left_objects, left_found = set(range(len(objects))), set(range(len(found)))
         for row, column in pair(iou, IOU):
             table[index[objects[row].category_id], classes[column]] += 1

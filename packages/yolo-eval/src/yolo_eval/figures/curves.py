@@ -92,8 +92,9 @@ def _mean(values: Array) -> Array:
     present = ~np.isnan(values[0])
     if not present.any():
         return np.zeros(len(values))
-    return values[:, present].mean(axis=1)
+    result: Array = values[:, present].mean(axis=1)
+    return result
 
 
-def _rounded(values: Array) -> list:
+def _rounded(values: Array) -> list[Any]:
     return [round(float(value), 6) for value in values]

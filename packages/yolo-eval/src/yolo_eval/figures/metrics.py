@@ -62,7 +62,7 @@ def percent(value: float | None, digits: int = 2) -> str:
     return "n/a" if value is None else f"{100 * value:.{digits}f}"
 
 
-def _classes(truth: GroundTruth, scoring: Scoring, found: Curves) -> list:
+def _classes(truth: GroundTruth, scoring: Scoring, found: Curves) -> list[dict[str, Any]]:
     objects = scoring.matches[0].objects
     table = []
     for number, category in enumerate(truth.categories):

@@ -88,7 +88,7 @@ def score(truth: GroundTruth, predictions: Predictions) -> Scoring:
     return Scoring(metrics, class_ap, precision[IOU_50, :, :, 0, -1], matches)
 
 
-def _coco(truth: GroundTruth, annotations: list[dict]) -> Any:
+def _coco(truth: GroundTruth, annotations: list[dict[str, Any]]) -> Any:
     """A pycocotools index; its own loader fails on an empty list of results."""
     from pycocotools.coco import COCO
 

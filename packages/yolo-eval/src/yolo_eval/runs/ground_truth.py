@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -97,7 +97,7 @@ class GroundTruth:
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """The ground truth as a COCO annotation file."""
         return {
             "images": [
@@ -196,7 +196,7 @@ def number(value: Any) -> float | None:
     return None
 
 
-def bbox(item: Mapping, source: str) -> tuple[float, float, float, float]:
+def bbox(item: Mapping[str, Any], source: str) -> tuple[float, float, float, float]:
     """The checked `bbox` of an annotation or a prediction: x, y, width ≥ 0, height ≥ 0."""
     values = item.get("bbox")
     if isinstance(values, list) and len(values) == 4:
@@ -238,7 +238,7 @@ def _category(item: Any, source: str) -> Category:
     return Category(number_, name)
 
 
-def _box(item: Any, images: set, categories: set, source: str) -> Box:
+def _box(item: Any, images: Set[int], categories: Set[int], source: str) -> Box:
     image, category = identifier(item, "image_id", source), identifier(item, "category_id", source)
     if image not in images:
         raise InputError(source, f"has a box on the unknown image {image}", "a listed image")
@@ -262,7 +262,7 @@ def _box_from_label(row: Sequence[float], image: int, width: int, height: int) -
     return Box(image, int(row[0]) + FIRST_CATEGORY, box, area, crowd=False)
 
 
-def _list(content: Mapping, key: str, source: str) -> list:
+def _list(content: Mapping[str, Any], key: str, source: str) -> list[Any]:
     value = content.get(key)
     if not isinstance(value, list):
         raise InputError(source, f"has no list {key!r}", "a COCO annotation file")
@@ -270,7 +270,7 @@ def _list(content: Mapping, key: str, source: str) -> list:
 
 
 def _unique(what: str, ids: Iterable[int], source: str) -> None:
-    seen: set = set()
+    seen: set[int] = set()
     for value in ids:
         if value in seen:
             raise InputError(source, f"has the {what} id {value} twice", "unique ids")

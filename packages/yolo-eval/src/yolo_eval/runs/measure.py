@@ -67,7 +67,8 @@ def measure(
 def fixed_picture(height: int, width: int) -> Array:
     """uint8 [1, height, width, 3], the same integers on every machine."""
     y, x, c = np.ogrid[:height, :width, :3]
-    return ((31 * y + 17 * x + 71 * c + x * y // 7) % 256).astype(np.uint8)[None]
+    result: Array = ((31 * y + 17 * x + 71 * c + x * y // 7) % 256).astype(np.uint8)[None]
+    return result
 
 
 def _measure_here(
@@ -78,7 +79,7 @@ def _measure_here(
     predictor = open_predictor(model, imgsz, threads, device)
     picture = fixed_picture(*predictor.imgsz)
     times: list[float] = []
-    logits = np.zeros(0)
+    logits: Array = np.zeros(0)
     # The first run warms up; when it is long already, it is the only one.
     while len(times) <= repeats and not (times and times[0] > LONG):
         begin = time.perf_counter()

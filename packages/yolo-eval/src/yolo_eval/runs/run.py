@@ -74,7 +74,7 @@ class Predictions:
         columns = (self.image, self.category, self.box, self.score)
         return zip(*(column.tolist() for column in columns))
 
-    def to_list(self) -> list[dict]:
+    def to_list(self) -> list[dict[str, Any]]:
         """The COCO results list."""
         return [
             {"image_id": image, "category_id": category, "bbox": box, "score": score}
@@ -237,7 +237,7 @@ def checked_rows(items: Any, truth: GroundTruth, source: str) -> list[Row]:
     return rows
 
 
-def _check_model(model: Mapping, source: str) -> None:
+def _check_model(model: Mapping[str, Any], source: str) -> None:
     for key in ("name", "kind", "digest"):
         if not isinstance(model.get(key), str):
             raise InputError(source, f"names no model {key}", "a run file of yolo-eval coco")

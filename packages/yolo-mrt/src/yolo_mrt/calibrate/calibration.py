@@ -41,7 +41,8 @@ def wishes(statistics: TensorStatistics, low: Array, importance: Array) -> Array
     cost = statistics.clip_cost(LEVELS, low)
     alone = GRID[cost.argmin(axis=0)]
     together = GRID[(cost * importance).sum(axis=1).argmin()]
-    return np.sqrt(alone * together) * HEADROOM
+    result: Array = np.sqrt(alone * together) * HEADROOM
+    return result
 
 
 def importances(net: Net) -> dict[str, Array]:
@@ -65,7 +66,8 @@ def importances(net: Net) -> dict[str, Array]:
 def _misfit(thresholds: Array, wished: Array) -> Array:
     """What it costs to serve a wish by a threshold, both in eighths of an octave."""
     off = thresholds - wished
-    return np.where(off < 0, CLIPPED, 1.0) * off**2
+    result: Array = np.where(off < 0, CLIPPED, 1.0) * off**2
+    return result
 
 
 def cluster(wished: Array, count: int) -> Array:
@@ -100,13 +102,15 @@ def cluster(wished: Array, count: int) -> Array:
         start = int(cut[used, end])
         found.append(int(centre[start, end - 1]))
         end = start
-    return GRID[np.array(sorted(set(found)))]
+    result: Array = GRID[np.array(sorted(set(found)))]
+    return result
 
 
 def serve(menu: Array, wished: Array) -> Array:
     """Index of the threshold of the menu with the smallest misfit to each wish."""
     octaves = np.log2(np.maximum(wished, GRID[0]))
-    return _misfit(8 * np.log2(menu)[None], 8 * octaves[:, None]).argmin(axis=1)
+    result: Array = _misfit(8 * np.log2(menu)[None], 8 * octaves[:, None]).argmin(axis=1)
+    return result
 
 
 def make_scheme(
@@ -167,10 +171,10 @@ def _menu(
     First the tables that also exist fine, for those who are read finely; everybody else but the
     wide ones may use them too, and gets more of them where they are far from what it wishes.
     """
-    fine = np.zeros(0)
+    fine: Array = np.zeros(0)
     if fine_sites:
         fine = cluster(np.concatenate([wished[name] for name in sorted(fine_sites)]), FINE_MENU)
-    own = np.zeros(0)
+    own: Array = np.zeros(0)
     if wide:
         own = cluster(np.concatenate([wished[name] for name in sorted(wide)]), WIDE_MENU)
         own = np.minimum(own, span)
@@ -183,7 +187,7 @@ def _menu(
             far = wish[_misfit(8 * np.log2(fine[serve(fine, wish)]), 8 * np.log2(wish)) > NEAR]
         tables = int(net.weight_count() * TABLE_SHARE / TABLE_SIZE)
         room = int(np.clip(tables - WIDE_MENU, *MENU_RANGE))
-        more = cluster(far, max(room - len(fine), 3)) if len(far) else np.zeros(0)
+        more: Array = cluster(far, max(room - len(fine), 3)) if len(far) else np.zeros(0)
         common = np.concatenate((fine, more))
     table: dict[str, Array] = {}
     for name, wish in wished.items():

@@ -79,7 +79,8 @@ class TensorStatistics:
         threshold = GRID[:, None]
         step = (threshold - low[None]) / levels
         excess = above[2] - 2 * threshold * above[1] + threshold**2 * above[0]
-        return step**2 / 12 + CLIP_WEIGHT * np.maximum(excess, 0) / max(self.count, 1)
+        result: Array = step**2 / 12 + CLIP_WEIGHT * np.maximum(excess, 0) / max(self.count, 1)
+        return result
 
 
 class FloatNet:

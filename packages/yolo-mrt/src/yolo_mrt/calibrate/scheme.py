@@ -92,6 +92,8 @@ class Scheme:
 
     def own_codes(self, layer: Layer, fine: bool) -> Codes:
         """Codes of an activated convolution, an addition or the input."""
+        scale: Array
+        zero: Array
         if layer.op == "input":
             scale, zero = np.full(3, 1 / INPUT_SCALE), np.full(3, INPUT_ZERO)
         elif layer.op == "add":

@@ -95,13 +95,16 @@ class Table:
     def codes(self) -> Array:
         """int64 [TABLE_SIZE] in -127…127."""
         codes = np.floor(self.values() / self.scale + 0.5).astype(np.int64) + self.zero
-        return np.clip(codes, -CODE_LIMIT, CODE_LIMIT)
+        result: Array = np.clip(codes, -CODE_LIMIT, CODE_LIMIT)
+        return result
 
     def fine_codes(self) -> Array:
         """What `codes` leaves over, in steps of scale / FINE: int64 [TABLE_SIZE], small."""
         rest = self.values() / self.scale - (self.codes() - self.zero)
-        return np.clip(np.floor(rest * FINE + 0.5).astype(np.int64), -FINE, FINE)
+        result: Array = np.clip(np.floor(rest * FINE + 0.5).astype(np.int64), -FINE, FINE)
+        return result
 
     def wide_codes(self, exponent: int) -> Array:
         """Codes of step 2^-exponent around zero, for sums: int64 [TABLE_SIZE]."""
-        return np.floor(np.ldexp(self.values(), exponent) + 0.5).astype(np.int64)
+        result: Array = np.floor(np.ldexp(self.values(), exponent) + 0.5).astype(np.int64)
+        return result

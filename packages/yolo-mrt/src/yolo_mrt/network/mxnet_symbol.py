@@ -179,7 +179,7 @@ class _Reader:
             or self._pair(node, "dilate", 1) != (1, 1)
         ):
             raise self._fail(node["name"], "is grouped, dilated or not 2-D", "a plain convolution")
-        bias = np.zeros(weight.shape[0], np.float32)
+        bias: Array = np.zeros(weight.shape[0], np.float32)
         if len(node["inputs"]) > 2:
             bias = self._array(node["inputs"][2], weight.shape[:1])
         stem = self._nodes[node["inputs"][1]]["name"]

@@ -25,7 +25,8 @@ _PIVOT = 2.0**-20
 
 def round_nearest(flat: Array, step: Array) -> Array:
     """int64 [out, K] in ±127."""
-    return np.clip(np.rint(flat / step[:, None]), -CODE_LIMIT, CODE_LIMIT).astype(np.int64)
+    result: Array = np.clip(np.rint(flat / step[:, None]), -CODE_LIMIT, CODE_LIMIT).astype(np.int64)
+    return result
 
 
 def round_compensating(flat: Array, step: Array, moments: Array) -> Array:
@@ -60,7 +61,8 @@ def round_compensating(flat: Array, step: Array, moments: Array) -> Array:
             chosen[:, column], errors[:, column] = rounded, error
     result = np.empty_like(chosen)
     result[:, order] = chosen
-    return result.astype(np.int64)
+    codes: Array = result.astype(np.int64)
+    return codes
 
 
 def _factorize(matrix: Array) -> None:
@@ -93,4 +95,5 @@ def _exact_product(errors: Array, factor: Array) -> Array:
     exponent = int(np.frexp(np.abs(errors).max())[1])
     whole = np.rint(np.ldexp(errors, _ERROR_BITS - exponent))
     parts = np.rint(np.ldexp(factor, _LONG_BITS))
-    return np.ldexp(whole @ parts, exponent - _ERROR_BITS - _LONG_BITS)
+    result: Array = np.ldexp(whole @ parts, exponent - _ERROR_BITS - _LONG_BITS)
+    return result

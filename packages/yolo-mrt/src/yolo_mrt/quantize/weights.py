@@ -45,7 +45,8 @@ class IntegerConv:
 def code_weights(layer: Layer, codes: Codes) -> Array:
     """Real weights per unit of code, float64 [out, P, kh, kw]."""
     weight = layer.weights.astype(np.float64)[:, codes.channel]
-    return weight * codes.scale[None, :, None, None]
+    result: Array = weight * codes.scale[None, :, None, None]
+    return result
 
 
 def choose_steps(
@@ -65,8 +66,8 @@ def choose_steps(
     # A channel without weights still has a bias, which needs some step.
     peak = np.maximum(peak, np.maximum(np.abs(bias) * 2.0**-14, unit * 2.0**-20))
     weight = np.ones(flat.shape[1]) if moments is None else moments
-    best = np.full(len(flat), np.inf)
-    step = peak / CODE_LIMIT
+    best: Array = np.full(len(flat), np.inf)
+    step: Array = peak / CODE_LIMIT
     for share in SHARES:
         trial = peak * share / CODE_LIMIT
         rounded = np.clip(np.rint(flat / trial[:, None]), -CODE_LIMIT, CODE_LIMIT)

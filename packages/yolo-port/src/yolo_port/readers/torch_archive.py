@@ -141,7 +141,7 @@ class TorchArchive:
             return (array.astype(np.uint32) << 16).view(np.float32)
         return np.array(array)
 
-    def _storage(self, storage: Any, name: str) -> tuple[zipfile.ZipInfo, np.dtype, int]:
+    def _storage(self, storage: Any, name: str) -> tuple[zipfile.ZipInfo, np.dtype[Any], int]:
         identity = storage.identity if isinstance(storage, Persistent) else None
         if not isinstance(identity, tuple) or len(identity) != 5 or identity[0] != "storage":
             raise InputError(self.path, f"has {name} without a storage", "a PyTorch file")

@@ -128,7 +128,8 @@ class ModuleTree:
         )
         if not sides or pair[0] != pair[1]:
             raise InputError(self.path, f"has an uneven stride or padding in {name}", _EXPECTED)
-        return pair[0]
+        result: int = pair[0]
+        return result
 
     def _layers(self) -> list[tuple[str, Record]]:
         return [

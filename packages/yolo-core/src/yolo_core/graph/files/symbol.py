@@ -160,7 +160,8 @@ def _function(attrs: Any, place: str) -> str | None:
             raise RuntimeFault(f"{place}: attrs.{key}", "not a string")
     if "func_name" not in attrs:
         raise LogicError(f"{place}: attrs", "no func_name")
-    return attrs["func_name"]
+    result: str | None = attrs["func_name"]
+    return result
 
 
 def _entry(value: Any, place: str) -> Entry:
@@ -183,7 +184,8 @@ def _integer(value: Any, place: str) -> int:
 def _index(value: Any, place: str) -> int:
     if not 0 <= _integer(value, place) <= _MAX_INDEX:
         raise RuntimeFault(place, f"{str(value)[:60]}", f"0..{_MAX_INDEX}")
-    return value
+    result: int = value
+    return result
 
 
 def _lists(reader: JsonReader, limits: Limits) -> dict[str, Any]:

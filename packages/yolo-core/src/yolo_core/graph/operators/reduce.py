@@ -60,7 +60,7 @@ class Sum(_Reduction):
     def meaning(self, x: Arrays, a: Attributes) -> tuple[Array, ...]:
         (shape,) = self.shape([x[0].shape], a)
         axes = self.axes(x[0].ndim, a)
-        return (np.sum(x[0], axis=axes, dtype=np.int32).reshape(shape),)
+        return (np.asarray(np.sum(x[0], axis=axes, dtype=np.int32)).reshape(shape),)
 
 
 class Max(_Reduction):
