@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from conftest import run
+from commands import run
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_files_of_each_stage(road):
+def test_the_files_of_each_stage(road: Path) -> None:
     for name in (
         "shapes/data.yaml",
         "runs/train/exp/weights/best-symbol.json",
@@ -38,7 +39,7 @@ def test_the_files_of_each_stage(road):
         assert (road / name).is_file(), name
 
 
-def test_the_integer_model_is_deployable(road):
+def test_the_integer_model_is_deployable(road: Path) -> None:
     text = run("yolo-cvm", "certify", "qout/shapes_cvm", cwd=road)
     assert text
     graph = json.loads((road / "qout/shapes_cvm/symbol").read_text())
@@ -48,7 +49,7 @@ def test_the_integer_model_is_deployable(road):
     assert shape[:2] == [1, 3 * (64 + 16 + 4)]
 
 
-def test_run_with_receipt_and_verify(road):
+def test_run_with_receipt_and_verify(road: Path) -> None:
     rng = np.random.default_rng(0)
     np.save(road / "x.npy", rng.integers(-127, 128, (1, 3, 64, 64)).astype(np.int8))
     run("yolo-cvm", "run", "qout/shapes_cvm", "--input", "x.npy", "--output", "y.npy",
@@ -57,13 +58,13 @@ def test_run_with_receipt_and_verify(road):
     run("yolo-cvm", "verify", "r.json", "qout/shapes_cvm", "--input", "x.npy", cwd=road)
 
 
-def test_detect_writes_a_picture_and_boxes(road):
+def test_detect_writes_a_picture_and_boxes(road: Path) -> None:
     image = next((road / "shapes" / "images" / "val").iterdir())
     run("yolo-cvm", "detect", "qout/shapes_cvm", image, "--out", "found", cwd=road)
     assert sorted(path.suffix for path in (road / "found").iterdir())[-1:] == [".json"]
 
 
-def test_float_and_integer_are_compared(road):
+def test_float_and_integer_are_compared(road: Path) -> None:
     for model, name in (("runs/train/exp/weights/best", "float"), ("qout/shapes_cvm", "quant")):
         run("yolo-eval", "coco", model, "--data", "shapes/data.yaml",
             "--json", f"{name}.json", cwd=road)  # fmt: skip
@@ -74,7 +75,7 @@ def test_float_and_integer_are_compared(road):
     assert json.loads((road / "compare" / "metrics.json").read_text())
 
 
-def test_the_bundle_of_the_model_checks(road):
+def test_the_bundle_of_the_model_checks(road: Path) -> None:
     run("yolo-cvm", "bundle", "qout/shapes_cvm", "--out", "bundle", cwd=road)
     run("yolo-cvm", "bundle", "--check", "bundle", cwd=road)
 
@@ -90,7 +91,7 @@ def test_the_bundle_of_the_model_checks(road):
         ("yolo-core", "checkpoint", "none"),
     ],
 )
-def test_a_missing_file_is_one_line_and_code_2(tmp_path, arguments):
+def test_a_missing_file_is_one_line_and_code_2(tmp_path: Path, arguments: Any) -> None:
     text = run(*arguments, cwd=tmp_path, code=2)
     assert len(text.strip().splitlines()) == 1, text
     assert text.startswith("Error: ")

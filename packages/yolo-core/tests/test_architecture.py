@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ PUBLISHED = {
 
 
 @pytest.mark.parametrize("size", PUBLISHED)
-def test_sizes_have_the_published_figures(size):
+def test_sizes_have_the_published_figures(size: Any) -> None:
     architecture = Architecture.named(size)
     parameters, convolutions, gmac = PUBLISHED[size]
     shapes = architecture.parameter_shapes(fused=False)
@@ -31,7 +32,7 @@ def test_sizes_have_the_published_figures(size):
     assert architecture.macs(640, 640) / 1e9 == pytest.approx(gmac, abs=0.06)
 
 
-def test_rows_and_numbers():
+def test_rows_and_numbers() -> None:
     architecture = Architecture.named("yolov5n", nc=3)
     assert architecture.no == 8
     assert architecture.rows(640, 640) == 25200
@@ -40,7 +41,7 @@ def test_rows_and_numbers():
     assert Architecture.named("s").names == COCO_NAMES
 
 
-def test_fused_parameters_have_a_bias_per_convolution():
+def test_fused_parameters_have_a_bias_per_convolution() -> None:
     architecture = Architecture.named("n", nc=1)
     fused = architecture.parameter_shapes(fused=True)
     assert len(fused) == 2 * len(architecture.convolutions())
@@ -48,7 +49,7 @@ def test_fused_parameters_have_a_bias_per_convolution():
     assert fused["model.24.m.2.bias"] == (18,)
 
 
-def test_survives_plain_data():
+def test_survives_plain_data() -> None:
     architecture = Architecture.named("m", names=["a", "b"], activation="relu")
     assert Architecture.from_dict(architecture.to_dict(), "x.yaml") == architecture
 
@@ -69,14 +70,14 @@ def test_survives_plain_data():
         ({"width_multiple": 1e9}, "multiple"),
     ],
 )
-def test_refuses_what_is_no_architecture(change, word):
+def test_refuses_what_is_no_architecture(change: Any, word: str) -> None:
     data = {**Architecture.named("n", nc=2).to_dict(), **change}
     with pytest.raises(InputError, match=word) as caught:
         Architecture.from_dict(data, "bad.yaml")
     assert str(caught.value).startswith("bad.yaml: ")
 
 
-def test_refuses_missing_keys_and_other_sizes():
+def test_refuses_missing_keys_and_other_sizes() -> None:
     with pytest.raises(InputError, match="strides"):
         Architecture.from_dict(
             {k: v for k, v in Architecture.named("n").to_dict().items() if k != "strides"}, "x"

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from click.testing import CliRunner
+from pathlib import Path
+from typing import Any
 
-from conftest import random_parameters
+from click.testing import CliRunner
+from core_samples import random_parameters
+
 from yolo_core.cli import main
 from yolo_core.mxnet.checkpoint import Checkpoint, write_checkpoint
 from yolo_core.yolo.architecture import Architecture
 
 
-def run(*arguments: str):
+def run(*arguments: str) -> Any:
     return CliRunner().invoke(main, list(arguments))
 
 
-def test_architecture():
+def test_architecture() -> None:
     result = run("architecture", "yolov5n")
     assert result.exit_code == 0
     assert "1,872,157 parameters, 60 convolutions, 2.23 GMAC and 25,200 rows" in result.output
 
 
-def test_checkpoint(tmp_path):
+def test_checkpoint(tmp_path: Path) -> None:
     architecture = Architecture.named("n", names=["cat"])
     write_checkpoint(
         tmp_path / "w", Checkpoint(architecture, random_parameters(architecture, True), True)
@@ -31,7 +34,7 @@ def test_checkpoint(tmp_path):
     assert "folded" in result.output
 
 
-def test_dataset(tmp_path):
+def test_dataset(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "labels").mkdir()
     for name in ("a", "b"):
@@ -42,7 +45,7 @@ def test_dataset(tmp_path):
     assert result.output == ("train: 2 images (1 without a label file), 2 boxes: cat 1, dog 1\n")
 
 
-def test_bad_input_is_one_line_and_code_2(tmp_path):
+def test_bad_input_is_one_line_and_code_2(tmp_path: Path) -> None:
     for arguments, word in [
         (["architecture", "yolov9"], "yolov5n, s, m, l or x"),
         (["architecture", "yolov5n", "--imgsz", "100"], "multiples of 32"),

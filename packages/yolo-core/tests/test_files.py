@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -14,7 +16,7 @@ from yolo_core.files import atomic_folder, atomic_write, read_bytes, read_json, 
 from yolo_core.progress import progress
 
 
-def test_atomic_write_replaces_and_leaves_nothing(tmp_path):
+def test_atomic_write_replaces_and_leaves_nothing(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "a.txt"
     atomic_write(target, "one")
     atomic_write(target, b"two")
@@ -29,7 +31,7 @@ def current_umask() -> int:
     return mask
 
 
-def test_atomic_folder_appears_whole_or_not_at_all(tmp_path):
+def test_atomic_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="none"), atomic_folder(tmp_path / "out") as folder:
         atomic_write(folder / "half", "x")
         read_bytes(folder / "none", 1)
@@ -41,7 +43,7 @@ def test_atomic_folder_appears_whole_or_not_at_all(tmp_path):
     assert os.listdir(tmp_path / "out") == ["two"]
 
 
-def test_atomic_folder_spares_the_old_one_on_failure(tmp_path):
+def test_atomic_folder_spares_the_old_one_on_failure(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "old").write_text("kept")
     with pytest.raises(ZeroDivisionError), atomic_folder(tmp_path / "out"):
@@ -49,7 +51,7 @@ def test_atomic_folder_spares_the_old_one_on_failure(tmp_path):
     assert (tmp_path / "out" / "old").read_text() == "kept"
 
 
-def test_atomic_folder_refuses_a_file_and_a_link(tmp_path):
+def test_atomic_folder_refuses_a_file_and_a_link(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     (tmp_path / "link").symlink_to(tmp_path)
     for name in ("file", "link"):
@@ -57,7 +59,7 @@ def test_atomic_folder_refuses_a_file_and_a_link(tmp_path):
             pass
 
 
-def test_reading_has_limits(tmp_path):
+def test_reading_has_limits(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"12345")
     assert read_bytes(tmp_path / "a", 5) == b"12345"
     with pytest.raises(InputError, match="larger than 4 bytes"):
@@ -72,19 +74,19 @@ def test_reading_has_limits(tmp_path):
         sha256_file(tmp_path / "none")
 
 
-def test_errors_are_one_line():
+def test_errors_are_one_line() -> None:
     assert str(InputError("a\nb", "is\todd", "c")) == "a\\nb: is\\todd; expected c"
     assert str(InputError("a", "is odd")) == "a: is odd"
 
 
-def test_commands_answer_bad_input_with_one_line_and_code_2():
+def test_commands_answer_bad_input_with_one_line_and_code_2() -> None:
     @click.group(cls=Group)
-    def main():
+    def main() -> None:
         pass
 
     @main.command()
     @click.argument("how")
-    def fail(how):
+    def fail(how: Any) -> None:
         raise {
             "input": InputError("x.yaml", "is odd"),
             "stop": KeyboardInterrupt(),
@@ -101,6 +103,6 @@ def test_commands_answer_bad_input_with_one_line_and_code_2():
     assert (stopped.exit_code, stopped.output) == (130, "Interrupted.\n")
 
 
-def test_progress_passes_everything_on(capsys):
+def test_progress_passes_everything_on(capsys: pytest.CaptureFixture[str]) -> None:
     assert list(progress(range(5), "count")) == [0, 1, 2, 3, 4]
     assert "count" in capsys.readouterr().err

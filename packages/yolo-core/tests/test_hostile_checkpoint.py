@@ -33,7 +33,11 @@ def header(count: int = 1) -> bytes:
 
 
 def array(
-    shape: tuple, data: bytes = b"", dtype: int = 0, storage: int = 0, magic: int = 0xF993FAC9
+    shape: tuple[Any, ...],
+    data: bytes = b"",
+    dtype: int = 0,
+    storage: int = 0,
+    magic: int = 0xF993FAC9,
 ) -> bytes:
     sides = struct.pack(f"<{len(shape)}q", *shape)
     lead = struct.pack("<Iii", magic, storage, len(shape))
@@ -93,7 +97,7 @@ def test_params_cut_anywhere(length: int) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, len(SMALL) - 1), st.integers(0, 255)), max_size=4))
-def test_params_changed_anywhere_are_read_or_refused(changes: list) -> None:
+def test_params_changed_anywhere_are_read_or_refused(changes: list[Any]) -> None:
     data = bytearray(SMALL)
     for at, value in changes:
         data[at] = value
@@ -104,7 +108,7 @@ def test_params_changed_anywhere_are_read_or_refused(changes: list) -> None:
     assert sum(value.nbytes for value in found.values()) <= len(SMALL)
 
 
-def write(folder: Path, parameters: dict, **changes: Any) -> Path:
+def write(folder: Path, parameters: dict[str, Any], **changes: Any) -> Path:
     record = {"format": FORMAT, **ARCHITECTURE.to_dict(), "fused": True, "color": "rgb", "meta": {}}
     record.update(changes)
     text = yaml.safe_dump({key: value for key, value in record.items() if value is not ...})
@@ -132,7 +136,7 @@ def test_the_whole_checkpoint_is_read(tmp_path: Path) -> None:
         ({"arg:": PARAMETERS[FIRST]}, "its parameters alone"),
     ],
 )
-def test_parameters_that_do_not_belong(change: dict, cause: str, tmp_path: Path) -> None:
+def test_parameters_that_do_not_belong(change: dict[str, Any], cause: str, tmp_path: Path) -> None:
     stem = write(tmp_path, {**PARAMETERS, **change})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -180,7 +184,7 @@ def test_a_missing_parameter_is_named(tmp_path: Path) -> None:
     ],
     ids=lambda changes: str(changes)[:40],
 )
-def test_hostile_sidecar(changes: dict, tmp_path: Path) -> None:
+def test_hostile_sidecar(changes: dict[str, Any], tmp_path: Path) -> None:
     stem = write(tmp_path, PARAMETERS, **changes)
     with pytest.raises(InputError, match=r"x\.yaml: "):
         read_checkpoint(stem)

@@ -8,6 +8,7 @@ import sys
 import tracemalloc
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ def encoded(ending: str) -> bytes:
     picture = np.stack((rows * 2, columns * 2, rows + columns), axis=-1).astype(np.uint8)
     done, data = opencv().imencode(ending, picture)
     assert done
-    return data.tobytes()
+    return bytes(data)
 
 
 def png(width: int, height: int) -> bytes:
@@ -122,7 +123,7 @@ def test_the_decoder_writes_no_log_of_its_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["letterbox", "squash"])
 @pytest.mark.parametrize("size", [(1, 200_000), (200_000, 1), (200_000, 2), (1, 1)])
-def test_extreme_shapes_take_little_memory(mode: str, size: tuple) -> None:
+def test_extreme_shapes_take_little_memory(mode: str, size: tuple[Any, ...]) -> None:
     picture = np.zeros((*size, 3), np.uint8)
     tracemalloc.start()
     try:

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.yolo.letterbox import Letterbox, check_imgsz, read_image, resize
 
 
-def reference_resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+def reference_resize(image: Array, height: int, width: int) -> Array:
     """Bilinear in exact arithmetic, half-pixel centres, edges repeated."""
 
-    def taps(source: int, target: int):
+    def taps(source: int, target: int) -> Any:
         at = np.clip((np.arange(target) + 0.5) * source / target - 0.5, 0, source - 1)
         low = np.floor(at).astype(int)
         return low, np.minimum(low + 1, source - 1), at - low
 
     x0, x1, u = taps(image.shape[1], width)
     y0, y1, v = taps(image.shape[0], height)
-    rows = image[:, x0] * (1 - u)[:, None] + image[:, x1] * u[:, None]
-    return rows[y0] * (1 - v)[:, None, None] + rows[y1] * v[:, None, None]
+    rows: Array = image[:, x0] * (1 - u)[:, None] + image[:, x1] * u[:, None]
+    mixed: Array = rows[y0] * (1 - v)[:, None, None] + rows[y1] * v[:, None, None]
+    return mixed
 
 
 @pytest.mark.parametrize(
     "sizes", [(7, 5, 13, 9), (100, 63, 40, 40), (1, 1, 8, 8), (64, 48, 32, 24)]
 )
-def test_resize_is_bilinear(sizes):
+def test_resize_is_bilinear(sizes: tuple[int, int, int, int]) -> None:
     h, w, height, width = sizes
     image = np.random.default_rng(sum(sizes)).integers(0, 256, (h, w, 3)).astype(np.uint8)
     ours = resize(image, height, width)
@@ -35,7 +40,7 @@ def test_resize_is_bilinear(sizes):
     assert np.abs(ours - reference_resize(image, height, width)).max() <= 1.01
 
 
-def test_resize_agrees_with_opencv():
+def test_resize_agrees_with_opencv() -> None:
     rng = np.random.default_rng(3)
     image = rng.integers(0, 256, (333, 500, 3)).astype(np.uint8)
     difference = resize(image, 426, 640).astype(int) - cv2.resize(image, (640, 426))
@@ -43,13 +48,13 @@ def test_resize_agrees_with_opencv():
     assert (difference != 0).mean() < 0.01
 
 
-def test_constant_images_stay_constant():
+def test_constant_images_stay_constant() -> None:
     for value in (0, 1, 127, 254, 255):
         image = np.full((37, 91, 3), value, np.uint8)
         assert (resize(image, 64, 160) == value).all()
 
 
-def test_letterbox_centres_on_grey_and_boxes_come_back():
+def test_letterbox_centres_on_grey_and_boxes_come_back() -> None:
     image = np.zeros((50, 100, 3), np.uint8)
     canvas, placement = Letterbox(64, 64).apply(image)
     assert canvas.shape == (64, 64, 3)
@@ -63,7 +68,7 @@ def test_letterbox_centres_on_grey_and_boxes_come_back():
     np.testing.assert_array_equal(outside, [[0, 0, 100, 50]])
 
 
-def test_squash_fills_the_input():
+def test_squash_fills_the_input() -> None:
     canvas, placement = Letterbox(64, 64, mode="squash").apply(np.full((50, 100, 3), 9, np.uint8))
     assert (canvas == 9).all()
     np.testing.assert_allclose(
@@ -71,31 +76,31 @@ def test_squash_fills_the_input():
     )
 
 
-def test_extreme_aspect_ratio_keeps_a_pixel():
+def test_extreme_aspect_ratio_keeps_a_pixel() -> None:
     canvas, placement = Letterbox(64, 64).apply(np.zeros((1, 5000, 3), np.uint8))
     assert placement.resized == (1, 64)
     assert canvas.shape == (64, 64, 3)
 
 
 @pytest.mark.parametrize("name", ["bus", "zidane"])
-def test_letterbox_equals_the_reference(shared, name):
+def test_letterbox_equals_the_reference(shared: Path, name: str) -> None:
     expected = np.load(shared / "data" / f"reference_{name}_320.npz")["letterboxed_rgb"]
     image = read_image(shared / "data" / "images" / f"{name}.jpg")
     np.testing.assert_array_equal(Letterbox(320, 320).apply(image)[0], expected)
 
 
 @pytest.mark.parametrize("value", [0, 31, 100, 8224, -32, (64,), (64, 65), "64", None, (1e3, 64)])
-def test_refuses_other_sizes(value):
+def test_refuses_other_sizes(value: Any) -> None:
     with pytest.raises(InputError, match="multiples of 32"):
         check_imgsz(value)
 
 
-def test_accepts_a_side_or_a_pair():
+def test_accepts_a_side_or_a_pair() -> None:
     assert check_imgsz(320) == (320, 320)
     assert check_imgsz([64, 96]) == (64, 96)
 
 
-def test_refuses_what_is_no_whole_image(tmp_path):
+def test_refuses_what_is_no_whole_image(tmp_path: Path) -> None:
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
     good = cv2.imencode(".jpg", image)[1].tobytes()
     for name, data, word in [

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from core_samples import random_parameters
 
-from conftest import random_parameters
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.mxnet import network
 from yolo_core.mxnet.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
@@ -19,14 +22,14 @@ mx = network.mx
 
 @pytest.mark.parametrize("size", ["n", "s", "m", "l", "x"])
 @pytest.mark.parametrize("fused", [False, True])
-def test_parameters_are_those_of_the_architecture(size, fused):
+def test_parameters_are_those_of_the_architecture(size: str, fused: bool) -> None:
     architecture = Architecture.named(size, nc=2)
     own = network.YoloV5(architecture, fused).collect_params()
     assert {name: p.shape for name, p in own.items()} == architecture.parameter_shapes(fused)
 
 
 @pytest.mark.parametrize("activation", ["silu", "leaky", "relu"])
-def test_folding_keeps_the_outputs(activation):
+def test_folding_keeps_the_outputs(activation: str) -> None:
     architecture = Architecture.named("n", nc=2, activation=activation)
     parameters = random_parameters(architecture, fused=False)
     x = mx.nd.array(np.random.default_rng(1).uniform(0, 1, (1, 3, 64, 96)))
@@ -39,7 +42,7 @@ def test_folding_keeps_the_outputs(activation):
 
 
 @pytest.mark.parametrize("fused", [False, True])
-def test_convolutions_in_another_precision_take_and_give_float32(fused):
+def test_convolutions_in_another_precision_take_and_give_float32(fused: bool) -> None:
     architecture = Architecture.named("n", nc=2)
     parameters = random_parameters(architecture, fused)
     x = mx.nd.array(np.random.default_rng(1).uniform(0, 1, (1, 3, 64, 64)))
@@ -56,7 +59,7 @@ def test_convolutions_in_another_precision_take_and_give_float32(fused):
 
 @pytest.mark.filterwarnings("ignore:Cannot decide type")  # MXNet's, of every symbol it reads
 @pytest.mark.parametrize("fused", [False, True])
-def test_checkpoint_round_trip_and_mxnets_own_readers(tmp_path, fused):
+def test_checkpoint_round_trip_and_mxnets_own_readers(tmp_path: Path, fused: bool) -> None:
     architecture = Architecture.named("n", names=["red", "blue"])
     checkpoint = Checkpoint(
         architecture, random_parameters(architecture, fused), fused, "bgr", {"epoch": 3}
@@ -74,7 +77,7 @@ def test_checkpoint_round_trip_and_mxnets_own_readers(tmp_path, fused):
         np.testing.assert_array_equal(a.asnumpy(), b.asnumpy())
 
 
-def test_same_checkpoint_same_bytes(tmp_path):
+def test_same_checkpoint_same_bytes(tmp_path: Path) -> None:
     architecture = Architecture.named("n", nc=1)
     checkpoint = Checkpoint(architecture, random_parameters(architecture, True), True)
     first = write_checkpoint(tmp_path / "a", checkpoint)
@@ -84,8 +87,8 @@ def test_same_checkpoint_same_bytes(tmp_path):
         assert one.read_bytes() == other.read_bytes()
 
 
-def test_params_file_equals_mxnets(tmp_path):
-    arrays = {
+def test_params_file_equals_mxnets(tmp_path: Path) -> None:
+    arrays: dict[str, Array] = {
         "arg:a": np.arange(6, dtype=np.float32).reshape(2, 3),
         "aux:b": np.array([-1, 7], np.int32),
         "arg:c": np.zeros((1, 1, 2), np.int8),
@@ -97,7 +100,7 @@ def test_params_file_equals_mxnets(tmp_path):
         assert value.dtype == arrays[name].dtype
 
 
-def test_float_predictor_takes_the_size_it_was_trained_at(tmp_path):
+def test_float_predictor_takes_the_size_it_was_trained_at(tmp_path: Path) -> None:
     architecture = Architecture.named("n", nc=1)
     checkpoint = Checkpoint(
         architecture, random_parameters(architecture, False), False, meta={"imgsz": [64, 96]}
@@ -116,7 +119,7 @@ def test_float_predictor_takes_the_size_it_was_trained_at(tmp_path):
         open_predictor(tmp_path / "net", device="tpu")
 
 
-def test_bgr_checkpoint_sees_turned_channels(tmp_path):
+def test_bgr_checkpoint_sees_turned_channels(tmp_path: Path) -> None:
     architecture = Architecture.named("n", nc=1)
     parameters = random_parameters(architecture, True)
     turned = dict(parameters)
@@ -130,7 +133,7 @@ def test_bgr_checkpoint_sees_turned_channels(tmp_path):
     np.testing.assert_allclose(one, other, atol=1e-5)
 
 
-def test_refuses_parameters_that_do_not_fit(tmp_path):
+def test_refuses_parameters_that_do_not_fit(tmp_path: Path) -> None:
     architecture = Architecture.named("n", nc=1)
     parameters = random_parameters(architecture, True)
     for name, value, word in [

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cvm_samples import small_graph
 
-from conftest import small_graph
 from yolo_core.graph import Graph, GraphBuilder, LogicError
 from yolo_cvm import chain_io
 

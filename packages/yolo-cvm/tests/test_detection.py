@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from cvm_samples import write_model
 
-from conftest import write_model
 from yolo_core.errors import InputError
 from yolo_core.graph import Graph, GraphBuilder
 from yolo_core.yolo.architecture import Architecture
@@ -101,7 +102,9 @@ def test_two_pictures_of_one_name_are_refused(detector: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("change", [{"input_shapes": [[-1, 3, 64, 64]]}, {"detection": {}}])
-def test_an_ext_of_another_model_is_refused(change: dict, detector: Path, tmp_path: Path) -> None:
+def test_an_ext_of_another_model_is_refused(
+    change: dict[str, Any], detector: Path, tmp_path: Path
+) -> None:
     for name in ("symbol", "params"):
         (tmp_path / name).write_bytes((detector / name).read_bytes())
     content = {**json.loads((detector / "ext").read_text()), **change}

@@ -6,13 +6,15 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from cvm_samples import write_model
 
 import yolo_cvm
-from conftest import write_model
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.graph import GraphBuilder, Limits, LogicError, RuntimeFault, interpret
 from yolo_cvm.cli import main
@@ -39,7 +41,7 @@ def test_run_gives_int32_heads_and_changes_nothing(model_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.int64, np.uint64, np.uint32])
-def test_input_of_any_integer_type_is_clamped(dtype: type, model_folder: Path) -> None:
+def test_input_of_any_integer_type_is_clamped(dtype: Any, model_folder: Path) -> None:
     model = yolo_cvm.load(model_folder)
     info = np.iinfo(dtype)
     for value in (info.min, info.max, 1):
@@ -49,7 +51,7 @@ def test_input_of_any_integer_type_is_clamped(dtype: type, model_folder: Path) -
 
 
 @pytest.mark.parametrize("wrong", [np.zeros((2, 4, 5), int), np.zeros((1, 2, 4, 5))])
-def test_input_of_another_shape_or_kind_is_refused(wrong: np.ndarray, model_folder: Path) -> None:
+def test_input_of_another_shape_or_kind_is_refused(wrong: Array, model_folder: Path) -> None:
     with pytest.raises(LogicError, match="input"):
         yolo_cvm.load(model_folder).run(wrong)
 

@@ -6,13 +6,14 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from cvm_samples import small_graph, some_input, write_model
 
 import yolo_cvm
-from conftest import small_graph, some_input, write_model
 from yolo_core.errors import InputError
 from yolo_cvm import receipt as receipts
 from yolo_cvm.cli import main
@@ -101,7 +102,7 @@ def test_another_model_or_input_is_told_apart(model_folder: Path, tmp_path: Path
     ],
 )  # fmt: skip
 def test_a_damaged_receipt_is_refused_in_one_line(
-    change: dict, model_folder: Path, tmp_path: Path
+    change: dict[str, Any], model_folder: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "r.json"
     file.write_text(json.dumps({**json.loads(make(model_folder).to_json()), **change}))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.files import sha256_file
 from yolo_core.graph import interpret
 from yolo_core.yolo.architecture import Architecture
@@ -39,7 +40,7 @@ class FakePredictor:
         self._left = options.get("fail")
         self._slow = options.get("slow", 0)
 
-    def logits(self, batch: np.ndarray) -> np.ndarray:
+    def logits(self, batch: Array) -> Array:
         if self._left is not None:
             if self._left == 0:
                 raise KeyboardInterrupt
@@ -47,7 +48,7 @@ class FakePredictor:
         time.sleep(self._slow)
         return np.stack([self._one(image) for image in batch])
 
-    def _one(self, image: np.ndarray) -> np.ndarray:
+    def _one(self, image: Array) -> Array:
         height, width = self.imgsz
         levels = [
             np.full((3, height // s, width // s, 5 + len(COLORS)), OFF)
@@ -61,7 +62,7 @@ class FakePredictor:
             self._place(levels[0], box, label)
         return np.concatenate([level.reshape(-1, level.shape[-1]) for level in levels])
 
-    def _place(self, level: np.ndarray, box: tuple[int, ...], label: int) -> None:
+    def _place(self, level: Array, box: tuple[int, ...], label: int) -> None:
         stride, (wide, tall) = self.architecture.strides[0], self.architecture.anchors[0][0]
         x, y = (box[0] + box[2]) / 2 / stride, (box[1] + box[3]) / 2 / stride
         column = min(int(x), level.shape[2] - 1)
@@ -88,13 +89,13 @@ class GraphPredictor:
         self.architecture, self.imgsz = self._extension.architecture, self._extension.imgsz
         self.digest = hashlib.sha256(folder.symbol + folder.params).hexdigest()
 
-    def logits(self, batch: np.ndarray) -> np.ndarray:
+    def logits(self, batch: Array) -> Array:
         codes = self._extension.quantize_input(batch)
         return self._extension.dequantize(interpret.run(self._graph, codes)[0])
 
 
 class FakeOpener:
-    def accepts(self, path: object) -> bool:
+    def accepts(self, path: Path) -> bool:
         return str(path).endswith(".fake") or is_model_folder(path)
 
     def open(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_eval.runs.ground_truth import Box, Category, GroundTruth, Image
 from yolo_eval.runs.run import Predictions
 
@@ -50,10 +53,12 @@ def scene(
 
 
 def repeated(
-    truth: GroundTruth, predictions: Predictions, weights: np.ndarray
+    truth: GroundTruth, predictions: Predictions, weights: Array
 ) -> tuple[GroundTruth, Predictions]:
     """The same with every image physically there as often as its weight says."""
-    images, boxes, rows = [], [], []
+    images: list[Image] = []
+    boxes: list[Box] = []
+    rows: list[Any] = []
     content = predictions.to_list()
     for image, weight in zip(truth.images, weights):
         for _ in range(weight):

@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -21,13 +23,16 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def coco(model: Path, shapes: Path, out: Path, *more: object) -> dict:
+def coco(model: Path, shapes: Path, out: Path, *more: object) -> dict[str, Any]:
     result = run("coco", model, "--data", shapes / "data.yaml", "--json", out, *more)
     assert result.exit_code == 0, result.output
-    return json.loads(out.read_text())
+    content: dict[str, Any] = json.loads(out.read_text())
+    return content
 
 
-def test_a_model_that_sees_everything_scores_one(model, shapes, tmp_path):
+def test_a_model_that_sees_everything_scores_one(
+    model: Callable[..., Path], shapes: Path, tmp_path: Path
+) -> None:
     content = coco(model(), shapes, tmp_path / "run.json")
     metrics = content["metrics"]
     assert metrics["images"] == 12
@@ -39,7 +44,9 @@ def test_a_model_that_sees_everything_scores_one(model, shapes, tmp_path):
     assert metrics["AP_large"] is None  # there are none, which is not the same as zero
 
 
-def test_a_class_that_is_never_seen_costs_its_share(model, shapes, tmp_path):
+def test_a_class_that_is_never_seen_costs_its_share(
+    model: Callable[..., Path], shapes: Path, tmp_path: Path
+) -> None:
     metrics = coco(model(drop=[1]), shapes, tmp_path / "run.json")["metrics"]
     assert metrics["AP"] == pytest.approx(2 / 3)
     assert [entry["AP"] for entry in metrics["classes"]] == [1.0, 0.0, 1.0]
@@ -47,7 +54,9 @@ def test_a_class_that_is_never_seen_costs_its_share(model, shapes, tmp_path):
     assert green[3] == metrics["classes"][1]["objects"]  # all of them taken for background
 
 
-def test_the_seed_line_and_the_plain_predictions(model, shapes, tmp_path):
+def test_the_seed_line_and_the_plain_predictions(
+    model: Callable[..., Path], shapes: Path, tmp_path: Path
+) -> None:
     line, plain = tmp_path / "line.txt", tmp_path / "plain.json"
     content = coco(model(), shapes, tmp_path / "r.json", "--text", line, "--predictions", plain)
     objects = content["metrics"]["objects"]
@@ -59,7 +68,9 @@ def test_the_seed_line_and_the_plain_predictions(model, shapes, tmp_path):
     assert set(content["predictions"][0]) == {"image_id", "category_id", "bbox", "score"}
 
 
-def test_provenance_names_model_pictures_and_versions(model, shapes, tmp_path):
+def test_provenance_names_model_pictures_and_versions(
+    model: Callable[..., Path], shapes: Path, tmp_path: Path
+) -> None:
     content = coco(model(), shapes, tmp_path / "run.json")
     assert len(content["model"]["digest"]) == 64
     assert all(len(image["sha256"]) == 64 for image in content["images"])
@@ -67,7 +78,9 @@ def test_provenance_names_model_pictures_and_versions(model, shapes, tmp_path):
     assert content["settings"]["conf"] == 0.001
 
 
-def test_processes_do_not_change_the_result(model, shapes, tmp_path):
+def test_processes_do_not_change_the_result(
+    model: Callable[..., Path], shapes: Path, tmp_path: Path
+) -> None:
     fake = model(score=0.7, shift=1)
     one = coco(fake, shapes, tmp_path / "one.json")
     two = coco(fake, shapes, tmp_path / "two.json", "--jobs", 2)
@@ -75,7 +88,9 @@ def test_processes_do_not_change_the_result(model, shapes, tmp_path):
     assert one["metrics"] == two["metrics"]
 
 
-def test_shards_merge_into_the_whole(model, shapes, tmp_path):
+def test_shards_merge_into_the_whole(
+    model: Callable[..., Path], shapes: Path, tmp_path: Path
+) -> None:
     fake = model(score=0.7, shift=2)
     whole = coco(fake, shapes, tmp_path / "whole.json")
     parts = []
@@ -101,7 +116,9 @@ def test_shards_merge_into_the_whole(model, shapes, tmp_path):
         (["whole"], "is a whole run"),
     ],
 )
-def test_merge_refuses_what_is_no_complete_set(model, shapes, tmp_path, chosen, cause):
+def test_merge_refuses_what_is_no_complete_set(
+    model: Callable[..., Path], shapes: Path, tmp_path: Path, chosen: list[str], cause: str
+) -> None:
     fake = model()
     coco(fake, shapes, tmp_path / "whole.json")
     for index in (1, 2):
@@ -113,7 +130,9 @@ def test_merge_refuses_what_is_no_complete_set(model, shapes, tmp_path, chosen, 
     assert not (tmp_path / "out.json").exists()
 
 
-def test_merge_refuses_shards_of_two_models(model, shapes, tmp_path):
+def test_merge_refuses_shards_of_two_models(
+    model: Callable[..., Path], shapes: Path, tmp_path: Path
+) -> None:
     coco(model("a.fake"), shapes, tmp_path / "1.json", "--shard", "1/2")
     coco(model("b.fake", score=0.5), shapes, tmp_path / "2.json", "--shard", "2/2")
     result = run("merge", tmp_path / "1.json", tmp_path / "2.json", "--json", tmp_path / "o.json")
@@ -121,7 +140,9 @@ def test_merge_refuses_shards_of_two_models(model, shapes, tmp_path):
     assert "is not of the same run" in result.output
 
 
-def test_an_interrupted_run_goes_on(model, shapes, tmp_path):
+def test_an_interrupted_run_goes_on(
+    model: Callable[..., Path], shapes: Path, tmp_path: Path
+) -> None:
     out, journal = tmp_path / "run.json", tmp_path / "run.json.journal"
     interrupted = model(fail=5)
     command = ("coco", interrupted, "--data", shapes / "data.yaml", "--json", out)
@@ -143,12 +164,12 @@ def test_an_interrupted_run_goes_on(model, shapes, tmp_path):
     ("jobs", "death"), [(1, signal.SIGINT), (2, signal.SIGINT), (2, signal.SIGKILL)]
 )
 def test_a_process_that_dies_leaves_its_journal_and_no_children(
-    model, shapes, tmp_path, jobs, death
-):
+    model: Callable[..., Path], shapes: Path, tmp_path: Path, jobs: int, death: Any
+) -> None:
     out, journal = tmp_path / "run.json", tmp_path / "run.json.journal"
     fake = model(score=0.7, slow=0.1)
-    command = ("coco", str(fake), "--data", str(shapes / "data.yaml"), "--json", str(out))
-    command = (*command, "--jobs", str(jobs))
+    command = ["coco", str(fake), "--data", str(shapes / "data.yaml"), "--json", str(out)]
+    command += ["--jobs", str(jobs)]
     process = subprocess.Popen(
         [sys.executable, "-c", "from yolo_eval.cli import main; main()", *command],
         stderr=subprocess.PIPE, text=True,
@@ -167,7 +188,9 @@ def test_a_process_that_dies_leaves_its_journal_and_no_children(
     assert content["predictions"] == whole["predictions"]
 
 
-def test_a_journal_of_another_run_is_refused(model, shapes, tmp_path):
+def test_a_journal_of_another_run_is_refused(
+    model: Callable[..., Path], shapes: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "run.json"
     assert (
         run("coco", model(fail=5), "--data", shapes / "data.yaml", "--json", out).exit_code == 130
@@ -190,7 +213,9 @@ def test_a_journal_of_another_run_is_refused(model, shapes, tmp_path):
         ('{"image_id": 1, "sha256": "", "detections": [[1, [0, 0, -1, 1], 1]]}', "has the box"),
     ],
 )
-def test_a_damaged_journal_is_one_line(model, shapes, tmp_path, line, cause):
+def test_a_damaged_journal_is_one_line(
+    model: Callable[..., Path], shapes: Path, tmp_path: Path, line: Any, cause: str
+) -> None:
     out, journal = tmp_path / "run.json", tmp_path / "run.json.journal"
     command = ("coco", model(fail=2), "--data", shapes / "data.yaml", "--json", out)
     assert run(*command).exit_code == 130
@@ -202,7 +227,9 @@ def test_a_damaged_journal_is_one_line(model, shapes, tmp_path, line, cause):
 
 
 @pytest.mark.parametrize("cut", [0, 20, 60])
-def test_a_corrupt_picture_is_named_and_nothing_is_written(model, shapes, tmp_path, cut):
+def test_a_corrupt_picture_is_named_and_nothing_is_written(
+    model: Callable[..., Path], shapes: Path, tmp_path: Path, cut: int
+) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(shapes, copy)
     picture = copy / "images/val/04.png"
@@ -214,7 +241,9 @@ def test_a_corrupt_picture_is_named_and_nothing_is_written(model, shapes, tmp_pa
     assert not out.exists()
 
 
-def test_a_corrupt_picture_of_a_coco_set_is_named(model, shapes, tmp_path):
+def test_a_corrupt_picture_of_a_coco_set_is_named(
+    model: Callable[..., Path], shapes: Path, tmp_path: Path
+) -> None:
     """Found while predicting; what was predicted before is kept for the next attempt."""
     pictures, annotations = tmp_path / "pictures", tmp_path / "instances.json"
     shutil.copytree(shapes / "images/val", pictures)
@@ -236,7 +265,9 @@ def test_a_corrupt_picture_of_a_coco_set_is_named(model, shapes, tmp_path):
     assert again["predictions"] == content["predictions"]
 
 
-def test_a_picture_of_another_size_than_annotated_is_named(model, shapes, tmp_path):
+def test_a_picture_of_another_size_than_annotated_is_named(
+    model: Callable[..., Path], shapes: Path, tmp_path: Path
+) -> None:
     content = coco(model(), shapes, tmp_path / "whole.json")
     content["images"][2]["width"] = 65
     annotations = tmp_path / "instances.json"
@@ -248,14 +279,16 @@ def test_a_picture_of_another_size_than_annotated_is_named(model, shapes, tmp_pa
     assert "02.png: is 64 by 64 pixels; expected 65 by 64" in result.output
 
 
-def test_several_models_write_into_a_folder(model, shapes, tmp_path):
+def test_several_models_write_into_a_folder(
+    model: Callable[..., Path], shapes: Path, tmp_path: Path
+) -> None:
     first, second = model("a.fake"), model("b.fake", drop=[0])
     result = run("coco", first, second, "--data", shapes / "data.yaml", "--out", tmp_path / "runs")
     assert result.exit_code == 0, result.output
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {"a.fake.json", "b.fake.json"}
 
 
-def test_squash_is_recorded(model, shapes, tmp_path):
+def test_squash_is_recorded(model: Callable[..., Path], shapes: Path, tmp_path: Path) -> None:
     content = coco(model(), shapes, tmp_path / "run.json", "--squash")
     assert content["settings"]["mode"] == "squash"
 
@@ -270,14 +303,16 @@ def test_squash_is_recorded(model, shapes, tmp_path):
         (["--json", "a.json", "--out", "b"], "name the run file twice"),
     ],
 )
-def test_bad_options_are_one_line(model, shapes, tmp_path, options, cause):
+def test_bad_options_are_one_line(
+    model: Callable[..., Path], shapes: Path, tmp_path: Path, options: list[str], cause: str
+) -> None:
     result = run("coco", model(), "--data", shapes / "data.yaml", *options)
     assert result.exit_code == 2
     assert cause in result.output
     assert len(result.output.strip().splitlines()) == 1
 
 
-def test_what_is_no_model_is_one_line(shapes, tmp_path):
+def test_what_is_no_model_is_one_line(shapes: Path, tmp_path: Path) -> None:
     result = run("coco", tmp_path / "none", "--data", shapes / "data.yaml")
     assert result.exit_code == 2
     assert "is no model that can be opened here" in result.output

@@ -6,8 +6,10 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +27,7 @@ def run(*arguments: object) -> Result:
 
 
 @pytest.fixture
-def runs(model, shapes, tmp_path) -> tuple[Path, Path]:
+def runs(model: Callable[..., Path], shapes: Path, tmp_path: Path) -> tuple[Path, Path]:
     """A float run that sees everything, and an integer one that is worse in all respects."""
     models = model("a.fake"), model("b.fake", kind="integer", score=0.8, drop=[1], shift=2)
     out = tmp_path / "runs"
@@ -35,13 +37,13 @@ def runs(model, shapes, tmp_path) -> tuple[Path, Path]:
 
 
 @pytest.fixture
-def report(runs, tmp_path) -> Path:
+def report(runs: tuple[Path, Path], tmp_path: Path) -> Path:
     result = run("compare", *runs, "--out", tmp_path / "cmp", "--resamples", 200)
     assert result.exit_code == 0, result.output
     return tmp_path / "cmp"
 
 
-def test_all_files_are_written(report):
+def test_all_files_are_written(report: Path) -> None:
     assert {path.name for path in report.iterdir()} == {
         "report.html", "metrics.json", "summary.md",
         "yolov5n_eval_float.txt", "yolov5n_eval_quant.txt",
@@ -52,7 +54,7 @@ def test_all_files_are_written(report):
     )
 
 
-def test_the_numbers_are_the_difference_of_the_runs(runs, report):
+def test_the_numbers_are_the_difference_of_the_runs(runs: tuple[Path, Path], report: Path) -> None:
     a, b = (json.loads(path.read_text())["metrics"] for path in runs)
     metrics = json.loads((report / "metrics.json").read_text())
     (pair,) = metrics["comparisons"]
@@ -74,7 +76,7 @@ def test_the_numbers_are_the_difference_of_the_runs(runs, report):
     assert len(metrics["runs"][0]["model"]["digest"]) == 64
 
 
-def test_a_run_against_itself_changes_nothing(runs, tmp_path):
+def test_a_run_against_itself_changes_nothing(runs: tuple[Path, Path], tmp_path: Path) -> None:
     result = run("compare", runs[0], runs[0], "--out", tmp_path / "same", "--resamples", 50)
     assert result.exit_code == 0, result.output
     metrics = json.loads((tmp_path / "same/metrics.json").read_text())
@@ -88,7 +90,7 @@ def test_a_run_against_itself_changes_nothing(runs, tmp_path):
     assert "No image changed" in (tmp_path / "same/report.html").read_text()
 
 
-def test_the_same_seed_gives_the_same_numbers(runs, tmp_path):
+def test_the_same_seed_gives_the_same_numbers(runs: tuple[Path, Path], tmp_path: Path) -> None:
     for name in ("one", "two"):
         run("compare", *runs, "--out", tmp_path / name, "--resamples", 50)
     one, two = (json.loads((tmp_path / n / "metrics.json").read_text()) for n in ("one", "two"))
@@ -96,7 +98,9 @@ def test_the_same_seed_gives_the_same_numbers(runs, tmp_path):
     assert one == two
 
 
-def test_three_runs_compare_with_the_first(runs, model, shapes, tmp_path):
+def test_three_runs_compare_with_the_first(
+    runs: tuple[Path, Path], model: Callable[..., Path], shapes: Path, tmp_path: Path
+) -> None:
     third = tmp_path / "c.json"
     run("coco", model("c.fake", drop=[0, 1]), "--data", shapes / "data.yaml", "--json", third)
     result = run("compare", *runs, third, "--out", tmp_path / "three", "--resamples", 20)
@@ -114,7 +118,7 @@ def change(path: Path, **changes: object) -> Path:
     return other
 
 
-def test_runs_over_other_images_are_refused(runs, tmp_path):
+def test_runs_over_other_images_are_refused(runs: tuple[Path, Path], tmp_path: Path) -> None:
     content = json.loads(runs[1].read_text())
     gone = content["images"].pop()["id"]
     kept = {
@@ -128,7 +132,9 @@ def test_runs_over_other_images_are_refused(runs, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
-def test_runs_with_other_boxes_pictures_or_shards_are_refused(runs, tmp_path):
+def test_runs_with_other_boxes_pictures_or_shards_are_refused(
+    runs: tuple[Path, Path], tmp_path: Path
+) -> None:
     content = json.loads(runs[1].read_text())
     cases = [
         ({"annotations": content["annotations"][1:]}, "has other ground truth"),
@@ -148,7 +154,9 @@ def test_runs_with_other_boxes_pictures_or_shards_are_refused(runs, tmp_path):
     assert run("compare", runs[0], "--out", tmp_path / "x").exit_code == 2
 
 
-def test_a_picture_that_changed_on_disk_is_refused(runs, shapes, tmp_path):
+def test_a_picture_that_changed_on_disk_is_refused(
+    runs: tuple[Path, Path], shapes: Path, tmp_path: Path
+) -> None:
     copy = tmp_path / "pictures"
     shutil.copytree(shapes / "images/val", copy)
     for path in copy.iterdir():
@@ -158,7 +166,9 @@ def test_a_picture_that_changed_on_disk_is_refused(runs, shapes, tmp_path):
     assert "has changed since the run" in result.output
 
 
-def test_pictures_that_are_gone_leave_frames_with_boxes(runs, tmp_path):
+def test_pictures_that_are_gone_leave_frames_with_boxes(
+    runs: tuple[Path, Path], tmp_path: Path
+) -> None:
     files = []
     for path in runs:
         content = json.loads(path.read_text())
@@ -172,7 +182,9 @@ def test_pictures_that_are_gone_leave_frames_with_boxes(runs, tmp_path):
     assert "data:image" not in page
 
 
-def test_bare_result_lists_need_ground_truth(runs, shapes, tmp_path):
+def test_bare_result_lists_need_ground_truth(
+    runs: tuple[Path, Path], shapes: Path, tmp_path: Path
+) -> None:
     content = json.loads(runs[0].read_text())
     truth = {key: content[key] for key in ("images", "categories", "annotations")}
     (tmp_path / "truth.json").write_text(json.dumps(truth))
@@ -194,7 +206,9 @@ def test_bare_result_lists_need_ground_truth(runs, shapes, tmp_path):
     assert "map=100.00%" in (tmp_path / "line.txt").read_text()
 
 
-def test_nothing_to_compare_is_said_in_words(model, shapes, tmp_path):
+def test_nothing_to_compare_is_said_in_words(
+    model: Callable[..., Path], shapes: Path, tmp_path: Path
+) -> None:
     """No objects and no boxes: no figure is measured, and no chart is empty."""
     content = {
         "images": [{"id": 1, "file_name": "00.png", "width": 64, "height": 64}],
@@ -220,7 +234,7 @@ def test_nothing_to_compare_is_said_in_words(model, shapes, tmp_path):
     assert {value["delta"] for value in pair["figures"].values()} == {None}
 
 
-def test_pairing_is_symmetric_and_complete():
+def test_pairing_is_symmetric_and_complete() -> None:
     truth, a = scene(0)
     _, b = scene(9)
     one, other = agreement(truth, a, b), agreement(truth, b, a)
@@ -248,23 +262,23 @@ class Page(HTMLParser):
         self.text = ""
         self.feed(html)
 
-    def handle_starttag(self, tag, attributes):
+    def handle_starttag(self, tag: str, attributes: Any) -> None:
         self.attributes += [(tag, name, value or "") for name, value in attributes]
         if tag not in self.VOID:
             self.open.append(tag)
 
-    def handle_startendtag(self, tag, attributes):
+    def handle_startendtag(self, tag: str, attributes: Any) -> None:
         self.attributes += [(tag, name, value or "") for name, value in attributes]
 
-    def handle_endtag(self, tag):
+    def handle_endtag(self, tag: str) -> None:
         assert self.open, tag
         assert self.open.pop() == tag
 
-    def handle_data(self, data):
+    def handle_data(self, data: str) -> None:
         self.text += data
 
 
-def test_the_page_stands_alone_and_is_well_formed(report):
+def test_the_page_stands_alone_and_is_well_formed(report: Path) -> None:
     html = (report / "report.html").read_text()
     page = Page(html)
     assert page.open == []
@@ -282,7 +296,7 @@ def test_the_page_stands_alone_and_is_well_formed(report):
             assert value[1:] in ids
 
 
-def test_hostile_names_stay_text(runs, tmp_path):
+def test_hostile_names_stay_text(runs: tuple[Path, Path], tmp_path: Path) -> None:
     files = []
     for path in runs:
         content = json.loads(path.read_text())
@@ -319,7 +333,7 @@ def percent(value: float | None) -> str:
     return "n/a" if value is None else f"{100 * value:.2f}"
 
 
-def difference(interval: dict) -> list[str]:
+def difference(interval: dict[str, Any]) -> list[str]:
     """The two cells of a difference: percent points and their interval."""
     if interval["delta"] is None:
         return ["n/a", "n/a"]
@@ -331,7 +345,7 @@ def difference(interval: dict) -> list[str]:
     return [delta, f"{low}&nbsp;to {high}"]
 
 
-def test_a_browser_shows_the_numbers(report, tmp_path):
+def test_a_browser_shows_the_numbers(report: Path, tmp_path: Path) -> None:
     dom = browser_dom(report / "report.html", tmp_path)
     metrics = json.loads((report / "metrics.json").read_text())
     (pair,) = metrics["comparisons"]
@@ -339,6 +353,7 @@ def test_a_browser_shows_the_numbers(report, tmp_path):
     rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in re.findall("<tr.*?</tr>", dom)]
     for name, interval in pair["figures"].items():
         row = re.search(f'<tr data-figure="{name}">(.*?)</tr>', dom)
+        assert row is not None, name
         cells = re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row[1])
         assert cells[1:] == [percent(a[name]), percent(b[name]), *difference(interval)], name
     for first, second, entry in zip(a["classes"], b["classes"], pair["classes"]):
@@ -363,15 +378,17 @@ def test_a_browser_shows_the_numbers(report, tmp_path):
 HOSTILE = [None, True, -1, 0, 1e308, "", "x", [], {}, [1], {"a": 1}, "\u0000", 2**70, float("nan")]
 
 
-def test_damaged_run_files_are_refused_or_read_never_more(runs, tmp_path):
+def test_damaged_run_files_are_refused_or_read_never_more(
+    runs: tuple[Path, Path], tmp_path: Path
+) -> None:
     """One value somewhere in the file replaced by something else: one clear line, or a result."""
     generator = np.random.default_rng(5)
     text = runs[1].read_text()
     for _ in range(150):
         content = json.loads(text)
-        place: dict | list = content
+        place: Any = content
         while True:
-            keys = list(place) if isinstance(place, dict) else list(range(len(place)))
+            keys: list[Any] = list(place) if isinstance(place, dict) else list(range(len(place)))
             key = keys[int(generator.integers(len(keys)))]
             if isinstance(place[key], (dict, list)) and place[key] and generator.random() < 0.8:
                 place = place[key]
@@ -386,7 +403,7 @@ def test_damaged_run_files_are_refused_or_read_never_more(runs, tmp_path):
             assert result.output.splitlines()[-1].startswith("Error: "), result.output
 
 
-def test_labels_of_a_crowded_picture_never_cover_each_other():
+def test_labels_of_a_crowded_picture_never_cover_each_other() -> None:
     """The boxes that differ are labelled first; every box keeps its frame and its tooltip."""
     generator = np.random.default_rng(2)
     boxes = [

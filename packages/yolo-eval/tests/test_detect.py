@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from yolo_core.arrays import Array
 from yolo_core.yolo.letterbox import opencv, read_image
 from yolo_eval.cli import main
 
@@ -18,12 +20,14 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def truth_of(shapes: Path, number: int) -> np.ndarray:
+def truth_of(shapes: Path, number: int) -> Array:
     lines = (shapes / f"labels/val/{number:02}.txt").read_text().split("\n")[:-1]
     return np.array([[float(word) for word in line.split()] for line in lines])
 
 
-def test_a_folder_gives_pictures_labels_and_json(model, shapes, tmp_path):
+def test_a_folder_gives_pictures_labels_and_json(
+    model: Callable[..., Path], shapes: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     result = run("detect", model(), shapes / "images", "--out", out)
     assert result.exit_code == 0, result.output
@@ -50,7 +54,7 @@ def test_a_folder_gives_pictures_labels_and_json(model, shapes, tmp_path):
     )
 
 
-def test_globs_and_single_files(model, shapes, tmp_path):
+def test_globs_and_single_files(model: Callable[..., Path], shapes: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     pattern = shapes / "images/val/0[0-3].png"
     result = run("detect", model(), pattern, shapes / "images/val/07.png", "--out", out)
@@ -59,7 +63,9 @@ def test_globs_and_single_files(model, shapes, tmp_path):
     assert names == ["00.png", "01.png", "02.png", "03.png", "07.png"]
 
 
-def test_a_video_is_detected_frame_by_frame(model, shapes, tmp_path):
+def test_a_video_is_detected_frame_by_frame(
+    model: Callable[..., Path], shapes: Path, tmp_path: Path
+) -> None:
     cv2 = opencv()
     film = tmp_path / "film.avi"
     # Lossless, so that the colours arrive as they are.
@@ -90,7 +96,9 @@ def test_a_video_is_detected_frame_by_frame(model, shapes, tmp_path):
         ("broken.mp4", "is not a video"),
     ],
 )
-def test_bad_sources_are_one_line(model, tmp_path, source, cause):
+def test_bad_sources_are_one_line(
+    model: Callable[..., Path], tmp_path: Path, source: str, cause: str
+) -> None:
     (tmp_path / "broken.png").write_bytes(b"\x89PNG nothing more")
     (tmp_path / "broken.mp4").write_bytes(b"no film")
     result = run("detect", model(), tmp_path / source, "--out", tmp_path / "out")
@@ -99,7 +107,9 @@ def test_bad_sources_are_one_line(model, tmp_path, source, cause):
     assert not list((tmp_path / "out").rglob("*.mp4"))
 
 
-def test_two_results_of_one_name_are_refused(model, shapes, tmp_path):
+def test_two_results_of_one_name_are_refused(
+    model: Callable[..., Path], shapes: Path, tmp_path: Path
+) -> None:
     other = tmp_path / "00.png"
     shutil.copy(shapes / "images/val/01.png", other)
     result = run("detect", model(), shapes / "images/val/00.png", other, "--out", tmp_path / "out")
@@ -108,7 +118,9 @@ def test_two_results_of_one_name_are_refused(model, shapes, tmp_path):
 
 
 @pytest.mark.parametrize("sources", [["images"], ["images/val/00.png", "images/val/01.png"]])
-def test_originals_are_never_painted_over(model, shapes, tmp_path, sources):
+def test_originals_are_never_painted_over(
+    model: Callable[..., Path], shapes: Path, tmp_path: Path, sources: list[str]
+) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(shapes, copy)
     out = copy / "images" if sources == ["images"] else copy / "images/val"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +13,7 @@ from yolo_eval.runs.ground_truth import from_coco, from_data_yaml, parse_coco
 from yolo_eval.runs.run import read_run
 
 
-def content(**changes) -> dict:
+def content(**changes: Any) -> dict[str, Any]:
     """A valid annotation file of one image, with changes."""
     valid = {
         "images": [{"id": 7, "file_name": "a.png", "width": 64, "height": 48}],
@@ -23,7 +25,7 @@ def content(**changes) -> dict:
     return {**valid, **changes}
 
 
-def test_labels_become_boxes_in_pixels(shapes):
+def test_labels_become_boxes_in_pixels(shapes: Path) -> None:
     truth = from_data_yaml(shapes / "data.yaml")
     assert [category.name for category in truth.categories] == ["red", "green", "blue"]
     assert [category.id for category in truth.categories] == [1, 2, 3]
@@ -38,7 +40,7 @@ def test_labels_become_boxes_in_pixels(shapes):
     assert box.area == pytest.approx(box.bbox[2] * box.bbox[3], abs=1e-3)
 
 
-def test_an_annotation_file_is_read_whole():
+def test_an_annotation_file_is_read_whole() -> None:
     truth = parse_coco(content(), "a.json", "images")
     assert (truth.objects, truth.crowds) == (0, 1)
     assert truth.boxes[0].area == 12.0  # where the file has none, the box's
@@ -86,7 +88,7 @@ def test_an_annotation_file_is_read_whole():
         ),
     ],
 )
-def test_bad_annotations_are_one_clear_line(changed, cause, tmp_path):
+def test_bad_annotations_are_one_clear_line(changed: Any, cause: str, tmp_path: Path) -> None:
     path = tmp_path / "instances.json"
     path.write_text(json.dumps(changed))
     with pytest.raises(InputError) as error:
@@ -95,7 +97,7 @@ def test_bad_annotations_are_one_clear_line(changed, cause, tmp_path):
     assert cause in str(error.value)
 
 
-def test_a_missing_picture_is_named(tmp_path):
+def test_a_missing_picture_is_named(tmp_path: Path) -> None:
     path = tmp_path / "instances.json"
     path.write_text(json.dumps(content()))
     with pytest.raises(
@@ -104,7 +106,7 @@ def test_a_missing_picture_is_named(tmp_path):
         from_coco(path, tmp_path)
 
 
-def test_a_bad_label_line_is_named(shapes, tmp_path):
+def test_a_bad_label_line_is_named(shapes: Path, tmp_path: Path) -> None:
     import shutil
 
     copy = tmp_path / "copy"
@@ -115,7 +117,7 @@ def test_a_bad_label_line_is_named(shapes, tmp_path):
         from_data_yaml(copy / "data.yaml")
 
 
-def test_a_missing_split_is_named(shapes):
+def test_a_missing_split_is_named(shapes: Path) -> None:
     with pytest.raises(InputError, match="`test`"):
         from_data_yaml(shapes / "data.yaml", "test")
 
@@ -135,7 +137,7 @@ DETECTION = {"image_id": 7, "category_id": 3, "bbox": [1, 2, 3, 4], "score": 0.5
         ({"no": "run"}, "is not a run file of yolo-eval"),
     ],
 )
-def test_bad_results_are_one_clear_line(items, cause, tmp_path):
+def test_bad_results_are_one_clear_line(items: Any, cause: str, tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     path.write_text(json.dumps(items))
     with pytest.raises(InputError) as error:
@@ -144,7 +146,7 @@ def test_bad_results_are_one_clear_line(items, cause, tmp_path):
     assert cause in str(error.value)
 
 
-def test_a_truncated_file_is_one_clear_line(tmp_path):
+def test_a_truncated_file_is_one_clear_line(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     path.write_text('{"format": "yolo-eval-run/1", "model"')
     with pytest.raises(InputError, match="is not valid JSON"):

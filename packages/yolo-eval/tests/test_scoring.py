@@ -7,6 +7,8 @@ import dataclasses
 import gzip
 import io
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from scenes import repeated, scene
 
+from yolo_core.arrays import Array
 from yolo_eval.figures.bootstrap import FIGURES, WeightedRun, differences, draws, interval
 from yolo_eval.figures.confusion import confusion
 from yolo_eval.figures.curves import CONFIDENCES, curves
@@ -25,7 +28,7 @@ from yolo_eval.runs.run import Predictions, read_run
 NONE = Predictions.from_rows([])
 
 
-def other_tool(annotations, results) -> np.ndarray:
+def other_tool(annotations: Any, results: Any) -> Array:
     """The twelve figures as anyone gets them from the two files."""
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(annotations))
@@ -33,11 +36,12 @@ def other_tool(annotations, results) -> np.ndarray:
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    return evaluation.stats
+    stats: Array = evaluation.stats
+    return stats
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_written_files_score_the_same_elsewhere(seed, tmp_path):
+def test_written_files_score_the_same_elsewhere(seed: int, tmp_path: Path) -> None:
     truth, predictions = scene(seed)
     (tmp_path / "truth.json").write_text(json.dumps(truth.to_dict()))
     (tmp_path / "results.json").write_text(json.dumps(predictions.to_list()))
@@ -48,7 +52,7 @@ def test_written_files_score_the_same_elsewhere(seed, tmp_path):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_weights_of_one_give_the_figures_themselves(seed):
+def test_weights_of_one_give_the_figures_themselves(seed: int) -> None:
     truth, predictions = scene(seed)
     scoring = score(truth, predictions)
     run = WeightedRun(scoring, curves(scoring.matches[0]))
@@ -63,7 +67,7 @@ def test_weights_of_one_give_the_figures_themselves(seed):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_weights_stand_for_repeated_images(seed):
+def test_weights_stand_for_repeated_images(seed: int) -> None:
     # Equal scores within one image are ordered differently among its copies: both orders are
     # right, so the comparison is made without them.
     truth, predictions = scene(seed, ties=False)
@@ -78,7 +82,7 @@ def test_weights_stand_for_repeated_images(seed):
             np.testing.assert_allclose(value, wanted, atol=1e-12, err_msg=name)
 
 
-def test_an_interval_holds_the_difference_and_knows_no_difference():
+def test_an_interval_holds_the_difference_and_knows_no_difference() -> None:
     truth, predictions = scene(1, images=40)
     scoring = score(truth, predictions)
     worse = Predictions.from_rows(
@@ -96,7 +100,7 @@ def test_an_interval_holds_the_difference_and_knows_no_difference():
     assert (nothing.delta, nothing.low, nothing.high) == (0, 0, 0)
 
 
-def test_intervals_cover_the_truth_as_often_as_they_say():
+def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
     """A mean of normal numbers, drawn again and again: about 95 of 100 intervals hold the truth."""
     generator = np.random.default_rng(0)
     held = 0
@@ -108,7 +112,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
     assert 0.89 <= held / 300 <= 0.99
 
 
-def test_no_predictions_are_zero_and_not_an_error():
+def test_no_predictions_are_zero_and_not_an_error() -> None:
     truth, _ = scene(0)
     metrics = measure(truth, NONE)
     for name in ("AP", "AR100", "precision", "recall", "f1"):
@@ -117,7 +121,7 @@ def test_no_predictions_are_zero_and_not_an_error():
     assert metrics["classes"][3]["AP"] is None  # a category without instances is not scored
 
 
-def test_no_objects_are_not_measured():
+def test_no_objects_are_not_measured() -> None:
     truth, predictions = scene(0)
     empty = dataclasses.replace(truth, boxes=())
     metrics = measure(empty, predictions)
@@ -125,7 +129,7 @@ def test_no_objects_are_not_measured():
     assert metrics["curves"] == {}
 
 
-def test_detections_in_a_crowd_count_neither_way():
+def test_detections_in_a_crowd_count_neither_way() -> None:
     truth, _ = scene(0)
     boxes = (
         Box(1, 1, (10.0, 10.0, 20.0, 20.0), 400.0, crowd=False),
@@ -144,7 +148,7 @@ def test_detections_in_a_crowd_count_neither_way():
     assert wrong["confusion"][4][0] == 1
 
 
-def test_curves_agree_with_counting():
+def test_curves_agree_with_counting() -> None:
     truth, predictions = scene(4)
     matches = score(truth, predictions).matches[0]
     found = curves(matches)
@@ -159,7 +163,7 @@ def test_curves_agree_with_counting():
     assert np.nanmean(found.f1[found.best]) == np.nanmax(np.nanmean(found.f1[:, :3], axis=1))
 
 
-def test_confusion_counts_every_object_once():
+def test_confusion_counts_every_object_once() -> None:
     truth, predictions = scene(2)
     table = confusion(truth, predictions)
     objects = [sum(not b.crowd and b.category_id == c.id for b in truth.boxes)
@@ -168,7 +172,7 @@ def test_confusion_counts_every_object_once():
     assert table[-1, -1] == 0
 
 
-def test_the_reference_detections_score_as_stated(real):
+def test_the_reference_detections_score_as_stated(real: Path) -> None:
     """README of the data: AP 29.46, AP50 48.43, AP75 30.97, by pycocotools."""
     annotations = real / "coco/val/instances.json"
     truth: GroundTruth = from_coco(annotations, real / "coco/val/images")
@@ -184,7 +188,7 @@ def test_the_reference_detections_score_as_stated(real):
     )
 
 
-def test_real_detections_score_the_same_elsewhere(real, tmp_path):
+def test_real_detections_score_the_same_elsewhere(real: Path, tmp_path: Path) -> None:
     """From the files alone, by pycocotools' own loader; on 100 pictures, for time."""
     whole = from_coco(real / "coco/val/instances.json", real / "coco/val/images")
     truth = whole.shard(1, 5)

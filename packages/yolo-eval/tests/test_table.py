@@ -22,7 +22,7 @@ def run(*arguments: object) -> Result:
 
 
 @pytest.fixture
-def integer_model(tmp_path) -> Path:
+def integer_model(tmp_path: Path) -> Path:
     """A detector of 64 × 64 pictures that passes pixels on as logits."""
     architecture = Architecture.named("n", names=("red", "green", "blue"))
     rows = architecture.rows(64, 64)
@@ -39,7 +39,7 @@ def integer_model(tmp_path) -> Path:
     return folder
 
 
-def test_a_model_is_measured_and_scored(integer_model, shapes, tmp_path):
+def test_a_model_is_measured_and_scored(integer_model: Path, shapes: Path, tmp_path: Path) -> None:
     scored = run(
         "coco", integer_model, "--data", shapes / "data.yaml", "--out", tmp_path / "models/runs"
     )
@@ -77,7 +77,7 @@ def test_a_model_is_measured_and_scored(integer_model, shapes, tmp_path):
     assert "<script" not in page
 
 
-def test_the_fixed_picture_gives_the_same_outputs_again(integer_model):
+def test_the_fixed_picture_gives_the_same_outputs_again(integer_model: Path) -> None:
     first = measure(str(integer_model), None, 1, "cpu", 1)
     again = measure(str(integer_model), None, 1, "cpu", 1)
     assert first.outputs == again.outputs
@@ -88,14 +88,16 @@ def test_the_fixed_picture_gives_the_same_outputs_again(integer_model):
     np.testing.assert_array_equal(fixed_picture(64, 96), np.array([expected], dtype=np.uint8))
 
 
-def test_peak_memory_is_the_measured_process_alone(integer_model):
+def test_peak_memory_is_the_measured_process_alone(integer_model: Path) -> None:
     before = measure(str(integer_model), None, 1, "cpu", 1).peak_bytes
     held = np.ones(1 << 29, dtype=np.uint8)
     beside = measure(str(integer_model), None, 1, "cpu", 1).peak_bytes
     assert held.nbytes > 2 * abs(beside - before)
 
 
-def test_what_cannot_be_measured_is_a_row_that_says_why(tmp_path, monkeypatch):
+def test_what_cannot_be_measured_is_a_row_that_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing is there: sizes are generated where that is possible, and rows say where not."""
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
@@ -115,7 +117,9 @@ def test_what_cannot_be_measured_is_a_row_that_says_why(tmp_path, monkeypatch):
         ([".", "--imgsz", "50"], "--imgsz"),
     ],
 )
-def test_bad_input_is_one_line(arguments, cause, tmp_path, monkeypatch):
+def test_bad_input_is_one_line(
+    arguments: list[str], cause: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     result = run("table", *arguments)
     assert result.exit_code == 2
@@ -123,7 +127,7 @@ def test_bad_input_is_one_line(arguments, cause, tmp_path, monkeypatch):
     assert len(result.output.strip().splitlines()) == 1
 
 
-def test_a_damaged_model_is_named(integer_model, tmp_path):
+def test_a_damaged_model_is_named(integer_model: Path, tmp_path: Path) -> None:
     (integer_model / "symbol").write_bytes(b"{")
     result = run("table", tmp_path / "models", "--no-generated")
     assert result.exit_code == 2

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from yolo_core.arrays import Array
 from yolo_mrt.calibrate.calibration import cluster, serve
 from yolo_mrt.calibrate.float_pass import CLIP_WEIGHT, GRID, TensorStatistics
 from yolo_mrt.calibrate.scheme import Codes
@@ -170,7 +171,7 @@ def test_large_networks_are_rounded_in_groups_with_the_same_result(
     scheme = make_scheme(net, measure(net, planes, net.extents(64, 64)), {}, {})
     passes = []
 
-    def images(label: str) -> list[np.ndarray]:
+    def images(label: str) -> list[Array]:
         passes.append(label)
         return codes
 

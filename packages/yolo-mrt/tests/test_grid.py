@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import numpy as np
+from mrt_samples import random_parameters, tiny_architecture
 
-from conftest import random_parameters, tiny_architecture
+from yolo_core.arrays import Array
 from yolo_core.mxnet.network import build, mx, symbol_json
 from yolo_core.yolo.qat import grid_maker
 from yolo_mrt.calibrate.calibration import make_scheme
@@ -12,7 +13,7 @@ from yolo_mrt.network.mxnet_symbol import read_net
 from yolo_mrt.quantize.quantizer import integer_convs
 
 
-def _pictures(count: int) -> np.ndarray:
+def _pictures(count: int) -> Array:
     generator = np.random.RandomState(3)
     blocks = generator.randint(0, 256, (count, 8, 8, 3)).astype(np.uint8)
     return blocks.repeat(8, axis=1).repeat(8, axis=2)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mrt_samples import make_checkpoint
 from test_quantize import quantize
 
-from conftest import make_checkpoint
+from yolo_core.arrays import Array
 from yolo_core.graph.proof.bounds import certify
 from yolo_core.yolo.model_folder import read_model_folder
 
@@ -77,22 +78,22 @@ def test_weights_with_nan(checkpoint: Path, pictures: Path, tmp_path: Path) -> N
     refuse(quantize(tmp_path / "bad", pictures, tmp_path / "out"), FIRST, "finite")
 
 
-def _dead_channel(p: dict[str, np.ndarray]) -> None:
+def _dead_channel(p: dict[str, Array]) -> None:
     p[FIRST][1] = 0
     p[LATER][0] = 0
     p[LATER.replace("weight", "bias")][0] = 0
 
 
-def _giant_channel(p: dict[str, np.ndarray]) -> None:
+def _giant_channel(p: dict[str, Array]) -> None:
     p[FIRST][2] *= 1e4
 
 
-def _constant_activation(p: dict[str, np.ndarray]) -> None:
+def _constant_activation(p: dict[str, Array]) -> None:
     p[FIRST][:] = 0
     p[FIRST.replace("weight", "bias")][:] = 1.5
 
 
-def _silent_layer(p: dict[str, np.ndarray]) -> None:
+def _silent_layer(p: dict[str, Array]) -> None:
     p[LATER][:] = 0
     p[LATER.replace("weight", "bias")][:] = -50
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from mrt_samples import make_checkpoint
 
-from conftest import make_checkpoint
+from yolo_core.arrays import Array
 from yolo_core.graph import interpret
 from yolo_core.graph.costs.gas import gas
 from yolo_core.graph.proof.bounds import certify
@@ -222,7 +223,8 @@ def test_other_activations_and_rectangles(activation: str, pictures: Path, tmp_p
 
 def test_long_chains_of_shortcuts(pictures: Path, tmp_path: Path) -> None:
     """As deep as yolov5x: twelve additions in a row, whose declared precisions pile up."""
-    from conftest import random_parameters
+    from mrt_samples import random_parameters
+
     from yolo_core.mxnet.checkpoint import Checkpoint, write_checkpoint
     from yolo_core.yolo.architecture import Architecture
 
@@ -265,7 +267,7 @@ def test_report_tells_what_a_threshold_clips(
     )  # fmt: skip
     run(settings, ("prepare", "calibrate", "quantize"))
     node = next(node for node in judge_nodes(settings, 1) if node.name == name)
-    seen: list[np.ndarray] = []
+    seen: list[Array] = []
     source = prepared(settings)
     for plane in float_planes(settings, source, "check"):
         FloatNet(source.net).run(

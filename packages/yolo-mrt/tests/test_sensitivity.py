@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from yolo_core.arrays import Array
 from yolo_mrt.calibrate.float_pass import FloatNet
 from yolo_mrt.calibrate.scheme import Codes
 from yolo_mrt.network.source import Source, read_source
@@ -20,7 +21,7 @@ def source(checkpoint: Path) -> Source:
 
 
 @pytest.fixture(scope="module")
-def planes() -> list[np.ndarray]:
+def planes() -> list[Array]:
     generator = np.random.RandomState(5)
     return [generator.rand(1, 3, 64, 64).astype(np.float32) for _ in range(2)]
 
@@ -30,7 +31,7 @@ def codes_of(channels: int, scale: float) -> Codes:
 
 
 def test_rerun_is_the_whole_run_with_one_tensor_replaced(
-    source: Source, planes: list[np.ndarray]
+    source: Source, planes: list[Array]
 ) -> None:
     net = FloatNet(source.net)
     first: dict[str, Any] = {}
@@ -45,7 +46,7 @@ def test_rerun_is_the_whole_run_with_one_tensor_replaced(
 
 
 def test_coarser_steps_are_farther_from_the_float_answer(
-    source: Source, planes: list[np.ndarray]
+    source: Source, planes: list[Array]
 ) -> None:
     layers, channels = source.net.by_name(), source.net.channels()
     site, conv = "model.1.conv", layers["model.2.cv1.conv"]

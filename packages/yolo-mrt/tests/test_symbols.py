@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from test_quantize import quantize
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.mxnet.door import mxnet
 from yolo_core.mxnet.params import encode_params
@@ -60,7 +61,7 @@ class _Maker:
         ])  # fmt: skip
 
 
-def export(fused: bool, seed: int = 1) -> tuple[Any, dict[str, np.ndarray]]:
+def export(fused: bool, seed: int = 1) -> tuple[Any, dict[str, Array]]:
     symbol = _Maker(fused).network()
     shapes, _, auxiliary = symbol.infer_shape(data=(1, 3, 64, 64))
     generator = np.random.RandomState(seed)

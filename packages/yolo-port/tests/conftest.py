@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -22,14 +23,15 @@ def shared() -> Path:
 
 
 @pytest.fixture
-def run():
+def run() -> Any:
     """Call the command line: run("convert", path, …) → click's result."""
 
     # click 8.2 always keeps the two streams apart; before, it had to be asked.
     old = "mix_stderr" in inspect.signature(CliRunner).parameters
-    runner = CliRunner(mix_stderr=False) if old else CliRunner()
+    options: dict[str, Any] = {"mix_stderr": False} if old else {}
+    runner = CliRunner(**options)
 
-    def call(*arguments: object):
+    def call(*arguments: object) -> Any:
         return runner.invoke(main, [str(argument) for argument in arguments])
 
     return call

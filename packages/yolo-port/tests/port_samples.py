@@ -20,6 +20,7 @@ from unittest import mock
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.mxnet.checkpoint import Checkpoint
 from yolo_core.mxnet.params import encode_params
 from yolo_core.yolo.architecture import Architecture
@@ -60,12 +61,12 @@ def same(left: Checkpoint, right: Checkpoint) -> bool:
 
 
 class _Storage:
-    def __init__(self, array: np.ndarray) -> None:
+    def __init__(self, array: Array) -> None:
         self.array = array
 
 
 class _Tensor:
-    def __init__(self, array: np.ndarray) -> None:
+    def __init__(self, array: Array) -> None:
         self.array = array
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -118,9 +119,9 @@ def module(kind: str, children: dict[str, Any] | None = None, **settings: Any) -
     return made
 
 
-def dump_pickle(value: Any, protocol: int = 2) -> tuple[bytes, list[np.ndarray]]:
+def dump_pickle(value: Any, protocol: int = 2) -> tuple[bytes, list[Array]]:
     """The pickle of a tree of stand-ins, and the storages that it refers to."""
-    storages: list[np.ndarray] = []
+    storages: list[Array] = []
 
     class Pickler(pickle.Pickler):
         def persistent_id(self, found: Any) -> Any:
@@ -160,7 +161,7 @@ def _importable() -> Any:
 def write_archive(
     path: Path,
     data: bytes,
-    storages: list[np.ndarray],
+    storages: list[Array],
     extra: dict[str, bytes] | None = None,
     compression: int = zipfile.ZIP_STORED,
 ) -> Path:
@@ -187,7 +188,7 @@ def ultralytics_model(
     architecture, parameters = checkpoint.architecture, checkpoint.parameters
     convolutions = {conv.name: conv for conv in architecture.convolutions()}
     acts = {"silu": "SiLU", "leaky": "LeakyReLU", "relu": "ReLU"}
-    slope = {"negative_slope": 0.1} if architecture.activation == "leaky" else {}
+    slope: dict[str, Any] = {"negative_slope": 0.1} if architecture.activation == "leaky" else {}
     activation = module(
         f"torch.nn.modules.activation.{acts[architecture.activation]}", inplace=True, **slope
     )
@@ -197,7 +198,9 @@ def ultralytics_model(
 
     def convolution(name: str) -> Any:
         conv = convolutions[name]
-        bias = {"bias": tensor(f"{name}.bias")} if f"{name}.bias" in parameters else {}
+        bias: dict[str, Any] = (
+            {"bias": tensor(f"{name}.bias")} if f"{name}.bias" in parameters else {}
+        )
         return module(
             "torch.nn.modules.conv.Conv2d", weight=tensor(f"{name}.weight"), **bias,
             in_channels=conv.in_channels, out_channels=conv.out_channels,
@@ -287,7 +290,7 @@ def state_dict(checkpoint: Checkpoint, dtype: str = "float32") -> OrderedDict[st
     return found
 
 
-def arrays(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
+def arrays(checkpoint: Checkpoint) -> dict[str, Array]:
     """The same as plain arrays, for NumPy's formats."""
     return {name: tensor.array for name, tensor in state_dict(checkpoint).items()}
 
@@ -306,14 +309,14 @@ def write_original(target: Path, checkpoint: Checkpoint, epsilon: str = "1e-05")
     normal = {conv.name: index for index, conv in enumerate(c for c in created if c.batch_norm)}
     known = {conv.name: conv for conv in created}
     nodes: list[dict[str, Any]] = []
-    params: dict[str, np.ndarray] = {}
+    params: dict[str, Array] = {}
 
     def node(op: str, name: str, inputs: list[int], **attributes: str) -> int:
         nodes.append({"op": op, "name": name, "attrs": attributes,
                       "inputs": [[each, 0, 0] for each in inputs]})  # fmt: skip
         return len(nodes) - 1
 
-    def variable(prefix: str, name: str, array: np.ndarray) -> int:
+    def variable(prefix: str, name: str, array: Array) -> int:
         params[f"{prefix}:{name}"] = array
         return node("null", name, [])
 

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import Result
 from port_samples import random_checkpoint, state_dict, write_original, write_pt
 
 from yolo_core.mxnet.checkpoint import read_checkpoint, write_checkpoint
 
 
 @pytest.fixture
-def source(tmp_path):
+def source(tmp_path: Path) -> Path:
     return write_pt(tmp_path / "tiny.pt", state_dict(random_checkpoint()))
 
 
-def test_convert_prints_the_model_and_its_files(run, source, tmp_path):
+def test_convert_prints_the_model_and_its_files(
+    run: Callable[..., Result], source: Path, tmp_path: Path
+) -> None:
     result = run("convert", source, "--out", tmp_path / "w")
     assert result.exit_code == 0
     assert result.output.splitlines() == [
@@ -27,13 +32,15 @@ def test_convert_prints_the_model_and_its_files(run, source, tmp_path):
     assert read_checkpoint(tmp_path / "w" / "tiny").fused
 
 
-def test_no_fuse_keeps_batch_normalisation(run, source, tmp_path):
+def test_no_fuse_keeps_batch_normalisation(
+    run: Callable[..., Result], source: Path, tmp_path: Path
+) -> None:
     result = run("convert", source, "--out", tmp_path / "w", "--no-fuse")
     assert result.output.startswith("yolov5n, 3 classes, with batch normalisation, rgb")
     assert not read_checkpoint(tmp_path / "w" / "tiny").fused
 
 
-def test_to_picks_the_format(run, source, tmp_path):
+def test_to_picks_the_format(run: Callable[..., Result], source: Path, tmp_path: Path) -> None:
     result = run("convert", source, "--out", tmp_path / "w", "--to", "safetensors")
     assert result.exit_code == 0
     assert [file.name for file in (tmp_path / "w").iterdir()] == ["tiny.safetensors"]
@@ -41,7 +48,9 @@ def test_to_picks_the_format(run, source, tmp_path):
 
 @pytest.mark.parametrize("command", ["convert", "inspect", "verify"])
 @pytest.mark.parametrize("content", [None, b"", b"not a checkpoint", b"PK\x03\x04 cut"])
-def test_bad_files_are_one_line_and_exit_code_2(run, tmp_path, command, content):
+def test_bad_files_are_one_line_and_exit_code_2(
+    run: Callable[..., Result], tmp_path: Path, command: str, content: bytes | None
+) -> None:
     path = tmp_path / "bad.pt"
     if content is not None:
         path.write_bytes(content)
@@ -55,7 +64,9 @@ def test_bad_files_are_one_line_and_exit_code_2(run, tmp_path, command, content)
     assert not (tmp_path / "w").exists()
 
 
-def test_control_characters_of_a_hostile_file_do_not_reach_the_terminal(run, tmp_path):
+def test_control_characters_of_a_hostile_file_do_not_reach_the_terminal(
+    run: Callable[..., Result], tmp_path: Path
+) -> None:
     values = {"\x1b[31m\nmodel.0.conv.weight": state_dict(random_checkpoint())["model.24.m.0.bias"]}
     path = write_pt(tmp_path / "m.pt", {**state_dict(random_checkpoint()), **values})
     result = run("inspect", path)
@@ -64,14 +75,16 @@ def test_control_characters_of_a_hostile_file_do_not_reach_the_terminal(run, tmp
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_output_that_cannot_be_written_is_refused(run, source, tmp_path):
+def test_output_that_cannot_be_written_is_refused(
+    run: Callable[..., Result], source: Path, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_bytes(b"")
     result = run("convert", source, "--out", tmp_path / "file")
     assert result.exit_code == 2
     assert "file" in result.stderr
 
 
-def test_inspect_says_what_a_file_holds(run, source):
+def test_inspect_says_what_a_file_holds(run: Callable[..., Result], source: Path) -> None:
     result = run("inspect", source)
     lines = dict(line.split(None, 1) for line in result.output.splitlines())
     assert result.exit_code == 0
@@ -84,14 +97,16 @@ def test_inspect_says_what_a_file_holds(run, source):
     assert lines["assumed"].startswith("names, activation: ")
 
 
-def test_inspect_recognises_the_original_port(run, tmp_path):
+def test_inspect_recognises_the_original_port(run: Callable[..., Result], tmp_path: Path) -> None:
     result = run("inspect", write_original(tmp_path / "seed", random_checkpoint()))
     assert "checkpoint of the original MXNet port" in result.output
     assert "BGR, 0 to 1" in result.output
     assert "epsilon 1e-05" in result.output
 
 
-def test_verify_passes_for_what_convert_made(run, source, tmp_path):
+def test_verify_passes_for_what_convert_made(
+    run: Callable[..., Result], source: Path, tmp_path: Path
+) -> None:
     run("convert", source, "--out", tmp_path / "w")
     result = run("verify", source, tmp_path / "w" / "tiny", "--imgsz", 64)
     assert result.exit_code == 0
@@ -101,7 +116,9 @@ def test_verify_passes_for_what_convert_made(run, source, tmp_path):
     assert names[-3:] == ["p3", "p4", "p5"]
 
 
-def test_verify_finds_one_changed_weight_and_the_layer_it_is_in(run, source, tmp_path):
+def test_verify_finds_one_changed_weight_and_the_layer_it_is_in(
+    run: Callable[..., Result], source: Path, tmp_path: Path
+) -> None:
     checkpoint = random_checkpoint()
     checkpoint.parameters["model.13.cv3.conv.weight"][5, 5] += 1
     write_checkpoint(tmp_path / "changed", checkpoint)
@@ -113,13 +130,15 @@ def test_verify_finds_one_changed_weight_and_the_layer_it_is_in(run, source, tmp
     assert first == "model.13"
 
 
-def test_verify_sees_swapped_colours(run, source, tmp_path):
+def test_verify_sees_swapped_colours(
+    run: Callable[..., Result], source: Path, tmp_path: Path
+) -> None:
     write_checkpoint(tmp_path / "bgr", random_checkpoint(color="bgr"))
     result = run("verify", source, tmp_path / "bgr", "--imgsz", 64)
     assert result.exit_code == 1
 
 
-def test_verify_on_given_pictures(run, source, tmp_path):
+def test_verify_on_given_pictures(run: Callable[..., Result], source: Path, tmp_path: Path) -> None:
     import cv2
 
     cv2.imwrite(str(tmp_path / "a.png"), np.full((50, 80, 3), 200, np.uint8))
@@ -132,7 +151,9 @@ def test_verify_on_given_pictures(run, source, tmp_path):
     assert "b.png" in result.stderr
 
 
-def test_verify_refuses_models_that_differ(run, source, tmp_path):
+def test_verify_refuses_models_that_differ(
+    run: Callable[..., Result], source: Path, tmp_path: Path
+) -> None:
     write_checkpoint(tmp_path / "other", random_checkpoint(nc=2))
     result = run("verify", source, tmp_path / "other")
     assert result.exit_code == 2
@@ -142,7 +163,7 @@ def test_verify_refuses_models_that_differ(run, source, tmp_path):
     assert "--imgsz" in result.stderr
 
 
-def test_neither_torch_nor_pickle_is_imported(source, tmp_path):
+def test_neither_torch_nor_pickle_is_imported(source: Path, tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "from yolo_port.cli import main\n"

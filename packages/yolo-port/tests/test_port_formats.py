@@ -6,6 +6,8 @@ import importlib.util
 import json
 import struct
 import zipfile
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +39,9 @@ def _needs(form: str) -> None:
 @pytest.mark.parametrize("form", list(WRITERS))
 @pytest.mark.parametrize("fuse", [False, True])
 @pytest.mark.parametrize("nc", [1, 3, 80])
-def test_every_format_gives_back_what_it_took(tmp_path, form, fuse, nc):
+def test_every_format_gives_back_what_it_took(
+    tmp_path: Path, form: Any, fuse: bool, nc: int
+) -> None:
     _needs(form)
     checkpoint = random_checkpoint(nc=nc, activation={1: "leaky", 3: "silu", 80: "relu"}[nc])
     source = write_pt(tmp_path / "model.pt", ultralytics_model(checkpoint, "float32"))
@@ -48,7 +52,7 @@ def test_every_format_gives_back_what_it_took(tmp_path, form, fuse, nc):
 
 
 @pytest.mark.parametrize(("size", "nc"), [("s", 80), ("m", 3), ("l", 1), ("x", 3)])
-def test_every_size_goes_through_every_format(tmp_path, size, nc):
+def test_every_size_goes_through_every_format(tmp_path: Path, size: str, nc: int) -> None:
     wanted = random_checkpoint(size, nc)
     step = write_pt(tmp_path / "model.pt", ultralytics_model(wanted))
     for number, form in enumerate(WRITERS):
@@ -63,13 +67,13 @@ def test_every_size_goes_through_every_format(tmp_path, size, nc):
     assert found.architecture.size == size
 
 
-def _remove(step):
+def _remove(step: Any) -> None:
     for file in step.parent.iterdir():
         file.unlink()
 
 
 @pytest.mark.parametrize("form", list(WRITERS))
-def test_same_checkpoint_gives_the_same_bytes(tmp_path, form):
+def test_same_checkpoint_gives_the_same_bytes(tmp_path: Path, form: Any) -> None:
     _needs(form)
     source = write_pt(tmp_path / "m.pt", state_dict(random_checkpoint()))
     for folder in ("a", "b"):
@@ -79,7 +83,7 @@ def test_same_checkpoint_gives_the_same_bytes(tmp_path, form):
 
 
 @pytest.mark.parametrize("form", ["safetensors", "onnx", "pt"])
-def test_bgr_models_leave_as_rgb(tmp_path, form):
+def test_bgr_models_leave_as_rgb(tmp_path: Path, form: str) -> None:
     _needs(form)
     checkpoint = random_checkpoint(color="bgr")
     write_checkpoint(tmp_path / "own", checkpoint)
@@ -91,13 +95,13 @@ def test_bgr_models_leave_as_rgb(tmp_path, form):
     assert np.array_equal(found.parameters[first], checkpoint.parameters[first][:, ::-1])
 
 
-def test_own_checkpoints_are_taken_by_any_of_their_names(tmp_path):
+def test_own_checkpoints_are_taken_by_any_of_their_names(tmp_path: Path) -> None:
     checkpoint = random_checkpoint()
     for file in write_checkpoint(tmp_path / "own", checkpoint):
         assert same(load(file), checkpoint)
 
 
-def test_meta_names_the_source(tmp_path):
+def test_meta_names_the_source(tmp_path: Path) -> None:
     source = write_pt(tmp_path / "m.pt", state_dict(random_checkpoint()))
     convert(source, tmp_path / "out")
     meta = read_checkpoint(tmp_path / "out" / "m").meta
@@ -105,14 +109,14 @@ def test_meta_names_the_source(tmp_path):
     assert len(meta["source_sha256"]) == 64
 
 
-def test_batch_normalisation_cannot_be_kept_where_there_is_none(tmp_path):
+def test_batch_normalisation_cannot_be_kept_where_there_is_none(tmp_path: Path) -> None:
     source = write_pt(tmp_path / "m.pt", state_dict(random_checkpoint()))
     convert(source, tmp_path / "out")
     with pytest.raises(InputError, match="fused already"):
         convert(tmp_path / "out" / "m", tmp_path / "again", fuse=False)
 
 
-def test_the_source_is_never_overwritten(tmp_path):
+def test_the_source_is_never_overwritten(tmp_path: Path) -> None:
     source = write_pt(tmp_path / "m.pt", state_dict(random_checkpoint()))
     before = source.read_bytes()
     with pytest.raises(InputError, match="holds the source"):
@@ -123,7 +127,7 @@ def test_the_source_is_never_overwritten(tmp_path):
         convert(tmp_path / "m", tmp_path, "mxnet")
 
 
-def test_fusing_is_exact_to_single_precision(tmp_path):
+def test_fusing_is_exact_to_single_precision(tmp_path: Path) -> None:
     checkpoint = random_checkpoint()
     folded = fused(checkpoint)
     values = {name: array.astype(np.float64) for name, array in checkpoint.parameters.items()}
@@ -137,13 +141,13 @@ def test_fusing_is_exact_to_single_precision(tmp_path):
 # safetensors.
 
 
-def test_bare_safetensors_is_read(tmp_path):
+def test_bare_safetensors_is_read(tmp_path: Path) -> None:
     checkpoint = random_checkpoint(nc=80)
     save_file(arrays(checkpoint), tmp_path / "m.safetensors")
     assert same(load(tmp_path / "m.safetensors"), checkpoint)
 
 
-def test_safetensors_holds_an_ultralytics_state_dict(tmp_path):
+def test_safetensors_holds_an_ultralytics_state_dict(tmp_path: Path) -> None:
     source = write_pt(tmp_path / "m.pt", state_dict(random_checkpoint()))
     convert(source, tmp_path / "out", "safetensors", fuse=False)
     found = load_file(tmp_path / "out" / "m.safetensors")
@@ -153,7 +157,7 @@ def test_safetensors_holds_an_ultralytics_state_dict(tmp_path):
     assert {"model.0.bn.weight", "model.0.bn.bias", "model.24.m.0.bias"} <= set(found)
 
 
-def test_damaged_safetensors_are_refused(tmp_path):
+def test_damaged_safetensors_are_refused(tmp_path: Path) -> None:
     save_file(arrays(random_checkpoint()), tmp_path / "m.safetensors")
     whole = (tmp_path / "m.safetensors").read_bytes()
     length = int.from_bytes(whole[:8], "little")
@@ -173,7 +177,7 @@ def test_damaged_safetensors_are_refused(tmp_path):
             load(path)
 
 
-def test_damaged_description_is_refused(tmp_path):
+def test_damaged_description_is_refused(tmp_path: Path) -> None:
     tensors = arrays(random_checkpoint())
     deep = json.dumps(Architecture.named("n", 3).to_dict())[:-1] + ', "meta": '
     deep += '{"a": ' * 50 + "1" + "}" * 51
@@ -183,7 +187,7 @@ def test_damaged_description_is_refused(tmp_path):
             load(tmp_path / "m.safetensors")
 
 
-def test_half_precision_safetensors(tmp_path):
+def test_half_precision_safetensors(tmp_path: Path) -> None:
     checkpoint = random_checkpoint()
     half = {name: array.astype("f2") for name, array in arrays(checkpoint).items()}
     save_file(half, tmp_path / "m.safetensors")
@@ -205,14 +209,16 @@ def test_half_precision_safetensors(tmp_path):
         ("backbone.backbone.stem.conv.conv.weight", "YOLOX"),
     ],
 )
-def test_tensors_of_other_families_and_tasks_are_named(tmp_path, name, what):
+def test_tensors_of_other_families_and_tasks_are_named(
+    tmp_path: Path, name: str, what: str
+) -> None:
     tensors = {**arrays(random_checkpoint()), name: np.zeros(4, np.float32)}
     save_file(tensors, tmp_path / "m.safetensors")
     with pytest.raises(InputError, match=rf"is a .*{what}.*\(it has {name}\)"):
         load(tmp_path / "m.safetensors")
 
 
-def test_bfloat16_safetensors(tmp_path):
+def test_bfloat16_safetensors(tmp_path: Path) -> None:
     values = {
         name: (array.view(np.uint32) >> 16).astype("<u2")
         for name, array in arrays(random_checkpoint()).items()
@@ -228,7 +234,7 @@ def test_bfloat16_safetensors(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["u1", "?", "i8"])
-def test_element_types_that_are_no_weights_are_refused(tmp_path, dtype):
+def test_element_types_that_are_no_weights_are_refused(tmp_path: Path, dtype: str) -> None:
     tensors = arrays(random_checkpoint())
     tensors["model.3.conv.weight"] = tensors["model.3.conv.weight"].astype(dtype)
     save_file(tensors, tmp_path / "m.safetensors")
@@ -237,7 +243,7 @@ def test_element_types_that_are_no_weights_are_refused(tmp_path, dtype):
 
 
 @pytest.mark.parametrize("shape", [[0, 1 << 60, 1 << 60], [0, 1 << 62], [1] * 40, [0]])
-def test_shapes_that_no_weight_has_are_refused(tmp_path, shape):
+def test_shapes_that_no_weight_has_are_refused(tmp_path: Path, shape: Any) -> None:
     size = 4 * int(0 not in shape)
     entry = {"dtype": "F32", "shape": shape, "data_offsets": [0, size]}
     header = json.dumps({"model.0.conv.weight": entry}).encode()
@@ -251,38 +257,42 @@ def test_shapes_that_no_weight_has_are_refused(tmp_path, shape):
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_npz_is_read(tmp_path, save):
+def test_npz_is_read(tmp_path: Path, save: Any) -> None:
     checkpoint = random_checkpoint()
     save(tmp_path / "m.npz", **arrays(checkpoint))
     assert same(load(tmp_path / "m.npz"), checkpoint)
 
 
 @pytest.mark.parametrize("dtype", ["f2", "<f4", ">f4", "f8"])
-def test_pickled_npy_dictionary_is_read_without_unpickling(tmp_path, dtype, monkeypatch):
+def test_pickled_npy_dictionary_is_read_without_unpickling(
+    tmp_path: Path, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     checkpoint = random_checkpoint()
-    values = {name: array.astype(dtype) for name, array in arrays(checkpoint).items()}
+    values: Any = {name: array.astype(dtype) for name, array in arrays(checkpoint).items()}
     np.save(tmp_path / "m.npy", values)
     monkeypatch.setattr("pickle.load", None)
     monkeypatch.setattr("pickle.loads", None)
     assert same(load(tmp_path / "m.npy"), checkpoint)
 
 
-def test_mxnet_words_are_understood_in_dictionaries(tmp_path):
+def test_mxnet_words_are_understood_in_dictionaries(tmp_path: Path) -> None:
     checkpoint = random_checkpoint()
-    np.savez(tmp_path / "m.npz", **checkpoint.parameters)
+    parameters: dict[str, Any] = dict(checkpoint.parameters)
+    np.savez(tmp_path / "m.npz", **parameters)
     assert same(load(tmp_path / "m.npz"), checkpoint)
     assert read(tmp_path / "m.npz").anchors is None
 
 
 class _Evil:
-    def __reduce__(self):
+    def __reduce__(self) -> Any:
         import os
 
         return os.system, ("true",)
 
 
-def test_hostile_numpy_files_are_refused(tmp_path):
-    np.save(tmp_path / "code.npy", {"model.0.conv.weight": _Evil()})
+def test_hostile_numpy_files_are_refused(tmp_path: Path) -> None:
+    evil: Any = {"model.0.conv.weight": _Evil()}
+    np.save(tmp_path / "code.npy", evil)
     np.save(tmp_path / "array.npy", np.zeros(5))
     np.save(tmp_path / "list.npy", np.array([{"a": 1}], object))
     np.savez(tmp_path / "object.npz", a=np.array({"x": 1}, object))
@@ -295,7 +305,8 @@ def test_hostile_numpy_files_are_refused(tmp_path):
     header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (549755813888,), }"
     with zipfile.ZipFile(tmp_path / "liar.npz", "w") as archive:
         archive.writestr("a.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header)
-    np.save(tmp_path / "empty.npy", {"model.0.conv.weight": np.zeros((0, 5, 7), "f4")})
+    empty: Any = {"model.0.conv.weight": np.zeros((0, 5, 7), "f4")}
+    np.save(tmp_path / "empty.npy", empty)
     pickled = (tmp_path / "empty.npy").read_bytes()
     vast = b"\x8a\x08" + struct.pack("<q", 1 << 60)
     pickled = pickled.replace(b"K\x00K\x05K\x07\x87", b"K\x00" + vast * 2 + b"\x87")
@@ -305,7 +316,7 @@ def test_hostile_numpy_files_are_refused(tmp_path):
         archive.writestr("a.npy", plain)
         with pytest.warns(UserWarning, match="Duplicate name"):
             archive.writestr("a.npy", plain)
-    np.savez_compressed(tmp_path / "many.npz", **{f"a{n}": np.zeros(250_000) for n in range(500)})
+    np.savez_compressed(tmp_path / "many.npz", *[np.zeros(250_000)] * 500)
     np.savez_compressed(tmp_path / "noise.npz", a=np.arange(999.0))
     packed = bytearray((tmp_path / "noise.npz").read_bytes())
     packed[200:400] = bytes(200)

@@ -7,9 +7,13 @@ import pickle
 import struct
 import zipfile
 from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import Result
 from port_samples import (
     dump_pickle,
     module,
@@ -26,7 +30,7 @@ from yolo_port.pickle_machine import read_pickle
 from yolo_port.readers import load
 
 
-def _archive(tmp_path, data: bytes, storages=()):
+def _archive(tmp_path: Path, data: bytes, storages: Any = ()) -> Any:
     return write_archive(tmp_path / "evil.pt", data, list(storages))
 
 
@@ -36,12 +40,12 @@ class _Exploit:
     def __init__(self, command: str) -> None:
         self.command = command
 
-    def __reduce__(self):
+    def __reduce__(self) -> Any:
         return os.system, (self.command,)
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
-def test_code_does_not_run_and_its_global_is_named(tmp_path, protocol):
+def test_code_does_not_run_and_its_global_is_named(tmp_path: Path, protocol: int) -> None:
     marker = tmp_path / "ran"
     data = pickle.dumps({"model": _Exploit(f"touch {marker}")}, protocol)
     with pytest.raises(InputError, match=rf"{os.system.__module__}\.system.*allow-list"):
@@ -58,7 +62,7 @@ def test_code_does_not_run_and_its_global_is_named(tmp_path, protocol):
         b"numpy.testing._private.utils\nrunstring", b"pathlib\nPath", b"__main__\nModel",
     ],
 )  # fmt: skip
-def test_globals_off_the_list_are_refused(tmp_path, name):
+def test_globals_off_the_list_are_refused(tmp_path: Path, name: bytes) -> None:
     data = b"\x80\x02c" + name + b"\n(X\x01\x00\x00\x001tR."
     dotted = name.replace(b"\n", b".").decode()
     with pytest.raises(InputError) as error:
@@ -76,20 +80,22 @@ def test_globals_off_the_list_are_refused(tmp_path, name):
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("bare", [False, True])
-def test_the_global_behind_other_opcodes_is_named_too(tmp_path, data, bare):
+def test_the_global_behind_other_opcodes_is_named_too(
+    tmp_path: Path, data: bytes, bare: bool
+) -> None:
     (tmp_path / "bare.pt").write_bytes(data)
     with pytest.raises(InputError, match=r"os\.system.*allow-list"):
         load(tmp_path / "bare.pt" if bare else _archive(tmp_path, data))
 
 
-def test_the_global_in_a_file_of_before_1_6_is_named(tmp_path):
+def test_the_global_in_a_file_of_before_1_6_is_named(tmp_path: Path) -> None:
     magic = pickle.dumps(0x1950A86A20F9469CFC6C, 2)
     (tmp_path / "old.pt").write_bytes(magic + pickle.dumps(1001, 2) + b"\x80\x02cos\nsystem\n.")
     with pytest.raises(InputError, match=r"os\.system.*allow-list"):
         load(tmp_path / "old.pt")
 
 
-def test_opcodes_off_the_list_are_named(tmp_path):
+def test_opcodes_off_the_list_are_named(tmp_path: Path) -> None:
     for data, name in ((b"\x80\x02\x82\x01.", "EXT1"), (b"\x80\x02Px\n.", "PERSID")):
         with pytest.raises(InputError, match=f"opcode {name}"):
             load(_archive(tmp_path, data))
@@ -111,7 +117,7 @@ def test_opcodes_off_the_list_are_named(tmp_path):
         ("torch.nn.modules.activation.Hardswish", "activation"),
     ],
 )
-def test_other_families_and_tasks_are_named(tmp_path, name, what):
+def test_other_families_and_tasks_are_named(tmp_path: Path, name: str, what: str) -> None:
     with pytest.raises(InputError, match=what):
         load(write_pt(tmp_path / "m.pt", training_checkpoint(module(name))))
 
@@ -128,19 +134,19 @@ def test_other_families_and_tasks_are_named(tmp_path, name, what):
         b"\x80\x04\x96" + struct.pack("<Q", 1 << 62) + b".", b"\x80\x02}q\x00Q.", b"\x80\x02}.more",
     ],
 )  # fmt: skip
-def test_malformed_pickles_are_refused(tmp_path, data):
+def test_malformed_pickles_are_refused(tmp_path: Path, data: Any) -> None:
     with pytest.raises(InputError):
         load(_archive(tmp_path, data))
 
 
-def test_every_truncation_of_a_pickle_is_refused(tmp_path):
+def test_every_truncation_of_a_pickle_is_refused(tmp_path: Path) -> None:
     data, _ = dump_pickle(training_checkpoint(module("models.yolo.Model", names=["a"])))
     for end in range(len(data)):
         with pytest.raises(InputError):
             read_pickle(data[:end], "cut", lambda reference: None)
 
 
-def test_nested_and_self_containing_values_end(tmp_path):
+def test_nested_and_self_containing_values_end(tmp_path: Path) -> None:
     deep = b"\x80\x02" + b"]" * 140_000 + b"a" * 139_999 + b"."
     with pytest.raises(InputError, match="neither a model"):
         load(_archive(tmp_path, deep))
@@ -155,7 +161,7 @@ def test_nested_and_self_containing_values_end(tmp_path):
         load(write_pt(tmp_path / "wide.pt", module("models.yolo.Model", {"0": layer})))
 
 
-def test_too_many_opcodes_are_refused(tmp_path):
+def test_too_many_opcodes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="opcodes"):
         load(_archive(tmp_path, b"\x80\x02" + b"N0" * 200_000 + b"N."))
 
@@ -163,7 +169,7 @@ def test_too_many_opcodes_are_refused(tmp_path):
 # The container.
 
 
-def test_truncated_archives_are_refused(tmp_path):
+def test_truncated_archives_are_refused(tmp_path: Path) -> None:
     whole = write_pt(tmp_path / "m.pt", state_dict(random_checkpoint())).read_bytes()
     path = tmp_path / "cut.pt"
     for share in (0.0, 0.01, 0.5, 0.9, 0.999):
@@ -172,7 +178,7 @@ def test_truncated_archives_are_refused(tmp_path):
             load(path)
 
 
-def test_flipped_weight_bits_are_found(tmp_path):
+def test_flipped_weight_bits_are_found(tmp_path: Path) -> None:
     path = write_pt(tmp_path / "m.pt", state_dict(random_checkpoint()))
     whole = bytearray(path.read_bytes())
     whole[len(whole) // 2] ^= 1
@@ -181,7 +187,7 @@ def test_flipped_weight_bits_are_found(tmp_path):
         load(path)
 
 
-def test_compressed_entries_are_refused_as_bombs(tmp_path):
+def test_compressed_entries_are_refused_as_bombs(tmp_path: Path) -> None:
     path = write_archive(tmp_path / "bomb.pt", b"\x80\x02}.", [np.zeros(10_000_000, "f4")],
                          compression=zipfile.ZIP_DEFLATED)  # fmt: skip
     assert path.stat().st_size < 100_000
@@ -189,7 +195,7 @@ def test_compressed_entries_are_refused_as_bombs(tmp_path):
         load(path)
 
 
-def test_entries_inside_one_another_are_refused(tmp_path):
+def test_entries_inside_one_another_are_refused(tmp_path: Path) -> None:
     path = write_archive(tmp_path / "m.pt", b"\x80\x02}.", [np.zeros(1000, "f4")] * 2)
     data = path.read_bytes()
     first, second = data.find(b"archive/data/0"), data.rfind(b"archive/data/1")
@@ -201,7 +207,7 @@ def test_entries_inside_one_another_are_refused(tmp_path):
         load(path)
 
 
-def test_a_directory_of_a_million_entries_is_not_even_listed(tmp_path):
+def test_a_directory_of_a_million_entries_is_not_even_listed(tmp_path: Path) -> None:
     path = write_archive(tmp_path / "m.pt", b"\x80\x02}.", [])
     data = bytearray(path.read_bytes())
     data[-10:-6] = struct.pack("<I", 60_000_000)  # the size of the directory in the end record
@@ -215,7 +221,7 @@ def test_a_directory_of_a_million_entries_is_not_even_listed(tmp_path):
         load(path)
 
 
-def test_other_zips_are_refused(tmp_path):
+def test_other_zips_are_refused(tmp_path: Path) -> None:
     for name, entries in {
         "empty.zip": {},
         "flat.zip": {"data.pkl": b"\x80\x02}."},
@@ -234,7 +240,7 @@ def test_other_zips_are_refused(tmp_path):
 @pytest.mark.parametrize(
     "name", ["archive/../../evil", "../archive/0", "/archive/0", "archive//0", "archive\\..\\0"]
 )
-def test_paths_that_lead_away_are_refused(tmp_path, name):
+def test_paths_that_lead_away_are_refused(tmp_path: Path, name: str) -> None:
     path = write_pt(tmp_path / "m.pt", state_dict(random_checkpoint()))
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(name, b"x")
@@ -242,7 +248,7 @@ def test_paths_that_lead_away_are_refused(tmp_path, name):
         load(path)
 
 
-def test_files_that_are_no_checkpoints_are_refused(tmp_path):
+def test_files_that_are_no_checkpoints_are_refused(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     for name, content in {
         "empty.pt": b"", "text.pt": b"not a checkpoint\n", "zeros.pt": bytes(5000),
@@ -261,11 +267,11 @@ def test_files_that_are_no_checkpoints_are_refused(tmp_path):
 
 
 def _tensor_pickle(storage: bytes = b"HalfStorage", count: int = 4, offset: int = 0,
-                   shape=(2, 2), strides=(2, 1)) -> bytes:  # fmt: skip
+                   shape: Any = (2, 2), strides: Any = (2, 1)) -> bytes:  # fmt: skip
     def number(value: int) -> bytes:
         return b"\x8a\x08" + struct.pack("<q", value)
 
-    def numbers(values) -> bytes:
+    def numbers(values: Any) -> bytes:
         return b"(" + b"".join(map(number, values)) + b"t"
 
     return (
@@ -294,18 +300,20 @@ def _tensor_pickle(storage: bytes = b"HalfStorage", count: int = 4, offset: int 
         ({"offset": -1}, "not sizes"),
     ],
 )
-def test_sizes_that_disagree_with_the_storage_are_refused(tmp_path, changes, cause):
+def test_sizes_that_disagree_with_the_storage_are_refused(
+    tmp_path: Path, changes: Any, cause: str
+) -> None:
     path = _archive(tmp_path, _tensor_pickle(**changes), [np.ones(4, "f2")])
     with pytest.raises(InputError, match=cause):
         load(path)
 
 
-def test_missing_storage_is_refused(tmp_path):
+def test_missing_storage_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="lacks the storage"):
         load(_archive(tmp_path, _tensor_pickle()))
 
 
-def test_many_tensors_of_one_storage_are_refused(tmp_path):
+def test_many_tensors_of_one_storage_are_refused(tmp_path: Path) -> None:
     values = state_dict(random_checkpoint())
     big = values["model.8.cv3.conv.weight"]
     data, storages = dump_pickle(OrderedDict((f"t{index}", big) for index in range(300)))
@@ -320,7 +328,7 @@ def test_many_tensors_of_one_storage_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_weights_that_are_not_finite_are_refused(tmp_path, value):
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, value: Any) -> None:
     checkpoint = random_checkpoint()
     checkpoint.parameters["model.4.cv1.conv.weight"][0, 0, 0, 0] = value
     path = write_pt(tmp_path / "m.pt", ultralytics_model(checkpoint))
@@ -328,14 +336,14 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, value):
         load(path)
 
 
-def test_values_beyond_single_precision_are_refused(tmp_path):
+def test_values_beyond_single_precision_are_refused(tmp_path: Path) -> None:
     values = state_dict(random_checkpoint(), "float64")
     values["model.0.conv.weight"].array[0] = 1e300
     with pytest.raises(InputError, match="not finite"):
         load(write_pt(tmp_path / "m.pt", values))
 
 
-def test_negative_variance_is_refused(tmp_path):
+def test_negative_variance_is_refused(tmp_path: Path) -> None:
     checkpoint = random_checkpoint()
     checkpoint.parameters["model.0.bn.running_var"][0] = -1
     with pytest.raises(InputError, match="negative variance"):
@@ -356,14 +364,18 @@ def test_negative_variance_is_refused(tmp_path):
         (lambda v: v.update({"model.model.0.conv.weight": v["model.1.conv.weight"]}), "two"),
     ],
 )
-def test_tensors_that_fit_no_yolov5_are_refused(tmp_path, change, cause):
+def test_tensors_that_fit_no_yolov5_are_refused(
+    tmp_path: Path, change: Callable[..., Any], cause: str
+) -> None:
     values = state_dict(random_checkpoint())
     change(values)
     with pytest.raises(InputError, match=cause):
         load(write_pt(tmp_path / "m.pt", values))
 
 
-def test_notes_do_not_reach_the_terminal_as_control_characters(tmp_path, run):
+def test_notes_do_not_reach_the_terminal_as_control_characters(
+    tmp_path: Path, run: Callable[..., Result]
+) -> None:
     saved = training_checkpoint(ultralytics_model(random_checkpoint()))
     path = write_pt(tmp_path / "m.pt", {**saved, "date": "\x1b[2Jtoday"})
     assert "\\x1b[2Jtoday" in run("inspect", path).output
@@ -372,7 +384,7 @@ def test_notes_do_not_reach_the_terminal_as_control_characters(tmp_path, run):
         load(path)
 
 
-def test_class_names_that_do_not_count_are_refused(tmp_path):
+def test_class_names_that_do_not_count_are_refused(tmp_path: Path) -> None:
     model = ultralytics_model(random_checkpoint(nc=3))
     for names, cause in (
         (["a", "b"], "2 class names"),

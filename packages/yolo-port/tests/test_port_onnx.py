@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from port_samples import random_checkpoint, same
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.yolo.architecture import Architecture
 from yolo_port.matching import fused
@@ -19,14 +23,14 @@ onnx = pytest.importorskip("onnx", reason="the onnx extra is not installed")
 
 
 @pytest.fixture
-def exported(tmp_path):
+def exported(tmp_path: Path) -> Any:
     """A fused checkpoint and the ModelProto of its export."""
     checkpoint = fused(random_checkpoint())
     (path,) = write_onnx(tmp_path / "m", checkpoint)
     return checkpoint, onnx.load(path)
 
 
-def _end_at_heads(model):
+def _end_at_heads(model: Any) -> None:
     """Take the decoding of boxes off a graph."""
     last = max(i for i, node in enumerate(model.graph.node) if node.op_type == "Conv")
     kept = [
@@ -40,13 +44,13 @@ def _end_at_heads(model):
     model.graph.output[0].name = "p3"
 
 
-def _save(model, tmp_path):
+def _save(model: Any, tmp_path: Path) -> Any:
     path = tmp_path / "changed.onnx"
     path.write_bytes(model.SerializeToString())
     return path
 
 
-def test_opset_input_and_output(exported):
+def test_opset_input_and_output(exported: Any) -> None:
     _, model = exported
     assert [entry.version for entry in model.opset_import] == [17]
     assert [value.name for value in model.graph.input] == ["images"]
@@ -55,7 +59,7 @@ def test_opset_input_and_output(exported):
     assert names == "{0: 'class0', 1: 'class1', 2: 'class2'}"
 
 
-def test_decoded_rows_of_any_batch_and_size(tmp_path):
+def test_decoded_rows_of_any_batch_and_size(tmp_path: Path) -> None:
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     anchors = tuple(
         tuple((9.0 * stride + level, 5.0 * stride) for level in range(3)) for stride in (1, 2, 4)
@@ -80,11 +84,13 @@ def test_decoded_rows_of_any_batch_and_size(tmp_path):
         assert np.allclose(rows, np.concatenate(wanted), rtol=1e-4, atol=1e-3)
 
 
-def test_a_graph_that_onnxruntime_computes_otherwise_is_not_written(tmp_path, monkeypatch):
+def test_a_graph_that_onnxruntime_computes_otherwise_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     run = Oracle.run
 
-    def wrong(self, image):
+    def wrong(self: Oracle, image: Array) -> Any:
         layers, heads = run(self, image)
         return layers, tuple(head + 0.01 for head in heads)
 
@@ -94,13 +100,13 @@ def test_a_graph_that_onnxruntime_computes_otherwise_is_not_written(tmp_path, mo
     assert list(tmp_path.iterdir()) == []
 
 
-def test_names_of_tensors_do_not_matter(exported, tmp_path):
+def test_names_of_tensors_do_not_matter(exported: Any, tmp_path: Path) -> None:
     checkpoint, model = exported
     model = _renamed(model)
     assert same(load(_save(model, tmp_path)), checkpoint)
 
 
-def _renamed(model):
+def _renamed(model: Any) -> Any:
     fresh = onnx.ModelProto()
     fresh.CopyFrom(model)
     words = {tensor.name: f"onnx::{index}" for index, tensor in enumerate(fresh.graph.initializer)}
@@ -112,7 +118,7 @@ def _renamed(model):
     return fresh
 
 
-def test_ultralytics_metadata_and_decoding_constants(exported, tmp_path):
+def test_ultralytics_metadata_and_decoding_constants(exported: Any, tmp_path: Path) -> None:
     _, model = exported
     del model.metadata_props[:]
     with pytest.raises(InputError, match="anchors that cannot be found"):
@@ -150,7 +156,9 @@ def test_ultralytics_metadata_and_decoding_constants(exported, tmp_path):
     ],
     ids=range(9),
 )
-def test_class_names_of_ultralytics(exported, tmp_path, text, names):
+def test_class_names_of_ultralytics(
+    exported: Any, tmp_path: Path, text: Any, names: tuple[str, str, str] | None
+) -> None:
     _, model = exported
     _end_at_heads(model)
     del model.metadata_props[:]
@@ -162,7 +170,9 @@ def test_class_names_of_ultralytics(exported, tmp_path, text, names):
         assert load(_save(model, tmp_path)).architecture.names == names
 
 
-def test_raw_heads_without_metadata_are_read_with_the_usual_anchors(exported, tmp_path):
+def test_raw_heads_without_metadata_are_read_with_the_usual_anchors(
+    exported: Any, tmp_path: Path
+) -> None:
     checkpoint, model = exported
     del model.metadata_props[:]
     _end_at_heads(model)
@@ -187,25 +197,27 @@ def test_raw_heads_without_metadata_are_read_with_the_usual_anchors(exported, tm
         (lambda n: n["model.2.m.0.sum"].input.__setitem__(0, "model.0"), "another way"),
     ],
 )
-def test_other_graphs_are_refused(exported, tmp_path, change, cause):
+def test_other_graphs_are_refused(
+    exported: Any, tmp_path: Path, change: Callable[..., Any], cause: str
+) -> None:
     _, model = exported
     change({node.name: node for node in model.graph.node})
     with pytest.raises(InputError, match=cause):
         load(_save(model, tmp_path))
 
 
-def _swap_inputs(node):
+def _swap_inputs(node: Any) -> None:
     node.input[0], node.input[1] = node.input[1], node.input[0]
 
 
-def _set(node, name, value):
+def _set(node: Any, name: str, value: Any) -> None:
     for attribute in list(node.attribute):
         if attribute.name == name:
             node.attribute.remove(attribute)
     node.attribute.append(onnx.helper.make_attribute(name, value))
 
 
-def test_damaged_files_are_refused(exported, tmp_path):
+def test_damaged_files_are_refused(exported: Any, tmp_path: Path) -> None:
     _, model = exported
     whole = model.SerializeToString()
     path = tmp_path / "bad.onnx"
@@ -224,7 +236,9 @@ def test_damaged_files_are_refused(exported, tmp_path):
             load(_save(model, tmp_path))
 
 
-def test_without_the_library_the_remedy_is_named(tmp_path, monkeypatch, exported):
+def test_without_the_library_the_remedy_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exported: Any
+) -> None:
     monkeypatch.setitem(__import__("sys").modules, "onnx.checker", None)
     with pytest.raises(InputError, match=r"yolo-port\[onnx\]"):
         load(tmp_path / "m.onnx")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +20,9 @@ from yolo_port.readers import load
 
 
 @pytest.mark.parametrize(("size", "nc"), [("n", 80), ("s", 1), ("m", 3)])
-def test_weights_are_found_under_their_numbers_and_colour_is_bgr(tmp_path, size, nc):
+def test_weights_are_found_under_their_numbers_and_colour_is_bgr(
+    tmp_path: Path, size: str, nc: int
+) -> None:
     checkpoint = random_checkpoint(size, nc)
     stem = write_original(tmp_path / "seed", checkpoint, epsilon="0.001")
     wanted = replace(checkpoint, color="bgr")
@@ -26,13 +31,13 @@ def test_weights_are_found_under_their_numbers_and_colour_is_bgr(tmp_path, size,
     assert same(load(tmp_path / "seed-symbol.json"), wanted)
 
 
-def test_later_epochs_are_read_too(tmp_path):
+def test_later_epochs_are_read_too(tmp_path: Path) -> None:
     write_original(tmp_path / "seed", random_checkpoint(), epsilon="0.001")
     (tmp_path / "seed-0000.params").rename(tmp_path / "seed-0123.params")
     assert load(tmp_path / "seed-0123.params").color == "bgr"
 
 
-def test_epsilon_of_the_symbol_is_honoured(tmp_path):
+def test_epsilon_of_the_symbol_is_honoured(tmp_path: Path) -> None:
     checkpoint = random_checkpoint()
     found = load(write_original(tmp_path / "seed", checkpoint, epsilon="1e-05")).parameters
     variance = checkpoint.parameters["model.6.cv3.bn.running_var"].astype(np.float64)
@@ -41,7 +46,7 @@ def test_epsilon_of_the_symbol_is_honoured(tmp_path):
     assert np.allclose(ours, wanted, rtol=1e-6)
 
 
-def test_colour_order_stays_in_the_checkpoint_and_gives_the_same_heads(tmp_path):
+def test_colour_order_stays_in_the_checkpoint_and_gives_the_same_heads(tmp_path: Path) -> None:
     checkpoint = random_checkpoint()
     convert(write_original(tmp_path / "seed", checkpoint, "0.001"), tmp_path / "out")
     bgr = read_checkpoint(tmp_path / "out" / "seed")
@@ -53,7 +58,7 @@ def test_colour_order_stays_in_the_checkpoint_and_gives_the_same_heads(tmp_path)
     assert all(np.allclose(a, b, atol=1e-5) for a, b in zip(ours, theirs))
 
 
-def _changed(tmp_path, change):
+def _changed(tmp_path: Path, change: Any) -> Any:
     stem = write_original(tmp_path / "seed", random_checkpoint(), "0.001")
     file = tmp_path / "seed-symbol.json"
     symbol = json.loads(file.read_text())
@@ -86,19 +91,19 @@ def _changed(tmp_path, change):
         ),
     ],
 )
-def test_other_symbols_are_refused(tmp_path, change, cause):
+def test_other_symbols_are_refused(tmp_path: Path, change: Callable[..., Any], cause: str) -> None:
     with pytest.raises(InputError, match=cause):
         load(_changed(tmp_path, change))
 
 
-def test_parameters_alone_are_refused(tmp_path):
+def test_parameters_alone_are_refused(tmp_path: Path) -> None:
     write_original(tmp_path / "seed", random_checkpoint())
     (tmp_path / "seed-symbol.json").unlink()
     with pytest.raises(InputError, match="neither its symbol"):
         load(tmp_path / "seed-0000.params")
 
 
-def test_damaged_files_are_refused(tmp_path):
+def test_damaged_files_are_refused(tmp_path: Path) -> None:
     stem = write_original(tmp_path / "seed", random_checkpoint())
     params = tmp_path / "seed-0000.params"
     whole = params.read_bytes()

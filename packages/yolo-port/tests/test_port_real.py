@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -14,12 +17,14 @@ from yolo_port.verification import verify
 
 
 @pytest.fixture(scope="module")
-def references(shared):
+def references(shared: Path) -> Any:
     return [np.load(shared / f"reference_{name}_320.npz") for name in ("bus", "zidane")]
 
 
 @pytest.mark.parametrize("fuse", [False, True])
-def test_raw_heads_of_the_network_are_the_references(shared, references, tmp_path, fuse):
+def test_raw_heads_of_the_network_are_the_references(
+    shared: Path, references: Any, tmp_path: Path, fuse: bool
+) -> None:
     from yolo_core.mxnet import network
 
     convert(shared / "yolov5n.pt", tmp_path, fuse=fuse)
@@ -32,7 +37,7 @@ def test_raw_heads_of_the_network_are_the_references(shared, references, tmp_pat
             assert np.abs(head.asnumpy() - reference[name]).max() <= 1e-3
 
 
-def test_raw_heads_of_the_oracle_are_the_references(shared, references):
+def test_raw_heads_of_the_oracle_are_the_references(shared: Path, references: Any) -> None:
     oracle = Oracle(load(shared / "yolov5n.pt"))
     for reference in references:
         image = reference["letterboxed_rgb"].transpose(2, 0, 1).astype(np.float32) / 255
@@ -41,7 +46,7 @@ def test_raw_heads_of_the_oracle_are_the_references(shared, references):
             assert np.abs(head - reference[name][0]).max() <= 1e-3
 
 
-def test_onnx_export_gives_the_references(shared, references, tmp_path):
+def test_onnx_export_gives_the_references(shared: Path, references: Any, tmp_path: Path) -> None:
     pytest.importorskip("onnx", reason="the onnx extra is not installed")
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     _, (path,) = convert(shared / "yolov5n.pt", tmp_path, "onnx")
@@ -56,7 +61,7 @@ def test_onnx_export_gives_the_references(shared, references, tmp_path):
     assert np.abs(rows[0, :, 4:] - 1 / (1 + np.exp(-np.concatenate(wanted)))).max() <= 1e-4
 
 
-def test_inspect_gives_the_published_facts(shared):
+def test_inspect_gives_the_published_facts(shared: Path) -> None:
     facts = inspect(shared / "yolov5n.pt")
     assert facts["model"] == "yolov5n, 60 convolutions, 1,872,157 parameters"
     assert facts["stored"] == "float16, batch normalisation kept (epsilon 0.001)"
@@ -65,7 +70,7 @@ def test_inspect_gives_the_published_facts(shared):
 
 
 @pytest.mark.parametrize("form", list(WRITERS))
-def test_every_format_verifies(shared, tmp_path, form):
+def test_every_format_verifies(shared: Path, tmp_path: Path, form: Any) -> None:
     if form == "onnx":
         pytest.importorskip("onnx", reason="the onnx extra is not installed")
     convert(shared / "yolov5n.pt", tmp_path, form)

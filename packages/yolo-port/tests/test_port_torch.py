@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +25,7 @@ from yolo_port.readers import load, read
 
 
 @pytest.mark.parametrize(("size", "nc"), [("n", 1), ("n", 3), ("n", 80), ("s", 3), ("m", 1)])
-def test_whole_model_is_read_bit_for_bit(tmp_path, size, nc):
+def test_whole_model_is_read_bit_for_bit(tmp_path: Path, size: str, nc: int) -> None:
     checkpoint = random_checkpoint(size, nc)
     path = write_pt(tmp_path / "m.pt", training_checkpoint(ultralytics_model(checkpoint)))
     assert same(load(path), checkpoint)
@@ -30,13 +33,13 @@ def test_whole_model_is_read_bit_for_bit(tmp_path, size, nc):
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("kind", ["models.yolo.Model", "models.yolo.DetectionModel"])
-def test_both_class_names_and_all_precisions(tmp_path, dtype, kind):
+def test_both_class_names_and_all_precisions(tmp_path: Path, dtype: str, kind: str) -> None:
     checkpoint = random_checkpoint()
     model = ultralytics_model(checkpoint, dtype, kind)
     assert same(load(write_pt(tmp_path / "m.pt", training_checkpoint(model))), checkpoint)
 
 
-def test_averaged_weights_are_preferred(tmp_path):
+def test_averaged_weights_are_preferred(tmp_path: Path) -> None:
     model, ema = random_checkpoint(seed=1), random_checkpoint(seed=2)
     saved = training_checkpoint(ultralytics_model(model), ultralytics_model(ema))
     found = load(write_pt(tmp_path / "m.pt", saved))
@@ -48,12 +51,12 @@ def test_averaged_weights_are_preferred(tmp_path):
     }  # fmt: skip
 
 
-def test_model_without_a_dictionary_around_it(tmp_path):
+def test_model_without_a_dictionary_around_it(tmp_path: Path) -> None:
     checkpoint = random_checkpoint()
     assert same(load(write_pt(tmp_path / "m.pt", ultralytics_model(checkpoint))), checkpoint)
 
 
-def test_names_anchors_and_activation_come_from_the_file(tmp_path):
+def test_names_anchors_and_activation_come_from_the_file(tmp_path: Path) -> None:
     anchors = tuple(
         tuple((8.0 * stride + level, 16.0 * stride) for level in range(3)) for stride in (1, 2, 4)
     )
@@ -65,21 +68,21 @@ def test_names_anchors_and_activation_come_from_the_file(tmp_path):
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "model.", "module.model."])
-def test_state_dict_with_the_prefixes_of_wrappers(tmp_path, prefix):
+def test_state_dict_with_the_prefixes_of_wrappers(tmp_path: Path, prefix: str) -> None:
     checkpoint = random_checkpoint(nc=80)
     values = {prefix + name: tensor for name, tensor in state_dict(checkpoint).items()}
     assert same(load(write_pt(tmp_path / "m.pt", values)), checkpoint)
 
 
 @pytest.mark.parametrize("key", ["model", "ema", "state_dict"])
-def test_state_dict_inside_a_dictionary(tmp_path, key):
+def test_state_dict_inside_a_dictionary(tmp_path: Path, key: str) -> None:
     checkpoint = random_checkpoint()
     path = write_pt(tmp_path / "m.pt", {"epoch": 1, key: state_dict(checkpoint)})
     assert same(load(path), checkpoint)
     assert read(path).form == "PyTorch state dict"
 
 
-def test_other_epsilon_is_taken_up_by_gamma(tmp_path):
+def test_other_epsilon_is_taken_up_by_gamma(tmp_path: Path) -> None:
     checkpoint = random_checkpoint()
     model = ultralytics_model(checkpoint, "float32")
     for layer in model._modules["model"]._modules.values():
@@ -90,14 +93,14 @@ def test_other_epsilon_is_taken_up_by_gamma(tmp_path):
     assert np.allclose(found["model.0.bn.gamma"] / np.sqrt(variance + 1e-3), wanted, rtol=1e-6)
 
 
-def _set_epsilon(layer, value):
+def _set_epsilon(layer: Any, value: Any) -> None:
     if hasattr(layer, "eps"):
         layer.eps = value
     for child in layer._modules.values():
         _set_epsilon(child, value)
 
 
-def test_three_parallel_pools_are_the_same_layer(tmp_path):
+def test_three_parallel_pools_are_the_same_layer(tmp_path: Path) -> None:
     checkpoint = random_checkpoint()
     model = ultralytics_model(checkpoint)
     layer = model._modules["model"]._modules["9"]
@@ -135,7 +138,9 @@ def test_three_parallel_pools_are_the_same_layer(tmp_path):
         (lambda layers: layers.pop("23"), "model.24"),
     ],
 )
-def test_layers_that_work_in_another_way_are_refused(tmp_path, change, cause):
+def test_layers_that_work_in_another_way_are_refused(
+    tmp_path: Path, change: Callable[..., Any], cause: str
+) -> None:
     model = ultralytics_model(random_checkpoint())
     change(model._modules["model"]._modules)
     with pytest.raises(InputError, match=cause):

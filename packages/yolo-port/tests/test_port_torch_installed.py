@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from port_samples import arrays, random_checkpoint, same
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
+from yolo_core.mxnet.checkpoint import Checkpoint
 from yolo_core.yolo.architecture import Architecture
 from yolo_port.matching import fused
 from yolo_port.oracle import Oracle
@@ -15,11 +20,12 @@ from yolo_port.state_dict import ultralytics_state_dict
 from yolo_port.writers.torch_file import write_torch
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed; only these tests use it")
+Module: Any = torch.nn.Module
 
 
 @pytest.mark.parametrize("fuse", [False, True])
 @pytest.mark.parametrize("mmap", [False, True])
-def test_our_pt_is_accepted_with_weights_only(tmp_path, fuse, mmap):
+def test_our_pt_is_accepted_with_weights_only(tmp_path: Path, fuse: bool, mmap: bool) -> None:
     checkpoint = random_checkpoint()
     checkpoint = fused(checkpoint) if fuse else checkpoint
     (path,) = write_torch(tmp_path / "m", checkpoint)
@@ -32,7 +38,7 @@ def test_our_pt_is_accepted_with_weights_only(tmp_path, fuse, mmap):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "bfloat16"])
-def test_state_dicts_that_torch_saves_are_read(tmp_path, dtype):
+def test_state_dicts_that_torch_saves_are_read(tmp_path: Path, dtype: str) -> None:
     checkpoint = random_checkpoint()
     values = {name: torch.from_numpy(array.copy()) for name, array in arrays(checkpoint).items()}
     values = {name: value.to(getattr(torch, dtype)) for name, value in values.items()}
@@ -43,14 +49,14 @@ def test_state_dicts_that_torch_saves_are_read(tmp_path, dtype):
         assert np.array_equal(array, wanted.numpy())
 
 
-def test_what_torch_wrote_before_1_6_is_refused_with_the_remedy(tmp_path):
+def test_what_torch_wrote_before_1_6_is_refused_with_the_remedy(tmp_path: Path) -> None:
     values = {"model.0.conv.weight": torch.zeros(16, 3, 6, 6)}
     torch.save(values, tmp_path / "m.pt", _use_new_zipfile_serialization=False)
     with pytest.raises(InputError, match=r"before 1\.6; expected one saved again"):
         load(tmp_path / "m.pt")
 
 
-def test_parameters_strides_and_module_metadata_are_read(tmp_path):
+def test_parameters_strides_and_module_metadata_are_read(tmp_path: Path) -> None:
     checkpoint = random_checkpoint()
     network = _Network(checkpoint)
     network.to(memory_format=torch.channels_last)
@@ -59,7 +65,7 @@ def test_parameters_strides_and_module_metadata_are_read(tmp_path):
 
 
 @pytest.mark.parametrize("fold", [False, True])
-def test_an_export_of_torch_is_read(tmp_path, fold):
+def test_an_export_of_torch_is_read(tmp_path: Path, fold: bool) -> None:
     pytest.importorskip("onnx", reason="the onnx extra is not installed")
     checkpoint = random_checkpoint()
     checkpoint = fused(checkpoint) if fold else checkpoint
@@ -75,7 +81,7 @@ def test_an_export_of_torch_is_read(tmp_path, fold):
         assert np.abs(ours - theirs).max() < 1e-4
 
 
-def test_oracle_agrees_with_torch():
+def test_oracle_agrees_with_torch() -> None:
     checkpoint = random_checkpoint()
     network = _Network(checkpoint).eval().double()
     image = np.random.default_rng(0).random((3, 64, 96))
@@ -85,8 +91,8 @@ def test_oracle_agrees_with_torch():
         assert np.abs(ours - theirs[0].numpy()).max() < 1e-9
 
 
-class _Block(torch.nn.Module):
-    def __init__(self, conv, normalised):
+class _Block(Module):  # type: ignore[misc]
+    def __init__(self, conv: Any, normalised: Any) -> None:
         super().__init__()
         self.conv = torch.nn.Conv2d(
             conv.in_channels, conv.out_channels, conv.kernel, conv.stride, conv.padding,
@@ -94,15 +100,15 @@ class _Block(torch.nn.Module):
         )  # fmt: skip
         self.bn = torch.nn.BatchNorm2d(conv.out_channels, eps=1e-3) if normalised else None
 
-    def forward(self, x):
+    def forward(self, x: Any) -> Any:
         x = self.conv(x)
         return torch.nn.functional.silu(x if self.bn is None else self.bn(x))
 
 
-class _Network(torch.nn.Module):
+class _Network(Module):  # type: ignore[misc]
     """The architecture in PyTorch, its parameters under the names of a state dict."""
 
-    def __init__(self, checkpoint):
+    def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__()
         self.architecture: Architecture = checkpoint.architecture
         for conv in self.architecture.convolutions():
@@ -117,7 +123,7 @@ class _Network(torch.nn.Module):
         }
         self.load_state_dict(values)
 
-    def _put(self, name, made):
+    def _put(self, name: str, made: Any) -> None:
         holder = self
         *path, last = name.split(".")
         for part in path:
@@ -126,10 +132,10 @@ class _Network(torch.nn.Module):
             holder = holder._modules[part]
         holder.add_module(last, made)
 
-    def _at(self, name):
+    def _at(self, name: str) -> Any:
         return self.get_submodule(name)
 
-    def heads(self, image):
+    def heads(self, image: Array) -> Any:
         outputs = {-1: image}
         for layer in self.architecture.layers():
             stem, sources = f"model.{layer.index}", [outputs[each] for each in layer.sources]
@@ -157,7 +163,7 @@ class _Network(torch.nn.Module):
             outputs[layer.index] = y
         raise AssertionError("an architecture without Detect")
 
-    def forward(self, image):
+    def forward(self, image: Array) -> Any:
         """Rows [1, N, no], with grid and anchors as constants of a fixed image size."""
         rows = []
         for head, stride, pairs in zip(self.heads(image), (8, 16, 32), self.architecture.anchors):

@@ -9,6 +9,10 @@ from __future__ import annotations
 import copy
 import sys
 import types
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,10 +23,11 @@ from yolo_port.readers import load
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed; only these tests use it")
 nn = torch.nn
+Module: Any = nn.Module
 
 
-class Conv(nn.Module):
-    def __init__(self, conv):
+class Conv(Module):  # type: ignore[misc]
+    def __init__(self, conv: Any) -> None:
         super().__init__()
         self.conv = nn.Conv2d(
             conv.in_channels, conv.out_channels, conv.kernel, conv.stride, conv.padding, bias=False
@@ -30,22 +35,22 @@ class Conv(nn.Module):
         self.bn = nn.BatchNorm2d(conv.out_channels, eps=1e-3, momentum=0.03)
         self.act = nn.SiLU(inplace=True)
 
-    def forward(self, x):
+    def forward(self, x: Any) -> Any:
         return self.act(self.bn(self.conv(x)))
 
 
-class Bottleneck(nn.Module):
-    def __init__(self, known, stem, shortcut):
+class Bottleneck(Module):  # type: ignore[misc]
+    def __init__(self, known: Any, stem: str, shortcut: Any) -> None:
         super().__init__()
         self.cv1, self.cv2 = (Conv(known[f"{stem}.{cv}.conv"]) for cv in ("cv1", "cv2"))
         self.add = shortcut
 
-    def forward(self, x):
+    def forward(self, x: Any) -> Any:
         return x + self.cv2(self.cv1(x)) if self.add else self.cv2(self.cv1(x))
 
 
-class C3(nn.Module):
-    def __init__(self, known, stem, layer):
+class C3(Module):  # type: ignore[misc]
+    def __init__(self, known: Any, stem: str, layer: Any) -> None:
         super().__init__()
         self.cv1, self.cv2, self.cv3 = (Conv(known[f"{stem}.cv{n}.conv"]) for n in (1, 2, 3))
         inner = (
@@ -53,34 +58,34 @@ class C3(nn.Module):
         )
         self.m = nn.Sequential(*inner)
 
-    def forward(self, x):
+    def forward(self, x: Any) -> Any:
         return self.cv3(torch.cat((self.m(self.cv1(x)), self.cv2(x)), 1))
 
 
-class SPPF(nn.Module):
-    def __init__(self, known, stem):
+class SPPF(Module):  # type: ignore[misc]
+    def __init__(self, known: Any, stem: str) -> None:
         super().__init__()
         self.cv1, self.cv2 = (Conv(known[f"{stem}.{cv}.conv"]) for cv in ("cv1", "cv2"))
         self.m = nn.MaxPool2d(kernel_size=5, stride=1, padding=2)
 
-    def forward(self, x):
+    def forward(self, x: Any) -> Any:
         stages = [self.cv1(x)]
         for _ in range(3):
             stages.append(self.m(stages[-1]))
         return self.cv2(torch.cat(stages, 1))
 
 
-class Concat(nn.Module):
-    def __init__(self):
+class Concat(Module):  # type: ignore[misc]
+    def __init__(self) -> None:
         super().__init__()
         self.d = 1
 
-    def forward(self, x):
+    def forward(self, x: Any) -> Any:
         return torch.cat(x, self.d)
 
 
-class Detect(nn.Module):
-    def __init__(self, architecture):
+class Detect(Module):  # type: ignore[misc]
+    def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.nc, self.no, self.nl, self.na = architecture.nc, architecture.no, 3, 3
         self.stride = torch.tensor(architecture.strides).float()
@@ -90,25 +95,26 @@ class Detect(nn.Module):
         heads = (conv for conv in architecture.convolutions() if conv.batch_norm is None)
         self.m = nn.ModuleList(nn.Conv2d(conv.in_channels, 3 * self.no, 1) for conv in heads)
 
-    def forward(self, x):
+    def forward(self, x: Any) -> Any:
         return [head(each) for head, each in zip(self.m, x)]
 
 
-class DetectionModel(nn.Module):
-    def __init__(self, architecture):
+class DetectionModel(Module):  # type: ignore[misc]
+    def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         known = {conv.name: conv for conv in architecture.convolutions()}
         layers = []
         for layer in architecture.layers():
             stem = f"model.{layer.index}"
-            made = {
-                "Conv": lambda stem=stem: Conv(known[f"{stem}.conv"]),
-                "C3": lambda stem=stem, layer=layer: C3(known, stem, layer),
-                "SPPF": lambda stem=stem: SPPF(known, stem),
+            makers: dict[str, Callable[[], Any]] = {
+                "Conv": partial(Conv, known.get(f"{stem}.conv")),
+                "C3": partial(C3, known, stem, layer),
+                "SPPF": partial(SPPF, known, stem),
                 "Upsample": lambda: nn.Upsample(None, 2, "nearest"),
                 "Concat": Concat,
                 "Detect": lambda: Detect(architecture),
-            }[layer.kind]()
+            }
+            made = makers[layer.kind]()
             sources = [-1 if each == layer.index - 1 else each for each in layer.sources]
             made.i, made.f = layer.index, sources[0] if len(sources) == 1 else sources
             layers.append(made)
@@ -116,8 +122,8 @@ class DetectionModel(nn.Module):
         self.names, self.yaml = list(architecture.names), {"nc": architecture.nc}
         self.stride, self.class_weights = self.model[-1].stride, torch.ones(architecture.nc)
 
-    def forward(self, x):
-        outputs = []
+    def forward(self, x: Any) -> Any:
+        outputs: list[Any] = []
         for layer in self.model:
             sources = layer.f if isinstance(layer.f, list) else [layer.f]
             found = [x if each == -1 else outputs[each] for each in sources]
@@ -127,9 +133,9 @@ class DetectionModel(nn.Module):
 
 
 @pytest.fixture
-def yolov5_names(monkeypatch):
+def yolov5_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """The classes of this file under the names by which YOLOv5's files know them."""
-    homes = {"models.common": (Conv, Bottleneck, C3, SPPF, Concat)}
+    homes: dict[str, tuple[type, ...]] = {"models.common": (Conv, Bottleneck, C3, SPPF, Concat)}
     homes["models.yolo"] = (Detect, DetectionModel)
     monkeypatch.setitem(sys.modules, "models", types.ModuleType("models"))
     for name, classes in homes.items():
@@ -141,7 +147,9 @@ def yolov5_names(monkeypatch):
 
 
 @pytest.mark.parametrize(("size", "nc"), [("n", 3), ("s", 1)])
-def test_a_training_checkpoint_is_read_and_its_average_taken(tmp_path, yolov5_names, size, nc):
+def test_a_training_checkpoint_is_read_and_its_average_taken(
+    tmp_path: Path, yolov5_names: Any, size: str, nc: int
+) -> None:
     torch.manual_seed(0)
     model = DetectionModel(Architecture.named(size, nc))
     average = copy.deepcopy(model).half()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.yolo.architecture import Architecture
 from yolo_train.hyp import Hyp
 
@@ -13,17 +15,19 @@ BALANCE = (4.0, 1.0, 0.4)
 EPSILON = 1e-7
 
 
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
+def sigmoid(x: Array) -> Array:
+    result: Array = 1 / (1 + np.exp(-x))
+    return result
 
 
-def cross_entropy(logit: np.ndarray, truth: np.ndarray, weight: float) -> np.ndarray:
+def cross_entropy(logit: Array, truth: Array, weight: float) -> Array:
     p = sigmoid(logit)
-    return -(weight * truth * np.log(p) + (1 - truth) * np.log(1 - p))
+    result: Array = -(weight * truth * np.log(p) + (1 - truth) * np.log(1 - p))
+    return result
 
 
 def matches(
-    target: np.ndarray, anchors: np.ndarray, width: int, height: int, anchor_t: float
+    target: Array, anchors: Array, width: int, height: int, anchor_t: float
 ) -> list[tuple[int, int, int]]:
     """(anchor, row, column) of every cell of one level that answers for a target."""
     _, label, x, y, w, h = target
@@ -49,7 +53,7 @@ def matches(
     return found
 
 
-def ciou(box: np.ndarray, truth: np.ndarray, alpha: float | None) -> tuple[float, float, float]:
+def ciou(box: Array, truth: Array, alpha: float | None) -> tuple[float, float, float]:
     """Complete IoU of centre-size boxes, the plain weight alpha, and alpha's own value."""
     (x, y, w, h), (tx, ty, tw, th) = box, truth
     overlap = max(min(x + w / 2, tx + tw / 2) - max(x - w / 2, tx - tw / 2), 0) * max(
@@ -66,19 +70,19 @@ def ciou(box: np.ndarray, truth: np.ndarray, alpha: float | None) -> tuple[float
 
 
 def loss(
-    heads: list[np.ndarray],
-    targets: np.ndarray,
+    heads: list[Array],
+    targets: Array,
     architecture: Architecture,
     hyp: Hyp,
     gains: tuple[float, float, float],
-    detached: dict | None = None,
-) -> tuple[float, np.ndarray, dict]:
+    detached: dict[Any, Any] | None = None,
+) -> tuple[float, Array, dict[str, Any]]:
     """Loss, its three weighted parts, and what takes no part in the gradient.
 
     detached: the third result of an earlier call, held fixed for finite differences.
     """
     nc, no, batch = architecture.nc, architecture.no, heads[0].shape[0]
-    record: dict = {}
+    record: dict[Any, Any] = {}
     parts = np.zeros(3)
     for level, (head, stride) in enumerate(zip(heads, architecture.strides)):
         height, width = head.shape[2:]

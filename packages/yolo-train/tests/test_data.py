@@ -5,11 +5,14 @@ import hashlib
 import os
 import signal
 import time
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.yolo.dataset import read_data_yaml
 from yolo_train.augment import hsv, mosaic, random_perspective, training_sample
@@ -21,12 +24,12 @@ from yolo_train.samples import check_samples
 PLAIN = Hyp(mosaic=0, fliplr=0, translate=0, scale=0, hsv_h=0, hsv_s=0, hsv_v=0)
 
 
-def _samples(shapes):
+def _samples(shapes: Path) -> Any:
     data = read_data_yaml(shapes)
     return check_samples(data.images("train"), len(data.names), "train")[0]
 
 
-def _marked(rng, height, width, boxes):
+def _marked(height: int, width: int, boxes: Array) -> Any:
     """A dark image with a bright patch in every box."""
     image = np.full((height, width, 3), 20, np.uint8)
     for _, x1, y1, x2, y2 in boxes.astype(int):
@@ -34,20 +37,20 @@ def _marked(rng, height, width, boxes):
     return image
 
 
-def _brightness(image, box):
+def _brightness(image: Array, box: Any) -> Any:
     x1, y1, x2, y2 = np.round(box).astype(int)
     return image[y1:y2, x1:x2].mean()
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_boxes_stay_on_their_objects_through_mosaic_flips_and_warp(seed):
+def test_boxes_stay_on_their_objects_through_mosaic_flips_and_warp(seed: int) -> None:
     rng = np.random.default_rng(seed)
     parts = []
     for _ in range(6):
         height, width = (64, int(rng.integers(40, 65))) if rng.random() < 0.5 else (48, 64)
         x, y = rng.integers(2, 16, size=2)
         boxes = np.array([[1.0, x, y, x + 20, y + 24]])
-        parts.append((_marked(rng, height, width, boxes), boxes))
+        parts.append((_marked(height, width, boxes), boxes))
     hyp = Hyp(flipud=0.5, scale=0.3, hsv_h=0, hsv_s=0, hsv_v=0)
     image, boxes = training_sample(lambda n: parts[n], 0, 6, 64, hyp, rng)
     assert image.shape == (64, 64, 3)
@@ -57,9 +60,9 @@ def test_boxes_stay_on_their_objects_through_mosaic_flips_and_warp(seed):
         assert _brightness(image, box[1:]) > 180
 
 
-def test_without_augmentation_a_sample_is_its_image_in_the_middle():
+def test_without_augmentation_a_sample_is_its_image_in_the_middle() -> None:
     boxes = np.array([[2.0, 4, 4, 20, 12]])
-    image = _marked(None, 32, 64, boxes)
+    image = _marked(32, 64, boxes)
     sample, moved = training_sample(
         lambda n: (image, boxes), 0, 1, 64, PLAIN, np.random.default_rng(0)
     )
@@ -67,7 +70,7 @@ def test_without_augmentation_a_sample_is_its_image_in_the_middle():
     np.testing.assert_allclose(moved, [[2, 4, 20, 20, 28]], atol=1e-6)
 
 
-def test_mosaic_puts_four_images_around_a_point():
+def test_mosaic_puts_four_images_around_a_point() -> None:
     parts = [(np.full((32, 32, 3), value, np.uint8), np.zeros((0, 5))) for value in (1, 2, 3, 4)]
     canvas, _ = mosaic(parts, 32, np.random.default_rng(1))
     assert canvas.shape == (64, 64, 3)
@@ -75,7 +78,7 @@ def test_mosaic_puts_four_images_around_a_point():
     assert len(np.unique(canvas)) >= 4
 
 
-def test_a_box_that_leaves_the_picture_goes():
+def test_a_box_that_leaves_the_picture_goes() -> None:
     boxes = np.array([[0.0, 0, 0, 10, 10], [0.0, 90, 90, 110, 110]])
     image = np.zeros((200, 200, 3), np.uint8)
     hyp = dataclasses.replace(PLAIN, perspective=0)
@@ -83,21 +86,21 @@ def test_a_box_that_leaves_the_picture_goes():
     np.testing.assert_allclose(kept[:, 1:], [[40, 40, 60, 60]], atol=1e-6)
 
 
-def test_colour_changes_leave_grey_grey():
+def test_colour_changes_leave_grey_grey() -> None:
     grey = np.repeat(np.arange(256, dtype=np.uint8).reshape(16, 16, 1), 3, axis=2)
     changed = hsv(grey, Hyp(hsv_h=0.5, hsv_s=0.9, hsv_v=0.5), np.random.default_rng(3))
     assert (changed.max(axis=2) - changed.min(axis=2)).max() == 0
     assert (changed != grey).any()
 
 
-def _digest(batches):
+def _digest(batches: Any) -> Any:
     state = hashlib.sha256()
     for batch in batches:
         state.update(batch.images.tobytes() + batch.targets.tobytes())
     return state.hexdigest()
 
 
-def test_workers_cache_and_no_workers_give_the_same_batches(shapes):
+def test_workers_cache_and_no_workers_give_the_same_batches(shapes: Path) -> None:
     samples = _samples(shapes)
     order = np.random.default_rng(0).permutation(len(samples)).tolist()
     plan = [range(start, start + 10) for start in (0, 10, 20)]
@@ -116,7 +119,7 @@ def test_workers_cache_and_no_workers_give_the_same_batches(shapes):
 
 
 @pytest.mark.parametrize("after", [0, 0.002, 0.01])
-def test_a_killed_worker_ends_the_epoch_with_an_error(shapes, after):
+def test_a_killed_worker_ends_the_epoch_with_an_error(shapes: Path, after: float) -> None:
     # Batches of megabytes that take but a moment to make: it dies handing one over, likely.
     samples = _samples(shapes)
     cache = ImageCache.of([sample.image for sample in samples], 64, limit=1 << 30)
@@ -132,7 +135,7 @@ def test_a_killed_worker_ends_the_epoch_with_an_error(shapes, after):
         assert time.monotonic() - begin < 30
 
 
-def test_the_check_names_every_faulty_file_and_keeps_the_rest(tmp_path):
+def test_the_check_names_every_faulty_file_and_keeps_the_rest(tmp_path: Path) -> None:
     for folder in ("images", "labels"):
         (tmp_path / folder).mkdir()
     picture = np.zeros((32, 32, 3), np.uint8)

@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,13 +24,13 @@ from yolo_train.start import random_parameters
 FIT = ("--imgsz", "64", "--batch-size", "8", "--nominal-batch", "16", "--workers", "1")
 
 
-def fit(shapes, project, *words):
+def fit(shapes: Path, project: Path, *words: str) -> Any:
     """Train in this process; returns click's result."""
-    words = ["fit", "--data", str(shapes), "--project", str(project), *FIT, *words]
-    return CliRunner().invoke(main, words)
+    command = ["fit", "--data", str(shapes), "--project", str(project), *FIT, *words]
+    return CliRunner().invoke(main, command)
 
 
-def start(shapes, project, *words, start_new_session=False):
+def start(shapes: Path, project: Path, *words: str, start_new_session: bool = False) -> Any:
     """Train in a process of its own, which a test can kill."""
     command = [sys.executable, "-c", "from yolo_train.cli import main; main()", "fit"]
     return subprocess.Popen(
@@ -37,7 +39,7 @@ def start(shapes, project, *words, start_new_session=False):
     )  # fmt: skip
 
 
-def epochs_done(run):
+def epochs_done(run: Path) -> Any:
     """Epochs in the state file; 0 while there is none."""
     path = run / "weights" / "last.state.npz"
     if not path.exists():
@@ -47,14 +49,14 @@ def epochs_done(run):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(shapes, tmp_path_factory):
+def uninterrupted(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     project = tmp_path_factory.mktemp("runs")
     result = fit(shapes, project, "--epochs", "3")
     assert result.exit_code == 0, result.output
     return project / "exp"
 
 
-def test_a_run_leaves_the_files_that_yolov5_users_expect(uninterrupted):
+def test_a_run_leaves_the_files_that_yolov5_users_expect(uninterrupted: Path) -> None:
     expected = (
         "opt.yaml hyp.yaml results.csv results.png labels.jpg PR_curve.png F1_curve.png "
         "P_curve.png R_curve.png confusion_matrix.png train_batch0.jpg val_batch0_labels.jpg "
@@ -71,7 +73,7 @@ def test_a_run_leaves_the_files_that_yolov5_users_expect(uninterrupted):
     assert (options["imgsz"], options["epochs"], options["nominal_batch"]) == (64, 3, 16)
 
 
-def test_the_checkpoint_is_a_trainable_one_of_the_dataset(uninterrupted):
+def test_the_checkpoint_is_a_trainable_one_of_the_dataset(uninterrupted: Path) -> None:
     checkpoint = read_checkpoint(uninterrupted / "weights" / "last")
     assert not checkpoint.fused
     assert checkpoint.architecture.names == ("circle", "square", "triangle", "star")
@@ -79,7 +81,9 @@ def test_the_checkpoint_is_a_trainable_one_of_the_dataset(uninterrupted):
 
 
 @pytest.mark.parametrize("moment", ["in the first epoch", "between epochs", "in a later epoch"])
-def test_a_killed_run_resumes_to_the_same_bits(shapes, tmp_path, uninterrupted, moment):
+def test_a_killed_run_resumes_to_the_same_bits(
+    shapes: Path, tmp_path: Path, uninterrupted: Path, moment: str
+) -> None:
     process = start(shapes, tmp_path, "--epochs", "3")
     run = tmp_path / "exp"
     wanted = 0 if moment == "in the first epoch" else 1
@@ -102,7 +106,7 @@ def test_a_killed_run_resumes_to_the_same_bits(shapes, tmp_path, uninterrupted, 
     assert (run / "results.csv").read_text() == (uninterrupted / "results.csv").read_text()
 
 
-def test_ctrl_c_ends_the_trainer_and_its_workers_say_nothing(shapes, tmp_path):
+def test_ctrl_c_ends_the_trainer_and_its_workers_say_nothing(shapes: Path, tmp_path: Path) -> None:
     process = start(shapes, tmp_path, "--epochs", "500", start_new_session=True)
     deadline = time.monotonic() + 60
     while not epochs_done(tmp_path / "exp"):
@@ -120,7 +124,9 @@ def test_ctrl_c_ends_the_trainer_and_its_workers_say_nothing(shapes, tmp_path):
     assert "multiprocessing" not in said.decode()
 
 
-def test_resume_refuses_other_options_other_data_and_nothing(shapes, tmp_path, uninterrupted):
+def test_resume_refuses_other_options_other_data_and_nothing(
+    shapes: Path, tmp_path: Path, uninterrupted: Path
+) -> None:
     for words, said in (
         (["--resume", str(uninterrupted), "--epochs", "9"], "--resume takes no other options"),
         (["--resume", str(tmp_path)], "no run to resume"),
@@ -131,7 +137,7 @@ def test_resume_refuses_other_options_other_data_and_nothing(shapes, tmp_path, u
         assert said in result.output
 
 
-def test_a_damaged_state_is_one_line(tmp_path, uninterrupted):
+def test_a_damaged_state_is_one_line(tmp_path: Path, uninterrupted: Path) -> None:
     weights = tmp_path / "weights"
     weights.mkdir()
     (tmp_path / "opt.yaml").write_bytes((uninterrupted / "opt.yaml").read_bytes())
@@ -144,7 +150,9 @@ def test_a_damaged_state_is_one_line(tmp_path, uninterrupted):
         assert "last.state.npz: is damaged" in result.output
 
 
-def test_a_loss_without_bounds_stops_the_run_and_leaves_no_checkpoint(shapes, tmp_path):
+def test_a_loss_without_bounds_stops_the_run_and_leaves_no_checkpoint(
+    shapes: Path, tmp_path: Path
+) -> None:
     architecture = Architecture.named("n", nc=4)
     parameters = random_parameters(architecture, seed=0)
     parameters["model.24.m.0.bias"][:] = 3e38
@@ -155,7 +163,9 @@ def test_a_loss_without_bounds_stops_the_run_and_leaves_no_checkpoint(shapes, tm
     assert not list(tmp_path.glob("exp/weights/*.params"))
 
 
-def test_transfer_to_other_classes_keeps_what_fits_and_says_what_it_skips(shapes, tmp_path):
+def test_transfer_to_other_classes_keeps_what_fits_and_says_what_it_skips(
+    shapes: Path, tmp_path: Path
+) -> None:
     architecture = Architecture.named("n", nc=7)
     parameters = random_parameters(architecture, seed=5)
     write_checkpoint(tmp_path / "seven", Checkpoint(architecture, parameters, fused=False))
@@ -189,7 +199,9 @@ def test_transfer_to_other_classes_keeps_what_fits_and_says_what_it_skips(shapes
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_bad_options_are_one_line_exit_code_2_and_no_checkpoint(shapes, tmp_path, words, said):
+def test_bad_options_are_one_line_exit_code_2_and_no_checkpoint(
+    shapes: Path, tmp_path: Path, words: list[str], said: str
+) -> None:
     result = fit(shapes, tmp_path, "--epochs", "1", "--no-plots", *words)
     assert result.exit_code == 2, result.output
     assert said in result.output
@@ -197,7 +209,9 @@ def test_bad_options_are_one_line_exit_code_2_and_no_checkpoint(shapes, tmp_path
     assert not list(tmp_path.glob("*/weights/best*"))
 
 
-def test_a_fused_checkpoint_is_refused_before_the_data_is_looked_at(shapes, tmp_path):
+def test_a_fused_checkpoint_is_refused_before_the_data_is_looked_at(
+    shapes: Path, tmp_path: Path
+) -> None:
     architecture = Architecture.named("n", nc=4)
     parameters = fuse(random_parameters(architecture, seed=0), architecture)
     write_checkpoint(tmp_path / "fused", Checkpoint(architecture, parameters, fused=True))
@@ -207,7 +221,7 @@ def test_a_fused_checkpoint_is_refused_before_the_data_is_looked_at(shapes, tmp_
     assert len(result.output.splitlines()) == 1
 
 
-def test_every_other_way_to_train_runs(shapes, tmp_path):
+def test_every_other_way_to_train_runs(shapes: Path, tmp_path: Path) -> None:
     result = fit(
         shapes, tmp_path, "--epochs", "2", "--multi-scale", "--image-weights", "--cos-lr",
         "--optimizer", "adam", "--cache", "100K", "--no-autoanchor", "--patience", "1",
@@ -217,7 +231,7 @@ def test_every_other_way_to_train_runs(shapes, tmp_path):
     assert read_checkpoint(tmp_path / "exp" / "weights" / "best").meta["imgsz"] == 64
 
 
-def test_training_stops_when_nothing_gets_better(shapes, tmp_path):
+def test_training_stops_when_nothing_gets_better(shapes: Path, tmp_path: Path) -> None:
     words = ("--epochs", "9", "--patience", "1", "--no-plots", "-o", "lr0=1e-9",
              "-o", "warmup_bias_lr=0")  # fmt: skip
     result = fit(shapes, tmp_path, *words)
@@ -234,7 +248,7 @@ def test_training_stops_when_nothing_gets_better(shapes, tmp_path):
     assert not list((run / "weights").glob(".*"))
 
 
-def test_strict_stops_at_a_faulty_file(shapes, tmp_path):
+def test_strict_stops_at_a_faulty_file(shapes: Path, tmp_path: Path) -> None:
     folder = tmp_path / "data"
     for split in ("train", "val"):
         (folder / "images" / split).mkdir(parents=True)
@@ -247,7 +261,7 @@ def test_strict_stops_at_a_faulty_file(shapes, tmp_path):
     assert "8 faulty files" in result.output
 
 
-def eighths(architecture):
+def eighths(architecture: Architecture) -> Any:
     """A grid of eighths for weights and activations."""
     one = ConvolutionGrid(np.full((1, 1, 1, 1), 0.125), 127, *(
         np.full((1, 1, 1, 1), value) for value in (0.125, -1.0, 15.0)
@@ -256,8 +270,8 @@ def eighths(architecture):
 
 
 def test_qat_finetunes_on_the_grid_of_a_quantizer_found_by_entry_point(
-    shapes, tmp_path, uninterrupted, monkeypatch
-):
+    shapes: Path, tmp_path: Path, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     best = str(uninterrupted / "weights" / "best")
     words = ("--weights", best, "--qat", "--epochs", "1", "--no-plots")
     result = fit(shapes, tmp_path, "--qat", "--epochs", "1")
@@ -266,7 +280,7 @@ def test_qat_finetunes_on_the_grid_of_a_quantizer_found_by_entry_point(
 
     calibrated = []
 
-    def maker(architecture, parameters, images):
+    def maker(architecture: Architecture, parameters: Any, images: Any) -> Any:
         assert set(parameters) == set(architecture.parameter_shapes(fused=True))
         calibrated.append(images)
         return eighths(architecture)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from yolo_core.errors import InputError
@@ -7,7 +9,7 @@ from yolo_train.hyp import Hyp, read_hyp
 from yolo_train.schedule import Schedule
 
 
-def test_words_beat_the_file_and_the_file_beats_the_defaults(tmp_path):
+def test_words_beat_the_file_and_the_file_beats_the_defaults(tmp_path: Path) -> None:
     file = tmp_path / "hyp.yaml"
     file.write_text("lr0: 0.02\nmosaic: 0.5\nfl_gamma: 0.0\n")
     hyp = read_hyp(file, ["mosaic=0.25"])
@@ -26,7 +28,7 @@ def test_words_beat_the_file_and_the_file_beats_the_defaults(tmp_path):
         ("[1, 2]", "mapping"),
     ],
 )
-def test_a_bad_file_is_named_with_its_key(tmp_path, text, said):
+def test_a_bad_file_is_named_with_its_key(tmp_path: Path, text: str, said: str) -> None:
     file = tmp_path / "hyp.yaml"
     file.write_text(text)
     with pytest.raises(InputError, match=said) as caught:
@@ -35,12 +37,12 @@ def test_a_bad_file_is_named_with_its_key(tmp_path, text, said):
 
 
 @pytest.mark.parametrize("word", ["lr0", "lr0=", "lr0=fast", "=1", "lr0=1e9"])
-def test_a_bad_word_is_refused(word):
+def test_a_bad_word_is_refused(word: str) -> None:
     with pytest.raises(InputError, match="-o"):
         read_hyp(None, [word])
 
 
-def test_warm_up_starts_low_for_weights_and_high_for_biases_then_decays():
+def test_warm_up_starts_low_for_weights_and_high_for_biases_then_decays() -> None:
     schedule = Schedule(Hyp(), epochs=100, batches=200, batch_size=16)
     first, last_warm, warm = schedule.at(0, 0), schedule.at(2, 199), schedule.at(3, 0)
     assert (first.lr, first.bias_lr, first.momentum, first.accumulate) == (0, 0.1, 0.8, 1)
@@ -49,7 +51,7 @@ def test_warm_up_starts_low_for_weights_and_high_for_biases_then_decays():
     assert warm.lr == warm.bias_lr == pytest.approx(0.01 * (0.97 * 0.99 + 0.01))
 
 
-def test_both_decays_start_at_lr0_and_end_near_lrf():
+def test_both_decays_start_at_lr0_and_end_near_lrf() -> None:
     for cosine in (False, True):
         schedule = Schedule(Hyp(lrf=0.1), epochs=50, batches=10, batch_size=64, cosine=cosine)
         shares = [schedule.decay(epoch) for epoch in range(51)]
@@ -58,7 +60,7 @@ def test_both_decays_start_at_lr0_and_end_near_lrf():
         assert shares == sorted(shares, reverse=True)
 
 
-def test_a_step_stands_for_64_images_and_weight_decay_follows():
+def test_a_step_stands_for_64_images_and_weight_decay_follows() -> None:
     assert [Schedule(Hyp(), 1, 1, size).accumulate for size in (1, 16, 48, 64, 128)] == [
         64, 4, 1, 1, 1,
     ]  # fmt: skip

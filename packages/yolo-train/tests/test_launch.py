@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,16 +19,18 @@ FIT = ["--imgsz", "64", "--batch-size", "8", "--nominal-batch", "8", "--workers"
        "--no-plots"]  # fmt: skip
 
 
-def _command(*words):
+def _command(*words: object) -> Any:
     return [sys.executable, "-c", "from yolo_train.cli import main; main()", *words]
 
 
-def _losses(run):
+def _losses(run: Path) -> Any:
     rows = list(csv.DictReader((run / "results.csv").open()))
     return [float(row[f"train/{part}_loss"]) for row in rows for part in ("box", "obj", "cls")]
 
 
-def test_two_workers_learn_what_one_process_with_the_whole_batch_does(shapes, tmp_path):
+def test_two_workers_learn_what_one_process_with_the_whole_batch_does(
+    shapes: Path, tmp_path: Path
+) -> None:
     common = ["fit", "--data", str(shapes), "--epochs", "2", "--project", str(tmp_path), *FIT]
     done = subprocess.run(
         _command("launch", "--workers", "2", "--servers", "1", "--", *common, "--name", "two"),
@@ -38,7 +42,9 @@ def test_two_workers_learn_what_one_process_with_the_whole_batch_does(shapes, tm
     assert _losses(tmp_path / "two") == pytest.approx(_losses(tmp_path / "one"), rel=1e-4)
 
 
-def test_two_workers_resume_together_and_one_of_them_keeps_the_books(shapes, tmp_path):
+def test_two_workers_resume_together_and_one_of_them_keeps_the_books(
+    shapes: Path, tmp_path: Path
+) -> None:
     common = ["fit", "--data", str(shapes), "--epochs", "1", "--project", str(tmp_path), *FIT]
     result = CliRunner().invoke(main, [*common, "--seed", "2"])
     assert result.exit_code == 0, result.output
@@ -62,7 +68,7 @@ def test_two_workers_resume_together_and_one_of_them_keeps_the_books(shapes, tmp
     assert done.stdout.count("epoch 1: box") == 1
 
 
-def test_hosts_are_reached_by_ssh_and_work_in_the_same_folder(shapes, tmp_path):
+def test_hosts_are_reached_by_ssh_and_work_in_the_same_folder(shapes: Path, tmp_path: Path) -> None:
     # An ssh that notes the host and stays on this machine.
     ssh = tmp_path / "bin" / "ssh"
     ssh.parent.mkdir()
@@ -80,21 +86,23 @@ def test_hosts_are_reached_by_ssh_and_work_in_the_same_folder(shapes, tmp_path):
     assert (tmp_path / "runs" / "exp" / "weights" / "best.yaml").exists()
 
 
-def _children(pid):
+def _children(pid: int) -> Any:
     """Process ids of the children of a process."""
     path = f"/proc/{pid}/task/{pid}/children"
     with open(path) as file:
         return [int(word) for word in file.read().split()]
 
 
-def _environment(pid):
+def _environment(pid: int) -> Any:
     with open(f"/proc/{pid}/environ", "rb") as file:
         return dict(item.split(b"=", 1) for item in file.read().split(b"\0") if b"=" in item)
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="needs /proc to find workers")
 @pytest.mark.parametrize("role", [b"worker", b"server", b"scheduler"])
-def test_a_dead_process_ends_the_job_with_a_message(shapes, tmp_path, role):
+def test_a_dead_process_ends_the_job_with_a_message(
+    shapes: Path, tmp_path: Path, role: bytes
+) -> None:
     process = subprocess.Popen(
         _command("launch", "--", "fit", "--data", str(shapes), "--epochs", "500",
                  "--project", str(tmp_path), *FIT),
@@ -103,7 +111,7 @@ def test_a_dead_process_ends_the_job_with_a_message(shapes, tmp_path, role):
     try:
         deadline = time.monotonic() + 60
         while not list(tmp_path.glob("exp/results.csv")):
-            assert process.poll() is None, process.stderr.read()
+            assert process.poll() is None, process.communicate()[1]
             assert time.monotonic() < deadline
             time.sleep(0.05)
         children = _children(process.pid)
@@ -130,7 +138,7 @@ def test_a_dead_process_ends_the_job_with_a_message(shapes, tmp_path, role):
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_bad_launch_is_one_line(words, said):
+def test_a_bad_launch_is_one_line(words: list[str], said: str) -> None:
     result = CliRunner().invoke(main, ["launch", *words])
     assert result.exit_code == 2
     assert said in result.output

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -20,7 +22,7 @@ mx = mxnet()
 RATES = Rates(lr=0.01, bias_lr=0.02, momentum=0.9, accumulate=1)
 
 
-def _learner(devices, batch, nominal_batch, **options):
+def _learner(devices: Any, batch: Any, nominal_batch: Any, **options: Any) -> Any:
     architecture = Architecture.named("n", nc=3)
     chosen = FitOptions(
         data="x", batch_size=batch, imgsz=64, nominal_batch=nominal_batch, **options
@@ -32,7 +34,7 @@ def _learner(devices, batch, nominal_batch, **options):
     )  # fmt: skip
 
 
-def _batch(seed, size):
+def _batch(seed: int, size: Any) -> Any:
     rng = np.random.default_rng(seed)
     targets = np.zeros((2 * size, 6), np.float32)
     targets[:, 0] = np.arange(2 * size) // 2
@@ -41,7 +43,7 @@ def _batch(seed, size):
     return Batch(rng.integers(0, 256, (size, 3, 64, 64)).astype(np.uint8), pad_targets(targets))
 
 
-def _twice(batch):
+def _twice(batch: Any) -> Any:
     """A batch whose second half is its first half again."""
     rows = batch.targets[batch.targets[:, 1] >= 0]
     again = rows.copy()
@@ -49,12 +51,12 @@ def _twice(batch):
     return Batch(np.concatenate((batch.images,) * 2), pad_targets(np.concatenate((rows, again))))
 
 
-def _close(one, other):
+def _close(one: Any, other: Any) -> None:
     for name, value in one.items():
         np.testing.assert_allclose(value, other[name], rtol=1e-3, atol=2e-5, err_msg=name)
 
 
-def test_two_devices_with_equal_halves_learn_what_one_device_does():
+def test_two_devices_with_equal_halves_learn_what_one_device_does() -> None:
     # Equal halves have equal statistics, so batch normalisation cannot tell the difference.
     batch = _twice(_batch(1, 2))
     results = []
@@ -67,7 +69,7 @@ def test_two_devices_with_equal_halves_learn_what_one_device_does():
     _close(results[0][2], results[1][2])
 
 
-def test_gathered_batches_move_the_weights_once():
+def test_gathered_batches_move_the_weights_once() -> None:
     learner = _learner([mx.cpu()], 2, 4)
     before = parameters_of(learner.net)
     rates = Rates(0.01, 0.01, 0.9, accumulate=2)
@@ -79,7 +81,7 @@ def test_gathered_batches_move_the_weights_once():
     assert (moved["model.3.conv.weight"] != before["model.3.conv.weight"]).any()
 
 
-def test_mixed_precision_learns_what_single_precision_does(monkeypatch):
+def test_mixed_precision_learns_what_single_precision_does(monkeypatch: pytest.MonkeyPatch) -> None:
     # MXNet has no float16 on CPUs: another type passes the same casts and the same loss scale.
     monkeypatch.setattr("yolo_train.learner.HALF", "float64")
     results = []
@@ -93,7 +95,9 @@ def test_mixed_precision_learns_what_single_precision_does(monkeypatch):
     _close(results[0][2], results[1][2])
 
 
-def test_gradients_that_overflow_move_nothing_and_halve_the_scale(monkeypatch):
+def test_gradients_that_overflow_move_nothing_and_halve_the_scale(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("yolo_train.learner.HALF", "float64")
     monkeypatch.setattr(LossScale, "FIRST", 2.0**127)
     learner = _learner([mx.cpu()], 2, 2, amp=True, device="gpu:0")
@@ -108,7 +112,9 @@ def test_gradients_that_overflow_move_nothing_and_halve_the_scale(monkeypatch):
     np.testing.assert_array_equal(again.state()["loss_scale"], state["loss_scale"])
 
 
-def test_the_loss_scale_doubles_when_all_has_been_well_for_long(monkeypatch):
+def test_the_loss_scale_doubles_when_all_has_been_well_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(LossScale, "LONG", 3)
     scale, fine = LossScale(), [mx.nd.ones((2,))] * 90
     broken = [*fine, mx.nd.array([np.nan])]
@@ -119,7 +125,7 @@ def test_the_loss_scale_doubles_when_all_has_been_well_for_long(monkeypatch):
     assert scale.value == LossScale.FIRST
 
 
-def test_frozen_layers_stay():
+def test_frozen_layers_stay() -> None:
     learner = _learner([mx.cpu()], 2, 2, freeze=3)
     before = parameters_of(learner.net)
     learner.learn(_batch(1, 2), RATES, 64)
@@ -128,7 +134,7 @@ def test_frozen_layers_stay():
     assert (after["model.3.conv.weight"] != before["model.3.conv.weight"]).any()
 
 
-def test_kept_statistics_stay_while_weights_move():
+def test_kept_statistics_stay_while_weights_move() -> None:
     learner = _learner([mx.cpu()], 2, 2, freeze_bn=True)
     before = parameters_of(learner.net)
     learner.learn(_batch(1, 2), RATES, 64)
@@ -144,7 +150,7 @@ class _Parameters:
 
     NAMES = ("a.weight", "a.gamma", "a.bias")
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.block = mx.gluon.ParameterDict()
         for name in self.NAMES:
             parameter = self.block.get(name, shape=(5,))
@@ -153,7 +159,7 @@ class _Parameters:
             name: self.block[name].data().asnumpy().astype(np.float64) for name in self.NAMES
         }
 
-    def set_gradients(self, rng):
+    def set_gradients(self, rng: np.random.Generator) -> Any:
         gradients = {name: rng.normal(size=5).astype(np.float32) for name in self.NAMES}
         for name, gradient in gradients.items():
             self.block[name].grad()[:] = gradient
@@ -161,7 +167,7 @@ class _Parameters:
 
 
 @pytest.mark.parametrize("kind", OPTIMIZERS)
-def test_three_groups_follow_the_published_formulas(kind):
+def test_three_groups_follow_the_published_formulas(kind: Any) -> None:
     rng = np.random.default_rng(0)
     ours = _Parameters()
     values = {name: value.copy() for name, value in ours.values.items()}
@@ -194,7 +200,7 @@ def test_three_groups_follow_the_published_formulas(kind):
         )
 
 
-def test_a_restored_optimizer_continues_with_the_same_bits():
+def test_a_restored_optimizer_continues_with_the_same_bits() -> None:
     for kind in OPTIMIZERS:
         one, other = _Parameters(), _Parameters()
         first = Optimizer(kind, dict(one.block.items()), [mx.cpu()], 0.1)
@@ -213,7 +219,7 @@ def test_a_restored_optimizer_continues_with_the_same_bits():
             )
 
 
-def test_the_average_follows_its_formula():
+def test_the_average_follows_its_formula() -> None:
     source, average = _Parameters(), _Parameters()
     moving = MovingAverage(dict(average.block.items()), dict(source.block.items()), mx.cpu())
     expected = {name: value.copy() for name, value in average.values.items()}

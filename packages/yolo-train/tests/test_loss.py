@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from reference_loss import loss as reference
@@ -15,7 +17,7 @@ mx = mxnet()
 GAINS = (0.05, 1.0, 0.5)
 
 
-def _case(seed, nc, batch, shape, boxes):
+def _case(seed: int, nc: int, batch: int, shape: Any, boxes: int) -> Any:
     rng = np.random.default_rng(seed)
     architecture = Architecture.named("n", nc=nc)
     heads = [
@@ -30,7 +32,14 @@ def _case(seed, nc, batch, shape, boxes):
     return architecture, heads, targets
 
 
-def _device_loss(architecture, heads, targets, shape, hyp, hybridize=False):
+def _device_loss(
+    architecture: Architecture,
+    heads: Any,
+    targets: Any,
+    shape: Any,
+    hyp: Any,
+    hybridize: bool = False,
+) -> Any:
     block = DetectionLoss(architecture, shape, heads[0].shape[0], hyp, GAINS)
     block.initialize()
     if hybridize:
@@ -49,7 +58,9 @@ def _device_loss(architecture, heads, targets, shape, hyp, hybridize=False):
     ("nc", "batch", "shape", "boxes"),
     [(4, 3, (64, 96), 20), (1, 2, (64, 64), 5), (80, 2, (96, 64), 70), (2, 1, (32, 32), 0)],
 )
-def test_loss_equals_the_float64_reference(seed, nc, batch, shape, boxes):
+def test_loss_equals_the_float64_reference(
+    seed: int, nc: int, batch: int, shape: tuple[int, int], boxes: int
+) -> None:
     architecture, heads, targets = _case(seed, nc, batch, shape, boxes)
     total, parts, _ = _device_loss(architecture, heads, targets, shape, Hyp(), seed % 2 == 0)
     expected, expected_parts, _ = reference(heads, targets, architecture, Hyp(), GAINS)
@@ -58,7 +69,7 @@ def test_loss_equals_the_float64_reference(seed, nc, batch, shape, boxes):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_gradient_equals_finite_differences_of_the_reference(seed):
+def test_gradient_equals_finite_differences_of_the_reference(seed: int) -> None:
     architecture, heads, targets = _case(seed, 3, 2, (64, 64), 12)
     hyp = Hyp(cls_pw=1.5, obj_pw=0.7, label_smoothing=0.1)
     _, _, gradients = _device_loss(architecture, heads, targets, (64, 64), hyp)
@@ -80,7 +91,7 @@ def test_gradient_equals_finite_differences_of_the_reference(seed):
             assert gradient[index] == pytest.approx(slope, rel=2e-3, abs=1e-4 * scale)
 
 
-def test_two_boxes_on_one_cell_give_the_larger_overlap_as_target():
+def test_two_boxes_on_one_cell_give_the_larger_overlap_as_target() -> None:
     architecture, heads, targets = _case(0, 2, 1, (64, 64), 2)
     targets[:] = [[0, 0, 0.3, 0.3, 0.2, 0.2], [0, 1, 0.3, 0.3, 0.3, 0.25]]
     for order in ([0, 1], [1, 0]):
@@ -89,7 +100,7 @@ def test_two_boxes_on_one_cell_give_the_larger_overlap_as_target():
         assert total == pytest.approx(expected, rel=1e-4)
 
 
-def test_a_target_at_the_border_and_huge_numbers_stay_finite():
+def test_a_target_at_the_border_and_huge_numbers_stay_finite() -> None:
     architecture, heads, targets = _case(0, 2, 1, (64, 64), 3)
     targets[:, 2:] = [[1.0, 1.0, 1e-4, 1e-4], [0.0, 0.0, 1.0, 1.0], [1.0, 0.5, 0.4, 0.4]]
     heads = [head * 60 for head in heads]
@@ -98,6 +109,6 @@ def test_a_target_at_the_border_and_huge_numbers_stay_finite():
     assert all(np.isfinite(gradient).all() for gradient in gradients)
 
 
-def test_gains_follow_classes_and_pixels():
+def test_gains_follow_classes_and_pixels() -> None:
     box, obj, cls = scaled_gains(Hyp(), nc=20, imgsz=320)
     assert (box, obj, cls) == pytest.approx((0.05, 0.25, 0.125))

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from yolo_train.cli import main
 from yolo_train.shapes import NAMES, shapes_image, write_shapes
 
 
-def _digest(folder):
+def _digest(folder: Path) -> Any:
     state = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.is_file():
@@ -21,7 +23,7 @@ def _digest(folder):
     return state.hexdigest()
 
 
-def test_same_seed_same_bytes_and_another_seed_others(tmp_path):
+def test_same_seed_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         result = CliRunner().invoke(
             main, ["shapes", "--out", str(tmp_path / name), "--images", "20", "--imgsz", "64",
@@ -31,13 +33,13 @@ def test_same_seed_same_bytes_and_another_seed_others(tmp_path):
     assert _digest(tmp_path / "a") == _digest(tmp_path / "b") != _digest(tmp_path / "c")
 
 
-def test_pixels_are_what_they_were_when_the_generator_was_written():
+def test_pixels_are_what_they_were_when_the_generator_was_written() -> None:
     image, labels = shapes_image(64, seed=0, number=3)
     digest = hashlib.sha256(image.tobytes() + repr(labels).encode()).hexdigest()
     assert digest == "304dc60266e134f365610a32c42b3bf3c92a4a8c8cd4fd282e4fffd32d06166e"
 
 
-def test_layout_is_a_yolo_dataset_with_a_fifth_for_validation(shapes):
+def test_layout_is_a_yolo_dataset_with_a_fifth_for_validation(shapes: Path) -> None:
     data = read_data_yaml(shapes)
     assert data.names == NAMES
     assert [len(data.images(split)) for split in ("train", "val")] == [24, 6]
@@ -47,7 +49,7 @@ def test_layout_is_a_yolo_dataset_with_a_fifth_for_validation(shapes):
     assert read_image(data.images("train")[0]).shape == (64, 64, 3)
 
 
-def test_a_box_is_where_the_shape_is():
+def test_a_box_is_where_the_shape_is() -> None:
     # The same picture with and without its shapes differs inside the boxes only; noise aside,
     # an isolated shape must reach all four sides of its box.
     for number in range(40):
@@ -65,7 +67,7 @@ def test_a_box_is_where_the_shape_is():
         pytest.fail("no picture with a single shape")
 
 
-def test_a_folder_with_other_files_is_refused(tmp_path):
+def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("do not lose")
     with pytest.raises(InputError, match="other files"):
         write_shapes(tmp_path, images=10, imgsz=64, seed=0)
@@ -75,7 +77,7 @@ def test_a_folder_with_other_files_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "words", [["--images", "3"], ["--imgsz", "9"], ["--seed", "-1"]], ids=lambda words: words[0]
 )
-def test_out_of_range_is_one_line_and_exit_code_2(tmp_path, words):
+def test_out_of_range_is_one_line_and_exit_code_2(tmp_path: Path, words: list[str]) -> None:
     result = CliRunner().invoke(main, ["shapes", "--out", str(tmp_path / "x"), *words])
     assert result.exit_code == 2
     assert result.output.strip().count("\n") == 0

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ from yolo_train.validate import Validated, Validator, rectangles
 mx = mxnet()
 
 
-def _random_boxes(seed, images=30, nc=3):
+def _random_boxes(seed: int, images: int = 30, nc: int = 3) -> Any:
     """Truths, and detections that are shifted truths, doubles and strays."""
     rng = np.random.default_rng(seed)
     truths, found = [], []
@@ -41,7 +43,7 @@ def _random_boxes(seed, images=30, nc=3):
     return truths, found
 
 
-def _coco_ap(truths, found, nc):
+def _coco_ap(truths: Any, found: Any, nc: int) -> Any:
     """AP, AP50 as `COCOeval.summarize` prints them."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
@@ -75,7 +77,7 @@ def _coco_ap(truths, found, nc):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_average_precision_is_pycocotools(seed):
+def test_average_precision_is_pycocotools(seed: int) -> None:
     truths, found = _random_boxes(seed)
     scores = score(truths, found, 3)
     ap, ap50 = _coco_ap(truths, found, 3)
@@ -83,7 +85,7 @@ def test_average_precision_is_pycocotools(seed):
     assert np.mean(scores.class_map) == pytest.approx(ap, abs=1e-12)
 
 
-def test_precision_and_recall_are_counted_at_the_best_f1():
+def test_precision_and_recall_are_counted_at_the_best_f1() -> None:
     boxes = np.array([[0.0, 10, 10, 30, 30], [0, 50, 50, 70, 70]])
     right = [[10, 10, 30, 30, 0.9, 0], [50, 50, 70, 70, 0.8, 0]]
     wrong = [[80, 80, 90, 90, 0.3, 0]]
@@ -93,7 +95,7 @@ def test_precision_and_recall_are_counted_at_the_best_f1():
     assert (half.precision, half.recall) == pytest.approx((0.5, 0.5))
 
 
-def test_nothing_found_and_nothing_to_find_score_zero():
+def test_nothing_found_and_nothing_to_find_score_zero() -> None:
     boxes = [np.array([[0.0, 10, 10, 30, 30]])]
     nothing = [np.zeros((0, 6))]
     assert score(boxes, nothing, 2).fitness == 0
@@ -101,7 +103,7 @@ def test_nothing_found_and_nothing_to_find_score_zero():
     assert np.isnan(score(boxes, nothing, 2).class_map[1])
 
 
-def test_rectangles_hold_every_image_and_are_no_larger_than_needed():
+def test_rectangles_hold_every_image_and_are_no_larger_than_needed() -> None:
     rng = np.random.default_rng(0)
     sizes = [(int(h), int(w)) for h, w in rng.integers(50, 900, (40, 2))]
     batches = rectangles(sizes, 320, 8)
@@ -117,7 +119,9 @@ def test_rectangles_hold_every_image_and_are_no_larger_than_needed():
     assert rectangles([(100, 200)], 64, 4) == [([0], (32, 64))]
 
 
-def test_validation_finds_what_the_predictor_of_yolo_core_finds(shapes, tmp_path):
+def test_validation_finds_what_the_predictor_of_yolo_core_finds(
+    shapes: Path, tmp_path: Path
+) -> None:
     from yolo_core.mxnet.checkpoint import Checkpoint, write_checkpoint
     from yolo_core.yolo.boxes import NmsSettings
     from yolo_core.yolo.dataset import read_data_yaml
@@ -141,7 +145,7 @@ def test_validation_finds_what_the_predictor_of_yolo_core_finds(shapes, tmp_path
     assert all(loss > 0 for loss in validated.losses)
 
 
-def test_a_confusion_matrix_counts_hits_mixups_misses_and_strays():
+def test_a_confusion_matrix_counts_hits_mixups_misses_and_strays() -> None:
     truths = (np.array([[0.0, 0, 0, 20, 20], [1, 40, 40, 60, 60], [0, 80, 80, 90, 90]]),)
     found = (
         np.array(
@@ -155,13 +159,13 @@ def test_a_confusion_matrix_counts_hits_mixups_misses_and_strays():
     np.testing.assert_array_equal(confusion_matrix(validated, 2), [[1, 1, 0], [0, 0, 1], [1, 0, 0]])
 
 
-def _sized(sides, size=(640, 640)):
+def _sized(sides: Any, size: Any = (640, 640)) -> Any:
     """A sample with centred boxes of these widths and heights in pixels."""
     rows = [(0, 0.5, 0.5, w / size[1], h / size[0]) for w, h in sides]
-    return Sample(None, size, np.array(rows, np.float32).reshape(-1, 5))
+    return Sample(Path(), size, np.array(rows, np.float32).reshape(-1, 5))
 
 
-def test_autoanchor_leaves_good_anchors_and_mends_bad_ones():
+def test_autoanchor_leaves_good_anchors_and_mends_bad_ones() -> None:
     rng = np.random.default_rng(0)
     good = [_sized(np.exp(rng.uniform(np.log(12), np.log(300), (200, 2)).mean(1, keepdims=True))
                    * [1, 1])]  # fmt: skip
@@ -179,15 +183,15 @@ def test_autoanchor_leaves_good_anchors_and_mends_bad_ones():
     )
 
 
-def test_autoanchor_measures_at_the_training_size():
+def test_autoanchor_measures_at_the_training_size() -> None:
     sample = _sized([(100, 50)], size=(200, 400))
     np.testing.assert_allclose(box_sides([sample], 640), [[160, 80]])
 
 
-def test_image_weights_prefer_rare_and_badly_found_classes():
-    def sample(*labels):
+def test_image_weights_prefer_rare_and_badly_found_classes() -> None:
+    def sample(*labels: object) -> Any:
         rows = [(label, 0.5, 0.5, 0.1, 0.1) for label in labels]
-        return Sample(None, (64, 64), np.array(rows, np.float32).reshape(-1, 5))
+        return Sample(Path(), (64, 64), np.array(rows, np.float32).reshape(-1, 5))
 
     samples = [sample(0), sample(0), sample(0), sample(1), sample()]
     share = image_weights(samples, np.array([0.5, 0.5]))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +14,9 @@ def wrap(value: int) -> int:
     return (value + 2**31) % 2**32 - 2**31
 
 
-def conv2d(x, w, bias, strides, padding, dilation, groups):
+def conv2d(
+    x: Any, w: Any, bias: Any, strides: Any, padding: Any, dilation: Any, groups: Any
+) -> Any:
     """Every tap of every output, one at a time."""
     batch, _channels, height, width = x.shape
     outputs, inputs, kh, kw = w.shape
@@ -31,7 +35,7 @@ def conv2d(x, w, bias, strides, padding, dilation, groups):
     return y
 
 
-def max_pool2d(x, size, strides, padding, ceil):
+def max_pool2d(x: Any, size: Any, strides: Any, padding: Any, ceil: Any) -> Any:
     """The largest real element of every window."""
     batch, channels, height, width = x.shape
     counts = []
@@ -50,12 +54,13 @@ def right_shift(value: int, shift: int, precision: int) -> int:
     """x / 2^s rounded half up, clamped."""
     rounded = (2 * value + 2**shift) // 2 ** (shift + 1)
     bound = 2 ** (precision - 1) - 1
-    return min(max(rounded, -bound), bound)
+    result: int = min(max(rounded, -bound), bound)
+    return result
 
 
-def iou(a, b) -> int:
+def iou(a: Sequence[int], b: Sequence[int]) -> int:
     """Percent of overlap of two boxes of honest size."""
-    area = [(q[2] - q[0]) * (q[3] - q[1]) for q in (a, b)]
+    area: list[int] = [(q[2] - q[0]) * (q[3] - q[1]) for q in (a, b)]
     if sum(area) <= 0:
         return 0
     shared = max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))
@@ -63,13 +68,13 @@ def iou(a, b) -> int:
     return 0 if union <= 0 else 100 * shared // union
 
 
-def suppress(rows, valid, threshold, force, top_k, most):
+def suppress(rows: Any, valid: Any, threshold: float, force: Any, top_k: Any, most: Any) -> Any:
     """Greedy suppression by the definition of spec 3.3."""
     total = min(max(valid, 0), len(rows))
     order = sorted(range(total), key=lambda k: -rows[k][1])
     look = min(total, top_k) if top_k >= 0 else total
     limit = min(total, most) if most >= 0 else total
-    kept: list = []
+    kept: list[Any] = []
     for row in (rows[k] for k in order[:look]):
         if len(kept) == limit:
             break

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from hypothesis import strategies as st
 
+from yolo_core.arrays import Array
 from yolo_core.graph import Graph, GraphBuilder, GraphError, Ref
 from yolo_core.graph.integers import elements, limit
 
@@ -12,7 +15,7 @@ from yolo_core.graph.integers import elements, limit
 MOST_ELEMENTS = 4096
 
 
-def _attributes(draw: st.DrawFn, op: str, ref: Ref) -> dict:
+def _attributes(draw: st.DrawFn, op: str, ref: Ref) -> dict[str, Any]:
     """Attributes that often fit an operand of this shape."""
     ndim = len(ref.shape)
     axis = st.integers(-ndim, ndim - 1)
@@ -143,7 +146,7 @@ class _Drawer:
         self.refs = [self.builder.input("data", shape, draw(st.integers(1, 16)))]
         self.count = 0
 
-    def parameter(self, shape: tuple, bits: int) -> Ref:
+    def parameter(self, shape: tuple[Any, ...], bits: int) -> Ref:
         bound = limit(bits)
         values = self.rng.integers(-bound, bound + 1, shape)
         self.count += 1
@@ -162,7 +165,7 @@ class _Drawer:
         if op == "get_valid_counts":
             self.refs.append(self.builder.output(result, 1))
 
-    def operands(self, op: str, ref: Ref, attributes: dict) -> list[Ref]:
+    def operands(self, op: str, ref: Ref, attributes: dict[str, Any]) -> list[Ref]:
         bits = self.draw(st.integers(1, 8))
         if op == "conv2d" and len(ref.shape) == 4:
             channels = attributes["channels"]
@@ -202,7 +205,7 @@ def programs(draw: st.DrawFn) -> Graph:
     return drawer.builder.build(heads)
 
 
-def inputs(graph: Graph, seed: int) -> np.ndarray:
+def inputs(graph: Graph, seed: int) -> Array:
     """An input of the whole range of the program's precision."""
     bound = limit(graph.input_precision)
     return np.random.default_rng(seed).integers(-bound, bound + 1, graph.input_shape)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graph import naive
+from yolo_core.arrays import Array
 from yolo_core.graph import GraphBuilder, LogicError, RuntimeFault, interpret
 from yolo_core.graph.integers import precision_of
 from yolo_core.graph.operators import TABLE
@@ -16,7 +19,7 @@ from yolo_core.graph.proof.ranges import RULES
 INT32 = st.integers(-(2**31), 2**31 - 1)
 
 
-def meaning(op: str, *inputs: object, **attributes: object) -> np.ndarray:
+def meaning(op: str, *inputs: object, **attributes: object) -> Array:
     """First output of one operator on int32 operands, outside any program."""
     operator = TABLE[op]
     arrays = [np.array(x, np.int32) for x in inputs]
@@ -25,7 +28,7 @@ def meaning(op: str, *inputs: object, **attributes: object) -> np.ndarray:
     return operator.meaning(arrays, parse(operator.attributes, attributes, raw=False))[0]
 
 
-def declared(op: str, shapes_and_bits: list, **attributes: object) -> tuple[tuple, int]:
+def declared(op: str, shapes_and_bits: list[Any], **attributes: Any) -> tuple[tuple[Any, ...], int]:
     """Inferred shape and precision of one operator on parameters of zeros."""
     b = GraphBuilder()
     refs = [
@@ -186,7 +189,7 @@ def test_max_pool2d_takes_the_largest_real_element(data: st.DataObject) -> None:
     st.integers(-1, 12),
 )
 def test_suppression_is_greedy(
-    rows: list, valid: int, threshold: int, force: bool, top_k: int, most: int
+    rows: list[Any], valid: int, threshold: int, force: bool, top_k: int, most: int
 ) -> None:
     found = meaning(
         "non_max_suppression",
@@ -299,7 +302,7 @@ def test_where_with_one_condition_per_row_writes_bytes() -> None:
     ],
 )
 def test_operands_that_do_not_fit_are_refused(
-    op: str, shapes: list, attributes: dict, cause: str
+    op: str, shapes: list[Any], attributes: dict[str, Any], cause: str
 ) -> None:
     """The rules see shapes alone, so that nothing is allocated for a refusal."""
     from yolo_core.graph.check import infer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graph.programs import inputs, programs
+from yolo_core.arrays import Array
 from yolo_core.graph import (
     Entry,
     Graph,
@@ -99,8 +101,9 @@ def test_values_stay_in_their_proven_ranges(graph: Graph, seed: int) -> None:
 def test_a_storage_plan_never_overwrites_what_is_needed(graph: Graph, seed: int) -> None:
     """Run in the pool that the plan describes; the heads must come out the same."""
     x = inputs(graph, seed)
-    pool: dict[int, np.ndarray] = {}
+    pool: dict[int, Array] = {}
     place = dict(zip(storage.entries(graph.nodes), graph.storage))
+    outputs: tuple[Array, ...]
     for index, node in enumerate(graph.nodes):
         if node.is_variable:
             outputs = (graph.parameters[node.name] if node.name != "data" else x.astype(np.int32),)
@@ -296,7 +299,7 @@ def test_compat_checks_what_it_ignores() -> None:
     w = b.parameter("w", np.array([1, 2]), 4)
     graph = b.build([b.operator("broadcast_mul", [x, w])])
 
-    def given_first(name: str, array: list) -> Graph:
+    def given_first(name: str, array: list[Any]) -> Graph:
         arrays = {"?" * len(name): np.array(array, np.int8), "w": np.array([3, 4], np.int8)}
         blob = params.encode_arrays(arrays).replace(b"?" * len(name), name.encode(), 1)
         return load(symbol.encode(graph), blob, compat=True)

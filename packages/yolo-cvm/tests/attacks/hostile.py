@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from typing import Callable
+from typing import Any, Callable
 
 import numpy as np
 
@@ -34,7 +34,7 @@ def _symbol(text: bytes) -> Files:
     return text, sound()[1]
 
 
-def _document(change: Callable[[dict], None]) -> Files:
+def _document(change: Callable[[dict[str, Any]], None]) -> Files:
     document = json.loads(sound()[0])
     change(document)
     return json.dumps(document).encode("ascii"), sound()[1]
@@ -50,7 +50,7 @@ def _attrs(key: str, value: object) -> Files:
 
 
 def _conv(**changed: str) -> Files:
-    def change(document: dict) -> None:
+    def change(document: dict[str, Any]) -> None:
         texts = document["attrs"]["op_attrs"][1]
         texts[2] = json.dumps({**json.loads(texts[2]), **changed})
 
@@ -63,7 +63,7 @@ def _params(blob: bytes) -> Files:
 
 def _chain(operators: int, op: str, shape: list[int], **attributes: str) -> Files:
     """A long chain of one operator on a tensor of one shape, each in its own storage."""
-    nodes: list[dict] = [{"op": "null", "name": "data", "inputs": []}]
+    nodes: list[dict[str, Any]] = [{"op": "null", "name": "data", "inputs": []}]
     for k in range(operators):
         nodes.append(
             {"op": "cvm_op", "name": f"n{k}", "inputs": [[k, 0, 0]], "attrs": {"func_name": op}}

@@ -7,11 +7,14 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
+from yolo_core.graph import Graph
 from yolo_core.graph.files import params, symbol
 from yolo_core.yolo.model_folder import write_model_folder
 from yolo_cvm.bundle import (
@@ -43,8 +46,9 @@ def content(folder: Path) -> dict[str, bytes]:
     }
 
 
-def manifest_of(folder: Path) -> dict:
-    return json.loads((folder / "manifest.json").read_text())
+def manifest_of(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
+    return content
 
 
 def test_layout(bundle: Path, model: Path) -> None:
@@ -103,7 +107,7 @@ def test_self_test_vector_can_be_made_by_anyone(bundle: Path, model: Path) -> No
     from yolo_core.graph import load
     from yolo_core.graph.interpret import run
 
-    def digest(array: np.ndarray) -> str:
+    def digest(array: Array) -> str:
         head = f"int32 {'x'.join(map(str, array.shape))}\n".encode()
         return hashlib.sha256(head + array.astype("<i4").tobytes()).hexdigest()
 
@@ -145,7 +149,7 @@ def test_model_card_tells_the_reader(bundle: Path) -> None:
         assert text in card
 
 
-def run_record(kind: str, digest: str | None, ap: float) -> dict:
+def run_record(kind: str, digest: str | None, ap: float) -> dict[str, Any]:
     """What yolo-eval writes about one run, in small."""
     return {
         "format": "yolo-eval-run/1",
@@ -252,7 +256,9 @@ def test_source_date_epoch_replaces_the_clock(monkeypatch: pytest.MonkeyPatch) -
     assert creation_date(None) is None
     assert creation_date("5") == 5
     monkeypatch.delenv("SOURCE_DATE_EPOCH")
-    assert creation_date("now") > 1_700_000_000
+    now = creation_date("now")
+    assert now is not None
+    assert now > 1_700_000_000
 
 
 @pytest.mark.parametrize("text", ["yesterday", "-5", "1.5", "9" * 13, "٣"])
@@ -302,7 +308,7 @@ def test_nothing_is_left_when_the_model_is_refused(model: Path, tmp_path: Path) 
         (small_graph(postprocess="argmax"), "postprocess"),
     ],
 )
-def test_model_that_no_chain_runs(graph: object, cause: str, tmp_path: Path) -> None:
+def test_model_that_no_chain_runs(graph: Graph, cause: str, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "symbol").write_bytes(symbol.encode(graph))
@@ -374,7 +380,7 @@ def test_announce_agrees_with_the_manifest(model: Path, bundle: Path, tmp_path: 
     ],
     ids=["shape", "int32", "float", "fortran", "scalar"],
 )
-def test_stored_input_of_another_kind(values: np.ndarray, model: Path, tmp_path: Path) -> None:
+def test_stored_input_of_another_kind(values: Array, model: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", values)
     with pytest.raises(InputError, match=r"x\.npy"):
         announce(model, Choices(), tmp_path / "x.npy")
@@ -391,7 +397,7 @@ def test_damaged_stored_input(data: bytes, model: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", [(5,), (1, 3, 32, 32), (1, 1)])
-def test_npy_is_read_by_numpy(shape: tuple, tmp_path: Path) -> None:
+def test_npy_is_read_by_numpy(shape: tuple[Any, ...], tmp_path: Path) -> None:
     values = selftest.make_input(shape, 8)
     (tmp_path / "x.npy").write_bytes(npy.encode(values))
     assert (np.load(tmp_path / "x.npy") == values).all()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -127,7 +129,7 @@ def test_the_damaged_stretch_is_told(home: Path, tmp_path: Path) -> None:
         check(copy)
 
 
-def reseal(bundle: Path, change: object) -> None:
+def reseal(bundle: Path, change: Callable[[dict[str, Any]], object]) -> None:
     """Change the manifest and give it a fitting digest, as a forger would."""
     path = bundle / "manifest.json"
     content = manifest.decode(path.read_bytes(), "manifest.json")
@@ -135,8 +137,8 @@ def reseal(bundle: Path, change: object) -> None:
     path.write_bytes(manifest.encode(content))
 
 
-def assign(*keys: str, value: object) -> object:
-    def change(content: dict) -> None:
+def assign(*keys: str, value: object) -> Callable[[dict[str, Any]], object]:
+    def change(content: dict[str, Any]) -> None:
         for key in keys[:-1]:
             content = content[key]
         content[keys[-1]] = value
@@ -182,7 +184,9 @@ def assign(*keys: str, value: object) -> object:
     ],
     ids=str,
 )
-def test_a_forged_manifest_is_refused(bundle: Path, change: object, cause: str) -> None:
+def test_a_forged_manifest_is_refused(
+    bundle: Path, change: Callable[[dict[str, Any]], object], cause: str
+) -> None:
     reseal(bundle, change)
     with pytest.raises(InputError, match=cause):
         check(bundle)

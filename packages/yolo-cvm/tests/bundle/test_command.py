@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
@@ -13,7 +15,7 @@ from yolo_cvm.bundle.command import bundle as bundle_command
 from yolo_cvm.bundle.command import model_meta
 
 
-def run(command: object, *arguments: object) -> Result:
+def run(command: click.Command, *arguments: object) -> Result:
     return CliRunner().invoke(command, [str(argument) for argument in arguments])
 
 
@@ -77,7 +79,7 @@ def test_creation_date_without_a_value(
     ],
     ids=" ".join,
 )
-def test_bad_usage(arguments: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_usage(arguments: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     result = run(bundle_command, *arguments)
     assert result.exit_code == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -51,8 +52,8 @@ def test_no_author_is_twenty_zero_bytes() -> None:
     st.lists(st.integers(1, 2**64 - 1), min_size=1, max_size=6),
     st.integers(0, 20_000),
 )
-def test_round_trip(comment: str, digest: bytes, size: int, shape: list, royalty: int) -> None:
-    shape = tuple(shape)
+def test_round_trip(comment: str, digest: bytes, size: int, sides: list[int], royalty: int) -> None:
+    shape = tuple(sides)
     model = ModelMeta(comment, digest.hex(), size, shape, shape, royalty, digest.hex())
     assert ModelMeta.decode(model.encode(), "x") == model
     stored = InputMeta(comment, digest.hex(), size, shape)
@@ -84,7 +85,7 @@ def test_largest_royalty_is_taken() -> None:
         {"comment": "\ud800"},
     ],
 )
-def test_fields_out_of_range(change: dict) -> None:
+def test_fields_out_of_range(change: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         dataclasses.replace(MODEL, **change)
 
@@ -103,7 +104,7 @@ def test_fields_out_of_range(change: dict) -> None:
         [b"demo", b"\x11" * 20, b"\1", b"\1", [b"\1"], b"", b"\x22" * 20, b""],
     ],
 )
-def test_malformed_model_payloads(fields: list) -> None:
+def test_malformed_model_payloads(fields: list[Any]) -> None:
     with pytest.raises(InputError):
         ModelMeta.decode(b"\0\1" + rlp.encode(fields), "x")
 

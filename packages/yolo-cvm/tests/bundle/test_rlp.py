@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,7 +75,7 @@ def test_refused(spelling: str) -> None:
 
 
 def test_deep_nesting_is_refused() -> None:
-    value: list = []
+    value: list[Any] = []
     for _ in range(20):
         value = [value]
     with pytest.raises(InputError, match="deeper than 16"):

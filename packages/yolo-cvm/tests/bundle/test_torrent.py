@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -90,7 +91,7 @@ def damage(**changes: object) -> bytes:
     return bencode.encode(outer)
 
 
-def files(*entries: tuple[list[bytes], object]) -> list[dict]:
+def files(*entries: tuple[list[bytes], object]) -> list[dict[bytes, object]]:
     return [{b"length": length, b"path": path} for path, length in entries]
 
 
@@ -130,7 +131,7 @@ GOOD = ([b"params"], 5000), ([b"symbol"], 5000)
         ({"meta version": 2}, "has the key b'meta version'"),
     ],
 )
-def test_hostile_info(changes: dict, cause: str) -> None:
+def test_hostile_info(changes: dict[str, Any], cause: str) -> None:
     with pytest.raises(InputError, match=f"^evil: .*{cause}"):
         torrent.decode(damage(**changes), "evil")
 
@@ -150,7 +151,7 @@ def test_no_torrent(data: bytes) -> None:
         (9999, [(2, "symbol", 3192, 5000)]),
     ],
 )
-def test_broken_piece_is_located(at: int, expected: list) -> None:
+def test_broken_piece_is_located(at: int, expected: list[Any]) -> None:
     content = bytearray(PARAMS + SYMBOL)
     content[at] ^= 1
     found = {"params": bytes(content[:5000]), "symbol": bytes(content[5000:])}

@@ -5,10 +5,11 @@ One seed, one program: a failure names its seed and can be repeated.
 
 from __future__ import annotations
 
-from typing import Callable
+from typing import Any, Callable
 
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.graph import Entry, Graph, GraphBuilder, LogicError, Ref, RuntimeFault
 from yolo_core.graph.integers import limit
 
@@ -22,7 +23,7 @@ class Generator:
     def __init__(self, seed: int) -> None:
         self.random = np.random.default_rng(seed)
         self.builder = GraphBuilder()
-        self.constants: dict[Entry, np.ndarray] = {}
+        self.constants: dict[Entry, Array] = {}
         image = self.random.random() < 0.7
         self.pool: list[Ref] = [
             self.builder.input(
@@ -41,7 +42,7 @@ class Generator:
         ndim = ndim or self.integer(1, 5)
         return tuple(self.integer(1, 12 if ndim < 5 else 4) for _ in range(ndim))
 
-    def values(self, shape: Shape, precision: int) -> np.ndarray:
+    def values(self, shape: Shape, precision: int) -> Array:
         """Random integers of a precision; sometimes only the extremes."""
         bound = limit(precision)
         if self.random.random() < 0.3:
@@ -52,7 +53,7 @@ class Generator:
         """A new constant of random values."""
         return self.constant(self.values(shape, precision), precision)
 
-    def constant(self, values: np.ndarray, precision: int) -> Ref:
+    def constant(self, values: Array, precision: int) -> Ref:
         """A new constant of given values."""
         ref = self.builder.parameter(f"p{len(self.constants)}", values, precision)
         self.constants[ref.entry] = values
@@ -245,7 +246,7 @@ class Generator:
         x = self.pick()
         assert x is not None
         op = self.random.choice(["cvm_clip", "cvm_right_shift", "cvm_left_shift"])
-        extra = {} if op == "cvm_clip" else {"shift_bit": self.integer(1, 32)}
+        extra: dict[str, Any] = {} if op == "cvm_clip" else {"shift_bit": self.integer(1, 32)}
         return self.builder.operator(str(op), [x], precision=self.integer(1, 32), **extra)
 
     def pairwise(self) -> Ref | None:
@@ -401,7 +402,7 @@ class Generator:
         return self.builder.build(heads)
 
 
-def random_program(seed: int, operators: int = 12) -> tuple[Graph, np.ndarray]:
+def random_program(seed: int, operators: int = 12) -> tuple[Graph, Array]:
     """The program of a seed, and an input for it."""
     generator = Generator(seed)
     graph = generator.program(operators)

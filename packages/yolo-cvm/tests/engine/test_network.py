@@ -9,6 +9,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from yolo_core.arrays import Array
 from yolo_core.graph import Graph, interpret
 from yolo_cvm.engine import fuse, library, select
 from yolo_cvm.engine.words import Step
@@ -29,23 +30,22 @@ def _synthetic() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def network() -> Graph:
-    return _synthetic().yolov5("n", 96, 160)
+    graph: Graph = _synthetic().yolov5("n", 96, 160)
+    return graph
 
 
 @pytest.fixture(scope="module")
-def data(network: Graph) -> np.ndarray:
+def data(network: Graph) -> Array:
     return np.random.default_rng(3).integers(-127, 128, network.input_shape, dtype=np.int32)
 
 
 @pytest.fixture(scope="module")
-def expected(network: Graph, data: np.ndarray) -> list[np.ndarray]:
+def expected(network: Graph, data: Array) -> list[Array]:
     return interpret.run(network, data)
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_same_bytes(
-    name: str, network: Graph, data: np.ndarray, expected: list[np.ndarray]
-) -> None:
+def test_same_bytes(name: str, network: Graph, data: Array, expected: list[Array]) -> None:
     for threads in (1, 2, 3, 8):
         engine = select(network, threads, name)
         for _ in range(2):  # nothing may be left from the run before
@@ -79,7 +79,7 @@ def test_working_memory_is_reused(network: Graph) -> None:
     assert fuse.plan(network).arena_bytes < produced / 10
 
 
-def test_trace_equals_the_reference(network: Graph, data: np.ndarray) -> None:
+def test_trace_equals_the_reference(network: Graph, data: Array) -> None:
     small = _synthetic().yolov5("n", 32, 32)
     x = data[:, :, :32, :32]
     want = {i: o for i, o in interpret.trace(small, x) if not small.nodes[i].is_variable}

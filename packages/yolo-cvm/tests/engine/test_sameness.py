@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
 
+from yolo_core.arrays import Array
 from yolo_core.graph import GraphBuilder, interpret
 from yolo_core.graph.integers import limit
 from yolo_cvm.engine import library, select
@@ -22,7 +24,7 @@ SETS = library.instruction_sets()
 pytestmark = pytest.mark.skipif(not SETS, reason="the package was installed without a compiler")
 
 
-def assert_same(want: list[np.ndarray], got: list[np.ndarray], what: object) -> None:
+def assert_same(want: list[Array], got: list[Array], what: object) -> None:
     assert len(want) == len(got)
     for head, (a, b) in enumerate(zip(want, got)):
         assert a.dtype == b.dtype == np.int32
@@ -85,7 +87,7 @@ CONVOLUTIONS = [
 
 @pytest.mark.parametrize("extreme", [False, True], ids=["random", "extreme"])
 @pytest.mark.parametrize("case", CONVOLUTIONS, ids=str)
-def test_convolutions(case: tuple, extreme: bool) -> None:
+def test_convolutions(case: tuple[Any, ...], extreme: bool) -> None:
     batch, channels, height, width, outputs, kernel, stride, padding, dilation, groups = case
     random = np.random.default_rng(5)
     b = GraphBuilder()
