@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import run
+from commands import run
 from yolo_core.mxnet.checkpoint import Checkpoint, write_checkpoint
 from yolo_core.yolo.architecture import Architecture
 from yolo_core.yolo.letterbox import opencv
@@ -102,14 +102,14 @@ def digests(made: Path) -> dict[str, dict[str, str]]:
     }
 
 
-def test_both_engines_give_the_same_bytes(made):
+def test_both_engines_give_the_same_bytes(made: Path) -> None:
     for suffix in ("npy", "json"):
         left, right = (made / f"{name}.{suffix}" for name in ("reference", "compiled"))
         assert left.read_bytes() == right.read_bytes()
 
 
 @pytest.mark.parametrize("stage", ["checkpoint", "model", "output", "bundle", "vectors"])
-def test_bytes_are_those_on_record(made, stage):
+def test_bytes_are_those_on_record(made: Path, stage: str) -> None:
     found = digests(made)
     if os.environ.get("YOLO_RECORD_GOLDEN"):
         RECORD.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
