@@ -51,6 +51,48 @@ def test_vectors_of_the_original_pass(golden: Path, engine: str | None) -> None:
     }
 
 
+# The original's codes for its own refused models: gas from the symbol, and loading.
+CODES = {
+    (0, 0): "input_length",
+    (0, 1): "head_index_out_of_range param_missing param_shape",
+    (0, 2): "no_data_node param_extra params_bad_tensor_magic params_float params_int16",
+    (1, 1): "broadcast_mul_prec33 broadcast_same_storage concat_axis conv2d_bad_groups "
+    "conv2d_data_prec9 conv2d_nhwc conv2d_same_storage conv2d_wrong_out_shape cvm_clip_prec_0 "
+    "dense_3d dim_gt_2p24 dltype_int8 elemwise_add_prec33 expand_range gvc_k1 missing_heads "
+    "missing_precision ndim7 nms_batch nms_iou0 op_type_other pool_3d pool_ceil_empty_window "
+    "pool_pad4 pool_size_gt_input prec33 relu_with_attr repeat_zero reshape_size "
+    "right_shift_prec_0 right_shift_sb_-1 right_shift_sb_33 size_gt_2p30 slice_like_larger "
+    "slice_stride0 storage_len sum_axis sum_prec35 tile_default topological_order "
+    "transpose_range upsampling_scale0 v10_bad_row_ptr",
+    (2, 2): "conv2d_missing_channels conv2d_unknown_attr json_empty left_shift_prec33 "
+    "node_attr_unknown_key op_broadcast_min_absent op_pad_absent unknown_top_key version_1_2",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "codes"), [(name, codes) for codes, names in CODES.items() for name in names.split()]
+)
+def test_a_refused_model_of_the_original_has_its_codes(
+    golden: Path, name: str, codes: tuple[int, int], tmp_path: Path
+) -> None:
+    shutil.copytree(golden / "reject" / name, tmp_path / name)
+    gas, load = codes
+    meta = {"expect": "reject", "codes": {"gas": gas, "load": load}}
+    (tmp_path / name / "meta.json").chmod(0o644)
+    (tmp_path / name / "meta.json").write_text(json.dumps(meta))
+    assert [(one.status, one.note) for one in conform(tmp_path) if one.status != PASSED] == []
+
+
+@pytest.mark.parametrize("codes", [{"gas": 1}, {"load": 2}, {"load": 0}])
+def test_a_vector_of_other_codes_fails(codes: dict[str, int], tmp_path: Path) -> None:
+    shutil.copytree(VECTORS / "reject" / "head_nowhere", tmp_path / "v")
+    meta = {"expect": "reject", "codes": codes}
+    (tmp_path / "v" / "meta.json").write_text(json.dumps(meta))
+    (outcome,) = conform(tmp_path)
+    assert outcome.status == FAILED
+    assert "code" in outcome.note
+
+
 def test_command_counts_and_ends_with_0_when_all_pass() -> None:
     result = CliRunner().invoke(main, ["conform", str(VECTORS / "ops"), "--quiet"])
     assert result.exit_code == 0

@@ -20,13 +20,18 @@ from yolo_core.graph.files import params, symbol
 
 @dataclass(frozen=True)
 class FileCase:
-    """The bytes of a model, its input, and what it returns; output None: to be refused."""
+    """The bytes of a model, its input, and what it returns; output None: to be refused.
+
+    codes: the original's answers when it is asked for gas and when it loads (0 success, 1 logic
+    error, 2 runtime fault), where they were measured on it.
+    """
 
     symbol: bytes
     params: bytes
     data: np.ndarray
     output: np.ndarray | None
     note: str
+    codes: tuple[int, int] | None
 
 
 DATA = np.array([[[[1, -2], [3, -4]]]], np.int8)
@@ -57,13 +62,14 @@ def _case(
     text: Callable[[bytes], bytes] = lambda data: data,
     blob: Callable[[bytes], bytes] = lambda data: data,
     output: np.ndarray | None = None,
+    codes: tuple[int, int] | None = None,
 ) -> None:
     def make() -> FileCase:
         document, arrays = model()
         document = copy.deepcopy(document)
         change(document, arrays)
         coded = json.dumps(document, separators=(",", ":")).encode("ascii")
-        return FileCase(text(coded), blob(params.encode_arrays(arrays)), DATA, output, note)
+        return FileCase(text(coded), blob(params.encode_arrays(arrays)), DATA, output, note, codes)
 
     FILES[name] = make
 
@@ -107,13 +113,34 @@ def _attributes(**changed: str) -> Callable[[dict[str, Any], dict[str, np.ndarra
     return change
 
 
+def _last(op: str, **attributes: str) -> Callable[[dict[str, Any], dict[str, np.ndarray]], None]:
+    """Another operator in the place of relu."""
+
+    def change(document: Any, arrays: dict[str, np.ndarray]) -> None:
+        document["nodes"][4]["attrs"]["func_name"] = op
+        document["attrs"]["op_attrs"][1][4] = json.dumps(attributes)
+
+    return change
+
+
 _SHAPE = ("attrs", "shape", 1)
 _STORAGE = ("attrs", "storage_id", 1)
 
 # Ids, indices, heads, order.
-_case("head_nowhere", "head of a node that is not there", _set("heads", [[99, 0, 0]]))
+_case(
+    "head_nowhere",
+    "head of a node that is not there; it has a gas",
+    _set("heads", [[99, 0, 0]]),
+    codes=(0, 1),
+)
 _case("head_no_output", "head of an output that is not there", _set("heads", [[4, 1, 0]]))
 _case("heads_empty", "no output at all", _set("heads", []))
+_case(
+    "data_missing",
+    "no variable called data; it has a gas",
+    _set("nodes", 0, "name", "input"),
+    codes=(0, 2),
+)
 _case(
     "operand_nowhere",
     "operand of a node that is not there",
@@ -137,6 +164,13 @@ _case(
     "alias_operator",
     "an alias of the registry is no operator",
     _set("nodes", 4, "attrs", "func_name", "nn.relu"),
+)
+_case("operator_unknown", "an operator that is none", _last("broadcast_min"), codes=(2, 2))
+_case("version_unknown", "a version of its own", _set("version", "cvm_1.2.0"), codes=(2, 2))
+_case(
+    "faults_of_both_kinds",
+    "an unknown operator counts before a wrong shape of an earlier node",
+    lambda s, p: (_last("pad")(s, p), _set(*_SHAPE, 3, [1, 2, 4, 1])(s, p)),
 )
 _case(
     "counter_in_name",
@@ -173,6 +207,22 @@ _case(
     _attributes(__shape__="(1, 2, 2, 2)"),
     output=OUTPUT,
 )
+for _precision, _shift in (("0", "1"), ("8", "33"), ("8", "-1")):
+    _case(
+        f"cvm_right_shift_{_precision}_{_shift}",
+        "a precision or a distance outside 1..32",
+        _last("cvm_right_shift", precision=_precision, shift_bit=_shift),
+        codes=(1, 1),
+    )
+_case(
+    "cvm_left_shift_8_33",
+    "a distance of 33",
+    _last("cvm_left_shift", precision="8", shift_bit="33"),
+)
+_case("cvm_clip_0", "a precision of 0", _last("cvm_clip", precision="0"), codes=(1, 1))
+_case("repeat_0", "no repetition", _last("repeat", repeats="0"), codes=(1, 1))
+_case("tile_default", "tile without reps", _last("tile"), codes=(1, 1))
+_case("conv2d_unknown", "an unknown attribute", _attributes(colour="1"), codes=(2, 2))
 _case("shape_zero", "a dimension of 0", _set(*_SHAPE, 0, [1, 1, 0, 2]))
 _case("shape_huge", "2^31 elements", _set(*_SHAPE, 0, [2**24, 2**7, 1, 1]))
 _case("shape_wrong", "a result of another shape", _set(*_SHAPE, 4, [1, 2, 4, 1]))

@@ -12,6 +12,7 @@ import json
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from cases import CASES, MINIMUM, Case
@@ -100,9 +101,11 @@ def write_file_case(folder: Path, name: str) -> None:
     write_array(folder / "input.npy", made.data)
     if made.output is not None:
         write_array(folder / "output.npy", made.output)
-    meta = {
+    meta: dict[str, Any] = {
         "name": name, "expect": "reject" if made.output is None else "accept", "note": made.note,
     }  # fmt: skip
+    if made.codes is not None:
+        meta["codes"] = dict(zip(("gas", "load"), made.codes))
     (folder / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="ascii")
 
 

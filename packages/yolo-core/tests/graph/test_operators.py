@@ -310,7 +310,7 @@ def test_operands_that_do_not_fit_are_refused(
     if op == "conv2d":
         attributes = {"use_bias": False, **attributes}
     with pytest.raises(LogicError, match=cause.replace("^", r"\^")):
-        infer(op, shapes, [2] * len(shapes), attributes, raw=False)
+        infer(op, shapes, [2] * len(shapes), attributes)
 
 
 def test_a_program_runs_as_its_operators_say() -> None:

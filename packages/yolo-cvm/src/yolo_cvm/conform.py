@@ -20,8 +20,8 @@ import numpy as np
 
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
-from yolo_core.files import PathLike, read_json
-from yolo_core.graph import GraphError
+from yolo_core.files import PathLike, read_bytes, read_json
+from yolo_core.graph import GraphError, Limits, chain_gas
 from yolo_core.graph.costs.gas import gas
 from yolo_core.graph.costs.storage import storage_bytes
 from yolo_core.graph.integers import INT32_MAX, limit
@@ -67,6 +67,9 @@ def _judge(folder: Path, engine: str | None) -> tuple[str, str]:
     if not isinstance(meta, dict) or not ({"op", "expect"} & set(meta)):
         raise InputError(folder / "meta.json", "says neither `op` nor `expect`", "one of them")
     if "expect" in meta:
+        wrong = _wrong_code(folder, meta)
+        if wrong:
+            return FAILED, wrong
         if meta["expect"] == "accept":
             return _accept(folder, engine)
         return _refuse(folder, engine)
@@ -152,6 +155,31 @@ def _refuse(folder: Path, engine: str | None) -> tuple[str, str]:
     except GraphError as error:
         return PASSED, str(error)
     return FAILED, "was accepted"
+
+
+def _wrong_code(folder: Path, meta: dict[str, Any]) -> str:
+    """Which of the codes that meta.json states is another one here; empty where none is.
+
+    `codes` has the codes of two calls: `gas`, from the symbol file alone, and `load`.
+    """
+    stated = meta.get("codes", {})
+    if not isinstance(stated, dict) or not set(stated) <= {"gas", "load"}:
+        raise InputError(folder / "meta.json", "has unusable codes", "`gas` and `load`")
+    symbol = read_bytes(folder / SYMBOL, Limits().symbol_bytes)
+    for name, call in (
+        ("gas", lambda: chain_gas(symbol)),
+        ("load", lambda: load(folder, engine="reference")),
+    ):
+        if name not in stated:
+            continue
+        code = 0
+        try:
+            call()
+        except GraphError as error:
+            code = error.code
+        if code != stated[name]:
+            return f"{name} gives the code {code}, the vector has {stated[name]}"
+    return ""
 
 
 def _network(folder: Path, engine: str | None) -> tuple[str, str]:

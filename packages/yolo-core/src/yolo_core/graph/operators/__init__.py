@@ -21,4 +21,16 @@ TABLE: Mapping[str, Operator] = MappingProxyType(
     }
 )
 
-__all__ = ["TABLE", "Attributes", "Operator"]
+#: Second names of operators that the original's registry resolves and its kernels do not know.
+REGISTRY_ALIASES = frozenset(
+    {
+        "__add_symbol__",
+        "add",
+        "multiply",
+        "nn.relu",
+        "subtract",
+        "vision.non_max_suppression",
+    }
+)
+
+__all__ = ["REGISTRY_ALIASES", "TABLE", "Attributes", "Operator"]

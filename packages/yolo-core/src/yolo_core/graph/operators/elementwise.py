@@ -10,8 +10,8 @@ import numpy as np
 
 from yolo_core.arrays import Array
 from yolo_core.graph.errors import RuntimeFault
-from yolo_core.graph.integers import INT32_MAX, Shape, clamp, precision_of
-from yolo_core.graph.operators.attributes import Attributes, Boolean, Integer
+from yolo_core.graph.integers import INT32_MAX, MAX_PRECISION, Shape, clamp, precision_of
+from yolo_core.graph.operators.attributes import Attributes, Boolean, Integer, check_range
 from yolo_core.graph.operators.operator import Arrays, Operator, Precisions, Shapes, require
 
 
@@ -79,12 +79,13 @@ class Clip(Operator):
 
     name = "clip"
     attributes = (
-        Integer("a_min", required=True, low=-INT32_MAX),
-        Integer("a_max", required=True, low=-INT32_MAX),
+        Integer("a_min", required=True),
+        Integer("a_max", required=True),
     )
     in_place = True
 
     def shape(self, x: Shapes, a: Attributes) -> tuple[Shape, ...]:
+        check_range("a_min", (a.a_min,), -INT32_MAX, INT32_MAX)
         require(a.a_min < a.a_max, "attribute a_min", f"{a.a_min}", f"less than a_max = {a.a_max}")
         return (x[0],)
 
@@ -102,14 +103,25 @@ class CvmClip(Operator):
     """
 
     name = "cvm_clip"
-    attributes = (Integer("precision", required=True, low=1, high=32), Boolean("is_sign", True))
+    attributes = (Integer("precision", required=True), Boolean("is_sign", True))
     in_place = True
+
+    def shape(self, x: Shapes, a: Attributes) -> tuple[Shape, ...]:
+        check_range("precision", (a.precision,), 1, MAX_PRECISION)
+        return (x[0],)
 
     def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> tuple[int, ...]:
         return (a.precision,)
 
     def meaning(self, x: Arrays, a: Attributes) -> tuple[Array, ...]:
         return (clamp(x[0], a.precision),)
+
+
+def _shifted(x: Shapes, a: Attributes) -> tuple[Shape, ...]:
+    """The shape of a shift, whose precision and distance are 1..32; LogicError otherwise."""
+    check_range("precision", (a.precision,), 1, MAX_PRECISION)
+    check_range("shift_bit", (a.shift_bit,), 1, MAX_PRECISION)
+    return (x[0],)
 
 
 class CvmRightShift(Operator):
@@ -124,11 +136,14 @@ class CvmRightShift(Operator):
 
     name = "cvm_right_shift"
     attributes = (
-        Integer("precision", required=True, low=1, high=32),
-        Integer("shift_bit", required=True, low=1, high=32),
+        Integer("precision", required=True),
+        Integer("shift_bit", required=True),
         Boolean("is_sign", True),
     )
     in_place = True
+
+    def shape(self, x: Shapes, a: Attributes) -> tuple[Shape, ...]:
+        return _shifted(x, a)
 
     def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> tuple[int, ...]:
         return (a.precision,)
@@ -150,6 +165,9 @@ class CvmLeftShift(Operator):
     name = "cvm_left_shift"
     attributes = CvmRightShift.attributes
     in_place = True
+
+    def shape(self, x: Shapes, a: Attributes) -> tuple[Shape, ...]:
+        return _shifted(x, a)
 
     def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> tuple[int, ...]:
         if p[0] + a.shift_bit > 32:

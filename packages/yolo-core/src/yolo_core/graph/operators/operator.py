@@ -31,6 +31,7 @@ class Operator:
 
     name: ClassVar[str]
     attributes: ClassVar[tuple[Attribute, ...]] = ()
+    outputs: ClassVar[int] = 1
     in_place: ClassVar[bool] = False  # may write its result over its operand (spec 1.5 step 4)
 
     def arity(self, a: Attributes) -> int:

@@ -46,7 +46,7 @@ class ExpandDims(_Copy):
     """num_newaxis ones inserted before position axis (n + axis + 1 where negative). Spec 3.2."""
 
     name = "expand_dims"
-    attributes = (Integer("axis", required=True), Integer("num_newaxis", 1))
+    attributes = (Integer("axis", required=True), Integer("num_newaxis", 1, low=1))
     in_place = True
 
     def shape(self, x: Shapes, a: Attributes) -> tuple[Shape, ...]:
@@ -201,9 +201,10 @@ class Repeat(Operator):
     """Each slice along axis repeated consecutively. Spec 3.2."""
 
     name = "repeat"
-    attributes = (Integer("repeats", required=True, low=1), Integer("axis", 0))
+    attributes = (Integer("repeats", required=True), Integer("axis", 0))
 
     def shape(self, x: Shapes, a: Attributes) -> tuple[Shape, ...]:
+        require(a.repeats > 0, "attribute repeats", f"{a.repeats}", "at least 1")
         axis = check_axis(a.axis, len(x[0]))
         return ((*x[0][:axis], x[0][axis] * a.repeats, *x[0][axis + 1 :]),)
 
@@ -212,10 +213,10 @@ class Repeat(Operator):
 
 
 class Tile(Operator):
-    """The whole repeated reps times, shape and reps aligned right. Spec 3.2."""
+    """The whole repeated reps times, shape and reps aligned right; reps is not empty. Spec 3.2."""
 
     name = "tile"
-    attributes = (Integers("reps", required=True),)
+    attributes = (Integers("reps", ()),)
 
     def shape(self, x: Shapes, a: Attributes) -> tuple[Shape, ...]:
         require(bool(a.reps), "attribute reps", "empty")

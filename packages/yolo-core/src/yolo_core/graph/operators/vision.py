@@ -23,6 +23,7 @@ class GetValidCounts(Operator):
     """
 
     name = "get_valid_counts"
+    outputs = 2
     attributes = (Integer("score_threshold", 0),)
 
     def shape(self, x: Shapes, a: Attributes) -> tuple[Shape, ...]:
