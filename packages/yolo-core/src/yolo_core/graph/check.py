@@ -279,8 +279,8 @@ def _inferred(
     for index, (item, found) in enumerate(zip(declared.nodes, operators)):
         own = tuple(declared.shapes[starts[index] : starts[index + 1]])
         if found is None:
-            bits = (declared.precisions[starts[index]],)
-            nodes.append(Node(item.name, None, (), Attributes({}), own, bits))
+            stated_bits = (declared.precisions[starts[index]],)
+            nodes.append(Node(item.name, None, (), Attributes({}), own, stated_bits))
             continue
         with _node_named(declared, index):
             x = [nodes[e.node].shapes[e.output] for e in item.inputs]
