@@ -232,6 +232,15 @@ def wheels(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """The book in build/site; a broken link or an unknown operator ends it."""
+    session.install("mkdocs-material>=9.5")
+    _install(session, *PACKAGES)
+    session.env["NO_MKDOCS_2_WARNING"] = "1"
+    session.run("mkdocs", "build", "--strict", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style and types."""
     session.install("ruff>=0.9", "mypy>=1.15", "types-PyYAML", "numpy>=2,<2.3", "click>=8")
