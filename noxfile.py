@@ -32,6 +32,7 @@ ROOT = Path(__file__).resolve().parent
 PACKAGES = ["yolo-core", "yolo-port", "yolo-train", "yolo-mrt", "yolo-cvm", "yolo-eval"]
 #: Packages whose tests need MXNet. yolo-cvm and yolo-eval must do without.
 WITH_MXNET = {"yolo-core", "yolo-port", "yolo-train", "yolo-mrt"}
+EXTRAS = {"yolo-core": "[mxnet,scores]", "yolo-port": "[onnx]"}
 TEST_TOOLS = ["pytest>=7", "pytest-timeout", "hypothesis>=6"]
 MAIN_JOB = ["train", "quantize", "compare"]
 
@@ -151,8 +152,8 @@ def tests(session: nox.Session, package: str) -> None:
         _pytest(session, "tests")
         return
     _install(session, package)
-    if package == "yolo-port":  # its ONNX half is an extra, and is tested too
-        session.install("./packages/yolo-port[onnx]")
+    if package in EXTRAS:  # what needs an extra is tested too
+        session.install(f"./packages/{package}{EXTRAS[package]}")
     if package not in WITH_MXNET:
         absent = "import importlib.util, sys; sys.exit(bool(importlib.util.find_spec('mxnet')))"
         session.run("python", "-c", absent)

@@ -11,7 +11,19 @@ import pytest
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.yolo.architecture import Architecture
-from yolo_core.yolo.boxes import NmsSettings, decode, detections, iou, nms, rows_of, sigmoid
+from yolo_core.yolo.boxes import (
+    NmsSettings,
+    area,
+    corners,
+    decode,
+    detections,
+    intersection,
+    iou,
+    nms,
+    pair,
+    rows_of,
+    sigmoid,
+)
 
 
 def test_sigmoid_is_exact_to_the_last_digits() -> None:
@@ -112,3 +124,18 @@ def test_refuses_another_shape_and_settings() -> None:
     for bad in ({"conf": 2}, {"iou": float("nan")}, {"max_det": 0}):
         with pytest.raises(InputError):
             NmsSettings(**bad)
+
+
+def test_pairs_take_the_best_overlap_first_and_every_box_once() -> None:
+    overlap = np.array([[0.9, 0.8, 0.0], [0.95, 0.5, 0.5], [0.4, 0.5, 0.5]])
+    assert pair(overlap, 0.5) == [(1, 0), (0, 1), (2, 2)]
+    assert pair(np.array([[0.7, 0.7], [0.7, 0.7]]), 0.6) == [(0, 0), (1, 1)]
+    assert pair(np.zeros((0, 3)), 0.5) == []
+
+
+def test_corners_and_common_area_of_boxes_of_width_and_height() -> None:
+    box, other = corners(np.array([[10.0, 20, 30, 40], [20, 30, 100, 100]]))
+    assert box.tolist() == [10, 20, 40, 60]
+    assert float(intersection(box, other)) == 20 * 30
+    assert float(area(box)) == 1200
+    assert float(iou(box, other)) == 600 / (1200 + 10000 - 600)

@@ -19,9 +19,9 @@ from yolo_core.files import atomic_write
 from yolo_core.progress import progress
 from yolo_core.yolo.boxes import NmsSettings
 from yolo_core.yolo.dataset import list_images
+from yolo_core.yolo.drawing import draw, encode_picture, labelled
 from yolo_core.yolo.letterbox import opencv, read_image
 from yolo_core.yolo.predictor import Predictor, detect, open_predictor
-from yolo_eval.pages.drawing import annotate, encode
 
 VIDEO_ENDINGS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 #: Endings that annotated pictures keep; everything else becomes a JPEG.
@@ -73,8 +73,8 @@ def detect_sources(
         boxes = detect(predictor, image, settings, mode=mode)
         name = names[path]
         ending = name.suffix.lower() if name.suffix.lower() in KEPT_ENDINGS else ".jpg"
-        drawn = annotate(image, boxes, classes)
-        atomic_write(out / name.with_suffix(ending), encode(drawn, ending))
+        drawn = draw(image, labelled(boxes, classes))
+        atomic_write(out / name.with_suffix(ending), encode_picture(drawn, ending))
         height, width = image.shape[:2]
         found.append(Found(name.as_posix(), None, width, height, boxes, classes))
         _write_labels(out / "labels" / name.with_suffix(".txt"), found[-1])
@@ -158,7 +158,7 @@ def _video(
                 if not writer.isOpened():
                     raise InputError(target, "cannot be written by this OpenCV")
             boxes = detect(predictor, image, settings, mode=mode)
-            writer.write(np.ascontiguousarray(annotate(image, boxes, classes)[:, :, ::-1]))
+            writer.write(np.ascontiguousarray(draw(image, labelled(boxes, classes))[:, :, ::-1]))
             found.append(Found(name.as_posix(), number, width, height, boxes, classes))
             label = name.with_name(f"{name.stem}_{number}.txt")
             _write_labels(out / "labels" / label, found[-1])

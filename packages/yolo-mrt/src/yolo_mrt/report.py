@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from yolo_core.arrays import Array
-from yolo_core.yolo.boxes import NmsSettings, detections, iou, rows_of
+from yolo_core.yolo.boxes import NmsSettings, detections, rows_of
+from yolo_core.yolo.scores import score_boxes
 from yolo_mrt.calibrate.float_pass import GRID, FloatNet
 from yolo_mrt.calibrate.tables import CODE_LIMIT
 from yolo_mrt.network.source import Source
@@ -25,7 +26,6 @@ from yolo_mrt.settings import Settings
 from yolo_mrt.stages import calibrated, float_planes, prepared, quantized, statistics_of
 
 LABEL_CONF = 0.25
-IOUS = np.arange(0.5, 1.0, 0.05)
 #: Edges of the histograms of weights.
 WEIGHT_GRID = 2.0 ** (np.arange(-48, 21) / 4.0)
 
@@ -45,44 +45,15 @@ class Node:
     ap_lost: float = 0.0
 
 
-def average_precision(labels: Sequence[Array], found: Sequence[Array]) -> float:
-    """Mean over classes and IoU 0.5…0.95 of the area under precision and recall, in points."""
-    scores: list[float] = []
-    classes = sorted({int(c) for label in labels for c in label[:, 5]})
-    for kind in classes:
-        truth = [label[label[:, 5] == kind] for label in labels]
-        total = sum(len(t) for t in truth)
-        rows = [
-            (float(box[4]), index, box)
-            for index, boxes in enumerate(found)
-            for box in boxes[boxes[:, 5] == kind]
-        ]
-        rows.sort(key=lambda row: (-row[0], row[1]))
-        overlaps = [iou(box[None, :4], truth[index][:, :4]) for _, index, box in rows]
-        for threshold in IOUS:
-            scores.append(_area(rows, overlaps, truth, total, float(threshold)))
-    return 100 * float(np.mean(scores)) if scores else 0.0
+def average_precision(labels: Sequence[Array], found: Sequence[Array], classes: int) -> float:
+    """COCO's AP in points, the mean over the classes that the labels have; 0 without labels.
 
-
-def _area(
-    rows: Sequence[tuple[float, int, Array]],
-    overlaps: Sequence[Array],
-    truth: Sequence[Array],
-    total: int,
-    threshold: float,
-) -> float:
-    taken = [np.zeros(len(t), bool) for t in truth]
-    hits = np.zeros(len(rows))
-    for at, ((_, index, _box), overlap) in enumerate(zip(rows, overlaps)):
-        free = np.where(taken[index], -1.0, overlap)
-        if len(free) and free.max() >= threshold:
-            taken[index][int(free.argmax())] = True
-            hits[at] = 1
-    recall = hits.cumsum() / total
-    precision = hits.cumsum() / np.arange(1, len(hits) + 1)
-    precision = np.maximum.accumulate(precision[::-1])[::-1]
-    reached = np.searchsorted(recall, np.linspace(0, 1, 101))
-    return float(np.concatenate((precision, [0.0]))[reached].mean())
+    labels, found: per image the rows of `detections`; the scores of labels play no part.
+    """
+    truths = [label[:, [5, 0, 1, 2, 3]] for label in labels]
+    values = score_boxes(truths, found, classes).class_ap[:, 0]
+    known = values[~np.isnan(values)]
+    return 100 * float(known.mean()) if len(known) else 0.0
 
 
 def judge_nodes(settings: Settings, images: int) -> list[Node]:
@@ -102,10 +73,11 @@ def judge_nodes(settings: Settings, images: int) -> list[Node]:
             energy[0, index] += float((values[name] ** 2).sum().asscalar())
             energy[1, index] += float(((value - values[name]) ** 2).sum().asscalar())
     labels = [answer[answer[:, 4] >= LABEL_CONF] for answer in answers]
-    base = average_precision(labels, answers)
+    nc = source.architecture.nc
+    base = average_precision(labels, answers, nc)
     signal, noise = np.maximum(energy, 1e-30)
     nodes = [
-        replace(node, snr_db=float(decibels), ap_lost=base - average_precision(labels, boxes))
+        replace(node, snr_db=float(decibels), ap_lost=base - average_precision(labels, boxes, nc))
         for (node, _), boxes, decibels in zip(subjects, found, 10 * np.log10(signal / noise))
     ]
     return sorted(nodes, key=lambda node: (-node.ap_lost, node.snr_db))

@@ -11,7 +11,7 @@ import numpy as np
 
 from yolo_core.arrays import Array
 from yolo_core.files import atomic_write
-from yolo_core.yolo.boxes import iou
+from yolo_core.yolo.boxes import iou, pair
 from yolo_train.run_folder import COLUMNS
 from yolo_train.samples import Sample
 from yolo_train.scores import CONFIDENCES, Scores
@@ -37,10 +37,9 @@ def results(path: Path, rows: Sequence[dict[str, float]]) -> None:
 
 def curves(folder: Path, scores: Scores) -> None:
     """PR_curve.png, and precision, recall and F1 over the confidence."""
-    precision, recall = np.array(scores.p), np.array(scores.r)
+    precision, recall, f1 = np.array(scores.p), np.array(scores.r), np.array(scores.f1)
     if not len(precision):
         return
-    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-16)
     lines = {
         "PR_curve.png": (
             np.linspace(0, 1, len(scores.curve_precision)), np.array(scores.curve_precision),
@@ -65,15 +64,10 @@ def confusion_matrix(validated: Validated, nc: int) -> Array:
         found = boxes[boxes[:, 4] > _CONFUSION_SCORE]
         overlap = iou(found[:, None, :4], truth[None, :, 1:])
         free_found, free_truth = set(range(len(found))), set(range(len(truth)))
-        # Best overlap first, each box once.
-        for place in np.argsort(-overlap, axis=None, kind="stable"):
-            one, other = divmod(int(place), max(len(truth), 1))
-            if overlap.flat[place] < _CONFUSION_IOU:
-                break
-            if one in free_found and other in free_truth:
-                free_found.remove(one)
-                free_truth.remove(other)
-                matrix[int(found[one, 5]), int(truth[other, 0])] += 1
+        for one, other in pair(overlap, _CONFUSION_IOU):
+            free_found.remove(one)
+            free_truth.remove(other)
+            matrix[int(found[one, 5]), int(truth[other, 0])] += 1
         for one in free_found:
             matrix[int(found[one, 5]), nc] += 1
         for other in free_truth:

@@ -20,6 +20,7 @@ from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, atomic_folder
 from yolo_core.progress import progress
+from yolo_core.yolo.drawing import encode_picture
 
 NAMES = ("circle", "square", "triangle", "star")
 #: Every fifth image validates.
@@ -44,8 +45,6 @@ def write_shapes(out: PathLike, images: int, imgsz: int, seed: int) -> Path:
     images: at least 10; a fifth of them is for validation. imgsz: 32 to 4096. seed: 0 to 2**31.
     An `out` that exists is replaced only when it came from here. InputError otherwise.
     """
-    import cv2
-
     if not 10 <= images <= 1_000_000:
         raise InputError("--images", f"is {images}", "10 to 1000000")
     if not 32 <= imgsz <= 4096:
@@ -63,8 +62,7 @@ def write_shapes(out: PathLike, images: int, imgsz: int, seed: int) -> Path:
             picture, labels = shapes_image(imgsz, seed, number)
             name = f"{number:06d}"
             # cv2.imwrite hides a full disk behind a False, so the bytes are written here.
-            _, png = cv2.imencode(".png", picture[..., ::-1])
-            (folder / "images" / split / f"{name}.png").write_bytes(png.tobytes())
+            (folder / "images" / split / f"{name}.png").write_bytes(encode_picture(picture, ".png"))
             lines = [f"{c} {x:.6f} {y:.6f} {w:.6f} {h:.6f}\n" for c, x, y, w, h in labels]
             (folder / "labels" / split / f"{name}.txt").write_text("".join(lines))
         config = {

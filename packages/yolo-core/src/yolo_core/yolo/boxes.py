@@ -113,19 +113,50 @@ def decode(logits: Array, rows: Array, architecture: Architecture, imgsz: tuple[
     return np.concatenate((centre - half, centre + half), axis=1)
 
 
-def iou(box: Array, others: Array) -> Array:
-    """Intersection over union of boxes [..., 4] that broadcast; 0 where both are empty."""
+def corners(boxes: Array) -> Array:
+    """Boxes [..., 4] of x, y, width, height, as COCO's files have them, as x1 y1 x2 y2."""
+    return np.concatenate((boxes[..., :2], boxes[..., :2] + boxes[..., 2:]), axis=-1)
+
+
+def area(boxes: Array) -> Array:
+    """Areas [...] of boxes [..., 4] of x1 y1 x2 y2."""
+    result: Array = (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+    return result
+
+
+def intersection(box: Array, others: Array) -> Array:
+    """The area that boxes [..., 4] that broadcast have in common."""
     low = np.maximum(box[..., :2], others[..., :2])
     high = np.minimum(box[..., 2:], others[..., 2:])
     sides = np.maximum(high - low, 0.0)
-    overlap = sides[..., 0] * sides[..., 1]
-    union = _area(box) + _area(others) - overlap
+    result: Array = sides[..., 0] * sides[..., 1]
+    return result
+
+
+def iou(box: Array, others: Array) -> Array:
+    """Intersection over union of boxes [..., 4] that broadcast; 0 where both are empty."""
+    overlap = intersection(box, others)
+    union = area(box) + area(others) - overlap
     return np.where(union > 0, overlap / np.where(union > 0, union, 1.0), 0.0)
 
 
-def _area(boxes: Array) -> Array:
-    result: Array = (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
-    return result
+def pair(overlap: Array, threshold: float) -> list[tuple[int, int]]:
+    """One-to-one pairs (row, column) with an IoU of at least `threshold`, best IoU first.
+
+    overlap: IoU [rows, columns]. Ties go to the lower row, then the lower column, so the result
+    depends on nothing else.
+    """
+    rows, columns = np.nonzero(overlap >= threshold)
+    order = np.argsort(-overlap[rows, columns], kind="stable")
+    used_rows: set[int] = set()
+    used_columns: set[int] = set()
+    pairs: list[tuple[int, int]] = []
+    for row, column in zip(rows[order].tolist(), columns[order].tolist()):
+        if row not in used_rows and column not in used_columns:
+            used_rows.add(row)
+            used_columns.add(column)
+            pairs.append((row, column))
+    return pairs
 
 
 def nms(boxes: Array, scores: Array, classes: Array, iou_threshold: float, max_det: int) -> Array:

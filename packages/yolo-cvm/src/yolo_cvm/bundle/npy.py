@@ -1,24 +1,22 @@
 """The `.npy` files that the chain stores as inputs: format 1.0, integers, nothing pickled.
 
-NumPy's own writer pads the header differently from release to release, and these bytes enter an
-info hash; its reader evaluates the header as Python. Both are a few lines here.
+Written by hand because these bytes enter an info hash, and NumPy's own writer pads the header
+differently from release to release.
 """
 
 from __future__ import annotations
 
 import math
-import re
 
 import numpy as np
 
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
+from yolo_core.yolo.npy import MAGIC, read_npy_header
 
-_MAGIC = b"\x93NUMPY\x01\x00"
+_VERSION = b"\x01\x00"
 _ALIGNMENT = 64
-_HEADER = re.compile(
-    rb"\{'descr': '\|i1', 'fortran_order': False, 'shape': \(((?:\d{1,9}, ?)*\d{0,9})\), ?\} *\n"
-)
+_EXPECTED = "an .npy file of int8 values in C order, as numpy.save writes it"
 
 
 def encode(values: Array) -> bytes:
@@ -26,21 +24,27 @@ def encode(values: Array) -> bytes:
     descr = np.lib.format.dtype_to_descr(values.dtype)
     shape = tuple(int(size) for size in values.shape)
     header = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}"
-    padding = -(len(_MAGIC) + 2 + len(header) + 1) % _ALIGNMENT
+    padding = -(len(MAGIC) + len(_VERSION) + 2 + len(header) + 1) % _ALIGNMENT
     text = (header + " " * padding + "\n").encode("ascii")
-    return _MAGIC + len(text).to_bytes(2, "little") + text + np.ascontiguousarray(values).tobytes()
+    return (
+        MAGIC
+        + _VERSION
+        + len(text).to_bytes(2, "little")
+        + text
+        + np.ascontiguousarray(values).tobytes()
+    )
 
 
 def int8_shape(data: bytes, source: str) -> tuple[int, ...]:
     """The shape of a file of int8 values in C order. InputError for any other file."""
-    start = len(_MAGIC) + 2
-    end = start + int.from_bytes(data[len(_MAGIC) : start], "little")
-    header = _HEADER.fullmatch(data[start:end])
-    if data[: len(_MAGIC)] != _MAGIC or header is None:
-        raise InputError(source, "is no .npy file of int8 in C order", "one written by numpy.save")
-    shape = tuple(int(size) for size in header[1].split(b",") if size.strip())
-    if len(data) - end != math.prod(shape):
+    header = read_npy_header(data, source, "the input", _EXPECTED)
+    if data[len(MAGIC)] != 1 or header.code != "|i1":
+        raise InputError(source, f"holds {header.code} values", _EXPECTED)
+    count = len(data) - header.start
+    if count != math.prod(header.shape):
         raise InputError(
-            source, f"holds {len(data) - end} values", f"{math.prod(shape)} for its shape {shape}"
+            source,
+            f"holds {count} values",
+            f"{math.prod(header.shape)} for its shape {header.shape}",
         )
-    return shape
+    return header.shape

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from yolo_core.arrays import Array
-from yolo_eval.figures.overlap import overlaps, pair
+from yolo_core.yolo.boxes import corners, iou, pair
 from yolo_eval.runs.ground_truth import GroundTruth
 from yolo_eval.runs.run import Predictions
 
@@ -86,7 +86,7 @@ class Agreement:
 
 def agreement(truth: GroundTruth, a: Predictions, b: Predictions) -> Agreement:
     """Pair the shown detections of two runs over the same images."""
-    images, drift, iou = [], [], []
+    images, drift, overlaps = [], [], []
     found = {"both": 0, "a": 0, "b": 0, "neither": 0}
     objects = defaultdict(list)
     for box in truth.boxes:
@@ -98,7 +98,7 @@ def agreement(truth: GroundTruth, a: Predictions, b: Predictions) -> Agreement:
         images.append(_image(image.id, a, rows_a, b, rows_b, pairs))
         for first, second, overlap in pairs:
             drift.append(b.score[rows_b[second]] - a.score[rows_a[first]])
-            iou.append(overlap)
+            overlaps.append(overlap)
         boxes = np.array([box.bbox for box in objects[image.id]]).reshape(-1, 4)
         classes = np.array([box.category_id for box in objects[image.id]], dtype=np.int64)
         by_a, by_b = _found(boxes, classes, a, rows_a), _found(boxes, classes, b, rows_b)
@@ -107,7 +107,7 @@ def agreement(truth: GroundTruth, a: Predictions, b: Predictions) -> Agreement:
                 (number in by_a, number in by_b), "neither"
             )
             found[key] += 1
-    return Agreement(tuple(images), np.array(drift), np.array(iou), found)
+    return Agreement(tuple(images), np.array(drift), np.array(overlaps), found)
 
 
 def _image(
@@ -121,12 +121,12 @@ def _image(
     paired_a, paired_b = {p[0] for p in pairs}, {p[1] for p in pairs}
     left_a = [row for position, row in enumerate(rows_a) if position not in paired_a]
     left_b = [row for position, row in enumerate(rows_b) if position not in paired_b]
-    iou, _ = overlaps(a.box[left_a], b.box[left_b])
+    renamed = len(pair(_overlap(a.box[left_a], b.box[left_b]), PAIRED_IOU))
     change = float(a.score[left_a].sum() + b.score[left_b].sum())
     for first, second, _ in pairs:
         change += abs(float(b.score[rows_b[second]] - a.score[rows_a[first]]))
     rows = tuple(rows_a.tolist()), tuple(rows_b.tolist())
-    return ImageAgreement(number, *rows, tuple(pairs), len(pair(iou, PAIRED_IOU)), change)
+    return ImageAgreement(number, *rows, tuple(pairs), renamed, change)
 
 
 def most_changed(found: Agreement, count: int) -> list[ImageAgreement]:
@@ -149,13 +149,18 @@ def _shown(predictions: Predictions, image: int) -> Array:
 def _pairs(
     a: Predictions, rows_a: Array, b: Predictions, rows_b: Array
 ) -> list[tuple[int, int, float]]:
-    iou, _ = overlaps(a.box[rows_a], b.box[rows_b])
-    iou = np.where(a.category[rows_a][:, None] == b.category[rows_b][None], iou, 0.0)
-    return [(first, second, float(iou[first, second])) for first, second in pair(iou, PAIRED_IOU)]
+    overlap = _overlap(a.box[rows_a], b.box[rows_b])
+    overlap = np.where(a.category[rows_a][:, None] == b.category[rows_b][None], overlap, 0.0)
+    return [(row, column, float(overlap[row, column])) for row, column in pair(overlap, PAIRED_IOU)]
 
 
 def _found(boxes: Array, classes: Array, predictions: Predictions, rows: Array) -> set[int]:
     """Numbers of the objects that a model's shown detections hit in place and class."""
-    iou, _ = overlaps(boxes, predictions.box[rows])
-    iou = np.where(classes[:, None] == predictions.category[rows][None], iou, 0.0)
-    return {number for number, _ in pair(iou, PAIRED_IOU)}
+    overlap = _overlap(boxes, predictions.box[rows])
+    overlap = np.where(classes[:, None] == predictions.category[rows][None], overlap, 0.0)
+    return {number for number, _ in pair(overlap, PAIRED_IOU)}
+
+
+def _overlap(first: Array, second: Array) -> Array:
+    """IoU [len(first), len(second)] of boxes of x, y, width, height."""
+    return iou(corners(first)[:, None], corners(second)[None])

@@ -15,8 +15,15 @@ from statistics import NormalDist
 import numpy as np
 
 from yolo_core.arrays import Array
-from yolo_eval.figures.curves import Curves
-from yolo_eval.figures.scoring import AREAS, COCO_METRICS, IOU_50, IOU_75, Matches, Scoring
+from yolo_core.yolo.scores import (
+    AREAS,
+    COCO_METRICS,
+    IOU_50,
+    IOU_75,
+    Curves,
+    Matches,
+    Scoring,
+)
 
 _NORMAL = NormalDist()
 IOU_COUNT = 10

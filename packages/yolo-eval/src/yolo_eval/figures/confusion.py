@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from yolo_core.arrays import Array
-from yolo_eval.figures.overlap import overlaps, pair
+from yolo_core.yolo.boxes import area, corners, intersection, iou, pair
 from yolo_eval.runs.ground_truth import Box, GroundTruth
 from yolo_eval.runs.run import Predictions
 
@@ -29,14 +29,14 @@ def confusion(truth: GroundTruth, predictions: Predictions) -> Array:
         boxes.setdefault(box.image_id, []).append(box)
     for image in truth.images:
         rows = slice(*np.searchsorted(shown.image, [image.id, image.id + 1]))
-        found, classes = shown.box[rows], [index[c] for c in shown.category[rows].tolist()]
+        found, classes = corners(shown.box[rows]), [index[c] for c in shown.category[rows].tolist()]
         objects = [box for box in boxes.get(image.id, []) if not box.crowd]
         crowds = [box for box in boxes.get(image.id, []) if box.crowd]
-        iou, _ = overlaps(_array(objects), found)
-        _, inside = overlaps(found, _array(crowds))
-        ignored = np.any(inside >= 0.5, axis=1)
+        covered = intersection(found[:, None], _corners(crowds)[None]).max(axis=1, initial=0.0)
+        overlap = iou(_corners(objects)[:, None], found[None])
+        ignored = (covered >= 0.5 * area(found)) & (area(found) > 0)
         left_objects, left_found = set(range(len(objects))), set(range(len(found)))
-        for row, column in pair(iou, IOU):
+        for row, column in pair(overlap, IOU):
             table[index[objects[row].category_id], classes[column]] += 1
             left_objects.discard(row)
             left_found.discard(column)
@@ -48,5 +48,5 @@ def confusion(truth: GroundTruth, predictions: Predictions) -> Array:
     return table
 
 
-def _array(boxes: list[Box]) -> Array:
-    return np.array([box.bbox for box in boxes], dtype=np.float64).reshape(-1, 4)
+def _corners(boxes: list[Box]) -> Array:
+    return corners(np.array([box.bbox for box in boxes], dtype=np.float64).reshape(-1, 4))

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from yolo_core.yolo.scores import Curves, Scoring
 from yolo_eval.figures.confusion import confusion
-from yolo_eval.figures.curves import Curves, curve_table, curves, operating_point
-from yolo_eval.figures.scoring import Scoring, score
+from yolo_eval.figures.curves import curve_table, curves, operating_point
+from yolo_eval.figures.scoring import score
 from yolo_eval.runs.ground_truth import GroundTruth
 from yolo_eval.runs.run import Predictions, Run
 
@@ -63,7 +64,7 @@ def percent(value: float | None, digits: int = 2) -> str:
 
 
 def _classes(truth: GroundTruth, scoring: Scoring, found: Curves) -> list[dict[str, Any]]:
-    objects = scoring.matches[0].objects
+    objects, class_ap = scoring.matches[0].objects, scoring.class_ap
     table = []
     for number, category in enumerate(truth.categories):
         present = bool(objects[number].any())
@@ -75,8 +76,8 @@ def _classes(truth: GroundTruth, scoring: Scoring, found: Curves) -> list[dict[s
                 "name": category.name,
                 "images": int(np.count_nonzero(objects[number])),
                 "objects": int(objects[number].sum()),
-                "AP": _plain(scoring.class_ap[number, 0]) if present else None,
-                "AP50": _plain(scoring.class_ap[number, 1]) if present else None,
+                "AP": _plain(class_ap[number, 0]) if present else None,
+                "AP50": _plain(class_ap[number, 1]) if present else None,
                 "precision": precision,
                 "recall": recall,
                 "f1": f1,

@@ -18,7 +18,7 @@ from yolo_core.errors import InputError
 from yolo_core.files import atomic_write
 from yolo_core.mxnet.checkpoint import Checkpoint, write_checkpoint
 from yolo_core.yolo.architecture import Architecture
-from yolo_eval.pages.drawing import encode
+from yolo_core.yolo.drawing import encode_picture
 
 SEED = 0
 #: Pictures that a generated integer model is calibrated on: its speed does not depend on them.
@@ -90,7 +90,7 @@ def quantize_generated(stem: Path, imgsz: tuple[int, int], folder: Path) -> Path
     pictures = folder / "pictures"
     generator = np.random.default_rng(SEED)
     for number in range(PICTURES):
-        atomic_write(pictures / f"{number}.png", encode(_picture(generator, 640), ".png"))
+        atomic_write(pictures / f"{number}.png", encode_picture(_picture(generator, 640), ".png"))
     out = folder / f"{stem.name}_cvm"
     sides = [option for side in dict.fromkeys(imgsz) for option in ("--imgsz", str(side))]
     done = subprocess.run(

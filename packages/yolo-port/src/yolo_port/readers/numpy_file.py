@@ -7,8 +7,6 @@ the pickle goes through `pickle_machine`, which knows four globals of NumPy and 
 from __future__ import annotations
 
 import math
-import re
-import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -20,6 +18,7 @@ import numpy as np
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import read_bytes
+from yolo_core.yolo.npy import OBJECT, read_npy_header
 from yolo_port.pickle_machine import Global, Record, read_pickle
 from yolo_port.readers.zip_container import open_zip
 from yolo_port.source import SourceModel, is_shape
@@ -33,12 +32,6 @@ _MAX_RATIO = 64
 _SMALL = 1 << 20
 #: What NumPy writes; the other methods of zip are nobody's.
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_MAX_HEADER = 4096
-_MAGIC = b"\x93NUMPY"
-_HEADER = re.compile(
-    rb"\{'descr': '(?P<descr>[<>|][a-zA-Z]\d{0,4})', 'fortran_order': (?P<fortran>True|False), "
-    rb"'shape': \((?P<shape>(?:\d{1,15}L?,)?|\d{1,15}L?(?:, \d{1,15}L?){1,8})\), \} *\n?"
-)
 _EXPECTED = "a dictionary of YOLOv5's arrays"
 
 _RECONSTRUCT = frozenset(
@@ -54,7 +47,6 @@ _ALLOWED = (
     | _FROM_BUFFER
     | {_DTYPE, _ENCODE, Global("numpy", "ndarray"), Global("collections", "OrderedDict")}
 )
-_OBJECT = "|O"
 _CODES = {"f2", "f4", "f8", "i4", "i8"}
 
 
@@ -90,9 +82,9 @@ def read_npy(path: Path) -> SourceModel:
     """The dictionary in an `.npy`. InputError for any global but NumPy's own, and for damage."""
     source = str(path)
     data = read_bytes(path, FILE_LIMIT)
-    shape, dtype, offset = _header(data, source, "the array")
-    if shape != () or dtype != _OBJECT:
-        raise InputError(source, f"holds one array of shape {shape}", _EXPECTED)
+    header = read_npy_header(data, source, "the array", _EXPECTED)
+    if header.shape != () or header.code != OBJECT:
+        raise InputError(source, f"holds one array of shape {header.shape}", _EXPECTED)
 
     def admit(reference: Global) -> None:
         if reference not in _ALLOWED:
@@ -102,7 +94,7 @@ def read_npy(path: Path) -> SourceModel:
                 _EXPECTED,
             )
 
-    content, _ = read_pickle(memoryview(data)[offset:], source, admit)
+    content, _ = read_pickle(memoryview(data)[header.start :], source, admit)
     cell = _array_state(content, source, "the dictionary")[-1]
     values = cell[0] if isinstance(cell, list) and len(cell) == 1 else None
     if isinstance(values, Record):
@@ -122,31 +114,11 @@ def _model(arrays: Mapping[str, Array], source: str, form: str) -> SourceModel:
     return SourceModel(source, f"NumPy dictionary ({form})", tensors, anchors=anchors)
 
 
-def _header(data: bytes, source: str, name: str) -> tuple[tuple[int, ...], str, int]:
-    """Shape, dtype code and offset of the data in an `.npy`; C order only.
-
-    NumPy always writes the header in one form, so that form is matched and nothing is evaluated.
-    """
-    size = struct.Struct("<H" if data[6:7] == b"\x01" else "<I")
-    start = len(_MAGIC) + 2 + size.size
-    sound = data.startswith(_MAGIC) and data[6:7] in (b"\x01", b"\x02", b"\x03")
-    if not sound or len(data) < start:
-        raise InputError(source, f"has no .npy header for {name}", _EXPECTED)
-    end = start + size.unpack_from(data, start - size.size)[0]
-    found = _HEADER.fullmatch(data[start : min(end, start + _MAX_HEADER)])
-    if found is None or end > len(data):
-        raise InputError(source, f"has no valid .npy header for {name}", _EXPECTED)
-    shape = tuple(int(side) for side in re.findall(rb"\d+", found.group("shape")))
-    if found.group("fortran") == b"True" and len(shape) > 1:
-        raise InputError(source, f"has {name} in Fortran order", "C order")
-    return shape, found.group("descr").decode("ascii"), end
-
-
 def _plain_array(data: bytes, source: str, name: str) -> Array:
-    shape, dtype, offset = _header(data, source, name)
-    if dtype == _OBJECT:
+    header = read_npy_header(data, source, name, _EXPECTED)
+    if header.code == OBJECT:
         raise InputError(source, f"holds pickled objects in {name}", "plain arrays")
-    return _from_bytes(data[offset:], dtype, shape, source, name)
+    return _from_bytes(data[header.start :], header.code, header.shape, source, name)
 
 
 def _from_bytes(data: bytes, code: str, shape: tuple[int, ...], source: str, name: str) -> Array:

@@ -1,0 +1,42 @@
+"""Boxes in pixels: on a copy, inside the picture, the first one on top."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from yolo_core.yolo.drawing import LabelledBox, draw, encode_picture, labelled
+from yolo_core.yolo.letterbox import opencv
+
+
+def test_a_box_is_drawn_on_a_copy_with_its_label_above() -> None:
+    image = np.full((60, 80, 3), 90, np.uint8)
+    drawn = draw(image, [LabelledBox((20, 30, 60, 50), "cat", 0)])
+    assert (image == 90).all()
+    assert drawn[50, 40].tolist() == pytest.approx([0, 103, 165], abs=20)  # smoothed
+    assert (drawn[20:29, 20:30] != 90).any()
+    assert (drawn[35:45, 30:50] == 90).all()
+
+
+def test_the_first_box_is_on_top() -> None:
+    image = np.zeros((60, 80, 3), np.uint8)
+    one, other = (LabelledBox((20, 30, 60, 50), "", label) for label in (0, 1))
+    assert draw(image, [one, other])[50, 40].tolist() == pytest.approx([0, 103, 165], abs=20)
+    assert draw(image, [other, one])[50, 40].tolist() == pytest.approx([190, 70, 0], abs=20)
+
+
+@pytest.mark.parametrize("corners", [(-50, -50, 500, 500), (0, 0, 0, 0), (79, 0, 90, 3)])
+def test_boxes_beyond_the_picture_are_drawn_as_far_as_they_go(corners: tuple[int, ...]) -> None:
+    image = np.zeros((60, 80, 3), np.uint8)
+    assert draw(image, [LabelledBox(corners, "naïve ☃", 12)]).shape == image.shape
+
+
+def test_detections_are_named_with_their_scores() -> None:
+    (box,) = labelled(np.array([[1.0, 2, 3, 4, 0.876, 1]]), ["cat", "dog"])
+    assert (list(box.corners), box.text, box.label) == ([1, 2, 3, 4], "dog 0.88", 1)
+
+
+def test_a_png_gives_back_its_pixels() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (6, 8, 3)).astype(np.uint8)
+    data = np.frombuffer(encode_picture(image, ".png"), np.uint8)
+    assert (opencv().imdecode(data, 1)[:, :, ::-1] == image).all()
