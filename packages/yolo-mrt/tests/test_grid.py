@@ -4,12 +4,12 @@ import numpy as np
 from mrt_samples import random_parameters, tiny_architecture
 
 from yolo_core.arrays import Array
-from yolo_core.mxnet.network import build, mx, symbol_json
+from yolo_core.mxnet.network import build, mx
 from yolo_core.yolo.qat import grid_maker
 from yolo_mrt.calibrate.calibration import make_scheme
 from yolo_mrt.calibrate.float_pass import measure
 from yolo_mrt.grid import grid_of, make_grid
-from yolo_mrt.network.mxnet_symbol import read_net
+from yolo_mrt.network.building import net_of
 from yolo_mrt.quantize.quantizer import integer_convs
 
 
@@ -22,7 +22,7 @@ def _pictures(count: int) -> Array:
 def test_weights_on_the_grid_are_the_integer_weights() -> None:
     architecture = tiny_architecture()
     parameters = random_parameters(architecture)
-    net = read_net(symbol_json(architecture, fused=True), parameters, "tiny")
+    net = net_of(architecture, parameters)
     planes = _pictures(3).transpose(0, 3, 1, 2).astype(np.float32) / 255
     statistics = measure(net, (plane[None] for plane in planes), net.extents(64, 64))
     scheme = make_scheme(net, statistics, {}, {})

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from mrt_samples import random_parameters, tiny_architecture
 from test_quantize import quantize
 
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.mxnet.door import mxnet
+from yolo_core.mxnet.network import symbol_json
 from yolo_core.mxnet.params import encode_params
+from yolo_core.yolo.architecture import Architecture
 from yolo_core.yolo.model_folder import read_model_folder
 from yolo_mrt.calibrate.float_pass import FloatNet
-from yolo_mrt.network.mxnet_symbol import read_net
+from yolo_mrt.network.building import net_of, read_net
 
 NUMBERS = 7
 
@@ -159,3 +165,60 @@ def test_missing_and_non_finite_parameters_are_named() -> None:
     parameters["arg:h1_bias"] = parameters["arg:h1_bias"] * np.nan
     with pytest.raises(InputError, match=r"h1_bias.*finite"):
         read_net(symbol.tojson(), parameters, "old.json")
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [Architecture.named("n", nc=2), Architecture.named("m", nc=3, activation="leaky"),
+     tiny_architecture("relu")],
+    ids=["n", "m", "tiny"],
+)  # fmt: skip
+def test_the_network_of_an_architecture_is_the_one_in_its_symbol(
+    architecture: Architecture,
+) -> None:
+    parameters = random_parameters(architecture)
+    built = net_of(architecture, parameters)
+    read = read_net(symbol_json(architecture, fused=True), parameters, "symbol")
+    assert built.heads == read.heads
+    for ours, theirs in zip(built.layers, read.layers):
+        assert replace(ours, weight=None, bias=None) == replace(theirs, weight=None, bias=None)
+        if ours.op == "conv":
+            assert np.array_equal(ours.weights, theirs.weights)
+            assert np.array_equal(ours.biases, theirs.biases)
+    assert len(built.layers) == len(read.layers)
+
+
+def test_operators_behind_nothing_that_is_needed_are_passed_over() -> None:
+    symbol, parameters = export(True)
+    content = json.loads(symbol.tojson())
+    content["nodes"].append(
+        {"op": "SoftmaxOutput", "name": "aside", "inputs": [content["heads"][0]]}
+    )
+    wanted = read_net(symbol.tojson(), parameters, "old.json")
+    found = read_net(json.dumps(content), parameters, "old.json")
+    assert [layer.name for layer in found.layers] == [layer.name for layer in wanted.layers]
+    content["heads"][0] = [len(content["nodes"]) - 1, 0, 0]
+    with pytest.raises(InputError, match=r"aside.*SoftmaxOutput"):
+        read_net(json.dumps(content), parameters, "old.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (lambda nodes: nodes[1].update(inputs=[[1, 0, 0]]), "invalid node 1"),
+        (lambda nodes: nodes[0].update(op=None), "invalid node 0"),
+        (lambda nodes: nodes[0].update(attrs=[1]), "invalid node 0"),
+        (lambda nodes: nodes.insert(0, []), "invalid node 0"),
+        (
+            lambda nodes: next(n for n in nodes if n["op"] == "Convolution").update(inputs=[]),
+            "has 0 inputs",
+        ),
+        (lambda nodes: nodes.extend([nodes[0]] * 20_000), "1 to 20000 nodes"),
+    ],
+)
+def test_damaged_nodes_are_refused(change: Callable[..., Any], word: str) -> None:
+    symbol, parameters = export(True)
+    content = json.loads(symbol.tojson())
+    change(content["nodes"])
+    with pytest.raises(InputError, match=word):
+        read_net(json.dumps(content), parameters, "old.json")

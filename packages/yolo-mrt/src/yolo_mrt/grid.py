@@ -17,7 +17,7 @@ from yolo_mrt.calibrate.calibration import make_scheme
 from yolo_mrt.calibrate.float_pass import measure
 from yolo_mrt.calibrate.scheme import INPUT_SCALE, Codes, Scheme
 from yolo_mrt.calibrate.tables import CODE_LIMIT
-from yolo_mrt.network.mxnet_symbol import read_net
+from yolo_mrt.network.building import net_of
 from yolo_mrt.network.net import Net
 from yolo_mrt.quantize.effort import fine_reads
 from yolo_mrt.quantize.quantizer import integer_convs
@@ -25,9 +25,7 @@ from yolo_mrt.quantize.quantizer import integer_convs
 
 def make_grid(architecture: Architecture, parameters: Mapping[str, Array], images: Array) -> Grid:
     """Entry point `mrt` of `yolo_core.grids`; see `yolo_core.yolo.qat.GridMaker`."""
-    from yolo_core.mxnet.network import symbol_json
-
-    net = read_net(symbol_json(architecture, fused=True), parameters, architecture.model_name)
+    net = net_of(architecture, parameters)
     planes = images.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(INPUT_SCALE)
     extents = net.extents(images.shape[1], images.shape[2])
     statistics = measure(net, (plane[None] for plane in planes), extents)

@@ -1,7 +1,7 @@
 """The float network as the quantizer sees it: a short list of layers, batch norm folded away.
 
-Whatever it came from (our checkpoint, a symbol of the original project), after `mxnet_symbol` it
-is this. Nothing here runs a network; `float_pass` and `coded_pass` do.
+Whatever it came from (our checkpoint, a symbol of the original project), it is this in the end;
+`building` makes it. Nothing here runs a network; `float_pass` and `coded_pass` do.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from yolo_core.mxnet.checkpoint import checkpoint_files, is_checkpoint, read_che
 from yolo_core.mxnet.fusing import fuse
 from yolo_core.mxnet.params import read_params
 from yolo_core.yolo.architecture import SIZES, Architecture
-from yolo_mrt.network.mxnet_symbol import read_net
+from yolo_mrt.network.building import net_of, read_net
 from yolo_mrt.network.net import Net
 
 
@@ -45,15 +45,13 @@ def read_source(path: PathLike) -> Source:
 
 
 def _checkpoint(path: PathLike) -> Source:
-    from yolo_core.mxnet.network import symbol_json
-
     checkpoint = read_checkpoint(path)
     architecture = checkpoint.architecture
     parameters = checkpoint.parameters
     if not checkpoint.fused:
         parameters = fuse(parameters, architecture)
-    # The symbol is written anew: the one on disk is for other programs and decides nothing here.
-    net = read_net(symbol_json(architecture, fused=True), parameters, str(path))
+    # The symbol beside it is for other programs and decides nothing here.
+    net = net_of(architecture, parameters)
     _, params, sidecar = checkpoint_files(path)
     size = checkpoint.meta.get("imgsz")
     trained = (size, size) if isinstance(size, int) else None

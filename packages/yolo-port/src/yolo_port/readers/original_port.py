@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
-from yolo_core.files import read_json
+from yolo_core.files import read_text
 from yolo_core.mxnet.params import read_params
+from yolo_core.mxnet.symbol import SymbolLayer, SymbolReader
 from yolo_core.yolo.architecture import SIZES, Architecture, Convolution
 from yolo_port.readers.wiring import IMAGE, Terms, expected_inputs
 from yolo_port.source import SourceModel, Structure
@@ -25,7 +27,7 @@ from yolo_port.source import SourceModel, Structure
 _PARAMS = re.compile(r"(.*)-\d{4}\.params")
 _SYMBOL_ENDING = "-symbol.json"
 _CONVOLUTION = re.compile(r"conv(\d+)_fwd")
-_MAX_NODES = 20_000
+_SYMBOL_LIMIT = 64 << 20
 _EXPECTED = "a checkpoint of the original MXNet port of YOLOv5"
 
 
@@ -44,43 +46,36 @@ def original_files(path: Path) -> tuple[Path, Path] | None:
 
 def read_original(symbol: Path, params: Path) -> SourceModel:
     """The model in the two files. InputError when they are not the original port's YOLOv5."""
-    arrays = {name.split(":", 1)[-1]: array for name, array in read_params(params).items()}
-    return _Reader(symbol, params, arrays).read()
+    reader = SymbolReader(
+        read_text(symbol, _SYMBOL_LIMIT), read_params(params), str(symbol), str(params)
+    )
+    return _Matcher(reader.layers(), str(symbol), str(params)).model()
 
 
-class _Reader:
-    """One symbol, walked from its input to its heads."""
+class _Matcher:
+    """The layers of one symbol, and which convolution of the architecture each is."""
 
-    def __init__(self, symbol: Path, params: Path, arrays: Mapping[str, Array]) -> None:
-        self._symbol, self._params, self._arrays = str(symbol), str(params), arrays
-        self._nodes = _nodes(read_json(symbol), self._symbol)
+    def __init__(self, layers: Sequence[SymbolLayer], symbol: str, params: str) -> None:
+        self._layers, self._symbol, self._params = layers, symbol, params
         self._terms = Terms()
         self._tensors: dict[str, Array] = {}
         self._geometry: dict[str, tuple[int, int]] = {}
         self._epsilons: set[float] = set()
 
-    def read(self) -> SourceModel:
-        architecture, names = self._match()
+    def model(self) -> SourceModel:
+        architecture, known = self._match()
         wanted = expected_inputs(self._terms, architecture)
-        values: list[int | None] = []
-        for node in self._nodes:
-            inputs = [values[index] for index in node["inputs"]]
-            kind, attributes = node["op"], node["attrs"]
-            if kind == "null":
-                term = IMAGE if node["name"] == "data" else None
-            elif kind == "Convolution":
-                conv = names[node["name"]]
+        values: dict[str, int | None] = {}
+        for layer in self._layers:
+            inputs = [values[name] for name in layer.inputs]
+            if layer.op == "conv":
+                conv = known[layer.name]
                 if inputs[0] != wanted[conv.name]:
-                    raise InputError(
-                        self._symbol, f"feeds {node['name']} in another way", _EXPECTED
-                    )
-                self._take_convolution(node, conv)
-                term = self._terms.of("conv", conv.name)
-            elif kind == "BatchNorm":
-                term = self._take_batch_norm(node, inputs)
+                    raise InputError(self._symbol, f"feeds {layer.node} in another way", _EXPECTED)
+                self._take(layer, conv)
+                values[layer.name] = self._activated(layer, conv)
             else:
-                term = self._term(kind, attributes, inputs)
-            values.append(term)
+                values[layer.name] = self._term(layer, inputs)
         if len(self._epsilons) != 1:
             raise InputError(self._symbol, "has batch normalisations of different epsilon", "one")
         return SourceModel(
@@ -93,127 +88,73 @@ class _Reader:
         )
 
     def _match(self) -> tuple[Architecture, dict[str, Convolution]]:
-        """The size that fits, and which of its convolutions each node is."""
-        numbered = {}
-        for node in self._nodes:
-            if node["op"] == "Convolution":
-                found = _CONVOLUTION.fullmatch(node["name"])
+        """The size that fits, and which of its convolutions each layer is."""
+        numbered: dict[int, SymbolLayer] = {}
+        for layer in self._layers:
+            if layer.op == "conv":
+                found = _CONVOLUTION.fullmatch(layer.node)
                 if found is None:
-                    raise InputError(self._symbol, f"has a convolution {node['name']}", _EXPECTED)
-                numbered[int(found.group(1))] = node["name"]
+                    raise InputError(self._symbol, f"has a convolution {layer.node}", _EXPECTED)
+                numbered[int(found.group(1))] = layer
         order = [numbered[number] for number in sorted(numbered)]
-        widths = [len(self._array(name.replace("_fwd", "_weight"))) for name in order]
+        widths = [len(np.asarray(layer.weight)) for layer in order]
         for size in SIZES:
             architecture = Architecture.named(size)
             known = sorted(architecture.convolutions(), key=lambda conv: _natural(conv.name))
             body = [conv.out_channels for conv in known if conv.batch_norm]
             if len(known) == len(order) and widths[: len(body)] == body:
-                return architecture, dict(zip(order, known))
+                return architecture, {layer.name: conv for layer, conv in zip(order, known)}
         raise InputError(
             self._symbol, f"has {len(order)} convolutions that fit no size of YOLOv5", _EXPECTED
         )
 
-    def _array(self, name: str) -> Array:
-        array = self._arrays.get(name)
-        if array is None or not array.ndim:
-            raise InputError(self._params, f"lacks {name}", "the parameters of its symbol")
-        return array
-
-    def _inputs(self, node: Mapping[str, Any]) -> list[str]:
-        return [self._nodes[index]["name"] for index in node["inputs"]]
-
-    def _take_convolution(self, node: Mapping[str, Any], conv: Convolution) -> None:
-        names, attributes = self._inputs(node), node["attrs"]
-        stride, pad = _side(attributes.get("stride")), _side(attributes.get("pad"))
-        plain = attributes.get("num_group", "1") == "1" and _side(attributes.get("dilate")) == 1
-        if not plain or stride is None or pad is None or not 2 <= len(names) <= 3:
-            raise InputError(self._symbol, f"has an unusual convolution {node['name']}", _EXPECTED)
-        self._geometry[conv.name] = (stride, pad)
-        self._tensors[f"{conv.name}.weight"] = self._array(names[1])
-        if len(names) == 3:
-            self._tensors[f"{conv.name}.bias"] = self._array(names[2])
-
-    def _take_batch_norm(self, node: Mapping[str, Any], inputs: Sequence[int | None]) -> int:
-        label = self._terms.label(inputs[0]) if inputs and inputs[0] is not None else ("",)
-        names, attributes = self._inputs(node), node["attrs"]
-        if label[0] != "conv" or len(names) != 5 or attributes.get("fix_gamma") != "False":
+    def _take(self, layer: SymbolLayer, conv: Convolution) -> None:
+        """A convolution's tensors and geometry, and those of its normalisation."""
+        if layer.stride[0] != layer.stride[1] or layer.padding[0] != layer.padding[1]:
+            raise InputError(self._symbol, f"has an unusual convolution {layer.node}", _EXPECTED)
+        self._geometry[conv.name] = (layer.stride[0], layer.padding[0])
+        self._tensors[f"{conv.name}.weight"] = np.asarray(layer.weight)
+        if layer.bias is not None:
+            self._tensors[f"{conv.name}.bias"] = layer.bias
+        norm = layer.norm
+        if norm is None:
+            return
+        if norm.fix_gamma:
             raise InputError(
-                self._symbol, f"has an unusual normalisation {node['name']}", _EXPECTED
+                self._symbol, f"has an unusual normalisation of {layer.node}", _EXPECTED
             )
-        stem = f"{str(label[1])[: -len('.conv')]}.bn"
-        for part, name in zip(("weight", "bias", "running_mean", "running_var"), names[1:]):
-            self._tensors[f"{stem}.{part}"] = self._array(name)
-        try:
-            epsilon = float(attributes.get("eps", "1e-3"))
-        except ValueError:
-            epsilon = 0.0
-        if not 0 < epsilon < 1:
-            raise InputError(self._symbol, f"has no valid eps in {node['name']}", "0 to 1")
-        self._epsilons.add(epsilon)
-        return self._terms.of(*label)
+        stem = f"{conv.name[: -len('.conv')]}.bn"
+        parts = {
+            "weight": norm.gamma, "bias": norm.beta,
+            "running_mean": norm.mean, "running_var": norm.variance,
+        }  # fmt: skip
+        self._tensors.update({f"{stem}.{part}": array for part, array in parts.items()})
+        self._epsilons.add(norm.epsilon)
 
-    def _term(
-        self, kind: str, attributes: Mapping[str, str], inputs: Sequence[int | None]
-    ) -> int | None:
-        """The term of an operator of the body, in the words of `wiring`; None for any other."""
+    def _activated(self, layer: SymbolLayer, conv: Convolution) -> int | None:
+        """The term of a convolution's result, in the words of `wiring`."""
+        y = self._terms.of("conv", conv.name)
+        if layer.activation == "silu":
+            return self._terms.of("Mul", *sorted((y, self._terms.of("Sigmoid", y))))
+        return None if layer.activation else y
+
+    def _term(self, layer: SymbolLayer, inputs: Sequence[int | None]) -> int | None:
+        """The term of a layer without weights; None for one that YOLOv5 has not."""
+        if layer.op == "input":
+            return IMAGE
         known = [each for each in inputs if each is not None]
-        if not known or len(known) != len(inputs):
+        if len(known) != len(inputs):
             return None
-        first = known[0]
-        if kind in ("elemwise_mul", "elemwise_add", "_mul", "_plus") and len(known) == 2:
-            word = "Mul" if kind.endswith("mul") else "Add"
-            return self._terms.of(word, *sorted(known))
-        if kind == "Activation" and attributes.get("act_type") == "sigmoid":
-            return self._terms.of("Sigmoid", first)
-        if kind == "Concat" and attributes.get("dim", "1") == "1":
+        if layer.op == "add":
+            return self._terms.of("Add", *sorted(known))
+        if layer.op == "concat":
             return self._terms.of("Concat", *known)
-        if kind == "repeat" and attributes.get("repeats") == "2":
-            # The original doubles rows and columns one after the other.
-            axis = attributes.get("axis")
-            if axis == "2":
-                return self._terms.of("rows doubled", first)
-            label = self._terms.label(first)
-            if axis == "3" and label[0] == "rows doubled":
-                return self._terms.of("double", label[1])
-        if kind == "UpSampling" and attributes.get("scale") == "2":
-            return self._terms.of("double", first)
-        if kind == "Pooling" and attributes.get("pool_type", "max") == "max":
-            sides = tuple(_side(attributes.get(key)) for key in ("kernel", "stride", "pad"))
-            return self._terms.of("pool5", first) if sides == (5, 1, 2) else None
+        if layer.op == "upsample" and layer.scale == 2:
+            return self._terms.of("double", known[0])
+        sides = (layer.kernel, layer.stride, layer.padding)
+        if layer.op == "maxpool" and sides == ((5, 5), (1, 1), (2, 2)):
+            return self._terms.of("pool5", known[0])
         return None
-
-
-def _nodes(data: Any, source: str) -> list[dict[str, Any]]:
-    """Name, op, attributes and input indices of every node, in an order that can be walked."""
-    nodes = data.get("nodes") if isinstance(data, dict) else None
-    if not isinstance(nodes, list) or not 0 < len(nodes) <= _MAX_NODES:
-        raise InputError(source, "is no MXNet symbol", _EXPECTED)
-    found: list[dict[str, Any]] = []
-    for index, entry in enumerate(nodes):
-        node: dict[str, Any] = entry if isinstance(entry, dict) else {}
-        name, kind, entries = node.get("name"), node.get("op"), node.get("inputs")
-        attributes = node.get("attrs", {})
-        sound = (
-            isinstance(name, str)
-            and isinstance(kind, str)
-            and isinstance(attributes, dict)
-            and isinstance(entries, list)
-            and all(
-                isinstance(each, list) and each and type(each[0]) is int and 0 <= each[0] < index
-                for each in entries
-            )
-        )
-        if not sound:
-            raise InputError(source, f"has an invalid node {index}", "an MXNet symbol")
-        inputs = [each[0] for each in node["inputs"]]
-        found.append({"name": name, "op": kind, "attrs": attributes, "inputs": inputs})
-    return found
-
-
-def _side(text: Any) -> int | None:
-    """The one number of a tuple such as "(2, 2)"; None for uneven or missing ones."""
-    numbers = re.findall(r"\d+", text) if isinstance(text, str) and len(text) < 40 else []
-    return int(numbers[0]) if numbers and len(set(numbers)) == 1 else None
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
