@@ -1,21 +1,19 @@
 # /// script
 # dependencies = ["nox>=2024.4"]
 # ///
-"""The front door.
+"""The commands of the repository.
 
-    nox -s train quantize compare    the main job: a detector, its integer twin, the comparison
+    nox -s train quantize compare    the main job: a detector, its integer model, the comparison
     nox -s tests                     every package by itself, then all of them together
 
-Each package is installed with yolo-core and nothing else of ours, which is how the law of the
-house (a package depends on yolo-core alone) is held. Sessions need the package index and nothing
-else.
+The tests install each package with yolo-core and nothing else of ours, since a package depends on
+yolo-core alone. Sessions need the package index and nothing else.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +21,8 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2024.4"
-nox.options.default_venv_backend = "uv|virtualenv"
+# uv is faster where it is there; "uv|virtualenv" would print a warning where it is not.
+nox.options.default_venv_backend = "uv" if shutil.which("uv") else "virtualenv"
 nox.options.sessions = ["lint", "tests"]
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
@@ -35,6 +34,8 @@ WITH_MXNET = {"yolo-core", "yolo-port", "yolo-train", "yolo-mrt"}
 EXTRAS = {"yolo-core": "[mxnet,scores]", "yolo-port": "[onnx]"}
 TEST_TOOLS = ["pytest>=7", "pytest-timeout", "hypothesis>=6"]
 MAIN_JOB = ["train", "quantize", "compare"]
+#: One environment serves the three sessions of the main job.
+PIPELINE = ".nox/pipeline"
 
 SHAPES = Path("datasets") / "shapes" / "data.yaml"
 #: mAP@0.5 above 0.95 in two to four minutes on two cores.
@@ -45,25 +46,13 @@ SHAPES_RECIPE = [
 RUNS = Path("runs")
 
 
-def _mxnet_python() -> str | None:
-    """The newest Python here that MXNet 1.9.1 runs on; None where nox's own will do."""
-    if sys.version_info < (3, 13):
-        return None
-    versions = ["3.12", "3.11", "3.10", "3.9"]
-    for version in versions:
-        # A version manager's shim may stand for a Python that is not to be had: ask it.
-        program = shutil.which(f"python{version}")
-        if program and subprocess.run([program, "-V"], capture_output=True).returncode == 0:
-            return version
-    return versions[0]
-
-
-MXNET_PYTHON = _mxnet_python()
-
-
 def _install(session: nox.Session, *packages: str, mxnet: bool = False) -> None:
     """Install packages of ours from this checkout, yolo-core always among them."""
-    extra = "[mxnet]" if mxnet or WITH_MXNET.intersection(packages) else ""
+    wanted = mxnet or bool(WITH_MXNET.intersection(packages))
+    extra = "[mxnet]" if wanted else ""
+    if wanted and sys.version_info >= (3, 13):
+        # Its metadata asks for NumPy below 2, which has no wheels for these Pythons.
+        session.install("--no-deps", "mxnet==1.9.1")
     others = [f"./packages/{package}" for package in packages if package != "yolo-core"]
     session.install(f"./packages/yolo-core{extra}", *others)
 
@@ -84,9 +73,14 @@ class _Trained:
     imgsz: str
 
     @property
+    def name(self) -> str:
+        """The run's own name, under which its results are kept: "exp", "exp2", …"""
+        return Path(self.checkpoint).parent.parent.name
+
+    @property
     def integer(self) -> str:
-        """The folder of its integer twin."""
-        return str(Path("qout") / f"{self.model}_cvm")
+        """The folder of the integer model made from it."""
+        return str(Path("qout") / self.name / f"{self.model}_cvm")
 
 
 _READ_RUN = """
@@ -107,7 +101,7 @@ def _last_run(session: nox.Session) -> _Trained:
     return _Trained(str(run / "weights" / "best"), *str(told).splitlines())
 
 
-@nox.session(python=MXNET_PYTHON)
+@nox.session(venv_location=PIPELINE)
 def train(session: nox.Session) -> None:
     """Train a detector: on generated shapes, or as the options of `yolo-train fit` say."""
     _install(session, "yolo-train")
@@ -119,7 +113,7 @@ def train(session: nox.Session) -> None:
     session.run("yolo-train", "fit", *options)
 
 
-@nox.session(python=MXNET_PYTHON)
+@nox.session(venv_location=PIPELINE)
 def quantize(session: nox.Session) -> None:
     """Turn the model trained last into an integer-only CVM model."""
     _install(session, "yolo-mrt")
@@ -130,19 +124,20 @@ def quantize(session: nox.Session) -> None:
     )  # fmt: skip
 
 
-@nox.session(python=MXNET_PYTHON)
+@nox.session(venv_location=PIPELINE)
 def compare(session: nox.Session) -> None:
     """Score the float and the integer model on the validation images and write the report."""
     _install(session, "yolo-cvm", "yolo-eval", mxnet=True)
     trained = _last_run(session)
     files = []
     for model, form in ((trained.checkpoint, "float"), (trained.integer, "quant")):
-        files.append(str(RUNS / "eval" / f"{form}.json"))
+        files.append(str(RUNS / "eval" / trained.name / f"{form}.json"))
         session.run("yolo-eval", "coco", model, "--data", trained.data, "--json", files[-1])
-    session.run("yolo-eval", "compare", *files, "--out", str(RUNS / "compare"), *_options(session))
+    page = str(RUNS / "compare" / trained.name)
+    session.run("yolo-eval", "compare", *files, "--out", page, *_options(session))
 
 
-@nox.session(python=MXNET_PYTHON)
+@nox.session
 @nox.parametrize("package", [*PACKAGES, "across"], ids=[*PACKAGES, "across"])
 def tests(session: nox.Session, package: str) -> None:
     """Each package alone with yolo-core, then, with all installed, the tests across packages."""
@@ -206,18 +201,18 @@ def emulate(session: nox.Session) -> None:
 def bench_cvm(session: nox.Session) -> None:
     """Our engine beside OpenVINO, ONNX Runtime and MXNet, float and 8-bit: one table."""
     session.install("openvino", "nncf", "onnx", "onnxruntime")
-    _install(session, "yolo-cvm", mxnet=sys.version_info < (3, 13))
+    _install(session, "yolo-cvm", mxnet=True)
     session.run("python", "packages/yolo-cvm/benchmarks/bench.py", *session.posargs)
 
 
-@nox.session(python=MXNET_PYTHON)
+@nox.session
 def ablation(session: nox.Session) -> None:
     """What each means of the quantizer brings; options as in the README of yolo-mrt."""
     _install(session, "yolo-mrt", "yolo-cvm", "yolo-eval")
     session.run("python", "packages/yolo-mrt/benchmarks/ablation.py", *session.posargs)
 
 
-@nox.session(python=MXNET_PYTHON)
+@nox.session
 def bench_train(session: nox.Session) -> None:
     """Training speed beside PyTorch (with `-- --torch-python PYTHON`), its parts, its memory."""
     _install(session, "yolo-train")
