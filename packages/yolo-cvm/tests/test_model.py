@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -11,12 +12,22 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from cvm_samples import write_model
+from cvm_samples import small_graph, some_input, write_model
 
 import yolo_cvm
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
-from yolo_core.graph import GraphBuilder, Limits, LogicError, RuntimeFault, interpret
+from yolo_core.graph import (
+    GraphBuilder,
+    Limits,
+    LogicError,
+    RuntimeFault,
+    chain_gas,
+    interpret,
+)
+from yolo_core.graph.costs.gas import gas
+from yolo_core.graph.files import params
+from yolo_core.yolo.model_folder import read_model_folder
 from yolo_cvm.cli import main
 
 
@@ -78,12 +89,51 @@ def test_budgets_and_proof_refuse_at_loading(model_folder: Path, tmp_path: Path)
         yolo_cvm.load(folder, certified=True)
 
 
-def test_compat_accepts_the_three_sloppy_forms_and_no_more(model_folder: Path) -> None:
+@pytest.mark.parametrize("tail", [8, 3 << 20])
+def test_stale_bytes_after_params_are_told_and_compat_ignores_them(
+    model_folder: Path, tail: int
+) -> None:
     blob = (model_folder / "params").read_bytes()
-    (model_folder / "params").write_bytes(blob + b"trailing")
-    with pytest.raises(RuntimeFault, match="after the end"):
+    wanted = yolo_cvm.load(model_folder).run(some_input(small_graph()))
+    (model_folder / "params").write_bytes(blob + bytes(tail))
+    with pytest.raises(
+        RuntimeFault, match=f"{tail} stale bytes .* `truncate -s {len(blob)} params`"
+    ):
+        yolo_cvm.load(model_folder)
+    with pytest.raises(RuntimeFault, match=f"{tail} stale bytes"):
+        read_model_folder(model_folder)
+    model = yolo_cvm.load(model_folder, compat=True)
+    assert [len(model.oddities), tail] == [1, int(model.oddities[0].split()[1].replace(",", ""))]
+    assert model.params_digest == hashlib.sha256(blob + bytes(tail)).hexdigest()
+    for one, other in zip(wanted, model.run(some_input(model.graph))):
+        assert np.array_equal(one, other)
+    done = CliRunner().invoke(main, ["inspect", str(model_folder), "--compat"])
+    assert done.exit_code == 0
+    assert f"`truncate -s {len(blob)} params` removes them" in done.output
+
+
+def test_compat_tells_of_a_name_given_twice_and_of_a_stored_input(model_folder: Path) -> None:
+    arrays = {"w": np.ones((3, 2, 1, 2), np.int8), "data": np.ones((1, 2, 4, 5), np.int8)}
+    blob = params.encode_arrays({**arrays, "v": arrays["w"]})
+    (model_folder / "params").write_bytes(blob.replace(b"v", b"w", 1))
+    with pytest.raises(LogicError, match="given twice"):
+        yolo_cvm.load(model_folder)
+    twice, stored = yolo_cvm.load(model_folder, compat=True).oddities
+    assert "'w' is given twice" in twice
+    assert "'data' is the input" in stored
+
+
+def test_compat_ignores_text_after_the_symbol(model_folder: Path) -> None:
+    with open(model_folder / "symbol", "ab") as stream:
+        stream.write(b" {} more")
+    with pytest.raises(RuntimeFault, match="text after the end"):
         yolo_cvm.load(model_folder)
     assert yolo_cvm.load(model_folder, compat=True)
+    assert chain_gas((model_folder / "symbol").read_bytes()) == gas(small_graph())
+
+
+def test_compat_accepts_no_truncated_file(model_folder: Path) -> None:
+    blob = (model_folder / "params").read_bytes()
     (model_folder / "params").write_bytes(blob[:-1])
     with pytest.raises(RuntimeFault, match="ends within"):
         yolo_cvm.load(model_folder, compat=True)

@@ -47,6 +47,37 @@ def read_bytes(path: PathLike, limit: int) -> bytes:
     return data
 
 
+def read_start(path: PathLike, most: int, limit: int) -> tuple[bytes, int, str]:
+    """The first `most` bytes of a regular file of at most `limit` bytes, its size, its SHA-256.
+
+    For files of which only the start means anything: what follows is hashed and not kept.
+    """
+    start = bytearray()
+    digest, size = hashlib.sha256(), 0
+    for block in _blocks(Path(path), limit):
+        start += block[: most - len(start)]
+        digest.update(block)
+        size += len(block)
+    return bytes(start), size, digest.hexdigest()
+
+
+def _blocks(path: Path, limit: int) -> Iterator[bytes]:
+    """The content of a regular file piece by piece. InputError beyond `limit` bytes."""
+    size = 0
+    try:
+        if not path.is_file():
+            cause = "is not a regular file" if path.exists() else "does not exist"
+            raise InputError(path, cause, "a file")
+        with open(path, "rb") as stream:
+            while block := stream.read(1 << 20):
+                size += len(block)
+                if size > limit:
+                    raise InputError(path, f"is larger than {limit} bytes", "a smaller file")
+                yield block
+    except (OSError, ValueError) as error:
+        raise InputError(path, f"cannot be read ({_reason(error)})") from error
+
+
 def read_text(path: PathLike, limit: int = TEXT_LIMIT) -> str:
     """The content of a UTF-8 text file of at most `limit` bytes."""
     try:

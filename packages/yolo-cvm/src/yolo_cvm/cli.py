@@ -14,7 +14,9 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _ENGINE = click.option("--engine", default=None, help="compiled, reference, or a CPU arch.")
 _THREADS = click.option("--threads", type=click.IntRange(1, 1024), help="Cores of one run.")
 _COMPAT = click.option(
-    "--compat", is_flag=True, help="Accept the sloppy params files that the original accepts."
+    "--compat",
+    is_flag=True,
+    help="Accept the sloppy files that the original accepts, and tell what was passed over.",
 )
 _MAX_GAS = click.option("--max-gas", type=click.IntRange(0), help="Refuse a dearer model.")
 _MAX_MEMORY = click.option(
@@ -26,6 +28,13 @@ def _limits(max_gas: int | None, max_memory: int | None) -> Any:
     from yolo_core.graph import Limits
 
     return Limits(max_gas=max_gas, max_memory=max_memory)
+
+
+def _told(model: Any) -> Any:
+    """The loaded model, after what `--compat` passed over has been told."""
+    for line in model.oddities:
+        click.echo(f"Note: {line}", err=True)
+    return model
 
 
 def _print_json(data: Any) -> None:
@@ -55,13 +64,13 @@ def inspect(model: str, compat: bool, as_json: bool, show_engine: bool) -> None:
     from yolo_cvm.model import load
 
     if show_engine:
-        told = report(load(model, compat=compat).graph)
+        told = report(_told(load(model, compat=compat)).graph)
         if as_json:
             _print_json(told)
         else:
             click.echo("\n".join(f"{key:18} {value}" for key, value in told.items()))
         return
-    graph = load(model, engine="reference", compat=compat).graph
+    graph = _told(load(model, engine="reference", compat=compat)).graph
     if as_json:
         _print_json(inspection.as_json(graph))
     else:
@@ -105,7 +114,8 @@ def run(
     from yolo_cvm.model import load
     from yolo_cvm.running import run_file
 
-    loaded = load(model, threads, engine, compat, certified, _limits(max_gas, max_memory))
+    limits = _limits(max_gas, max_memory)
+    loaded = _told(load(model, threads, engine, compat, certified, limits))
     for line in run_file(loaded, input_file, output, dialect, receipt):
         click.echo(line)
 
@@ -119,7 +129,7 @@ def certify(model: str, compat: bool, as_json: bool) -> None:
     from yolo_cvm import inspection
     from yolo_cvm.model import load
 
-    graph = load(model, engine="reference", compat=compat).graph
+    graph = _told(load(model, engine="reference", compat=compat)).graph
     if as_json:
         _print_json(inspection.certificate_json(graph))
     else:
@@ -149,7 +159,7 @@ def verify(
     from yolo_cvm.receipt import read_receipt, verify
 
     stated = read_receipt(receipt)
-    loaded = load(model, threads, engine, compat)
+    loaded = _told(load(model, threads, engine, compat))
     difference = verify(stated, loaded, read_array(input_file))
     click.echo(f"differs: {difference}" if difference else f"verified, root {stated.root}")
     context.exit(1 if difference else 0)

@@ -5,7 +5,8 @@ vector is a folder with `symbol` and `params` and one of
 
     meta.json with `op`        an operator: outputs, gas, storage and sizes must agree
     meta.json with `expect`    a model to refuse or to accept
-    node_crc.json              a network: the checksum of every operator's output
+    node_crc.json              a network: the checksum of every operator's output, the bytes of
+                               the C interface, and the figures of meta.json where it is there
 """
 
 from __future__ import annotations
@@ -26,11 +27,13 @@ from yolo_core.graph.costs.gas import gas
 from yolo_core.graph.costs.storage import storage_bytes
 from yolo_core.graph.integers import INT32_MAX, limit
 from yolo_cvm.arrays import read_array
-from yolo_cvm.chain_io import input_type_size, output_type_size
+from yolo_cvm.chain_io import input_type_size, output_type_size, write_output
 from yolo_cvm.model import SYMBOL, Model, load
 
 PASSED, FAILED, KNOWN = "passed", "failed", "known divergence"
 
+#: Inputs of one network whose recorded bytes are looked for.
+_MOST_INPUTS = 100
 _SHIFT_REASON = (
     "the original overflows for shift 1 on 2147483647; the mathematical value is followed"
 )
@@ -71,7 +74,7 @@ def _judge(folder: Path, engine: str | None) -> tuple[str, str]:
         if wrong:
             return FAILED, wrong
         if meta["expect"] == "accept":
-            return _accept(folder, engine)
+            return _accept(folder, meta, engine)
         return _refuse(folder, engine)
     try:
         model = load(folder, engine=engine)
@@ -130,8 +133,8 @@ def _overflowing_shift(model: Model, folder: Path, ours: Array, wrong: Array) ->
     return bool(np.all(data.flat[wrong] == INT32_MAX) and np.all(ours.flat[wrong] == right))
 
 
-def _accept(folder: Path, engine: str | None) -> tuple[str, str]:
-    """Must load; a sloppy file only under `compat`. Its outputs must agree."""
+def _accept(folder: Path, meta: dict[str, Any], engine: str | None) -> tuple[str, str]:
+    """Must load; a sloppy file only under `compat`. Its figures and outputs must agree."""
     note = ""
     try:
         try:
@@ -142,7 +145,7 @@ def _accept(folder: Path, engine: str | None) -> tuple[str, str]:
         found = model.run(read_array(folder / "input.npy"))
     except GraphError as error:
         return FAILED, str(error)
-    status, reason = _heads(model, found, folder)
+    status, reason = _figures(model, meta) or _heads(model, found, folder)
     return status, reason or note
 
 
@@ -183,13 +186,22 @@ def _wrong_code(folder: Path, meta: dict[str, Any]) -> str:
 
 
 def _network(folder: Path, engine: str | None) -> tuple[str, str]:
-    """Every operator's checksum and every head of a whole network."""
+    """Every operator's checksum, every head, and the bytes of the C interface for every input."""
+    meta = read_json(folder / "meta.json") if (folder / "meta.json").is_file() else {}
+    if not isinstance(meta, dict):
+        raise InputError(folder / "meta.json", "is no object", "figures by name")
     try:
         model = load(folder, engine=engine)
     except GraphError as error:
         return FAILED, str(error)
-    records = _records(folder / "node_crc.json")
     data = read_array(folder / "input.npy")
+    wrong = _figures(model, meta) or _nodes(model, data, folder) or _outputs(model, data, folder)
+    return wrong or (PASSED, "")
+
+
+def _nodes(model: Model, data: Array, folder: Path) -> tuple[str, str] | None:
+    """The recorded checksums of the operators; None where all agree."""
+    records = _records(folder / "node_crc.json")
     for number, outputs in model.trace(data):
         record = records.pop(number, None)
         if record is None:
@@ -208,11 +220,28 @@ def _network(folder: Path, engine: str | None) -> tuple[str, str]:
                 return FAILED, f"node {number} {name!r}: {key} is {value}, not {record[key]}"
     if records:
         return FAILED, f"nodes {sorted(records)[:5]} are no operators"
-    for number, ours_head in enumerate(model.run(data)):
-        theirs = read_array(folder / f"out_formal_{number}.npy")
-        if not np.array_equal(theirs, ours_head):
+    return None
+
+
+def _outputs(model: Model, data: Array, folder: Path) -> tuple[str, str] | None:
+    """The heads of the first input, and the bytes of every input that has them recorded."""
+    heads = model.run(data)
+    for number, ours in enumerate(heads):
+        if not np.array_equal(read_array(folder / f"out_formal_{number}.npy"), ours):
             return FAILED, f"head {number} differs"
-    return PASSED, ""
+    for number in range(_MOST_INPUTS):
+        recorded = folder / f"output_c_{number}.npy"
+        if not recorded.is_file():
+            break
+        if number:
+            heads = model.run(read_array(folder / f"input_{number}.npy"))
+        theirs = read_array(recorded)
+        if (
+            write_output(model.graph, heads)
+            != theirs.astype(theirs.dtype.newbyteorder("<")).tobytes()
+        ):
+            return FAILED, f"the bytes of the C interface for input {number} differ"
+    return None
 
 
 def _records(path: Path) -> dict[int, dict[str, Any]]:

@@ -16,21 +16,18 @@ import numpy as np
 
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
-from yolo_core.files import PathLike, read_bytes
+from yolo_core.files import PathLike, read_bytes, read_start
 from yolo_core.graph import Graph, Limits, LogicError, RuntimeFault, bind, load_program
 from yolo_core.graph.costs.cost import peak_bytes
-from yolo_core.graph.files.params import size_limit
+from yolo_core.graph.files.params import oddities, records_end, size_limit, stale_bytes
 from yolo_core.graph.integers import limit
 from yolo_core.graph.proof.bounds import certify
-from yolo_core.yolo.model_folder import Extension
+from yolo_core.yolo.model_folder import PARAMS_LIMIT, Extension
 from yolo_cvm.engine import Engine, select
 
 SYMBOL, PARAMS, DATA = "symbol", "params", "data"
 
 _INFO_HASH = re.compile("[0-9a-f]{40}")
-
-# What `compat` may find after the end of a params file, in bytes.
-_TRAILING = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -38,12 +35,14 @@ class Model:
     """A loaded model. Runs leave nothing behind: the same input gives the same output, always.
 
     symbol_digest, params_digest: SHA-256 of the two files, hexadecimal.
+    oddities: what `compat` passed over in params, each in one line with its remedy.
     """
 
     graph: Graph
     engine: Engine
     symbol_digest: str
     params_digest: str
+    oddities: tuple[str, ...] = ()
 
     def run(self, x: Array) -> list[Array]:
         """One inference: int32 arrays, one per head.
@@ -136,8 +135,10 @@ def load(
     path: a model folder or a bundle, see `model_files`.
     threads: None takes all processors the engine can use; the result never depends on it.
     engine: "compiled", "reference" or an instruction set; None takes the fastest there is.
-    compat: accept duplicate parameter names (the last wins), bytes after the end of params
-        (ignored) and a parameter called `data` (ignored), as the original does.
+    compat: accept what the original accepts and what is on chains for that reason: duplicate
+        parameter names (the last wins), bytes after the end of params, as the original's writer
+        leaves them (ignored), a parameter called `data` (ignored), text after the symbol's
+        closing brace (ignored). `Model.oddities` tells what was found in params.
     certified: refuse a model whose values cannot be proven to stay in their precision.
     limits: budgets of the reader and of gas and memory, checked before anything is allocated.
 
@@ -147,9 +148,12 @@ def load(
     symbol_file, params_file = model_files(path)
     limits = limits or Limits()
     symbol = read_bytes(symbol_file, limits.symbol_bytes)
-    program = load_program(symbol, limits)
-    params = read_bytes(params_file, size_limit(program) + (_TRAILING if compat else 0))
-    graph = bind(program, params, compat, limits)
+    program = load_program(symbol, limits, compat)
+    # The program tells how long its parameters can be; what follows is hashed and not kept.
+    held, size, digest = read_start(params_file, size_limit(program), PARAMS_LIMIT)
+    if size > len(held) and not compat:
+        raise stale_bytes(records_end(held, limits), size).at(str(params_file.parent))
+    graph = bind(program, held, compat, limits)
     if certified:
         certify(graph)
     try:
@@ -160,5 +164,6 @@ def load(
         graph,
         ready,
         hashlib.sha256(symbol).hexdigest(),
-        hashlib.sha256(params).hexdigest(),
+        digest,
+        oddities(held, size, limits) if compat else (),
     )

@@ -15,13 +15,14 @@ from yolo_core.graph.limits import Limits
 from yolo_core.graph.program import INPUT_NAME, Graph
 
 
-def load_program(symbol_bytes: bytes, limits: Limits | None = None) -> Graph:
+def load_program(symbol_bytes: bytes, limits: Limits | None = None, compat: bool = False) -> Graph:
     """The checked program of a symbol file, without parameters, within the caller's budgets.
 
-    Raises LogicError or RuntimeFault naming the node, the field and the rule.
+    compat: ignore text after the closing brace, as the original does. Raises LogicError or
+    RuntimeFault naming the node, the field and the rule.
     """
     limits = limits or Limits()
-    graph = check.declaration(symbol.decode(symbol_bytes, limits))
+    graph = check.declaration(symbol.decode(symbol_bytes, limits, compat))
     if limits.max_gas is not None and gas.gas(graph) > limits.max_gas:
         raise LogicError("gas", f"{gas.gas(graph)}", f"at most {limits.max_gas}")
     peak = cost.peak_bytes(graph)
@@ -33,11 +34,11 @@ def load_program(symbol_bytes: bytes, limits: Limits | None = None) -> Graph:
 def chain_gas(symbol_bytes: bytes, limits: Limits | None = None) -> int:
     """Gas of one inference as a chain counts it, from a symbol file alone (spec 5.1, 4.1).
 
-    It looks at no head, asks for no input and judges no storage that two tensors share over
-    time, as the original, so some files have a gas that `load_program` refuses. Raises
-    LogicError or RuntimeFault.
+    As the original it looks at no head, asks for no input, judges no storage that two tensors
+    share over time and ignores text after the closing brace, so some files have a gas that
+    `load_program` refuses. Raises LogicError or RuntimeFault.
     """
-    nodes = check.declared_nodes(symbol.decode(symbol_bytes, limits))
+    nodes = check.declared_nodes(symbol.decode(symbol_bytes, limits, compat=True))
     return gas.gas(Graph(nodes, (), ()))
 
 
@@ -50,12 +51,6 @@ def bind(
     input's shape and of any value; it is ignored, since the first inference overwrites it. Of a
     name given twice the last array wins, but each must fit.
     """
-    if len(params_bytes) > params.size_limit(program) and not compat:
-        raise RuntimeFault(
-            params.SOURCE,
-            f"{len(params_bytes)} bytes",
-            f"at most {params.size_limit(program)} for this program",
-        )
     variables = {node.name: node for node in program.nodes if node.is_variable}
     bound: dict[str, Array] = {}
     for name, array in params.decode(params_bytes, compat, limits):
@@ -82,4 +77,4 @@ def load(
     limits: Limits | None = None,
 ) -> Graph:
     """The program of a model's two files, checked and bound; see `load_program` and `bind`."""
-    return bind(load_program(symbol_bytes, limits), params_bytes, compat, limits)
+    return bind(load_program(symbol_bytes, limits, compat), params_bytes, compat, limits)

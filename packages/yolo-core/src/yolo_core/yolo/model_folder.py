@@ -26,7 +26,7 @@ import numpy as np
 
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
-from yolo_core.files import PathLike, atomic_folder, atomic_write, read_bytes, read_json
+from yolo_core.files import PathLike, atomic_folder, atomic_write, read_bytes, read_json, read_start
 from yolo_core.graph import Graph, Limits, bind, load_program
 from yolo_core.graph.files import params, symbol
 from yolo_core.yolo.architecture import Architecture
@@ -175,9 +175,10 @@ def read_model_folder(path: PathLike) -> ModelFolder:
         raise InputError(path, cause, "a folder")
     symbol_bytes = read_bytes(path / SYMBOL, SYMBOL_LIMIT)
     program = load_program(symbol_bytes)
-    # The program tells how long its parameters can be; nothing longer is read.
-    limit = min(PARAMS_LIMIT, params.size_limit(program))
-    params_bytes = read_bytes(path / PARAMS, limit)
+    # The program tells how long its parameters can be; nothing longer is kept.
+    params_bytes, size, _ = read_start(path / PARAMS, params.size_limit(program), PARAMS_LIMIT)
+    if size > len(params_bytes):
+        raise params.stale_bytes(params.records_end(params_bytes), size).at(str(path))
     return ModelFolder(path, bind(program, params_bytes), symbol_bytes, params_bytes)
 
 

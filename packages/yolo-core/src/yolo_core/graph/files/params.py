@@ -7,6 +7,7 @@ it, and gives views into the file; writing stores int8 where the declared precis
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
@@ -62,6 +63,55 @@ def decode(
     (ignored), as the original does. Raises LogicError or RuntimeFault naming the array and the
     field.
     """
+    found, end = _records(data, limits)
+    if not compat:
+        seen: set[str] = set()
+        for name, _ in found:
+            if name in seen:
+                raise LogicError(f"{SOURCE}: array {name[:60]!r}", "given twice", "unique names")
+            seen.add(name)
+        if end < len(data):
+            raise stale_bytes(end, len(data))
+    return found
+
+
+def stale_bytes(end: int, size: int) -> RuntimeFault:
+    """The refusal of a file of `size` bytes whose records end at byte `end`."""
+    return RuntimeFault(
+        SOURCE,
+        f"{size - end} stale bytes after the parameters, as the original's writer leaves them",
+        f"{end} bytes: `truncate -s {end} params` removes them, compat ignores them",
+    )
+
+
+def oddities(start: bytes, size: int, limits: Limits | None = None) -> tuple[str, ...]:
+    """What `compat` passes over in a file of `size` bytes, each with its remedy, in plain words.
+
+    start: the file, or as much of it as holds the records. Raises as `decode`.
+    """
+    found, end = _records(start, limits)
+    names = [name for name, _ in found]
+    told = [
+        f"the array {name[:60]!r} is given twice, the last one counts; keep only that"
+        for name in dict.fromkeys(n for n, times in Counter(names).items() if times > 1)
+    ]
+    if INPUT_NAME in names:
+        told.append(f"the array {INPUT_NAME!r} is the input and not used; leave it out")
+    if end < size:
+        told.append(
+            f"{size - end:,} stale bytes after byte {end:,} are not used; "
+            f"`truncate -s {end} params` removes them"
+        )
+    return tuple(f"{SOURCE}: {line}" for line in told)
+
+
+def records_end(start: bytes, limits: Limits | None = None) -> int:
+    """Where the records end in a file that begins with `start`. Raises as `decode`."""
+    return _records(start, limits)[1]
+
+
+def _records(data: bytes, limits: Limits | None) -> tuple[list[tuple[str, Array]], int]:
+    """All records in order, and the position of the first byte after them."""
     limits = limits or Limits()
     if not data:
         raise LogicError(SOURCE, "empty file")
@@ -75,17 +125,8 @@ def decode(
     (arrays,) = reader.unpack(_COUNT, "the array count")
     if arrays != count:
         raise LogicError(SOURCE, f"{arrays} arrays for {count} names")
-    found: list[tuple[str, Array]] = []
-    seen: set[str] = set()
-    for name in names:
-        place = f"{SOURCE}: array {name[:60]!r}"
-        found.append((name, _array(reader, place)))
-        if name in seen and not compat:
-            raise LogicError(place, "given twice", "unique names")
-        seen.add(name)
-    if reader.left and not compat:
-        raise RuntimeFault(SOURCE, f"{reader.left} bytes after the end", "nothing")
-    return found
+    found = [(name, _array(reader, f"{SOURCE}: array {name[:60]!r}")) for name in names]
+    return found, len(data) - reader.left
 
 
 def _name(reader: _Bytes, number: int) -> str:

@@ -38,11 +38,11 @@ _POSTPROCESS_LENGTH = 32
 _MAX_STORAGE_ID = 2**20 - 1
 
 
-def decode(data: bytes, limits: Limits | None = None) -> Declaration:
+def decode(data: bytes, limits: Limits | None = None, compat: bool = False) -> Declaration:
     """The declaration in the bytes of a symbol file.
 
-    Raises LogicError or RuntimeFault (spec 1.1) naming the field; nothing is allocated in
-    proportion to a number that the file merely claims.
+    compat: ignore text after the closing brace. Raises LogicError or RuntimeFault (spec 1.1)
+    naming the field; nothing is allocated in proportion to a number that the file merely claims.
     """
     limits = limits or Limits()
     if len(data) > limits.symbol_bytes:
@@ -51,7 +51,8 @@ def decode(data: bytes, limits: Limits | None = None) -> Declaration:
     found: dict[str, Any] = {}
     for key in reader.members():
         found[key] = _top(reader, key, limits)
-    reader.end()
+    if not compat:
+        reader.end()
     for key in _REQUIRED:
         if key not in found:
             raise LogicError(SOURCE, f"no {key!r}")

@@ -184,11 +184,11 @@ def check_range(name: str, values: tuple[int, ...], low: int = 0, high: int = RA
             raise LogicError(f"attribute {name}", f"{value}", f"{low}..{high}")
 
 
-def check_pair(name: str, values: tuple[int, ...], low: int) -> None:
-    """A tuple of exactly two values in low..4096, else LogicError."""
+def check_pair(name: str, values: tuple[int, ...], low: int, high: int = RANGE_LIMIT) -> None:
+    """A tuple of exactly two values in low..high, else LogicError."""
     if len(values) != 2:
         raise LogicError(f"attribute {name}", f"{len(values)} values", "2")
-    check_range(name, values, low)
+    check_range(name, values, low, high)
 
 
 def check_text(name: str, value: str, *allowed: str) -> None:
@@ -205,8 +205,13 @@ def check_axis(axis: int, ndim: int, name: str = "axis") -> int:
 
 
 def check_axes(axes: tuple[int, ...], ndim: int, name: str = "axis") -> tuple[int, ...]:
-    """Distinct axes counted from the front, in the order given; else LogicError."""
-    result = tuple(check_axis(axis, ndim, name) for axis in axes)
+    """The axes counted from the front, in the order given; out of range: LogicError."""
+    return tuple(check_axis(axis, ndim, name) for axis in axes)
+
+
+def check_distinct_axes(axes: tuple[int, ...], ndim: int, name: str = "axis") -> tuple[int, ...]:
+    """As `check_axes`, where naming an axis twice is a LogicError too."""
+    result = check_axes(axes, ndim, name)
     if len(set(result)) != len(result):
         raise LogicError(f"attribute {name}", f"{axes} names an axis twice")
     return result

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from yolo_core.arrays import Array
-from yolo_core.graph.integers import INT32_MIN, Shape, elements, growth
+from yolo_core.graph.integers import INT32_MAX, INT32_MIN, MAX_DIM, Shape, elements, growth
 from yolo_core.graph.operators.attributes import (
     Attributes,
     Boolean,
@@ -67,7 +67,7 @@ class Conv2d(Operator):
         check_text("kernel_layout", a.kernel_layout, "OIHW")
         check_text("out_layout", a.out_layout, "__undef__", "NCHW")
         check_text("out_dtype", a.out_dtype, "same", "int32")
-        check_pair("kernel_size", a.kernel_size, 1)
+        check_pair("kernel_size", a.kernel_size, 1, MAX_DIM)
         check_pair("strides", a.strides, 1)
         check_pair("padding", a.padding, 0)
         check_pair("dilation", a.dilation, 1)
@@ -196,7 +196,7 @@ class MaxPool2d(Operator):
     def shape(self, x: Shapes, a: Attributes) -> tuple[Shape, ...]:
         check_text("layout", a.layout, "NCHW")
         require(len(x[0]) == 4, "data", f"shape {x[0]}", "4 dimensions")
-        check_pair("pool_size", a.pool_size, 1)
+        check_pair("pool_size", a.pool_size, 1, INT32_MAX)
         check_pair("strides", a.strides, 1)
         check_range("padding", a.padding)
         require(len(a.padding) in (1, 2), "attribute padding", f"{len(a.padding)} values", "1 or 2")

@@ -10,7 +10,13 @@ import numpy as np
 
 from yolo_core.arrays import Array
 from yolo_core.graph.integers import Shape, elements, growth
-from yolo_core.graph.operators.attributes import Attributes, Boolean, Integers, Text, check_axes
+from yolo_core.graph.operators.attributes import (
+    Attributes,
+    Boolean,
+    Integers,
+    Text,
+    check_distinct_axes,
+)
 from yolo_core.graph.operators.operator import Arrays, Operator, Precisions, Shapes
 
 
@@ -30,7 +36,7 @@ class _Reduction(Operator):
 
     def axes(self, ndim: int, a: Attributes) -> tuple[int, ...]:
         """The axes that are reduced, ascending. LogicError for a bad or repeated axis."""
-        listed = check_axes(a.axis, ndim)
+        listed = check_distinct_axes(a.axis, ndim)
         if not listed:
             return tuple(range(ndim))
         return tuple(d for d in range(ndim) if (d in listed) != a.exclude)

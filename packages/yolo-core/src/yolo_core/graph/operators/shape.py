@@ -19,6 +19,7 @@ from yolo_core.graph.operators.attributes import (
     OptionalInteger,
     check_axes,
     check_axis,
+    check_distinct_axes,
     check_range,
 )
 from yolo_core.graph.operators.operator import Arrays, Operator, Precisions, Shapes, require
@@ -56,7 +57,10 @@ class ExpandDims(_Copy):
 
 
 class Squeeze(_Copy):
-    """Unit dims dropped: all, or the listed ones, which must be 1; at least [1]. Spec 3.2."""
+    """Unit dims dropped: all, or the listed ones, which must be 1; at least [1]. Spec 3.2.
+
+    An axis may be named more than once.
+    """
 
     name = "squeeze"
     attributes = (Integers("axis", ()),)
@@ -158,7 +162,7 @@ class Transpose(Operator):
 
     def axes(self, ndim: int, a: Attributes) -> tuple[int, ...]:
         """The source axis of each result axis."""
-        axes = check_axes(a.axes, ndim, "axes")
+        axes = check_distinct_axes(a.axes, ndim, "axes")
         require(len(axes) in (0, ndim), "attribute axes", f"{len(axes)} axes", f"{ndim}")
         return axes or tuple(reversed(range(ndim)))
 
@@ -275,7 +279,10 @@ class StridedSlice(Operator):
 
 
 class SliceLike(Operator):
-    """The leading part of x, as long as `like` on the given axes (all where none). Spec 3.2."""
+    """The leading part of x, as long as `like` on the given axes (all where none). Spec 3.2.
+
+    An axis may be named more than once.
+    """
 
     name = "slice_like"
     attributes = (Integers("axis", ()),)
