@@ -21,6 +21,17 @@ def small_graph(postprocess: str = "", bits: int = 8) -> Graph:
     return b.build([z], postprocess)
 
 
+def heads_of(*shapes: tuple[int, ...], bits: int = 8, postprocess: str = "") -> Graph:
+    """A graph whose heads have these shapes and this precision: parameters, counted up from 0."""
+    b = GraphBuilder()
+    b.input("data", (2, 3), 12)
+    heads = []
+    for k, shape in enumerate(shapes):
+        values = np.arange(np.prod(shape, dtype=np.int64)).reshape(shape) % 2 ** (bits - 1)
+        heads.append(b.parameter(f"h{k}", values, bits))
+    return b.build(heads, postprocess)
+
+
 def write_model(folder: Path, graph: Graph) -> Path:
     """A folder with the graph's two files."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-from cvm_samples import small_graph
+from cvm_samples import heads_of, small_graph
 
-from yolo_core.graph import Graph, GraphBuilder, LogicError
+from yolo_core.graph import LogicError
 from yolo_cvm import chain_io
-
-
-def heads_of(*shapes: tuple[int, ...], bits: int = 8, postprocess: str = "") -> Graph:
-    """A graph whose heads have these shapes and this precision."""
-    b = GraphBuilder()
-    b.input("data", (2, 3), 12)
-    heads = [b.parameter(f"h{k}", np.zeros(s, np.int64), bits) for k, s in enumerate(shapes)]
-    return b.build(heads, postprocess)
 
 
 @pytest.mark.parametrize(("bits", "size"), [(1, 1), (8, 1), (9, 4), (32, 4)])
@@ -72,8 +62,12 @@ def test_argmax_gives_the_first_maximum_of_every_row() -> None:
     assert found == bytes([0, 0, 0, 2])
 
 
-def test_detection_is_the_plain_output_at_four_bytes(tmp_path: Path) -> None:
+def test_detection_of_one_head_has_no_bytes() -> None:
+    """The original knows the length of such an output and never writes one."""
     graph = heads_of((1, 6), postprocess="detection")
-    head = np.arange(-3, 3, dtype=np.int32).reshape(1, 6)
-    assert chain_io.write_output(graph, [head], "chain") == head.astype(">i4").tobytes()
     assert chain_io.output_length(graph) == 24
+    with pytest.raises(LogicError, match="detection"):
+        chain_io.write_output(graph, [np.zeros((1, 6), np.int32)], "chain")
+    two = heads_of((1, 2), (1, 1), postprocess="detection")
+    heads = [np.array([[1, 2]], np.int32), np.array([[3]], np.int32)]
+    assert chain_io.write_output(two, heads, "chain") == np.array([1, 2, 3], ">i4").tobytes()

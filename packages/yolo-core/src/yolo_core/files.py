@@ -63,19 +63,19 @@ def read_start(path: PathLike, most: int, limit: int) -> tuple[bytes, int, str]:
 
 def _blocks(path: Path, limit: int) -> Iterator[bytes]:
     """The content of a regular file piece by piece. InputError beyond `limit` bytes."""
-    size = 0
     try:
         if not path.is_file():
             cause = "is not a regular file" if path.exists() else "does not exist"
             raise InputError(path, cause, "a file")
         with open(path, "rb") as stream:
-            while block := stream.read(1 << 20):
-                size += len(block)
-                if size > limit:
-                    raise InputError(path, f"is larger than {limit} bytes", "a smaller file")
+            size = os.fstat(stream.fileno()).st_size
+            while size <= limit and (block := stream.read(1 << 16)):
+                size = max(size, stream.tell())
                 yield block
     except (OSError, ValueError) as error:
         raise InputError(path, f"cannot be read ({_reason(error)})") from error
+    if size > limit:
+        raise InputError(path, f"is larger than {limit} bytes", "a smaller file")
 
 
 def read_text(path: PathLike, limit: int = TEXT_LIMIT) -> str:

@@ -6,13 +6,14 @@ chain's kernel speaks big-endian and cuts what is too long. Integers of one byte
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from yolo_core.arrays import Array
 from yolo_core.graph import Graph, LogicError
-from yolo_core.graph.integers import elements
+from yolo_core.graph.integers import Shape, elements
 
 C_INTERFACE, CHAIN = "c", "chain"
 DIALECTS = (C_INTERFACE, CHAIN)
@@ -43,8 +44,7 @@ def input_length(graph: Graph) -> int:
 
 
 def output_length(graph: Graph) -> int:
-    """Bytes of one output. LogicError as `write_output`."""
-    _check_heads(graph)
+    """Bytes of one output, also where the original knows the length and refuses to write it."""
     if _is_argmax(graph):
         return 4 * (elements(graph.head_shapes[0]) // graph.head_shapes[0][-1])
     return output_type_size(graph) * sum(elements(shape) for shape in graph.head_shapes)
@@ -68,24 +68,40 @@ def write_output(graph: Graph, outputs: list[Array], dialect: str = C_INTERFACE)
 
     One head: its elements, or with `argmax` the index of the first maximum of every row of the
     last axis. More heads: their rows interleaved, row i of every head in turn; heads of
-    different row counts are a LogicError. `detection` is the plain output at 4 bytes (the
-    original refuses it for one head; that is taken for the defect that it is).
+    different row counts are a LogicError, and so is `detection` with one head: a chain sees no
+    output of such models.
     """
-    _check_heads(graph)
+    check_output(graph)
     if _is_argmax(graph):
         outputs = [np.argmax(outputs[0], axis=-1, keepdims=True)]
-    rows = [head.reshape(-1, head.shape[-1]) for head in outputs]
-    joined = np.concatenate(rows, axis=1) if len(rows) > 1 else rows[0]
     size = output_type_size(graph)
     # One byte per element is the low byte; honest values lose nothing.
-    return joined.astype(_kind(size, dialect)).tobytes()
+    return join(outputs).astype(_kind(size, dialect)).tobytes()
+
+
+def join(heads: Sequence[Array]) -> Array:
+    """Heads of equally many rows as one array of `joined_shape`: row i of every head in turn."""
+    if len(heads) == 1:
+        return heads[0]
+    rows = [head.reshape(-1, head.shape[-1]) for head in heads]
+    return np.concatenate(rows, axis=1).reshape(joined_shape([head.shape for head in heads]))
+
+
+def joined_shape(shapes: Sequence[Shape]) -> Shape:
+    """Shape of heads joined row by row; their leading axes are kept where all heads share them."""
+    columns = sum(shape[-1] for shape in shapes)
+    leading = {shape[:-1] for shape in shapes}
+    return (*(leading.pop() if len(leading) == 1 else (elements(shapes[0][:-1]),)), columns)
 
 
 def _is_argmax(graph: Graph) -> bool:
     return graph.postprocess == ARGMAX and len(graph.heads) == 1
 
 
-def _check_heads(graph: Graph) -> None:
+def check_output(graph: Graph) -> None:
+    """Refuse a program whose outputs the original never writes. LogicError."""
+    if graph.postprocess == DETECTION and len(graph.heads) == 1:
+        raise LogicError("heads", "one, to be joined by `detection`", "two or more, or raw output")
     counts = {elements(shape[:-1]) for shape in graph.head_shapes}
     if len(counts) > 1:
         raise LogicError("heads", f"{sorted(counts)} rows", "equal row counts to interleave")

@@ -11,12 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cvm_samples import heads_of, write_model
 
+import yolo_cvm
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.graph import Graph
 from yolo_core.graph.files import params, symbol
 from yolo_core.yolo.model_folder import write_model_folder
+from yolo_cvm import chain_io
 from yolo_cvm.bundle import (
     Choices,
     InputMeta,
@@ -33,6 +36,7 @@ from yolo_cvm.bundle import (
     write_bundle,
 )
 from yolo_cvm.predictor import open_detector
+from yolo_cvm.receipt import tensor_digest
 
 from .conftest import extension, small_graph
 
@@ -304,7 +308,7 @@ def test_nothing_is_left_when_the_model_is_refused(model: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("graph", "cause"),
     [
-        (small_graph(heads=2), "has 2 outputs"),
+        (heads_of((2, 3), (3, 3)), "has 2 outputs of 2, 3 rows"),
         (small_graph(postprocess="argmax"), "postprocess"),
     ],
 )
@@ -316,6 +320,26 @@ def test_model_that_no_chain_runs(graph: Graph, cause: str, tmp_path: Path) -> N
     with pytest.raises(InputError, match=cause):
         write_bundle(folder, tmp_path / "out", Choices())
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("shapes", "output"),
+    [(((2, 1, 2), (2, 3)), [2, 5]), (((1, 4, 2), (1, 4, 3), (1, 4, 1)), [1, 4, 6])],
+)
+def test_heads_of_equal_rows_are_bundled_joined(
+    shapes: tuple[tuple[int, ...], ...], output: list[int], tmp_path: Path
+) -> None:
+    graph = heads_of(*shapes)
+    write_model(tmp_path / "model", graph)
+    manifest = write_bundle(tmp_path / "model", tmp_path / "out", Choices())
+    assert manifest["model"]["output_shape"] == manifest["creation"]["output_shape"] == output
+    assert manifest["model"]["heads"] == [list(shape) for shape in shapes]
+    data = selftest.make_input(graph.input_shape, graph.input_precision)
+    heads = yolo_cvm.load(tmp_path / "model").run(data)
+    joined = np.frombuffer(chain_io.write_output(graph, heads), "i1").reshape(output)
+    assert manifest["self_test"]["output_digest"] == tensor_digest(joined)
+    assert [step.name for step in check_bundle(tmp_path / "out")][-1] == "self-test"
+    assert "joined row by row" in (tmp_path / "out" / "MODEL_CARD.md").read_text()
 
 
 def test_model_without_ext_is_bundled_as_a_network(model: Path, tmp_path: Path) -> None:

@@ -8,21 +8,37 @@ from typing import Any
 from yolo_core.errors import InputError
 from yolo_core.graph import Graph
 from yolo_core.graph.costs.gas import gas
+from yolo_core.graph.integers import elements
+from yolo_cvm import chain_io
 from yolo_cvm.bundle import chain, npy, torrent
 from yolo_cvm.bundle.payload import InputMeta, ModelMeta
 
 #: Precision up to which an input element is one byte; only then the chain reads a stored input
 #: as it was written (spec 4.4: bytes of wider elements are reversed).
 BYTE = 8
+#: The original counts the bytes of an output in a signed integer of 32 bits (spec 4.2).
+_MOST_BYTES = 2**31 - 1
 
 
 def output_shape(graph: Graph) -> tuple[int, ...]:
-    """Shape of the one output; a chain cannot call models of other kinds (spec 4.3, 11)."""
-    if len(graph.heads) != 1:
-        raise InputError("the model", f"has {len(graph.heads)} outputs", "one, or no chain runs it")
+    """Shape of what a contract receives: the one output, or several joined row by row.
+
+    InputError for models that a chain cannot call (spec 4.3): outputs of different row counts or of
+    2 GiB and more, or an output that is processed after the program.
+    """
     if graph.postprocess:
         raise InputError("the model", f"asks to postprocess by {graph.postprocess!r}", "raw output")
-    return graph.shape(graph.heads[0])
+    counts = {elements(shape[:-1]) for shape in graph.head_shapes}
+    if len(counts) > 1:
+        raise InputError(
+            "the model",
+            f"has {len(graph.heads)} outputs of {', '.join(map(str, sorted(counts)))} rows",
+            "equally many rows in each, or no chain runs it",
+        )
+    length = chain_io.output_length(graph)
+    if length > _MOST_BYTES:
+        raise InputError("the model", f"returns {length} bytes", f"at most {_MOST_BYTES}")
+    return chain_io.joined_shape(graph.head_shapes)
 
 
 def announcement(

@@ -29,6 +29,7 @@ from yolo_cvm.bundle import manifest, selftest, torrent
 from yolo_cvm.bundle.announce import announcement, input_announcement
 from yolo_cvm.bundle.card import write_card
 from yolo_cvm.bundle.manifest import Choices, Model
+from yolo_cvm.chain_io import join
 from yolo_cvm.engine import select
 from yolo_cvm.model import detector_digest, model_files
 from yolo_cvm.receipt import tensor_digest
@@ -43,7 +44,7 @@ def write_bundle(model: PathLike, out: PathLike, choices: Choices) -> dict[str, 
 
     The folder's `ext`, where it has one, enters the manifest, never the torrent. An existing
     `out` is replaced only when it is empty or a bundle itself. InputError when the model does
-    not load, may overflow, has more than one output, or asks what the chain refuses.
+    not load, may overflow, has outputs of different row counts, or asks what the chain refuses.
     """
     _check_target(Path(out))
     loaded = read_model(model)
@@ -95,10 +96,9 @@ def read_model(path: PathLike) -> Model:
 
 
 def run_self_test(model: Model) -> str:
-    """Digest of what the model returns for the self-test's input, as in a receipt."""
+    """Digest of what the model returns for the self-test's input, several heads joined by rows."""
     values = selftest.make_input(model.graph.input_shape, model.graph.input_precision)
-    (output,) = select(model.graph).run(values.astype(np.int32))
-    return tensor_digest(output)
+    return tensor_digest(join(select(model.graph).run(values.astype(np.int32))))
 
 
 def creation_date(wish: str | None) -> int | None:

@@ -15,6 +15,7 @@ from yolo_cvm.bundle.payload import NO_AUTHOR
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~])")
 _CLASSES_SHOWN = 100
+_HEADS_SHOWN = 16
 
 
 def write_card(manifest: dict[str, Any], extension: Extension | None) -> str:
@@ -70,6 +71,11 @@ def _convention(manifest: dict[str, Any], extension: Extension | None) -> str:
         ]
     text = "## Input\n\n" + "\n".join(lines) + "\n\n## Output\n\n"
     text += f"- shape {_shape(model['output_shape'])}, integers"
+    if "heads" in model:
+        text += (
+            f"\n- {len(model['heads'])} outputs joined row by row, row i of each in turn: "
+            + _listed(_shape(shape) for shape in model["heads"])
+        )
     if extension is not None:
         text += (
             "\n- a row per anchor (strides 8, 16, 32; then anchor, y, x); columns x, y, width, "
@@ -188,6 +194,14 @@ def _some(number: int, one: str, many: str) -> str:
 
 def _shape(sizes: Sequence[int]) -> str:
     return "×".join(map(str, sizes))
+
+
+def _listed(words: Iterable[str]) -> str:
+    """The first words of a list that may be long."""
+    shown = list(words)
+    rest = len(shown) - _HEADS_SHOWN
+    tail = f" and {rest} more (see `manifest.json`)" if rest > 0 else ""
+    return ", ".join(shown[:_HEADS_SHOWN]) + tail
 
 
 def _signed(number: int) -> str:

@@ -205,10 +205,12 @@ def _file(data: bytes) -> dict[str, Any]:
 
 
 def _model(graph: Graph) -> dict[str, Any]:
+    several = {"heads": graph.head_shapes} if len(graph.heads) > 1 else {}
     return {
         "input_shape": graph.input_shape,
         "input_precision": graph.input_precision,
         "output_shape": output_shape(graph),
+        **several,
         "nodes": len(graph.nodes),
         "parameters": sum(int(values.size) for values in graph.parameters.values()),
     }
