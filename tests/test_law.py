@@ -43,7 +43,7 @@ def test_imports(package: Any) -> None:
 @pytest.mark.parametrize("package", NAMES)
 def test_declared_dependencies(package: Any) -> None:
     text = (PACKAGES / package / "pyproject.toml").read_text(encoding="utf-8")
-    ours = set(re.findall(r"""["'](yolo-[a-z]+)(?:\[[a-z]+\])?[>=<~]""", text))
+    ours = set(re.findall(r"""["'](yolo-[a-z]+)(?:\[[a-z,]+\])?[>=<~]""", text))
     assert ours == (set() if package == "yolo-core" else {"yolo-core"})
 
 

@@ -50,11 +50,20 @@ def check_imgsz(value: int | Sequence[int], source: str = "imgsz") -> tuple[int,
 
 
 def opencv() -> Any:
-    """The cv2 module, told before its import how large an image it may decode."""
+    """The cv2 module, told before its import how large an image it may decode.
+
+    InputError with the remedy where it is not installed.
+    """
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(PIXEL_LIMIT))
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
-    import cv2
-
+    try:
+        import cv2
+    except ImportError as error:
+        raise InputError(
+            "opencv",
+            f"cannot be imported ({error})",
+            'pip install "yolo-cvm[images]" (or "yolo-core[images]"), to read pictures',
+        ) from error
     return cv2
 
 
