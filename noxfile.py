@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -155,11 +156,38 @@ def tests(session: nox.Session, package: str) -> None:
     _pytest(session, f"packages/{package}/tests")
 
 
-def _pytest(session: nox.Session, folder: str) -> None:
+def _pytest(session: nox.Session, folder: str, runner: Sequence[str] = ("pytest",)) -> None:
     shared = ROOT.parent / "shared"
     if "YOLO_SHARED" not in os.environ and shared.is_dir():
         session.env["YOLO_SHARED"] = str(shared)
-    session.run("pytest", folder, *session.posargs)
+    session.run(*runner, folder, *session.posargs)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Branch coverage by the tests of all packages; below the floor in pyproject.toml it fails."""
+    session.install(*TEST_TOOLS, "coverage>=7.4")
+    _install(session, *PACKAGES)
+    for package, extras in EXTRAS.items():
+        session.install(f"./packages/{package}{extras}")
+    session.run("coverage", "erase")
+    for package in PACKAGES:
+        # A process each, as in `tests`: plug-ins that one installs would be seen by the others.
+        _pytest(session, f"packages/{package}/tests", runner=["coverage", "run", "-m", "pytest"])
+    session.run("coverage", "combine")
+    session.run("coverage", "report")
+
+
+@nox.session(python="3.9", venv_backend="uv")
+def lowest(session: nox.Session) -> None:
+    """The tests with the lowest versions of all that the packages declare, on the lowest Python."""
+    extras = {package: EXTRAS.get(package, "") for package in PACKAGES}
+    session.install(
+        "--resolution", "lowest-direct", *(f"./packages/{name}{extras[name]}" for name in PACKAGES)
+    )
+    session.install(*TEST_TOOLS)
+    for package in PACKAGES:
+        _pytest(session, f"packages/{package}/tests")
 
 
 @nox.session
@@ -238,12 +266,17 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style and types."""
+    """Style, complexity, types and dead code; what is allowed, and why, is in pyproject.toml."""
     session.install("ruff>=0.9", "mypy>=1.15", "types-PyYAML", "numpy>=2,<2.3", "click>=8")
-    session.install(*TEST_TOOLS)
+    session.install(*TEST_TOOLS, "vulture>=2.11")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
     for folder in [*sorted(ROOT.glob("packages/*/tests")), ROOT / "tests"]:
         # One at a time: each has a conftest.py, and mypy knows a module by its name alone.
         session.run("mypy", str(folder), env={"MYPYPATH": str(folder)})
+    # Without the tests: what only they use is dead.
+    parts = ("src", "benchmarks", "native", "vectors")
+    session.run(
+        "vulture", *(str(path) for part in parts for path in ROOT.glob(f"packages/*/{part}"))
+    )

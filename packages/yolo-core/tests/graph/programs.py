@@ -15,7 +15,9 @@ from yolo_core.graph.integers import elements, limit
 MOST_ELEMENTS = 4096
 
 
-def _attributes(draw: st.DrawFn, op: str, ref: Ref) -> dict[str, Any]:
+def _attributes(  # noqa: C901 - one case per operator, read from top to bottom
+    draw: st.DrawFn, op: str, ref: Ref
+) -> dict[str, Any]:
     """Attributes that often fit an operand of this shape."""
     ndim = len(ref.shape)
     axis = st.integers(-ndim, ndim - 1)

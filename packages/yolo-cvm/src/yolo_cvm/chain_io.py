@@ -16,7 +16,6 @@ from yolo_core.graph import Graph, LogicError
 from yolo_core.graph.integers import Shape, elements
 
 C_INTERFACE, CHAIN = "c", "chain"
-DIALECTS = (C_INTERFACE, CHAIN)
 
 ARGMAX, DETECTION = "argmax", "detection"
 

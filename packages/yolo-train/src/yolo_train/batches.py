@@ -196,11 +196,6 @@ class Loader:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def worker_pids(self) -> list[int]:
-        """Process ids of the workers that run."""
-        processes = self._pool._processes if self._pool is not None else None
-        return list(processes or ())
-
     def epoch(
         self, epoch: int, order: Sequence[int], batches: Sequence[Sequence[int]]
     ) -> Iterator[Batch]:

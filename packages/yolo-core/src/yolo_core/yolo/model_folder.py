@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -182,12 +183,15 @@ def read_model_folder(path: PathLike) -> ModelFolder:
     return ModelFolder(path, bind(program, params_bytes), symbol_bytes, params_bytes)
 
 
-def write_model_folder(path: PathLike, graph: Graph, extension: Extension) -> None:
-    """Write the three files as a whole; same graph and extension, same bytes."""
+def write_model_folder(
+    path: PathLike, graph: Graph, extension: Extension, more: Mapping[str, bytes] | None = None
+) -> None:
+    """Write the three files, and more by their names, as a whole; same content, same bytes."""
     contents: dict[str, Any] = {
         SYMBOL: symbol.encode(graph),
         PARAMS: params.encode(graph),
         EXT: extension.to_json(),
+        **(more or {}),
     }
     with atomic_folder(path) as folder:
         for name, content in contents.items():

@@ -10,12 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from yolo_core.arrays import Array
-from yolo_core.files import atomic_folder, atomic_write
 from yolo_core.graph import Graph
 from yolo_core.graph.costs.gas import gas
-from yolo_core.graph.files import params, symbol
 from yolo_core.graph.proof.bounds import certify
-from yolo_core.yolo.model_folder import EXT, PARAMS, SYMBOL, Extension
+from yolo_core.yolo.model_folder import EXT, PARAMS, SYMBOL, Extension, write_model_folder
 from yolo_mrt.calibrate.float_pass import TensorStatistics
 from yolo_mrt.calibrate.scheme import Scheme
 from yolo_mrt.network.net import Net
@@ -30,17 +28,13 @@ def write(out: Path, graph: Graph, extension: Extension, sample: Array, weights:
     The program must be proven free of overflow first (`certify` refuses it otherwise).
     """
     certify(graph)
-    blob = params.encode(graph)
     buffer = io.BytesIO()
     np.save(buffer, sample, allow_pickle=False)
-    with atomic_folder(out) as folder:
-        atomic_write(folder / SYMBOL, symbol.encode(graph))
-        atomic_write(folder / PARAMS, blob)
-        atomic_write(folder / EXT, extension.to_json())
-        atomic_write(folder / SAMPLE, buffer.getvalue())
+    write_model_folder(out, graph, extension, {SAMPLE: buffer.getvalue()})
+    stored = (out / PARAMS).stat().st_size
     return (
         f"{len(graph.nodes)} nodes, {gas(graph) / 1e9:.3f} G gas, "
-        f"{len(blob) / weights:.3f} bytes per weight"
+        f"{stored / weights:.3f} bytes per weight"
     )
 
 
