@@ -276,3 +276,24 @@ def test_report_tells_what_a_threshold_clips(
     share = np.mean([(values > node.threshold[1]).mean() for values in seen])
     assert share > 0.01
     assert node.clipped == pytest.approx(share, rel=0.3)
+
+
+def test_the_input_size_is_the_one_that_was_trained_at(tmp_path: Path, pictures: Path) -> None:
+    stem = make_checkpoint(tmp_path / "runs" / "exp" / "weights" / "best")
+    sidecar = stem.with_name("best.yaml")
+    sidecar.write_text(sidecar.read_text("utf-8").replace("meta: {}", "meta: {imgsz: 96}"), "utf-8")
+    arguments = ["quantize", str(tmp_path / "runs" / "exp"), "--data", str(pictures), "--out"]
+    result = CliRunner().invoke(main, [*arguments, str(tmp_path / "own")])
+    assert result.exit_code == 0, result.output
+    assert read_model_folder(tmp_path / "own").graph.input_shape == (1, 3, 96, 96)
+    assert f"yolo-cvm detect {tmp_path / 'own'}" in result.output
+    other = CliRunner().invoke(main, [*arguments, str(tmp_path / "other"), "--imgsz", "64"])
+    assert "best was trained at 96x96" in other.output
+
+
+def test_weights_of_pytorch_are_answered_with_the_command_that_converts_them(
+    tmp_path: Path, pictures: Path
+) -> None:
+    result = quantize(tmp_path / "yolov5n.pt", pictures, tmp_path / "out")
+    assert result.exit_code == 2
+    assert f"yolo-port convert {tmp_path / 'yolov5n.pt'} --out weights/" in result.output

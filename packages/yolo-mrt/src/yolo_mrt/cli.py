@@ -21,7 +21,12 @@ def main() -> None:
 @click.argument("checkpoint", required=False)
 @click.option("--data", help=_DATA)
 @click.option("--num-calib", default=128, show_default=True, help="Calibration images to use.")
-@click.option("--imgsz", type=int, multiple=True, help="Side, or height then width (twice).")
+@click.option(
+    "--imgsz",
+    type=int,
+    multiple=True,
+    help="Side, or height then width (twice). Default: as trained, else 640.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Model folder to write.")
 @click.option("--effort", type=click.Choice(["normal", "high"]), default="normal",
               show_default=True, help="high takes minutes and loses less.")  # fmt: skip

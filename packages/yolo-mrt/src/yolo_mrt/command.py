@@ -12,7 +12,7 @@ import click
 
 from yolo_core.errors import InputError
 from yolo_core.files import atomic_write, read_json
-from yolo_core.mxnet.checkpoint import checkpoint_stem
+from yolo_core.mxnet.checkpoint import checkpoint_stem, trained_imgsz
 from yolo_core.yolo.letterbox import check_imgsz
 from yolo_mrt import stages as stage_module
 from yolo_mrt.config import read_config
@@ -47,8 +47,8 @@ def from_options(
     wanted = _check_stages(stages)
     if len(imgsz) > 2:
         raise InputError("--imgsz", f"is given {len(imgsz)} times", "once or twice")
-    size = check_imgsz(imgsz[0] if len(imgsz) == 1 else list(imgsz or DEFAULT_IMGSZ), "--imgsz")
     stem = checkpoint_stem(checkpoint)
+    size = _input_size(stem, imgsz)
     settings = Settings(
         checkpoint=stem,
         images=calibration_images(data, num_calib),
@@ -63,6 +63,27 @@ def from_options(
         raise InputError(out, "is a file", "a folder or a free name")
     _remember(settings, wanted)
     stage_module.run(settings, wanted, _teller(quiet=False))
+    if "compile" in wanted:
+        click.echo(
+            f"Next: yolo-cvm detect {out} PICTURE --out results\n"
+            f"      yolo-eval coco {out} --data DATA.yaml --json quant.json\n"
+            f"      yolo-cvm bundle {out} --out bundle"
+        )
+
+
+def _input_size(stem: Path, asked: Sequence[int]) -> tuple[int, int]:
+    """(height, width) as asked, else as trained, else 640; says where it does not follow."""
+    trained = trained_imgsz(stem)
+    if not asked:
+        return trained or DEFAULT_IMGSZ
+    size = check_imgsz(asked[0] if len(asked) == 1 else list(asked), "--imgsz")
+    if trained and size != trained:
+        click.echo(
+            f"The input is {size[1]}x{size[0]} as asked; {stem.name} was trained at "
+            f"{trained[1]}x{trained[0]}, and accuracy depends on it.",
+            err=True,
+        )
+    return size
 
 
 def from_config(config: Path, effort: str, stages: Sequence[str]) -> None:

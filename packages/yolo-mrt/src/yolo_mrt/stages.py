@@ -29,7 +29,7 @@ from yolo_mrt.calibrate.float_pass import TensorStatistics, measure
 from yolo_mrt.calibrate.scheme import INPUT_ZERO, Scheme
 from yolo_mrt.calibrate.tables import CODE_LIMIT
 from yolo_mrt.compile import deliver
-from yolo_mrt.compile.agreement import agreement
+from yolo_mrt.compile.agreement import CONFIDENT, agreement
 from yolo_mrt.network.net import Layer, Net
 from yolo_mrt.network.source import Source, check_weights, read_source
 from yolo_mrt.quantize.effort import fine_reads, measured_reads
@@ -257,9 +257,14 @@ def _evaluate(settings: Settings, say: Say) -> None:
     atomic_write(path, json.dumps(result, indent=1) + "\n")
     cache.seal(conf, key, after, (path,))
     say(
-        f"evaluate: {count} images, logits {result['logit_snr_db']:.1f} dB over their error, "
-        f"{result['found']} of {result['boxes']} confident boxes found again"
+        f"evaluate: {count} images, quantization error of the outputs {result['logit_snr_db']:.1f} "
+        f"dB below them, {result['found']} of {result['boxes']} confident boxes found again"
     )
+    if not result["boxes"]:
+        say(
+            "evaluate: warning: the float network finds nothing on these images above confidence "
+            f"{CONFIDENT.conf}, so nothing is known of the accuracy; is it trained?"
+        )
 
 
 def _compile(settings: Settings, say: Say) -> None:

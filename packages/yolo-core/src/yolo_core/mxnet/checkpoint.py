@@ -24,6 +24,7 @@ from yolo_core.errors import InputError
 from yolo_core.files import PathLike, atomic_write, read_yaml
 from yolo_core.mxnet.params import encode_params, read_params
 from yolo_core.yolo.architecture import Architecture
+from yolo_core.yolo.letterbox import check_imgsz
 
 FORMAT = "yolo-checkpoint-1"
 COLORS = ("rgb", "bgr")
@@ -48,8 +49,12 @@ class Checkpoint:
 
 
 def checkpoint_stem(path: PathLike) -> Path:
-    """The stem of a checkpoint named by its stem or by any of its three files."""
+    """The stem of a checkpoint named by its stem, by any of its three files, or by the folder of
+    the training run whose best checkpoint it is."""
     text = str(path)
+    best = os.path.join(text, "weights", "best")
+    if os.path.isfile(best + _SIDECAR):
+        return Path(best)
     for ending in (_SYMBOL, _PARAMS, _SIDECAR):
         if text.endswith(ending):
             return Path(text[: -len(ending)])
@@ -68,6 +73,20 @@ def is_checkpoint(path: PathLike) -> bool:
     _, params, sidecar = checkpoint_files(path)
     # These two answer no where Path.is_file raises: names that are too long, for one.
     return os.path.isfile(params) and os.path.isfile(sidecar)
+
+
+def trained_imgsz(path: PathLike) -> tuple[int, int] | None:
+    """(height, width) that the checkpoint at this stem was trained at; None where it is not told.
+
+    InputError when the sidecar is damaged or tells an impossible size.
+    """
+    if not is_checkpoint(path):
+        return None
+    sidecar = checkpoint_files(path)[2]
+    data = read_yaml(sidecar)
+    meta = data.get("meta") if isinstance(data, dict) else None
+    told = meta.get("imgsz") if isinstance(meta, dict) else None
+    return None if told is None else check_imgsz(told, str(sidecar))
 
 
 def check_parameters(

@@ -20,6 +20,7 @@ from yolo_core.yolo.boxes import NmsSettings, detections
 from yolo_core.yolo.letterbox import Letterbox
 
 ENTRY_POINTS = "yolo_core.predictors"
+FOREIGN_ENDINGS = (".pt", ".pth", ".onnx", ".safetensors", ".npz")
 
 
 class Predictor(Protocol):
@@ -89,8 +90,17 @@ def open_predictor(
             return opener.open(path, imgsz, threads, device)
         kinds.append(kind)
     raise InputError(
-        path, "is no model that can be opened here", f"one of the kinds: {', '.join(kinds)}"
+        path,
+        "is no model that can be opened here",
+        foreign_weights(path) or f"one of the kinds: {', '.join(kinds)}",
     )
+
+
+def foreign_weights(path: PathLike) -> str | None:
+    """What to do with a file of weights of another framework; None where it is none."""
+    if not str(path).lower().endswith(FOREIGN_ENDINGS):
+        return None
+    return f"a checkpoint: yolo-port convert {path} --out weights/ makes one"
 
 
 def detect_batch(predictor: Predictor, batch: Array, settings: NmsSettings) -> list[Array]:

@@ -14,6 +14,7 @@ from yolo_core.mxnet.checkpoint import checkpoint_files, is_checkpoint, read_che
 from yolo_core.mxnet.fusing import fuse
 from yolo_core.mxnet.params import read_params
 from yolo_core.yolo.architecture import SIZES, Architecture
+from yolo_core.yolo.predictor import foreign_weights
 from yolo_mrt.network.building import net_of, read_net
 from yolo_mrt.network.net import Net
 
@@ -26,7 +27,6 @@ class Source:
     architecture: Architecture
     color: str
     digest: str
-    imgsz: tuple[int, int] | None = None
 
 
 def read_source(path: PathLike) -> Source:
@@ -53,9 +53,7 @@ def _checkpoint(path: PathLike) -> Source:
     # The symbol beside it is for other programs and decides nothing here.
     net = net_of(architecture, parameters)
     _, params, sidecar = checkpoint_files(path)
-    size = checkpoint.meta.get("imgsz")
-    trained = (size, size) if isinstance(size, int) else None
-    return Source(net, architecture, checkpoint.color, _digest(params, sidecar), trained)
+    return Source(net, architecture, checkpoint.color, _digest(params, sidecar))
 
 
 def _export_files(path: PathLike) -> tuple[Path, Path]:
@@ -68,7 +66,9 @@ def _export_files(path: PathLike) -> tuple[Path, Path]:
         if Path(stem + symbol).is_file() and Path(stem + params).is_file():
             return Path(stem + symbol), Path(stem + params)
     raise InputError(
-        path, "is no checkpoint", "<stem>-symbol.json, <stem>-0000.params and <stem>.yaml"
+        path,
+        "is not a checkpoint",
+        foreign_weights(path) or "the stem of <stem>-0000.params and <stem>.yaml",
     )
 
 
