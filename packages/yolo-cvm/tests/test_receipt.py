@@ -14,9 +14,12 @@ from click.testing import CliRunner
 from cvm_samples import small_graph, some_input, write_model
 
 import yolo_cvm
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
-from yolo_cvm import receipt as receipts
+from yolo_core.graph.files import symbol
+from yolo_cvm import receipts
 from yolo_cvm.cli import main
+from yolo_cvm.receipts import digests, version_2
 
 
 def make(folder: Path, engine: str | None = None) -> receipts.Receipt:
@@ -28,7 +31,8 @@ def forged(receipt: receipts.Receipt, position: int) -> receipts.Receipt:
     """The receipt of a run whose operator at `position` gave something else."""
     nodes = list(receipt.nodes)
     nodes[position] = replace(nodes[position], outputs=("0" * 64,))
-    return replace(receipt, nodes=tuple(nodes), root=receipts.merkle_root(nodes))
+    other = replace(receipt, nodes=tuple(nodes), root=version_2.nodes_root(nodes))
+    return replace(other, identity=version_2.identity_of(other))
 
 
 def test_engines_and_threads_leave_no_trace(model_folder: Path) -> None:
@@ -39,23 +43,80 @@ def test_engines_and_threads_leave_no_trace(model_folder: Path) -> None:
     assert len(texts) == 1
 
 
+def sha(*parts: bytes) -> bytes:
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
+def compact(record: object) -> bytes:
+    return json.dumps(record, sort_keys=True, separators=(",", ":")).encode("ascii")
+
+
+def page_top(leaves: list[bytes]) -> bytes:
+    """The tree of RFC 6962 as the page states it: the left child holds a power of two."""
+    if len(leaves) == 1:
+        return leaves[0]
+    split = 1 << ((len(leaves) - 1).bit_length() - 1)
+    return sha(b"\1", page_top(leaves[:split]), page_top(leaves[split:]))
+
+
+def page_root(title: str, contents: list[bytes]) -> str:
+    count = len(contents).to_bytes(8, "big")
+    top = page_top([sha(b"\0", content) for content in contents])
+    return sha(b"\2", title.encode(), b"\n", count, top).hex()
+
+
+def page_tensor(array: Array) -> str:
+    order = array.transpose(0, 2, 3, 1) if array.ndim == 4 else array
+    data = order.astype("<i4").tobytes()
+    shape = "x".join(map(str, array.shape))
+    leaves = [data[at : at + 1024] for at in range(0, len(data), 1024)]
+    return page_root(f"yolo-cvm tensor 2 int32 {shape}", leaves)
+
+
 def test_receipt_holds_what_the_page_says(model_folder: Path) -> None:
     receipt = make(model_folder)
-    heads = yolo_cvm.load(model_folder).run(np.load(model_folder / "input.npy"))
-    shape = "x".join(map(str, heads[0].shape))
-    digest = hashlib.sha256(f"int32 {shape}\n".encode() + heads[0].astype("<i4").tobytes())
-    assert receipt.heads == (digest.hexdigest(),)
-    assert receipt.output == hashlib.sha256(digest.digest()).hexdigest()
+    model = yolo_cvm.load(model_folder, engine="reference")
+    x = np.load(model_folder / "input.npy")
+    assert receipt.heads == tuple(map(page_tensor, model.run(x)))
+    assert receipt.input == page_tensor(x)
     assert receipt.symbol == hashlib.sha256((model_folder / "symbol").read_bytes()).hexdigest()
     assert [node.op for node in receipt.nodes] == ["conv2d", "cvm_clip", "relu"]
-    leaves = [
-        hashlib.sha256(
-            b"\0" + node.node.to_bytes(8, "big") + bytes.fromhex(node.outputs[0])
-        ).digest()
-        for node in receipt.nodes
-    ]
-    left = hashlib.sha256(b"\1" + leaves[0] + leaves[1]).digest()
-    assert receipt.root == hashlib.sha256(b"\1" + left + leaves[2]).hexdigest()
+    listed = json.loads(receipt.to_json())["nodes"]
+    for node, (number, outputs) in zip(listed, model.trace(x)):
+        assert node["node"] == number
+        assert node["outputs"] == [page_tensor(array) for array in outputs]
+    root = page_root("yolo-cvm receipt 2 nodes", [compact(node) for node in listed])
+    assert receipt.root == root
+    fields = {
+        "specification": "CVM, 37 operators, formal back end, 1", "operators": len(listed),
+        "symbol": receipt.symbol, "params": receipt.params, "model": receipt.model,
+        "input": receipt.input, "heads": list(receipt.heads), "gas": receipt.gas, "root": root,
+    }  # fmt: skip
+    assert receipt.identity == sha(b"yolo-cvm receipt 2\n", compact(fields)).hex()
+
+
+def test_the_model_root_is_over_every_node_and_parameter(model_folder: Path) -> None:
+    graph = yolo_cvm.load(model_folder).graph
+    contents = []
+    for number, node in enumerate(graph.nodes):
+        attributes = symbol.attribute_strings(node)
+        bound = graph.parameters.get(node.name)
+        contents.append(compact({
+            "node": number, "name": node.name, "op": node.op, "attributes": attributes,
+            "inputs": [[e.node, e.output] for e in node.inputs],
+            "shapes": [list(shape) for shape in node.shapes],
+            "precisions": list(node.precisions),
+            "value": None if bound is None else page_tensor(bound),
+        }))  # fmt: skip
+    heads = [[e.node, e.output] for e in graph.heads]
+    title = compact({"heads": heads, "postprocess": ""}).decode()
+    assert digests.model_root(graph) == page_root(f"yolo-cvm model 2 {title}", contents)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 7, 8, 9, 33])
+def test_trees_are_those_of_rfc_6962(count: int) -> None:
+    leaves = [sha(bytes([k])) for k in range(count)]
+    assert digests.tree_top(leaves) == page_top(leaves)
 
 
 def test_commands_verify_and_bisect(model_folder: Path, tmp_path: Path) -> None:
@@ -68,6 +129,7 @@ def test_commands_verify_and_bisect(model_folder: Path, tmp_path: Path) -> None:
     assert verified.exit_code == 0
     assert "verified" in verified.output
     receipt = receipts.read_receipt(good)
+    assert isinstance(receipt, receipts.Receipt)
     bad.write_text(forged(receipt, 1).to_json())
     refused = runner.invoke(main, ["verify", str(bad), str(model_folder), "--input", x])
     assert refused.exit_code == 1
@@ -76,7 +138,8 @@ def test_commands_verify_and_bisect(model_folder: Path, tmp_path: Path) -> None:
     assert parted.exit_code == 1
     assert "node 3 'cvm_clip_0' (cvm_clip)" in parted.output
     agreed = runner.invoke(main, ["bisect", str(good), str(good)])
-    assert (agreed.exit_code, agreed.output) == (0, "the receipts agree\n")
+    told = f"the receipts agree, identity {receipt.identity}\n"
+    assert (agreed.exit_code, agreed.output) == (0, told)
 
 
 def test_another_model_or_input_is_told_apart(model_folder: Path, tmp_path: Path) -> None:

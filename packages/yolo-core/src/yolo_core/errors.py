@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 
+from yolo_core.words import shown
+
 #: Longest error line in characters; a hostile field may be megabytes long.
 LINE_LIMIT = 1000
 
@@ -32,8 +34,5 @@ class InputError(Exception):
         line = f"{self.source}: {self.cause}"
         if self.expected:
             line += f"; expected {self.expected}"
-        if len(line) > LINE_LIMIT:
-            half = LINE_LIMIT // 2
-            line = f"{line[:half]} … {line[-half:]}"
         # An error is one line even when a hostile file name or field carries line breaks.
-        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+        return shown(line, LINE_LIMIT)

@@ -156,12 +156,12 @@ def verify(
     """Run again and compare with a receipt. Exit code 1 where they differ."""
     from yolo_cvm.arrays import read_array
     from yolo_cvm.model import load
-    from yolo_cvm.receipt import read_receipt, verify
+    from yolo_cvm.receipts import read_receipt, verify
 
     stated = read_receipt(receipt)
     loaded = _told(load(model, threads, engine, compat))
     difference = verify(stated, loaded, read_array(input_file))
-    click.echo(f"differs: {difference}" if difference else f"verified, root {stated.root}")
+    click.echo(f"differs: {difference}" if difference else f"verified, {stated.told()}")
     context.exit(1 if difference else 0)
 
 
@@ -171,10 +171,12 @@ def verify(
 @click.pass_context
 def bisect(context: click.Context, left: str, right: str) -> None:
     """Name the first node at which two receipts of one model and input part. Exit code 1."""
-    from yolo_cvm.receipt import first_difference, read_receipt
+    from yolo_cvm.receipts import first_difference, read_receipt
 
-    difference = first_difference(read_receipt(left), read_receipt(right))
-    click.echo(f"first difference: {difference}" if difference else "the receipts agree")
+    first = read_receipt(left)
+    difference = first_difference(first, read_receipt(right))
+    agreed = f"the receipts agree, {first.told()}"
+    click.echo(f"first difference: {difference}" if difference else agreed)
     context.exit(1 if difference else 0)
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from yolo_core.arrays import Array
 from yolo_core.files import PathLike, atomic_write, read_bytes
+from yolo_core.words import shown
 from yolo_cvm import chain_io
 from yolo_cvm.arrays import read_array, write_array
 from yolo_cvm.model import Model
-from yolo_cvm.receipt import run_with_receipt, tensor_digest
+from yolo_cvm.receipts import run_with_receipt, tensor_digest
 
 # The chain cuts an input that is too long, so more than it needs may come.
 _EXCESS = 1 << 20
@@ -42,10 +43,10 @@ def run_file(
         for number, head in enumerate(heads)
     ]
     if out is not None:
-        lines += [f"wrote {path}" for path in _write(model, heads, Path(out), dialect)]
+        lines += [f"wrote {shown(path)}" for path in _write(model, heads, Path(out), dialect)]
     if receipt is not None:
         atomic_write(receipt, proof.to_json())
-        lines.append(f"wrote {receipt}, root {proof.root}")
+        lines.append(f"wrote {shown(receipt)}, {proof.told()}")
     return lines
 
 

@@ -36,7 +36,7 @@ from yolo_cvm.bundle import (
     write_bundle,
 )
 from yolo_cvm.predictor import open_detector
-from yolo_cvm.receipt import tensor_digest
+from yolo_cvm.receipts.digests import tensor_digest
 
 from .conftest import extension, small_graph
 

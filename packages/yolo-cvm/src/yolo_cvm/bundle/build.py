@@ -32,7 +32,7 @@ from yolo_cvm.bundle.manifest import Choices, Model
 from yolo_cvm.chain_io import join
 from yolo_cvm.engine import select
 from yolo_cvm.model import detector_digest, model_files
-from yolo_cvm.receipt import tensor_digest
+from yolo_cvm.receipts.digests import tensor_digest
 
 MANIFEST, CARD, TORRENT, DATA = "manifest.json", "MODEL_CARD.md", "torrent", "data"
 INPUT_LIMIT = 1 << 30

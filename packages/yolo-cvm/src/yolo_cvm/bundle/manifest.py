@@ -22,7 +22,7 @@ from yolo_cvm.bundle import npy, selftest, torrent
 from yolo_cvm.bundle.accuracy import check_row
 from yolo_cvm.bundle.announce import BYTE, announcement, input_announcement, output_shape
 from yolo_cvm.bundle.payload import NO_AUTHOR
-from yolo_cvm.receipt import tensor_digest
+from yolo_cvm.receipts.digests import tensor_digest
 
 FORMAT = "yolo-cvm-bundle/1"
 #: Largest manifest that is read, in bytes.
