@@ -17,9 +17,18 @@ from pycocotools.cocoeval import COCOeval
 from scenes import repeated, scene
 
 from yolo_core.arrays import Array
-from yolo_eval.figures.bootstrap import FIGURES, WeightedRun, differences, draws, interval
+from yolo_eval.figures.bootstrap import (
+    CONFIDENCES,
+    FIGURES,
+    WeightedRun,
+    at_points,
+    best_confidence,
+    differences,
+    draws,
+    interval,
+)
 from yolo_eval.figures.confusion import confusion
-from yolo_eval.figures.curves import CONFIDENCES, curves
+from yolo_eval.figures.curves import curves
 from yolo_eval.figures.metrics import measure
 from yolo_eval.figures.scoring import COCO_METRICS, score
 from yolo_eval.runs.ground_truth import Box, GroundTruth, from_coco
@@ -55,15 +64,17 @@ def test_written_files_score_the_same_elsewhere(seed: int, tmp_path: Path) -> No
 def test_weights_of_one_give_the_figures_themselves(seed: int) -> None:
     truth, predictions = scene(seed)
     scoring = score(truth, predictions)
-    run = WeightedRun(scoring, curves(scoring.matches[0]))
-    figures, classes = run.figures(np.ones(len(truth.images), dtype=np.int64))
+    run = WeightedRun(scoring)
+    ones = np.ones(len(truth.images), dtype=np.int64)
+    figures, classes = run.figures(ones)
     expected = [scoring.metrics[name] for name in COCO_METRICS]
     expected = [np.nan if value is None else value for value in expected]
     np.testing.assert_allclose(figures[: len(expected)], expected, atol=1e-12)
     np.testing.assert_allclose(classes, scoring.class_ap[:, 0], atol=1e-12)
     metrics = measure(truth, predictions)
     point = [metrics[name] for name in ("precision", "recall", "f1")]
-    np.testing.assert_allclose(figures[-3:], point, atol=1e-12)
+    points = run.points(ones)
+    np.testing.assert_allclose(points[:, best_confidence(points)], point, atol=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -72,7 +83,7 @@ def test_weights_stand_for_repeated_images(seed: int) -> None:
     # right, so the comparison is made without them.
     truth, predictions = scene(seed, ties=False)
     scoring = score(truth, predictions)
-    run = WeightedRun(scoring, curves(scoring.matches[0]))
+    run = WeightedRun(scoring)
     weights = next(draws(len(truth.images), 1, seed))
     figures, _ = run.figures(weights)
     expected = score(*repeated(truth, predictions, weights)).metrics
@@ -90,14 +101,31 @@ def test_an_interval_holds_the_difference_and_knows_no_difference() -> None:
          for number, p in enumerate(predictions.to_list()) if number % 4]
     )  # fmt: skip
     other = score(truth, worse)
-    a = WeightedRun(scoring, curves(scoring.matches[0]))
-    b = WeightedRun(other, curves(other.matches[0]))
+    a, b = WeightedRun(scoring), WeightedRun(other)
     drawn, _ = differences(a, b, draws(40, 200, 0))
     found = interval(other.metrics["AP"] - scoring.metrics["AP"], drawn[:, 0])
     assert found.low < found.delta < found.high
     same, _ = differences(a, a, draws(40, 200, 0))
     nothing = interval(0.0, same[:, 0])
     assert (nothing.delta, nothing.low, nothing.high) == (0, 0, 0)
+
+
+def test_runs_are_compared_at_one_confidence() -> None:
+    """Scores that are all lower move the best confidence, not precision at another one."""
+    truth, predictions = scene(1, images=12)
+    lowered = Predictions.from_rows(
+        [(p["image_id"], p["category_id"], p["bbox"], p["score"] * 0.999)
+         for p in predictions.to_list()]
+    )  # fmt: skip
+    a = WeightedRun(score(truth, predictions))
+    b = WeightedRun(score(truth, lowered))
+    weights = np.ones(12, dtype=np.int64)
+    (found,), _ = differences(a, b, [weights])
+    points = a.points(weights), b.points(weights)
+    best = best_confidence(points[0])
+    expected = at_points(points[1], best) - at_points(points[0], best)
+    np.testing.assert_array_equal(found[-6:], expected)
+    assert best_confidence(points[1]) <= best
 
 
 def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
@@ -181,7 +209,7 @@ def test_the_reference_detections_score_as_stated(real: Path) -> None:
     scoring = score(truth, read_run(packed, truth).predictions)
     stated = [round(100 * scoring.metrics[name], 2) for name in ("AP", "AP50", "AP75")]
     assert stated == [29.46, 48.43, 30.97]
-    run = WeightedRun(scoring, curves(scoring.matches[0]))
+    run = WeightedRun(scoring)
     figures, _ = run.figures(np.ones(500, dtype=np.int64))
     np.testing.assert_allclose(
         figures[:12], [scoring.metrics[name] for name in COCO_METRICS], atol=1e-12

@@ -20,7 +20,6 @@ from yolo_core.yolo.scores import (
     COCO_METRICS,
     IOU_50,
     IOU_75,
-    Curves,
     Matches,
     Scoring,
 )
@@ -28,8 +27,13 @@ from yolo_core.yolo.scores import (
 _NORMAL = NormalDist()
 IOU_COUNT = 10
 RECALL_THRESHOLDS = np.linspace(0.0, 1.0, 101)
+#: Confidences of the operating points, and the one at which boxes are shown to people.
+CONFIDENCES = np.linspace(0.0, 1.0, 201)
+DISPLAY = 50
+#: Figures at one confidence for both runs: the best of the first, then `DISPLAY`.
+POINT_FIGURES = ("precision", "recall", "f1", "precision_25", "recall_25", "f1_25")
 #: Figures that get an interval, in the order in which they are reported.
-FIGURES = (*COCO_METRICS, "precision", "recall", "f1")
+FIGURES = (*COCO_METRICS, *POINT_FIGURES)
 
 
 @dataclass(frozen=True)
@@ -104,43 +108,55 @@ class WeightedPrecision:
         return np.where(objects > 0, table / np.maximum(objects, 1), np.nan)
 
 
-class WeightedPoint:
-    """Precision, recall and F1 at a fixed confidence and IoU 0.5, for any image weights."""
+class WeightedPoints:
+    """Precision, recall and F1 at IoU 0.5 over the confidence, for any image weights."""
 
-    def __init__(self, matches: Matches, confidence: float) -> None:
-        keep = (matches.score >= confidence) & ~matches.ignored[IOU_50]
-        self._image, self._category = matches.image[keep], matches.category[keep]
+    def __init__(self, matches: Matches) -> None:
+        keep = ~matches.ignored[IOU_50]
+        step = np.searchsorted(CONFIDENCES, matches.score[keep], side="right") - 1
+        self._cell = matches.category[keep] * len(CONFIDENCES) + step
+        self._image = matches.image[keep]
         self._right = matches.right[IOU_50, keep]
         self._objects = matches.objects
         self._predicted = np.zeros(matches.objects.shape, dtype=np.int64)
         self._predicted[matches.category, matches.image] = 1
 
     def figures(self, weights: Array) -> Array:
-        """float64 [3]: precision, recall, F1, each the mean over categories with objects."""
+        """float64 [3, confidences]: precision, recall, F1, means over categories with objects.
+
+        The rules are those of `yolo_core.yolo.scores.Curves`.
+        """
         objects = self._objects @ weights
-        drawn = weights[self._image].astype(np.float64)
-        right = np.bincount(self._category, drawn * self._right, len(objects))
-        counted = np.bincount(self._category, drawn, len(objects))
         present = objects > 0
         if not present.any():
-            return np.full(3, np.nan)
-        nothing = self._predicted @ weights > 0
-        precision = np.where(counted > 0, right / np.maximum(counted, 1), nothing)[present]
-        recall = right[present] / objects[present]
+            return np.full((3, len(CONFIDENCES)), np.nan)
+        drawn = weights[self._image].astype(np.float64)
+        counted = self._reaching(drawn)[present]
+        right = self._reaching(drawn * self._right)[present]
+        nothing = (self._predicted @ weights > 0)[present, None]
+        precision = np.where(counted > 0, right / np.maximum(counted, 1), nothing)
+        recall = right / objects[present, None]
         total = precision + recall
         f1 = np.where(total > 0, 2 * precision * recall / np.where(total > 0, total, 1), 0.0)
-        return np.array([precision.mean(), recall.mean(), f1.mean()])
+        return np.stack([precision.mean(axis=0), recall.mean(axis=0), f1.mean(axis=0)])
+
+    def _reaching(self, values: Array) -> Array:
+        """Sums float64 [categories, confidences] over the detections of at least a confidence."""
+        cells = np.bincount(self._cell, values, len(self._objects) * len(CONFIDENCES))
+        table = cells.reshape(-1, len(CONFIDENCES))
+        reached: Array = np.cumsum(table[:, ::-1], axis=1)[:, ::-1]
+        return reached
 
 
 class WeightedRun:
     """All figures of one run for any image weights."""
 
-    def __init__(self, scoring: Scoring, found: Curves) -> None:
+    def __init__(self, scoring: Scoring) -> None:
         self._areas = [WeightedPrecision(matches) for matches in scoring.matches]
-        self._point = WeightedPoint(scoring.matches[0], found.confidence)
+        self._points = WeightedPoints(scoring.matches[0])
 
     def figures(self, weights: Array) -> tuple[Array, Array]:
-        """`FIGURES` float64 [15], and AP per category float64 [categories]."""
+        """COCO's figures float64 [12], and AP per category float64 [categories]."""
         precision = [area.figures(weights) for area in self._areas]
         recall = [area.recall(weights, 100) for area in self._areas]
         ap = precision[0]
@@ -148,7 +164,22 @@ class WeightedRun:
         figures += [_mean(precision[area]) for area in range(1, len(AREAS))]
         figures += [_mean(self._areas[0].recall(weights, most)) for most in (1, 10)]
         figures += [_mean(recall[area]) for area in range(len(AREAS))]
-        return np.r_[figures, self._point.figures(weights)], ap.mean(axis=1)
+        return np.array(figures), ap.mean(axis=1)
+
+    def points(self, weights: Array) -> Array:
+        """See `WeightedPoints.figures`."""
+        return self._points.figures(weights)
+
+
+def best_confidence(points: Array) -> int:
+    """Index in `CONFIDENCES` of the highest F1; the lowest such confidence."""
+    return 0 if np.isnan(points).any() else int(points[2].argmax())
+
+
+def at_points(points: Array, best: int) -> Array:
+    """float64 [6]: precision, recall and F1 at the confidence `best`, then at `DISPLAY`."""
+    chosen: Array = np.r_[points[:, best], points[:, DISPLAY]]
+    return chosen
 
 
 def draws(images: int, count: int, seed: int) -> Iterator[Array]:
@@ -161,11 +192,18 @@ def draws(images: int, count: int, seed: int) -> Iterator[Array]:
 def differences(
     first: WeightedRun, second: WeightedRun, weights: Sequence[Array] | Iterator[Array]
 ) -> tuple[Array, Array]:
-    """second − first for every draw: `FIGURES` [draws, 15] and class AP [draws, categories]."""
+    """second − first for every draw: `FIGURES` [draws, 18] and class AP [draws, categories].
+
+    Precision, recall and F1 are taken at one confidence for both runs, which is chosen anew in
+    every draw, so that the choice is part of the uncertainty.
+    """
     figures, classes = [], []
     for drawn in weights:
         (a, class_a), (b, class_b) = first.figures(drawn), second.figures(drawn)
-        figures.append(b - a)
+        points_a, points_b = first.points(drawn), second.points(drawn)
+        best = best_confidence(points_a)
+        point = at_points(points_b, best) - at_points(points_a, best)
+        figures.append(np.r_[b - a, point])
         classes.append(class_b - class_a)
     return np.array(figures), np.array(classes)
 

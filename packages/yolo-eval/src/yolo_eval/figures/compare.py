@@ -17,7 +17,18 @@ from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.progress import progress
 from yolo_eval.figures.agreement import SHOWN, Agreement, ImageAgreement, agreement, most_changed
-from yolo_eval.figures.bootstrap import FIGURES, Interval, WeightedRun, differences, draws, interval
+from yolo_eval.figures.bootstrap import (
+    CONFIDENCES,
+    FIGURES,
+    POINT_FIGURES,
+    Interval,
+    WeightedRun,
+    at_points,
+    best_confidence,
+    differences,
+    draws,
+    interval,
+)
 from yolo_eval.figures.curves import curves
 from yolo_eval.figures.metrics import from_scoring
 from yolo_eval.figures.scoring import score
@@ -103,13 +114,16 @@ def read_runs(paths: Sequence[Path], truth: GroundTruth | None) -> list[Run]:
 def compare(runs: Sequence[Run], resamples: int = 1000, seed: int = 0) -> Comparison:
     """Compare every run with the first. resamples: bootstrap draws (the same for all runs)."""
     measured, weighted = [], []
-    for run in progress(runs, "score", unit="run"):
-        scoring = score(run.truth, run.predictions)
-        found = curves(scoring.matches[0])
-        measured.append(run.with_metrics(from_scoring(run.truth, run.predictions, scoring, found)))
-        weighted.append(WeightedRun(scoring, found))
     images = len(runs[0].truth.images)
     ones = [np.ones(images, dtype=np.int64)]
+    best = None
+    for run in progress(runs, "score", unit="run"):
+        scoring = score(run.truth, run.predictions)
+        weighted.append(WeightedRun(scoring))
+        points = weighted[-1].points(ones[0])
+        best = best_confidence(points) if best is None else best
+        metrics = from_scoring(run.truth, run.predictions, scoring, curves(scoring.matches[0]))
+        measured.append(run.with_metrics({**metrics, **_at_one_confidence(points, best)}))
     pairs = []
     for run, other in zip(measured[1:], weighted[1:]):
         weights = progress(draws(images, resamples, seed), "bootstrap", resamples, unit="draw")
@@ -135,6 +149,15 @@ def compare(runs: Sequence[Run], resamples: int = 1000, seed: int = 0) -> Compar
         )
     record = {"command": provenance.command_line(), "versions": provenance.versions()}
     return Comparison(tuple(measured), _labels(measured), tuple(pairs), resamples, seed, record)
+
+
+def _at_one_confidence(points: Array, best: int) -> dict[str, float | None]:
+    """Precision, recall and F1 of a run at the first run's best confidence, and at 0.25."""
+    values = at_points(points, best)
+    if np.isnan(values).any():
+        return {**dict.fromkeys(POINT_FIGURES), "confidence": None}
+    figures = {name: float(value) for name, value in zip(POINT_FIGURES, values)}
+    return {**figures, "confidence": float(CONFIDENCES[best])}
 
 
 def _into_bins(drift: Array) -> Array:

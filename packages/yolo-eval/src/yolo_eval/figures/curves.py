@@ -13,9 +13,7 @@ import numpy as np
 from yolo_core.arrays import Array
 from yolo_core.yolo import scores
 from yolo_core.yolo.scores import IOU_50, Curves, Matches, Scoring, over_classes
-
-#: Confidences at which the curves are drawn.
-CONFIDENCES = np.linspace(0.0, 1.0, 201)
+from yolo_eval.figures.bootstrap import CONFIDENCES
 
 
 def curves(matches: Matches) -> Curves:

@@ -83,8 +83,8 @@ def _figures(comparison: Comparison) -> str:
         f"{first.get('images')} images, {first.get('objects')} objects, "
         f"{first.get('crowds')} crowds. AP and AR (ARn: at most n boxes per image) by pycocotools; "
         "precision, recall and F1 are "
-        "means over the classes at IoU 0.5 and each run's best confidence "
-        f"({_confidences(comparison)}). Intervals: paired bootstrap over the images, "
+        "means over the classes at IoU 0.5, for all runs at the best confidence of the first "
+        f"({_confidence(comparison)}) and at 0.25. Intervals: paired bootstrap over the images, "
         f"{comparison.resamples} draws, seed {comparison.seed}. Differences are in percent points "
         "and are coloured where the interval leaves zero out."
     )
@@ -272,6 +272,6 @@ def _interval_rows(
     ]
 
 
-def _confidences(comparison: Comparison) -> str:
-    found = [(run.metrics or {}).get("confidence") for run in comparison.runs]
-    return ", ".join("n/a" if value is None else f"{value:.3f}" for value in found)
+def _confidence(comparison: Comparison) -> str:
+    value = (comparison.runs[0].metrics or {}).get("confidence")
+    return "n/a" if value is None else f"{value:.3f}"

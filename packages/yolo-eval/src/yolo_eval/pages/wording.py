@@ -23,6 +23,9 @@ SHOWN_NAMES = {
     "precision": "precision",
     "recall": "recall",
     "f1": "F1",
+    "precision_25": "precision at 0.25",
+    "recall_25": "recall at 0.25",
+    "f1_25": "F1 at 0.25",
 }
 
 
@@ -36,6 +39,11 @@ def span(value: Interval) -> str:
     if value.delta != value.delta:
         return "n/a"
     return f"{signed(100 * value.low, 2)} to {signed(100 * value.high, 2)}"
+
+
+def share(delta: float, base: float) -> str:
+    """A difference as a share of the figure that it changes: "0.4 %"."""
+    return f"{100 * abs(delta) / base:.1f} %" if base else "all"
 
 
 def tone(value: Interval) -> str:
@@ -61,7 +69,7 @@ def verdict(comparison: Comparison, pair: Pair, label: str) -> str:
     side = "below" if value.delta < 0 else "above"
     distance = "exactly at" if value.delta == 0 else f"{moved} points {side}"
     sure = (
-        "a difference beyond chance"
+        f"a difference beyond chance, of {share(value.delta, base['AP'])} of AP"
         if tone(value) != "even"
         else "no difference that can be told from chance"
     )
