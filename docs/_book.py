@@ -27,7 +27,7 @@ import click
 
 ROOT = Path(__file__).resolve().parent.parent
 _DIRECTIVE = re.compile(r"^::: (\w+) (\S+)$", re.MULTILINE)
-_LINK = re.compile(r"(\]\()(?!https?:|#|mailto:)([^)\s]+)(\))")
+_LINK = re.compile(r"\[([^\]]+)\]\((?!https?:|#|mailto:)([^)\s]+)\)")
 _RULES = {
     "shape": "Shape",
     "precision": "Precision",
@@ -156,14 +156,11 @@ def include(path: str, page: str) -> str:
         elif whole in known:
             inside = known[whole]
         else:
-            return f"]({REPOSITORY}/{whole})"
+            return f"{match[1]} (`{whole}`)"
         relative = posixpath.relpath(inside, posixpath.dirname(page) or ".")
-        return f"]({relative}{'#' + anchor if anchor else ''})"
+        return f"[{match[1]}]({relative}{'#' + anchor if anchor else ''})"
 
     return _LINK.sub(link, text)
-
-
-REPOSITORY = "https://github.com/CortexFoundation/yolov5_mxnet/blob/main"
 
 
 def modules(package: str) -> str:
