@@ -44,8 +44,8 @@ def test_atomic_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_atomic_folder_spares_the_old_one_on_failure(tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "old").write_text("kept")
+    with atomic_folder(tmp_path / "out") as folder:
+        (folder / "old").write_text("kept")
     with pytest.raises(ZeroDivisionError), atomic_folder(tmp_path / "out"):
         raise ZeroDivisionError
     assert (tmp_path / "out" / "old").read_text() == "kept"

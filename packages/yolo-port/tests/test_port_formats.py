@@ -119,11 +119,11 @@ def test_batch_normalisation_cannot_be_kept_where_there_is_none(tmp_path: Path) 
 def test_the_source_is_never_overwritten(tmp_path: Path) -> None:
     source = write_pt(tmp_path / "m.pt", state_dict(random_checkpoint()))
     before = source.read_bytes()
-    with pytest.raises(InputError, match="holds the source"):
+    with pytest.raises(InputError, match="is read by this command"):
         convert(source, tmp_path, "pt")
     assert source.read_bytes() == before
     convert(source, tmp_path, "mxnet")
-    with pytest.raises(InputError, match="holds the source"):
+    with pytest.raises(InputError, match="is read by this command"):
         convert(tmp_path / "m", tmp_path, "mxnet")
 
 

@@ -1,7 +1,8 @@
-"""Reading with a limit and writing all or nothing: every file of the house passes here.
+"""Reading with a limit and writing all or nothing: every file passes through here.
 
 A reader names the size it is ready to hold before it reads. A writer leaves either the old
-content or the complete new one, also when it is killed half-way.
+content or the complete new one, also when it is killed half-way, and replaces nothing but results
+of ours (see `yolo_core.outputs`).
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
+from yolo_core import outputs
 from yolo_core.errors import InputError
-
-PathLike = Union[str, "os.PathLike[str]"]
+from yolo_core.outputs import PathLike as PathLike
 
 #: Largest text file (labels, lists, JSON settings) that is read, in bytes.
 TEXT_LIMIT = 16 << 20
@@ -141,9 +142,14 @@ def sha256_file(path: PathLike) -> str:
     return digest.hexdigest()
 
 
-def atomic_write(path: PathLike, content: str | bytes) -> None:
-    """Write a whole file or nothing: into a neighbour first, then renamed over `path`."""
+def atomic_write(path: PathLike, content: str | bytes, cache: bool = False) -> None:
+    """Write a whole file or nothing: into a neighbour first, then renamed over `path`.
+
+    What is written is marked as a result of ours; anything else that lies at `path` is refused
+    with InputError. cache: a file that only we read, replaced also when its content was changed.
+    """
     path = Path(path)
+    outputs.check_file(path, cache)
     data = content.encode("utf-8") if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -155,8 +161,7 @@ def atomic_write(path: PathLike, content: str | bytes) -> None:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        _put(Path(temporary), path, hashlib.sha256(data).hexdigest())
     except OSError as error:
         raise InputError(path, f"cannot be written ({_reason(error)})") from error
     finally:
@@ -164,18 +169,35 @@ def atomic_write(path: PathLike, content: str | bytes) -> None:
             os.unlink(temporary)
 
 
-@contextlib.contextmanager
-def atomic_folder(path: PathLike) -> Iterator[Path]:
-    """A temporary folder that takes the place of `path` when the block ends without an error.
+def atomic_move(temporary: PathLike, path: PathLike) -> None:
+    """Put a finished file, which a library has written beside `path`, in its place.
 
-    An existing folder is replaced as a whole; anything else at `path` is refused, and so is the
-    folder that the process works in, which would be gone from under it.
+    The same rule as for `atomic_write`. temporary: on the same file system as `path`.
     """
     path = Path(path)
-    if os.path.isdir(path) and Path.cwd().is_relative_to(path.resolve()):
-        raise InputError(path, "is the folder you work in", "another one")
-    if os.path.lexists(path) and (os.path.islink(path) or not os.path.isdir(path)):
-        raise InputError(path, "is in the way", "a folder or a free name")
+    outputs.check_file(path)
+    try:
+        _put(Path(temporary), path)
+    except OSError as error:
+        raise InputError(path, f"cannot be written ({_reason(error)})") from error
+
+
+def _put(temporary: Path, path: Path, digest: str | None = None) -> None:
+    os.chmod(temporary, 0o666 & ~_umask())
+    outputs.mark(temporary, path.name, digest)
+    os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: PathLike, cache: bool = False) -> Iterator[Path]:
+    """A temporary folder that takes the place of `path` when the block ends without an error.
+
+    Everything in it is marked as a result of ours. An existing folder is replaced as a whole, and
+    only when it is empty or holds such results alone; `outputs.check_folder` says what is refused.
+    cache: a folder that only programs read, replaced also when its files were changed.
+    """
+    path = Path(path)
+    outputs.check_folder(path, cache)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
@@ -185,6 +207,8 @@ def atomic_folder(path: PathLike) -> Iterator[Path]:
     try:
         fresh.mkdir()
         yield fresh
+        outputs.mark_folder(fresh)
+        outputs.check_folder(path, cache)  # again: the work may have taken hours
         _take_place(fresh, path, old)
     finally:
         if old.exists() and not path.exists():

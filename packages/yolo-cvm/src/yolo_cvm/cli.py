@@ -116,7 +116,7 @@ def run(
 
     limits = _limits(max_gas, max_memory)
     loaded = _told(load(model, threads, engine, compat, certified, limits))
-    for line in run_file(loaded, input_file, output, dialect, receipt):
+    for line in run_file(loaded, model, input_file, output, dialect, receipt):
         click.echo(line)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, atomic_write
+from yolo_core.outputs import check_holds_no_input, check_outputs
 from yolo_core.yolo.boxes import NmsSettings
 from yolo_core.yolo.drawing import draw, encode_picture, labelled
 from yolo_core.yolo.letterbox import read_image
@@ -34,6 +35,9 @@ def detect_pictures(
     files = [Path(picture).stem + ".jpg" for picture in pictures]
     if out is not None and len(set(files)) != len(files):
         raise InputError("pictures", "two have the same name", "names that differ")
+    if out is not None:
+        check_holds_no_input(out, pictures)
+        check_outputs(files=[Path(out) / file for file in [*files, RESULTS]])
     for picture, file in zip(pictures, files):
         image = read_image(picture)
         found = detect(predictor, image, settings, predictor.extension.letterbox)

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from yolo_core.arrays import Array
 from yolo_core.files import PathLike, atomic_write, read_bytes
+from yolo_core.outputs import check_outputs
 from yolo_core.words import shown
+from yolo_core.yolo.model_folder import model_sources
 from yolo_cvm import chain_io
 from yolo_cvm.arrays import read_array, write_array
 from yolo_cvm.model import Model
@@ -18,6 +20,7 @@ _EXCESS = 1 << 20
 
 def run_file(
     model: Model,
+    path: PathLike,
     input_file: PathLike,
     out: PathLike | None = None,
     dialect: str | None = None,
@@ -25,9 +28,12 @@ def run_file(
 ) -> list[str]:
     """Run a model on an input file; returns what to tell about each head, and what was written.
 
-    dialect: None for .npy files (further heads go to `<out>_1.npy`, ..), "c" or "chain" for the
-    bytes of `chain_io`. receipt: where the receipt goes, None for none. Raises InputError.
+    path: where the model lies. dialect: None for .npy files (further heads go to
+    `<out>_1.npy`, ..), "c" or "chain" for the bytes of `chain_io`. receipt: where the receipt
+    goes, None for none. Raises InputError.
     """
+    places = [] if out is None else _places(Path(out), len(model.graph.heads), dialect)
+    check_outputs([*model_sources(path), input_file], [*places, receipt])
     if dialect is None:
         data = read_array(input_file)
     else:
@@ -43,18 +49,24 @@ def run_file(
         for number, head in enumerate(heads)
     ]
     if out is not None:
-        lines += [f"wrote {shown(path)}" for path in _write(model, heads, Path(out), dialect)]
+        _write(model, heads, places, dialect)
+        lines += [f"wrote {shown(place)}" for place in places]
     if receipt is not None:
         atomic_write(receipt, proof.to_json())
         lines.append(f"wrote {shown(receipt)}, {proof.told()}")
     return lines
 
 
-def _write(model: Model, heads: list[Array], out: Path, dialect: str | None) -> list[Path]:
+def _places(out: Path, heads: int, dialect: str | None) -> list[Path]:
+    """Where the heads go: one file each, or one for all where they are raw bytes."""
     if dialect is not None:
-        atomic_write(out, chain_io.write_output(model.graph, heads, dialect))
         return [out]
-    paths = [out, *(out.with_name(f"{out.stem}_{k}{out.suffix}") for k in range(1, len(heads)))]
-    for path, head in zip(paths, heads):
+    return [out, *(out.with_name(f"{out.stem}_{k}{out.suffix}") for k in range(1, heads))]
+
+
+def _write(model: Model, heads: list[Array], places: list[Path], dialect: str | None) -> None:
+    if dialect is not None:
+        atomic_write(places[0], chain_io.write_output(model.graph, heads, dialect))
+        return
+    for path, head in zip(places, heads):
         write_array(path, head)
-    return paths

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from yolo_core.command import Group
+from yolo_core.outputs import check_outputs
 from yolo_eval import __version__, options
 from yolo_eval.options import PATH
 
@@ -77,7 +78,7 @@ def coco(
     )
     places = Places(json_, out, predictions, text)
     part = options.shard(shard)
-    places.run_files(models, part)  # refuses what contradicts itself before a picture is read
+    places.check(models, part, [data, images, annotations])
     truth = options.truth(data, split, images, annotations)
     for run in evaluate_all(models, truth, settings, jobs, part, places):
         click.echo(summary(run))
@@ -89,12 +90,9 @@ def coco(
 def merge(shards: tuple[Path, ...], json_: Path) -> None:
     """Join the run files of --shard 1/n to n/n and score them."""
     from yolo_eval.pages.text import summary
-    from yolo_eval.runs.evaluate import merge as merge_shards
-    from yolo_eval.runs.run import write_run
+    from yolo_eval.runs.evaluate import merge_files
 
-    run = merge_shards(shards)
-    write_run(json_, run)
-    click.echo(summary(run))
+    click.echo(summary(merge_files(shards, json_)))
 
 
 @main.command()
@@ -120,8 +118,9 @@ def compare(
     """
     from yolo_eval.figures.compare import compare as compare_runs
     from yolo_eval.figures.compare import read_runs
-    from yolo_eval.pages.publish import markdown, publish
+    from yolo_eval.pages.publish import check_place, markdown, publish
 
+    check_place(out, [*runs, annotations])
     truth = options.truth(None, "val", images, annotations) if annotations else None
     comparison = compare_runs(read_runs(runs, truth), resamples, seed)
     written = publish(comparison, out, images)
@@ -224,8 +223,10 @@ def table(
     integer models and run files of `yolo-eval coco`, in any folders.
     """
     from yolo_eval.figures.table import FORMS, TableSettings, make_table
-    from yolo_eval.pages.table_output import markdown, write_table
+    from yolo_eval.pages.table_output import FILES, markdown, write_table
 
+    if out is not None:
+        check_outputs([folder], [out / name for name in FILES])
     settings = TableSettings(
         sizes=options.sizes(sizes),
         forms=forms or tuple(FORMS),

@@ -15,12 +15,14 @@ import numpy as np
 
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
-from yolo_core.files import atomic_write
+from yolo_core.files import atomic_move, atomic_write
+from yolo_core.outputs import check_holds_no_input, check_outputs
 from yolo_core.progress import progress
 from yolo_core.yolo.boxes import NmsSettings
 from yolo_core.yolo.dataset import list_images
 from yolo_core.yolo.drawing import draw, encode_picture, labelled
 from yolo_core.yolo.letterbox import opencv, read_image
+from yolo_core.yolo.model_folder import model_sources
 from yolo_core.yolo.predictor import Predictor, detect, open_predictor
 
 VIDEO_ENDINGS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
@@ -60,9 +62,8 @@ def detect_sources(
     Raises InputError for a source that is nothing of that kind, or a file that cannot be read.
     """
     names = find_sources(sources)
-    for path, name in names.items():
-        if (out / name.parent).resolve() == path.parent.resolve():
-            raise InputError(path, "lies where its result would go", "another --out")
+    check_holds_no_input(out, [*names, *model_sources(model)])
+    check_outputs(files={place for name in names.values() for place in _results(out, name)})
     predictor = open_predictor(model, imgsz, threads, device)
     pictures = [path for path in names if path.suffix.lower() not in VIDEO_ENDINGS]
     videos = [path for path in names if path.suffix.lower() in VIDEO_ENDINGS]
@@ -72,16 +73,27 @@ def detect_sources(
         image = read_image(path)
         boxes = detect(predictor, image, settings, mode=mode)
         name = names[path]
-        ending = name.suffix.lower() if name.suffix.lower() in KEPT_ENDINGS else ".jpg"
+        picture, labels, _ = _results(out, name)
         drawn = draw(image, labelled(boxes, classes))
-        atomic_write(out / name.with_suffix(ending), encode_picture(drawn, ending))
+        atomic_write(picture, encode_picture(drawn, picture.suffix))
         height, width = image.shape[:2]
         found.append(Found(name.as_posix(), None, width, height, boxes, classes))
-        _write_labels(out / "labels" / name.with_suffix(".txt"), found[-1])
+        _write_labels(labels, found[-1])
     for path in videos:
         found += _video(predictor, path, names[path], out, settings, mode)
     atomic_write(out / "detections.json", _json(found, model, predictor))
     return found
+
+
+def _results(out: Path, name: Path) -> tuple[Path, Path, Path]:
+    """Where the drawn picture or film of a source goes, its labels, and the JSON of all."""
+    ending = name.suffix.lower()
+    if ending in VIDEO_ENDINGS:
+        ending = ".mp4"
+    elif ending not in KEPT_ENDINGS:
+        ending = ".jpg"
+    labels = out / "labels" / name.with_suffix(".txt")
+    return out / name.with_suffix(ending), labels, out / "detections.json"
 
 
 def find_sources(sources: Sequence[str]) -> dict[Path, Path]:
@@ -166,7 +178,7 @@ def _video(
         if writer is None:
             raise InputError(path, "holds no frames", "a complete video")
         writer.release()
-        os.replace(unfinished, target)
+        atomic_move(unfinished, target)
     return found
 
 

@@ -57,7 +57,7 @@ def seal(
             Path(os.path.relpath(path, conf.parent)).as_posix(): sha256_file(path) for path in files
         },
     }
-    atomic_write(conf, json.dumps(record, indent=1, sort_keys=True) + "\n")
+    atomic_write(conf, json.dumps(record, indent=1, sort_keys=True) + "\n", cache=True)
 
 
 def sealed(conf: Path, stage: str) -> tuple[str, str]:

@@ -11,15 +11,17 @@ from typing import Any
 import click
 
 from yolo_core.errors import InputError
-from yolo_core.files import atomic_write, read_json
+from yolo_core.files import PathLike, atomic_write, read_json
 from yolo_core.mxnet.checkpoint import checkpoint_stem, trained_imgsz
+from yolo_core.outputs import check_outputs
 from yolo_core.yolo.letterbox import check_imgsz
+from yolo_core.yolo.model_folder import model_sources
 from yolo_mrt import stages as stage_module
 from yolo_mrt.config import read_config
 from yolo_mrt.settings import EFFORTS, LETTERBOX_MODES, STAGES, Settings, calibration_images
 
 DEFAULT_IMGSZ = (640, 640)
-RUN = ".run.json"
+RUN = stage_module.RUN
 
 
 def _check_stages(stages: Sequence[str]) -> tuple[str, ...]:
@@ -59,8 +61,7 @@ def from_options(
         letterbox=letterbox,
         scheme=scheme,
     )
-    if out.exists() and not out.is_dir():
-        raise InputError(out, "is a file", "a folder or a free name")
+    _check_places(settings, wanted, [data])
     _remember(settings, wanted)
     stage_module.run(settings, wanted, _teller(quiet=False))
     if "compile" in wanted:
@@ -90,6 +91,7 @@ def from_config(config: Path, effort: str, stages: Sequence[str]) -> None:
     """`yolo-mrt quantize --config FILE`."""
     configured = read_config(config, effort)
     wanted = _check_stages(stages) if stages else configured.stages
+    _check_places(configured.settings, wanted, [config])
     _remember(configured.settings, wanted)
     quiet = configured.verbosity not in ("debug", "info")
     stage_module.run(configured.settings, wanted, _teller(quiet))
@@ -98,6 +100,16 @@ def from_config(config: Path, effort: str, stages: Sequence[str]) -> None:
 def stage_folder(out: Path, work: Path | None) -> Path:
     """Where the stage files of a model folder lie."""
     return work if work is not None else out.with_name(out.name + ".stages")
+
+
+def _check_places(settings: Settings, stages: Sequence[str], read: Sequence[PathLike]) -> None:
+    """Refuse a model folder or stage files that would replace what is not theirs."""
+    inputs = [*model_sources(settings.checkpoint), *settings.images, *read]
+    if settings.scheme is not None:
+        inputs.append(settings.scheme)
+    files = [settings.stage_file(ending) for ending in stage_module.STAGE_FILES]
+    folders = [settings.out] if "compile" in stages else []
+    check_outputs(inputs, files, folders, cache=True)
 
 
 def _remember(settings: Settings, stages: Sequence[str]) -> None:
@@ -111,7 +123,8 @@ def _remember(settings: Settings, stages: Sequence[str]) -> None:
         "effort": settings.effort,
         "head_bits": settings.head_bits,
     }
-    atomic_write(settings.stage_file(RUN), json.dumps(record, indent=1) + "\n")
+    content = json.dumps(record, indent=1) + "\n"
+    atomic_write(settings.stage_file(RUN), content, cache=True)
 
 
 def recall(folder: Path, work: Path | None) -> Settings:
@@ -150,8 +163,10 @@ def report_of(folder: Path, work: Path | None, out: Path | None, images: int) ->
     if not 1 <= images <= 1000:
         raise InputError("--images", f"is {images}", "1 to 1000")
     settings = recall(folder, work)
-    nodes = judge_nodes(settings, images)
     target = out if out is not None else folder.with_name(folder.name + ".report.html")
+    stages = [settings.stage_file(ending) for ending in stage_module.STAGE_FILES]
+    check_outputs([*model_sources(folder), *stages, *settings.images], [target])
+    nodes = judge_nodes(settings, images)
     atomic_write(target, page(nodes, folder.name))
     click.echo(table(nodes))
     click.echo(f"Page with histograms: {target}")

@@ -39,6 +39,17 @@ from yolo_mrt.settings import STAGES, Settings
 
 #: Images on which effort "high" tries every read.
 SENSITIVITY_IMAGES = 32
+#: The file beside the stage files that says what they belong to.
+RUN = ".run.json"
+#: Endings of everything that the stages write beside the model folder.
+STAGE_FILES = (
+    RUN,
+    *(f".{stage}.conf" for stage in STAGES),
+    *(".prepare.json", ".prepare.params"),
+    *(".mrt.calibrate.json", ".mrt.calibrate.params", ".mrt.calibrate.ext"),
+    *(".mrt.quantize.json", ".mrt.quantize.params", ".mrt.quantize.ext", ".all.quantize.ext"),
+    ".evaluate.json",
+)
 Say = Callable[[str], None]
 
 
@@ -72,12 +83,12 @@ def _prepare(settings: Settings, say: Say) -> None:
         "json": settings.stage_file(".prepare.json"),
         "params": settings.stage_file(".prepare.params"),
     }
-    atomic_write(files["json"], json.dumps(_net_to_dict(source), indent=1) + "\n")
+    atomic_write(files["json"], json.dumps(_net_to_dict(source), indent=1) + "\n", cache=True)
     arrays: dict[str, Array] = {}
     for layer in source.net.convolutions():
         arrays[f"arg:{layer.name}.weight"] = layer.weights
         arrays[f"arg:{layer.name}.bias"] = layer.biases
-    atomic_write(files["params"], encode_params(arrays))
+    atomic_write(files["params"], encode_params(arrays), cache=True)
     notes = {"input_shape": [-1, 3, *settings.imgsz], "split_keys": [], "source": source.digest}
     cache.seal(conf, key, "", files.values(), notes)
     say(f"prepare: {len(source.net.layers)} layers, {source.net.weight_count()} weights")
@@ -123,9 +134,9 @@ def _calibrate(settings: Settings, say: Say) -> None:
         "params": settings.stage_file(".mrt.calibrate.params"),
         "ext": settings.stage_file(".mrt.calibrate.ext"),
     }
-    atomic_write(files["json"], json.dumps(scheme.to_dict()) + "\n")
-    atomic_write(files["params"], encode_params(_statistics_arrays(statistics)))
-    atomic_write(files["ext"], deliver.calibration_ext(net, scheme, statistics))
+    atomic_write(files["json"], json.dumps(scheme.to_dict()) + "\n", cache=True)
+    atomic_write(files["params"], encode_params(_statistics_arrays(statistics)), cache=True)
+    atomic_write(files["ext"], deliver.calibration_ext(net, scheme, statistics), cache=True)
     cache.seal(conf, key, after, files.values(), {"images": len(settings.images)})
     say(f"calibrate: {len(scheme.menu)} tables, {len(settings.images)} images")
 
@@ -198,16 +209,17 @@ def _quantize(settings: Settings, say: Say) -> None:
     }
     extension = extension_of(settings, source, scheme)
     record = {name: {"shift": c.shift, "clip_bits": c.clip_bits} for name, c in convs.items()}
-    atomic_write(files["json"], json.dumps(record, indent=1) + "\n")
+    atomic_write(files["json"], json.dumps(record, indent=1) + "\n", cache=True)
     arrays: dict[str, Array] = {}
     for name, conv in convs.items():
         arrays[f"{name}.weight"] = conv.weight
         arrays[f"{name}.bias"] = conv.bias.astype(np.int64)
         arrays[f"{name}.multiplier"] = conv.multiplier.astype(np.int64)
         arrays[f"{name}.step"] = conv.step
-    atomic_write(files["params"], encode_params(arrays))
-    atomic_write(files["ext"], deliver.calibration_ext(source.net, scheme, statistics_of(settings)))
-    atomic_write(files["all"], deliver.all_quantize_ext(extension))
+    atomic_write(files["params"], encode_params(arrays), cache=True)
+    lines = deliver.calibration_ext(source.net, scheme, statistics_of(settings))
+    atomic_write(files["ext"], lines, cache=True)
+    atomic_write(files["all"], deliver.all_quantize_ext(extension), cache=True)
     cache.seal(conf, key, after, files.values(), {"input_shape": [-1, 3, *settings.imgsz]})
     say(f"quantize: {len(convs)} convolutions, rounding learned on {count} images")
 
@@ -254,7 +266,7 @@ def _evaluate(settings: Settings, say: Say) -> None:
         list(canvases(settings, "evaluate", count)), settings.imgsz,
     )  # fmt: skip
     path = settings.stage_file(".evaluate.json")
-    atomic_write(path, json.dumps(result, indent=1) + "\n")
+    atomic_write(path, json.dumps(result, indent=1) + "\n", cache=True)
     cache.seal(conf, key, after, (path,))
     say(
         f"evaluate: {count} images, quantization error of the outputs {result['logit_snr_db']:.1f} "

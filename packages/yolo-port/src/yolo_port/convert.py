@@ -8,7 +8,14 @@ from pathlib import Path
 
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, sha256_file
-from yolo_core.mxnet.checkpoint import Checkpoint, checkpoint_stem, write_checkpoint
+from yolo_core.mxnet.checkpoint import (
+    Checkpoint,
+    checkpoint_files,
+    checkpoint_stem,
+    write_checkpoint,
+)
+from yolo_core.outputs import check_outputs
+from yolo_core.yolo.model_folder import model_sources
 from yolo_port.matching import fused
 from yolo_port.readers import load, source_file
 from yolo_port.state_dict import to_rgb
@@ -32,8 +39,12 @@ def convert(
 
     form: one of `WRITERS`. fuse: fold batch normalisation into the convolutions. The meta names
     the source and its sha256. Returns what was written and where. InputError for a source that
-    is no YOLOv5 model, and for a target that would overwrite the source.
+    is no YOLOv5 model, and for an output that is
+    not ours or is the source.
     """
+    stem = Path(out) / _name(Path(source))
+    files = checkpoint_files(stem) if form == "mxnet" else [stem.with_name(f"{stem.name}.{form}")]
+    check_outputs(model_sources(source), files)
     checkpoint = load(source)
     if fuse:
         checkpoint = fused(checkpoint)
@@ -46,11 +57,6 @@ def convert(
     )
     if form != "mxnet":  # the others have no place for a colour order
         checkpoint = to_rgb(checkpoint)
-    stem = Path(out) / _name(Path(source))
-    if stem.parent.resolve() == origin.parent.resolve() and (
-        form == "mxnet" if origin.suffix == ".params" else origin.suffix == f".{form}"
-    ):
-        raise InputError(out, f"holds the source {origin.name}", "another folder")
     return checkpoint, list(WRITERS[form](stem, checkpoint))
 
 

@@ -19,6 +19,7 @@ import yaml
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, atomic_write, read_bytes, read_yaml
+from yolo_core.outputs import mark_folder, new_folder
 
 STATE = "weights/last.state.npz"
 COLUMNS = (
@@ -52,21 +53,9 @@ class RunFolder:
     @classmethod
     def create(cls, project: PathLike, name: str) -> RunFolder:
         """A new folder `name`, `name2`, `name3` … under `project`, the first that is free."""
-        project = Path(project)
-        number = 1
-        while True:
-            path = project / (name if number == 1 else f"{name}{number}")
-            try:
-                path.mkdir(parents=True)
-            except FileExistsError as error:
-                if project.exists() and not project.is_dir():
-                    raise InputError(project, "is not a folder") from error
-                number += 1
-            except OSError as error:
-                raise InputError(path, f"cannot be made ({error.strerror})") from error
-            else:
-                (path / "weights").mkdir()
-                return cls(path)
+        path = new_folder(project, name)
+        (path / "weights").mkdir()
+        return cls(path)
 
     @classmethod
     def open(cls, path: PathLike) -> RunFolder:
@@ -74,6 +63,8 @@ class RunFolder:
         folder = cls(Path(path))
         if not (folder.path / STATE).is_file():
             raise InputError(path, "has no run to resume", f"a folder with {STATE}")
+        # The state says that the folder is a run of ours, also where it was copied from elsewhere.
+        mark_folder(folder.path)
         # What a killed run had half written when it died.
         for leftover in (folder.path / "weights").glob(".*"):
             leftover.unlink(missing_ok=True)

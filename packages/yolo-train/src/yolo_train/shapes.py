@@ -43,7 +43,7 @@ def write_shapes(out: PathLike, images: int, imgsz: int, seed: int) -> Path:
     """Write `images` labelled pictures of imgsz x imgsz pixels; returns the data.yaml.
 
     images: at least 10; a fifth of them is for validation. imgsz: 32 to 4096. seed: 0 to 2**31.
-    An `out` that exists is replaced only when it came from here. InputError otherwise.
+    An `out` that exists is replaced only when all in it came from here. InputError otherwise.
     """
     if not 10 <= images <= 1_000_000:
         raise InputError("--images", f"is {images}", "10 to 1000000")

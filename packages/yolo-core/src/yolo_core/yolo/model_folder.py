@@ -168,6 +168,25 @@ def is_model_folder(path: PathLike) -> bool:
     return all(os.path.isfile(os.path.join(path, name)) for name in (SYMBOL, PARAMS))
 
 
+def model_sources(path: PathLike) -> list[Path]:
+    """Every file that may be part of the model at `path`, for `outputs.check_outputs`.
+
+    path: a model folder, a bundle, a checkpoint's stem or one of its files. Files that do not
+    exist may be among them.
+    """
+    from yolo_core.mxnet.checkpoint import checkpoint_stem  # here, since it brings a YAML reader
+
+    path = Path(path)
+    names = (SYMBOL, PARAMS, EXT)
+    inside = [path / name for name in names]
+    if os.path.isdir(path):
+        inside += [found for name in names for found in path.glob(f"*/{name}")]
+        inside += [found for name in names for found in path.glob(f"*/data/{name}")]
+    endings = ("-symbol.json", "-0000.params", ".yaml", ".json", ".params")
+    stem = checkpoint_stem(path)
+    return [path, *inside, *(stem.with_name(stem.name + ending) for ending in endings)]
+
+
 def read_model_folder(path: PathLike) -> ModelFolder:
     """Load and check a model. Raises InputError naming the file, the node and the rule."""
     path = Path(path)
@@ -193,6 +212,6 @@ def write_model_folder(
         EXT: extension.to_json(),
         **(more or {}),
     }
-    with atomic_folder(path) as folder:
+    with atomic_folder(path, cache=True) as folder:
         for name, content in contents.items():
             atomic_write(folder / name, content)

@@ -21,10 +21,18 @@ from typing import Any
 
 import numpy as np
 
+from yolo_core import outputs
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, atomic_folder, atomic_write, read_bytes, read_json
 from yolo_core.graph.proof.bounds import certify
-from yolo_core.yolo.model_folder import EXT, PARAMS, SYMBOL, Extension, read_model_folder
+from yolo_core.yolo.model_folder import (
+    EXT,
+    PARAMS,
+    SYMBOL,
+    Extension,
+    model_sources,
+    read_model_folder,
+)
 from yolo_cvm.bundle import manifest, selftest, torrent
 from yolo_cvm.bundle.announce import announcement, input_announcement
 from yolo_cvm.bundle.card import write_card
@@ -43,10 +51,12 @@ def write_bundle(model: PathLike, out: PathLike, choices: Choices) -> dict[str, 
     """Bundle the model folder `model` into the folder `out`; returns the manifest's content.
 
     The folder's `ext`, where it has one, enters the manifest, never the torrent. An existing
-    `out` is replaced only when it is empty or a bundle itself. InputError when the model does
-    not load, may overflow, has outputs of different row counts, or asks what the chain refuses.
+    `out` is replaced only when it is empty or holds nothing but an earlier bundle. InputError
+    when the model does not load, may overflow, has outputs of different row counts, or asks what
+    the chain refuses.
     """
     _check_target(Path(out))
+    outputs.check_outputs(inputs=model_sources(model), folders=[out])
     loaded = read_model(model)
     extension = loaded.detection(str(Path(model) / EXT))
     content, torrent_bytes = manifest.describe(loaded, choices)
@@ -137,7 +147,7 @@ def _check_target(out: Path) -> None:
     """Refuse to replace a folder that holds anything but a bundle."""
     if not os.path.isdir(out):
         return
-    names = {entry.name for entry in out.iterdir()}
+    names = {entry.name for entry in out.iterdir()} - {outputs.LIST}
     homes = [name for name in names - {MANIFEST, CARD} if INFO_HASH.fullmatch(name)]
     if names and names != {MANIFEST, CARD, *homes[:1]}:
         raise InputError(out, "holds other files", "a new folder, an empty one, or a bundle")

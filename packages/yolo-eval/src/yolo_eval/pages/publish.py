@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from yolo_core.errors import InputError
 from yolo_core.files import atomic_write
+from yolo_core.outputs import check_outputs
 from yolo_eval.figures.compare import Comparison
 from yolo_eval.figures.metrics import percent, seed_line, seed_name
 from yolo_eval.pages import report, wording
+
+#: What every comparison writes; a text file per run, named after its figures, comes beside.
+FILES = ("metrics.json", "summary.md", "report.html")
+
+
+def check_place(out: Path, inputs: Sequence[Path | None]) -> None:
+    """InputError where the files of a comparison would replace what is not ours."""
+    check_outputs(inputs, [out / name for name in FILES])
 
 
 def publish(comparison: Comparison, out: Path, images: Path | None = None) -> list[Path]:
@@ -28,6 +38,7 @@ def publish(comparison: Comparison, out: Path, images: Path | None = None) -> li
         **_seed_lines(comparison),
         "report.html": report.page(comparison, folder),
     }
+    check_outputs(files=[out / name for name in contents])
     for name, content in contents.items():
         atomic_write(out / name, content)
     return [out / name for name in contents]

@@ -15,6 +15,8 @@ from yolo_eval.figures.table import Row
 from yolo_eval.pages import wording
 from yolo_eval.runs import provenance
 
+FILES = ("table.md", "table.json", "table.html")
+
 HEADS = (
     "model", "form", "weights", "input", "size MB", "params M", "GMAC", "gas G", "AP", "AP50",
     "ΔAP", "95 % interval", "ms", "threads", "peak MB", "SHA-256 of outputs",
@@ -105,8 +107,8 @@ def to_json(rows: Sequence[Row]) -> str:
 
 
 def write_table(rows: Sequence[Row], out: Path) -> list[Path]:
-    """Write table.md, table.json and table.html into the folder `out`."""
-    contents = {"table.md": markdown(rows), "table.json": to_json(rows), "table.html": html(rows)}
+    """Write the three `FILES` into the folder `out`."""
+    contents = dict(zip(FILES, (markdown(rows), to_json(rows), html(rows))))
     for name, content in contents.items():
         atomic_write(out / name, content)
     return [out / name for name in contents]

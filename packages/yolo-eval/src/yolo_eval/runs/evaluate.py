@@ -9,6 +9,8 @@ from pathlib import Path
 
 from yolo_core.errors import InputError
 from yolo_core.files import atomic_write
+from yolo_core.outputs import check_outputs
+from yolo_core.yolo.model_folder import model_sources
 from yolo_eval.figures.metrics import measure, seed_line
 from yolo_eval.runs import provenance
 from yolo_eval.runs.ground_truth import GroundTruth
@@ -36,7 +38,7 @@ def evaluate(
     if out is not None:
         write_run(out, run)
         assert journal is not None
-        journal.unlink()
+        journal.unlink(missing_ok=True)  # there is none where the data held no picture
     return run
 
 
@@ -68,6 +70,17 @@ class Places:
             raise InputError("--out", "would hold two files of one name", "models named apart")
         return files
 
+    def check(
+        self,
+        models: Sequence[str],
+        shard: tuple[int, int] | None,
+        inputs: Sequence[Path | None],
+    ) -> None:
+        """Refuse outputs that are not ours, or are among `inputs` or the models' files."""
+        read = [*inputs, *(file for model in models for file in model_sources(model))]
+        files = self.run_files(models, shard) if models else [self.json]
+        check_outputs(read, [*files, self.predictions, self.text])
+
 
 def evaluate_all(
     models: Sequence[str],
@@ -86,6 +99,7 @@ def evaluate_all(
 
 def score_file(path: Path, truth: GroundTruth, places: Places) -> Run:
     """Score detections that lie in a file, a COCO results list or a run file."""
+    places.check([], None, [path, Path(truth.source)])
     run = read_run(path, truth)
     if run.truth.digest() != truth.digest():
         raise InputError(path, f"has other ground truth than {truth.source}", "a results list")
@@ -104,6 +118,14 @@ def _write_beside(run: Run, places: Places) -> None:
         write_predictions(places.predictions, run)
     if places.text is not None:
         atomic_write(places.text, seed_line(run))
+
+
+def merge_files(paths: Sequence[Path], out: Path) -> Run:
+    """Merge the shards in run files and write the whole run file to `out`."""
+    check_outputs(paths, [out])
+    run = merge(paths)
+    write_run(out, run)
+    return run
 
 
 def merge(paths: Sequence[Path]) -> Run:

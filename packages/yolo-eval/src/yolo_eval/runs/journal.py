@@ -7,6 +7,7 @@ settings and images; a journal of anything else is refused rather than mixed in 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
@@ -29,10 +30,11 @@ class Journal:
         self._header = json.dumps({"format": "yolo-eval-journal/1", "binding": binding}) + "\n"
         self._truth = truth
         self.done: dict[int, tuple[str, list[Row]]] = {}
+        self._added = False
         self._stream: TextIO | None = None
 
     def __enter__(self) -> Journal:
-        length = self._read() if self.path.exists() else 0
+        length = self._read() if os.path.lexists(self.path) else 0
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._stream = open(self.path, "a", encoding="utf-8")
@@ -53,6 +55,9 @@ class Journal:
     ) -> None:
         if self._stream is not None:
             self._stream.close()
+        if not self.done and not self._added:
+            # A run that was refused before its first picture leaves nothing to go on from.
+            self.path.unlink(missing_ok=True)
 
     def add(self, image: int, digest: str, rows: list[Row]) -> None:
         """Keep one image's detections; they reach the disk at once."""
@@ -60,9 +65,12 @@ class Journal:
         entry = {"image_id": image, "sha256": digest, "detections": [row[1:] for row in rows]}
         self._stream.write(json.dumps(entry, separators=(",", ":")) + "\n")
         self._stream.flush()
+        self._added = True
 
     def _read(self) -> int:
         """Fill `done` from the complete lines; their length in bytes."""
+        if self.path.is_symlink():
+            raise InputError(self.path, "is a link", "this name free")
         data = read_bytes(self.path, JSON_LIMIT)
         length = data.rfind(b"\n") + 1
         lines = data[:length].decode("utf-8", "replace").split("\n")[:-1]
