@@ -29,6 +29,7 @@ COMMON = [
     "conv.cpp",
     "winograd.cpp",
     "abi.cpp",
+    "wire.cpp",
     "arch/select.cpp",
 ]
 # Flags of each instruction set, by machine; a set that is not listed compiles to an empty list.

@@ -15,7 +15,11 @@ ARRAY_LIMIT = 1 << 30
 
 def read_array(path: PathLike) -> Array:
     """The integers of a .npy file. InputError where there are none."""
-    data = read_bytes(path, ARRAY_LIMIT)
+    return array_from(read_bytes(path, ARRAY_LIMIT), path)
+
+
+def array_from(data: bytes, path: PathLike) -> Array:
+    """The integers in the bytes of a .npy file. path: its name, for the error."""
     try:
         array = np.load(io.BytesIO(data), allow_pickle=False)
     except Exception as error:

@@ -49,7 +49,7 @@ def output_length(graph: Graph) -> int:
     return output_type_size(graph) * sum(elements(shape) for shape in graph.head_shapes)
 
 
-def read_input(graph: Graph, data: bytes, dialect: str = C_INTERFACE) -> Array:
+def read_input(graph: Graph, data: bytes | memoryview, dialect: str = C_INTERFACE) -> Array:
     """The input integers, int8 or int32 in the graph's input shape, not yet clamped.
 
     dialect: "c" (little-endian, exact length) or "chain" (big-endian, what is too long is cut).
@@ -63,7 +63,13 @@ def read_input(graph: Graph, data: bytes, dialect: str = C_INTERFACE) -> Array:
 
 
 def write_output(graph: Graph, outputs: list[Array], dialect: str = C_INTERFACE) -> bytes:
-    """The bytes that the caller of the original gets for these int32 heads.
+    """The bytes that the caller of the original gets for these int32 heads; see `join_heads`."""
+    joined = join_heads(graph, outputs)
+    return joined.astype(_kind(joined.itemsize, dialect), copy=False).tobytes()
+
+
+def join_heads(graph: Graph, outputs: list[Array]) -> Array:
+    """The integers of an output in the order of its bytes: int8, or int32 of this machine.
 
     One head: its elements, or with `argmax` the index of the first maximum of every row of the
     last axis. More heads: their rows interleaved, row i of every head in turn; heads of
@@ -73,9 +79,10 @@ def write_output(graph: Graph, outputs: list[Array], dialect: str = C_INTERFACE)
     check_output(graph)
     if _is_argmax(graph):
         outputs = [np.argmax(outputs[0], axis=-1, keepdims=True)]
-    size = output_type_size(graph)
     # One byte per element is the low byte; honest values lose nothing.
-    return join(outputs).astype(_kind(size, dialect)).tobytes()
+    kind = np.int8 if output_type_size(graph) == 1 else np.int32
+    result: Array = join(outputs).astype(kind, copy=False)
+    return result
 
 
 def join(heads: Sequence[Array]) -> Array:

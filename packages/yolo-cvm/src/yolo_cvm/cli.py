@@ -8,6 +8,7 @@ import click
 
 from yolo_core.command import Group
 from yolo_cvm.bundle.command import bundle, model_meta
+from yolo_cvm.node.command import node, serve
 
 _MODEL = click.argument("model", type=click.Path())
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -257,3 +258,5 @@ def detect(
 
 main.add_command(bundle)
 main.add_command(model_meta)
+main.add_command(serve)
+main.add_command(node)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, atomic_write
 from yolo_core.outputs import check_holds_no_input, check_outputs
@@ -46,15 +47,7 @@ def detect_pictures(
             "height": image.shape[0],
             "width": image.shape[1],
             "model": predictor.digest,
-            "detections": [
-                {
-                    "box": [round(float(value), 2) for value in row[:4]],
-                    "score": round(float(row[4]), 5),
-                    "class": int(row[5]),
-                    "name": names[int(row[5])],
-                }
-                for row in found
-            ],
+            "detections": as_records(found, names),
         }
         records.append(record)
         if out is not None:
@@ -62,6 +55,19 @@ def detect_pictures(
         yield record
     if out is not None:
         atomic_write(Path(out) / RESULTS, json.dumps(records, indent=1) + "\n")
+
+
+def as_records(found: Array, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Detections [n, 6] (x1 y1 x2 y2, score, class) as plain JSON data."""
+    return [
+        {
+            "box": [round(float(value), 2) for value in row[:4]],
+            "score": round(float(row[4]), 5),
+            "class": int(row[5]),
+            "name": names[int(row[5])],
+        }
+        for row in found
+    ]
 
 
 def describe(record: dict[str, Any]) -> str:

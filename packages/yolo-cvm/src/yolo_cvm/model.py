@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from yolo_core.graph.costs.cost import peak_bytes
 from yolo_core.graph.files.params import oddities, records_end, size_limit, stale_bytes
 from yolo_core.graph.integers import limit
 from yolo_core.graph.proof.bounds import certify
-from yolo_core.yolo.model_folder import PARAMS_LIMIT, Extension
+from yolo_core.yolo.model_folder import PARAMS_LIMIT
 from yolo_cvm.engine import Engine, select
 
 SYMBOL, PARAMS, DATA = "symbol", "params", "data"
@@ -79,7 +80,14 @@ def _too_large(graph: Graph) -> RuntimeFault:
     return RuntimeFault("memory", "this machine has too little", f"{peak_bytes(graph)} bytes free")
 
 
-def detector_digest(symbol_digest: str, params_digest: str, extension: Extension) -> str:
+class Meaning(Protocol):
+    """What the integers of a detector mean, our own way or the original's."""
+
+    def to_json(self) -> str:
+        """One line, the same for the same content."""
+
+
+def detector_digest(symbol_digest: str, params_digest: str, extension: Meaning) -> str:
     """SHA-256 that names a detector: over its files' digests and what its integers mean."""
     parts = symbol_digest + params_digest + extension.to_json()
     return hashlib.sha256(parts.encode("utf-8")).hexdigest()

@@ -5,15 +5,21 @@ The entry point `cvm` of `yolo_core.predictors` names `ModelOpener`.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, read_bytes, read_json
+from yolo_core.yolo.boxes import NmsSettings, detections
+from yolo_core.yolo.letterbox import Letterbox, Placement
 from yolo_core.yolo.model_folder import EXT, Extension, check_extension
 from yolo_core.yolo.predictor import Predictor
+from yolo_cvm import chain_io
 from yolo_cvm.bundle import manifest as bundle_manifest
 from yolo_cvm.model import Model, detector_digest, is_model, load, model_files
+from yolo_cvm.original import OriginalExtension, is_original, read_original
 
 MANIFEST = "manifest.json"
 
@@ -23,7 +29,7 @@ class IntegerPredictor:
 
     kind = "integer"
 
-    def __init__(self, model: Model, extension: Extension) -> None:
+    def __init__(self, model: Model, extension: Extension | OriginalExtension) -> None:
         if model.graph.input_shape[0] != 1:
             raise InputError("model", f"takes {model.graph.input_shape[0]} images at once", "1")
         self.model = model
@@ -37,8 +43,26 @@ class IntegerPredictor:
         if batch.dtype != np.uint8 or batch.shape[1:] != (*self.imgsz, 3):
             raise InputError("images", f"are {batch.dtype} {batch.shape}", f"uint8 of {self.imgsz}")
         codes = self.extension.quantize_input(batch)
-        heads = [self.model.run(codes[k : k + 1])[0] for k in range(len(codes))]
-        return self.extension.dequantize(np.concatenate(heads))
+        outputs = [self.model.run(codes[k : k + 1]) for k in range(len(codes))]
+        return np.concatenate([self._logits(heads) for heads in outputs])
+
+    def encode(self, image: Array) -> tuple[Array, Placement]:
+        """uint8 [h, w, 3] RGB → the model's input, int8 or int32, and where the picture went."""
+        fit = Letterbox(*self.imgsz, mode=self.extension.letterbox)
+        canvas, placement = fit.apply(image)
+        codes = self.extension.quantize_input(canvas[None])
+        narrow = chain_io.input_type_size(self.model.graph) == 1
+        return codes.astype(np.int8 if narrow else np.int32), placement
+
+    def decode(self, heads: list[Array], settings: NmsSettings) -> Array:
+        """The int32 heads of one picture → detections [n, 6] in pixels of the network's input."""
+        (logits,) = self._logits(heads)
+        return detections(logits, self.architecture, self.imgsz, settings)
+
+    def _logits(self, heads: list[Array]) -> Array:
+        if isinstance(self.extension, OriginalExtension):
+            return self.extension.logits(heads)
+        return self.extension.dequantize(heads[0])
 
 
 class ModelOpener:
@@ -84,7 +108,7 @@ def open_detector(
     return IntegerPredictor(model, extension)
 
 
-def read_extension(path: PathLike, model: Model) -> Extension:
+def read_extension(path: PathLike, model: Model) -> Extension | OriginalExtension:
     """What the integers mean: from `ext` beside the model, else from the bundle's manifest."""
     folder = model_files(path)[0].parent
     source, manifest = folder / EXT, folder.parent.parent / MANIFEST
@@ -95,6 +119,13 @@ def read_extension(path: PathLike, model: Model) -> Extension:
         source = manifest
         data = read_bytes(manifest, bundle_manifest.LIMIT)
         content = bundle_manifest.decode(data, str(manifest)).get("extension")
-    extension = Extension.from_dict(content, str(source))
-    check_extension(extension, model.graph, str(source))
+    return meaning(content, model, str(source))
+
+
+def meaning(content: Any, model: Model, source: str) -> Extension | OriginalExtension:
+    """What the integers mean, from the content of an `ext`. source: its path, for errors."""
+    if is_original(content):
+        return read_original(content, model.graph, source)
+    extension = Extension.from_dict(content, source)
+    check_extension(extension, model.graph, source)
     return extension

@@ -73,10 +73,14 @@ def read_image(path: PathLike) -> Array:
     InputError when the file is missing, no image, too large, or a JPEG that ends too early
     (which decoders fill up with grey and call a success).
     """
-    data = read_bytes(path, FILE_LIMIT)
+    return decode_complete(read_bytes(path, FILE_LIMIT), str(path))
+
+
+def decode_complete(data: bytes, source: str) -> Array:
+    """The picture in the bytes of an image file, refused as in `read_image`."""
     if data.startswith(_JPEG_START) and not _jpeg_ends(data):
-        raise InputError(path, "is a JPEG that ends too early", "a complete image")
-    return decode_image(data, str(path))
+        raise InputError(source, "is a JPEG that ends too early", "a complete image")
+    return decode_image(data, source)
 
 
 def _jpeg_ends(data: bytes) -> bool:

@@ -115,25 +115,32 @@ def encode(info: Info, envelope: Envelope) -> bytes:
     return bencode.encode(outer)
 
 
-def decode(data: bytes, source: str) -> Info:
+def decode(data: bytes, source: str, with_inputs: bool = False) -> Info:
     """The info of a model's torrent file, whoever wrote it.
 
-    Keys outside the info dictionary are not looked at, since a node does not either. Inside,
-    only the layout of spec 7.1 passes: the name `data` and the files `params` and `symbol`, so
-    that no path of the torrent can lead anywhere else.
+    with_inputs: take that of a stored input, too, whose one file is `data` itself. Keys outside
+    the info dictionary are not looked at, since a node does not either. Inside, only the layout
+    of spec 7.1 passes: the name `data` and the files `params` and `symbol`, so that no path of
+    the torrent can lead anywhere else.
     """
     outer = bencode.decode(data, source)
     info = outer.get(b"info") if isinstance(outer, dict) else None
     if not isinstance(info, dict):
         raise InputError(source, "has no info dictionary", "a torrent file")
-    for key in sorted(set(info) - {b"files", b"name", b"piece length", b"pieces"}):
+    content = b"length" if with_inputs and b"files" not in info else b"files"
+    for key in sorted(set(info) - {content, b"name", b"piece length", b"pieces"}):
         raise InputError(source, f"the info dictionary has the key {key!r}", "none but the four")
     if info.get(b"name") != NAME.encode():
         raise InputError(source, f"is named {info.get(b'name')!r}", f"the name {NAME}")
     piece_length = info.get(b"piece length")
     if piece_length not in PIECE_LENGTHS:
         raise InputError(source, f"has the piece length {piece_length!r}", "a power of two")
-    result = Info(_lengths(info.get(b"files"), source), piece_length, info.get(b"pieces", b""))
+    lengths = (
+        _lengths(info.get(content), source)
+        if content == b"files"
+        else {NAME: _length(info.get(content), NAME, source)}
+    )
+    result = Info(lengths, piece_length, info.get(b"pieces", b""))
     count = -(-result.raw_size // piece_length)
     if not isinstance(result.pieces, bytes) or len(result.pieces) != count * _SHA1_BYTES:
         raise InputError(source, "the piece digests do not fit the file sizes", f"{count} pieces")
@@ -195,9 +202,14 @@ def _lengths(files: Any, source: str) -> dict[str, int]:
         path, length = entry[b"path"], entry[b"length"]
         if path not in [[name.encode()] for name in FILES]:
             raise InputError(source, f"holds the path {path!r}", "params and symbol alone")
-        if not isinstance(length, int) or length <= 0:
-            raise InputError(source, f"{path[0].decode()} has the length {length!r}", "bytes")
-        lengths[path[0].decode()] = length
+        name = path[0].decode()
+        lengths[name] = _length(length, name, source)
     if tuple(lengths) != FILES or len(files) != len(FILES):
         raise InputError(source, "does not list params, then symbol", "each of them once")
     return lengths
+
+
+def _length(value: Any, name: str, source: str) -> int:
+    if not isinstance(value, int) or value <= 0:
+        raise InputError(source, f"{name} has the length {value!r}", "bytes")
+    return value

@@ -38,6 +38,8 @@ _SIGNATURES = {
     "cvm_products": (None, [c_void_p, c_int]),
     "cvm_seconds": (POINTER(c_double), [c_void_p]),
     "cvm_ceiling": (c_int64, [c_char_p, c_int64]),
+    "cvm_hex": (None, [c_void_p, c_int64, c_void_p]),
+    "cvm_hex_words": (None, [c_void_p, c_int64, c_void_p]),
 }
 
 

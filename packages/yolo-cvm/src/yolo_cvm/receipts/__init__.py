@@ -6,7 +6,7 @@ byte for byte, for every engine, thread count, machine and library version.
 
 from yolo_cvm.receipts.compare import first_difference, verify
 from yolo_cvm.receipts.digests import tensor_digest, tensor_root
-from yolo_cvm.receipts.reader import AnyReceipt, read_receipt
+from yolo_cvm.receipts.reader import AnyReceipt, read_receipt, receipt_from
 from yolo_cvm.receipts.record import NodeDigest
 from yolo_cvm.receipts.version_1 import ReceiptVersion1
 from yolo_cvm.receipts.version_2 import Receipt, run_with_receipt
@@ -18,6 +18,7 @@ __all__ = [
     "ReceiptVersion1",
     "first_difference",
     "read_receipt",
+    "receipt_from",
     "run_with_receipt",
     "tensor_digest",
     "tensor_root",

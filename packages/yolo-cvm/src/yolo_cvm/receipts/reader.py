@@ -33,7 +33,11 @@ def read_receipt(path: PathLike) -> AnyReceipt:
     InputError otherwise. A key given twice, a name that is no text, other blanks, another order of
     keys and another spelling of a number are refused like a digest that does not follow.
     """
-    data = read_bytes(path, RECEIPT_LIMIT)
+    return receipt_from(read_bytes(path, RECEIPT_LIMIT), path)
+
+
+def receipt_from(data: bytes, path: PathLike) -> AnyReceipt:
+    """The receipt in the bytes of its file; see `read_receipt`. path: its name, for the error."""
     try:
         text = data.decode("ascii")
         record = json.loads(text, parse_float=_no_count, parse_constant=_no_count)

@@ -1,0 +1,137 @@
+"use strict";
+
+const by = (id) => document.getElementById(id);
+const colours = ["#0067a5", "#be4600", "#00795a", "#6b3fa0", "#b3261e", "#6e6000", "#007682"];
+let picture = null;
+let receiptLink = null;
+
+function element(name, text, parent) {
+  const made = document.createElement(name);
+  if (text !== undefined) made.textContent = text;
+  if (parent) parent.append(made);
+  return made;
+}
+
+function say(place, text, kind) {
+  place.textContent = text;
+  place.className = kind || "";
+}
+
+async function ask(path, options) {
+  const response = await fetch(path, options);
+  const record = await response.json();
+  if (!response.ok) throw new Error(record.error);
+  return record;
+}
+
+async function showModels() {
+  const models = await ask("/models");
+  const choice = by("model");
+  for (const model of models) {
+    if (model.detector) {
+      const option = element("option", `${model.title} ${model.info_hash.slice(0, 8)}`, choice);
+      option.value = model.info_hash;
+    }
+    const box = element("details", undefined, by("models"));
+    const line = element("summary", model.title, box);
+    element("code", model.info_hash, line);
+    if (model.error) element("p", model.error, box).className = "bad";
+    const facts = element("dl", undefined, box);
+    for (const [name, value] of Object.entries(model.facts)) {
+      element("dt", name, facts);
+      element("dd", value, facts);
+    }
+    if (model.card) element("pre", model.card, box);
+  }
+  if (!models.length) element("p", "The store holds no model.", by("models"));
+  if (!choice.length) say(by("status"), "The store holds no detector.", "bad");
+}
+
+function paint(image, detections) {
+  const canvas = by("canvas");
+  const pen = canvas.getContext("2d");
+  canvas.width = image.width;
+  canvas.height = image.height;
+  pen.drawImage(image, 0, 0);
+  const size = Math.max(12, Math.round((image.width + image.height) / 80));
+  pen.lineWidth = Math.max(2, size / 6);
+  pen.font = `${size}px system-ui, sans-serif`;
+  pen.textBaseline = "bottom";
+  for (const found of [...detections].reverse()) {
+    const [left, top, right, bottom] = found.box;
+    const label = `${found.name} ${found.score.toFixed(2)}`;
+    const base = top > size * 1.4 ? top : top + size * 1.4;
+    pen.strokeStyle = pen.fillStyle = colours[found.class % colours.length];
+    pen.strokeRect(left, top, right - left, bottom - top);
+    pen.fillRect(left, base - size * 1.4, pen.measureText(label).width + size / 2, size * 1.4);
+    pen.fillStyle = "#fff";
+    pen.fillText(label, left + size / 4, base);
+  }
+}
+
+async function detect(file) {
+  picture = file;
+  say(by("status"), "Computing …");
+  const query = new URLSearchParams({ model: by("model").value, conf: by("conf").value });
+  try {
+    const record = await ask(`/detect?${query}`, { method: "POST", body: file });
+    paint(await createImageBitmap(file), record.detections);
+    const list = by("boxes");
+    list.replaceChildren();
+    for (const found of record.detections) {
+      const corners = found.box.map(Math.round).join(" ");
+      element("li", `${found.name} ${found.score.toFixed(3)}, at ${corners}`, list);
+    }
+    const digests = by("digests");
+    digests.replaceChildren();
+    const rows = { "Input": record.input_digest, "Output": record.output_digest,
+      "Gas": record.gas.toLocaleString("en") };
+    for (const [name, value] of Object.entries(rows)) {
+      element("dt", name, digests);
+      element("code", value, element("dd", undefined, digests));
+    }
+    if (receiptLink) URL.revokeObjectURL(receiptLink);
+    receiptLink = by("receipt").href = URL.createObjectURL(new Blob([record.receipt]));
+    by("result").hidden = false;
+    const many = record.detections.length === 1 ? "1 object" : `${record.detections.length} objects`;
+    say(by("status"), `${many} in ${record.milliseconds} ms`, "good");
+  } catch (error) {
+    say(by("status"), error.message, "bad");
+  }
+}
+
+async function verify(file) {
+  say(by("verdict"), "Computing …");
+  const form = new FormData();
+  form.append("receipt", file);
+  if (picture) form.append("picture", picture);
+  try {
+    const record = await ask("/verify", { method: "POST", body: form });
+    say(by("verdict"), record.verdict, record.verified ? "good" : "bad");
+  } catch (error) {
+    say(by("verdict"), error.message, "bad");
+  }
+}
+
+function takes(place, input, job) {
+  input.addEventListener("change", () => {
+    if (input.files.length) job(input.files[0]);
+    input.value = "";
+  });
+  place.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    place.classList.add("over");
+  });
+  place.addEventListener("dragleave", () => place.classList.remove("over"));
+  place.addEventListener("drop", (event) => {
+    event.preventDefault();
+    place.classList.remove("over");
+    if (event.dataTransfer.files.length) job(event.dataTransfer.files[0]);
+  });
+}
+
+takes(by("drop"), by("file"), detect);
+takes(by("drop-receipt"), by("receipt-file"), verify);
+by("model").addEventListener("change", () => picture && detect(picture));
+by("conf").addEventListener("change", () => picture && detect(picture));
+showModels().catch((error) => say(by("status"), error.message, "bad"));
