@@ -1,4 +1,4 @@
-"""The one law of the house: a package depends on yolo-core and on no other package of ours."""
+"""The one law of the repository: a package depends on yolo-core and on no other package of ours."""
 
 from __future__ import annotations
 

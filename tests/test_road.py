@@ -1,4 +1,4 @@
-"""The road end to end on a tiny generated dataset, with the commands that a user types."""
+"""The whole pipeline on a tiny generated dataset, with the commands that a user types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The `yolo-core` command: look at what every stage shares. No logic lives here."""
+"""The `yolo-core` command: look at what every stage shares. It holds no logic."""
 
 from __future__ import annotations
 

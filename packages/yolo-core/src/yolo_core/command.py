@@ -1,4 +1,4 @@
-"""How every command line of the house answers: one line for a bad input, and its exit code.
+"""How every command of ours answers: one line for a bad input, and its exit code.
 
 Exit codes: 0 done, 2 bad input (click's own code for bad usage), 130 interrupted by Ctrl-C.
 """

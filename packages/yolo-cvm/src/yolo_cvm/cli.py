@@ -1,4 +1,4 @@
-"""The `yolo-cvm` command. No logic lives here: parse, call one function, print."""
+"""The `yolo-cvm` command. It parses, calls one function and prints."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def quantize(
               help="HTML page to write. Default: FOLDER.report.html.")  # fmt: skip
 @click.option("--images", default=16, show_default=True, help="Images to judge every node by.")
 def report(folder: Path, work: Path | None, out: Path | None, images: int) -> None:
-    """Say which node of the model in FOLDER hurts how much, worst first."""
+    """Show how much accuracy each tensor of the model in FOLDER costs, the worst first."""
     from yolo_mrt.command import report_of
 
     report_of(folder, work, out, images)

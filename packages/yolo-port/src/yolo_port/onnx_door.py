@@ -1,4 +1,4 @@
-"""The only door to the optional ONNX libraries, which only those who use ONNX files need."""
+"""The only import of the optional ONNX libraries, which only those who use ONNX files need."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def read_weights(options: FitOptions) -> Checkpoint | None:
         return None
     how = "yolo-port convert FILE --no-fuse makes one"
     if not is_checkpoint(options.weights):
-        raise InputError(options.weights, "is no checkpoint", f"the stem of one ({how})")
+        raise InputError(options.weights, "is not a checkpoint", f"the stem of one ({how})")
     checkpoint = read_checkpoint(options.weights)
     if checkpoint.fused and not options.qat:
         expected = f"a checkpoint not fused ({how})"

@@ -1,6 +1,6 @@
 """Validation: the network over a labelled split, with the decoding and suppression of yolo-core.
 
-Images are letterboxed as everywhere in the house, into the smallest rectangle that holds all
+Images are letterboxed as everywhere else, into the smallest rectangle that holds all
 images of a batch (rectangular validation), batches sorted by shape.
 """
 

@@ -1,1 +1,1 @@
-"""The detector as data: architecture, pictures in, boxes out. No framework lives here."""
+"""The detector as data: architecture, pictures in, boxes out. No framework is needed."""

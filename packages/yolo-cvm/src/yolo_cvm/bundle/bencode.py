@@ -18,7 +18,7 @@ from yolo_core.errors import InputError
 
 #: Deepest nesting that is read; a torrent needs four levels.
 DEPTH_LIMIT = 16
-#: Most values in all; a torrent of this house has some twenty, trackers aside.
+#: Most values in all; a torrent of ours has some twenty, trackers aside.
 VALUE_LIMIT = 10_000
 #: Longest number in digits: what fits 64 bits.
 DIGITS_LIMIT = 19

@@ -102,7 +102,9 @@ def read_runs(paths: Sequence[Path], truth: GroundTruth | None) -> list[Run]:
     contents differ, or a file is only a shard.
     """
     if len(paths) < 2:
-        raise InputError(paths[0] if paths else "runs", "is alone", "two run files or more")
+        raise InputError(
+            paths[0] if paths else "runs", "is the only run", "two run files or more to compare"
+        )
     runs = [read_run(path, truth) for path in paths]
     for path, run in zip(paths, runs):
         if run.shard is not None:

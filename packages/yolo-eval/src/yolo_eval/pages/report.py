@@ -86,7 +86,7 @@ def _figures(comparison: Comparison) -> str:
         "means over the classes at IoU 0.5, for all runs at the best confidence of the first "
         f"({_confidence(comparison)}) and at 0.25. Intervals: paired bootstrap over the images, "
         f"{comparison.resamples} draws, seed {comparison.seed}. Differences are in percent points "
-        "and are coloured where the interval leaves zero out."
+        "and are coloured where the interval does not contain zero."
     )
     charts = "".join(
         f'<div class="card single"><h3>{difference_label(comparison, label)}</h3>'

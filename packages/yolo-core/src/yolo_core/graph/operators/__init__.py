@@ -1,6 +1,6 @@
 """The operator table: the definition of the machine, one short class per operator.
 
-Source: spec 3. Read `operator.py` first (what a rule receives), then the rooms: `nn`,
+Source: spec 3. Read `operator.py` first (what a rule receives), then the modules: `nn`,
 `elementwise`, `broadcast`, `reduce`, `shape`, `vision`.
 """
 
@@ -16,8 +16,8 @@ from yolo_core.graph.operators.operator import Operator
 TABLE: Mapping[str, Operator] = MappingProxyType(
     {
         operator.name: operator
-        for room in (nn, elementwise, broadcast, reduce, shape, vision)
-        for operator in room.OPERATORS
+        for module in (nn, elementwise, broadcast, reduce, shape, vision)
+        for operator in module.OPERATORS
     }
 )
 

@@ -1,6 +1,6 @@
 """The operators of two operands whose shapes are matched by broadcasting.
 
-Source: spec 3.1, 3.2: right-aligned, dims equal or 1, at most 6 dims. In the room: broadcast_add,
+Source: spec 3.1, 3.2: right-aligned, dims equal or 1, at most 6 dims. Operators: broadcast_add,
 broadcast_sub, broadcast_mul, broadcast_max, broadcast_div, broadcast_greater.
 """
 

@@ -1,6 +1,6 @@
 """The operators that look at one element at a time.
 
-Source: spec 3.2, 3.3. In the room: relu, abs, negative, cvm_precision, clip, cvm_clip,
+Source: spec 3.2, 3.3. Operators: relu, abs, negative, cvm_precision, clip, cvm_clip,
 cvm_right_shift, cvm_left_shift, elemwise_add, elemwise_sub.
 """
 

@@ -1,6 +1,6 @@
 """What an operator is: a name, attributes, and five rules.
 
-Every class of the rooms beside this one describes one operator of spec 3 and overrides what
+Every class of the modules beside this one describes one operator of spec 3 and overrides what
 differs from the commonest case: one input, one output, same shape, same precision, gas base 1.
 
 In the rules

@@ -1,6 +1,6 @@
 """The operators that move elements without changing them, and the gathers.
 
-Source: spec 3.2, 3.3. In the room: repeat, tile, flatten, concatenate, expand_dims, reshape,
+Source: spec 3.2, 3.3. Operators: repeat, tile, flatten, concatenate, expand_dims, reshape,
 squeeze, transpose, strided_slice, slice_like, take, cvm_lut, where. The checker refuses results
 beyond the limits of spec 4.5 before any of them runs. Where nothing else is said the result has
 the precision of the first operand.
