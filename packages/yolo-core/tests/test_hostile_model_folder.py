@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,16 @@ def test_an_ext_that_lies_is_refused_by_name(model: Path, lie: Any) -> None:
     content = json.loads((model / "ext").read_text())
     lie(content)
     (model / "ext").write_text(json.dumps(content))
-    with pytest.raises(InputError, match="ext"):
+    with pytest.raises(InputError, match="ext") as refusal:
+        read_model_folder(model).extension()
+    assert not re.search(r"[A-Z]\w*Error", str(refusal.value)), "the name of a Python exception"
+
+
+def test_the_ext_of_the_original_tool_says_nothing_of_boxes(model: Path) -> None:
+    content = {"inputs_ext": {"data": {"scale": 23.5, "target_bit": 8}}, "oscales": [7.9],
+               "input_shapes": [-1, 3, 32, 32]}  # fmt: skip
+    (model / "ext").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="has no key `detection`"):
         read_model_folder(model).extension()
 
 

@@ -48,6 +48,19 @@ def test_missing_checkpoint(pictures: Path, tmp_path: Path) -> None:
     refuse(quantize(tmp_path / "nothing", pictures, tmp_path / "out"), "nothing")
 
 
+@pytest.mark.parametrize("name", ["nothing", ".", "..", "text"])
+def test_a_refused_checkpoint_leaves_nothing_behind(
+    name: str, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "text-symbol.json").write_text("{}")
+    (tmp_path / "text-0000.params").write_text("")
+    (tmp_path / "work").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.chdir(tmp_path)
+    refuse(quantize(Path(name), pictures, Path("work") / "out"))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 @pytest.mark.parametrize("size", ["100", "0", "-32"])
 def test_wrong_imgsz(size: str, checkpoint: Path, pictures: Path, tmp_path: Path) -> None:
     refuse(quantize(checkpoint, pictures, tmp_path / "out", "--imgsz", size), "--imgsz", "32")

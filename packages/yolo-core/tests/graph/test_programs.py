@@ -26,7 +26,7 @@ from yolo_core.graph import (
     load_program,
 )
 from yolo_core.graph.costs import storage
-from yolo_core.graph.costs.cost import cost, peak_bytes
+from yolo_core.graph.costs.cost import cost, peak_bytes, steps
 from yolo_core.graph.costs.gas import gas
 from yolo_core.graph.files import params, symbol
 from yolo_core.graph.files.json_reader import JsonReader
@@ -357,3 +357,20 @@ def test_storage_aliases_are_refused_and_in_place_is_not() -> None:
     for wrong in ((0, 1, 0, 2, 3), (0, 1, 2, 0, 3), (0, 1, 2, 1, 3), (1, 1, 2, 3, 4)):
         with pytest.raises(LogicError, match="storage"):
             with_storage(*wrong)
+
+
+@pytest.mark.parametrize(
+    ("top_k", "most"), [(-1, -1), (-1, 5), (30, -1), (30, 7), (30, 40), (0, 3), (9, 0)]
+)
+def test_steps_of_suppression_are_those_of_its_worst_case(top_k: int, most: int) -> None:
+    """Counted one by one: boxes that never overlap are all compared, until enough are kept."""
+    b = GraphBuilder()
+    x = b.input("data", (2, 50, 6), 8)
+    valid = b.parameter("valid", np.array([50, 50]), 8)
+    y = b.operator("non_max_suppression", [x, valid], top_k=top_k, max_output_size=most)
+    node = b.build([y]).nodes[-1]
+    look = 50 if top_k < 0 else min(50, top_k)
+    keep = look if most < 0 else min(look, most)
+    overlaps = sum(min(row, keep) for row in range(look))
+    sort = 50 * 6
+    assert steps(b.build([y]), node) == 2 * (20 * overlaps + sort) + 2 * 50 * 6

@@ -62,8 +62,7 @@ def from_options(
         scheme=scheme,
     )
     _check_places(settings, wanted, [data])
-    _remember(settings, wanted)
-    stage_module.run(settings, wanted, _teller(quiet=False))
+    _run(settings, wanted, _teller(quiet=False))
     if "compile" in wanted:
         click.echo(
             f"Next: yolo-cvm detect {out} PICTURE --out results\n"
@@ -92,9 +91,8 @@ def from_config(config: Path, effort: str, stages: Sequence[str]) -> None:
     configured = read_config(config, effort)
     wanted = _check_stages(stages) if stages else configured.stages
     _check_places(configured.settings, wanted, [config])
-    _remember(configured.settings, wanted)
     quiet = configured.verbosity not in ("debug", "info")
-    stage_module.run(configured.settings, wanted, _teller(quiet))
+    _run(configured.settings, wanted, _teller(quiet))
 
 
 def stage_folder(out: Path, work: Path | None) -> Path:
@@ -110,6 +108,13 @@ def _check_places(settings: Settings, stages: Sequence[str], read: Sequence[Path
     files = [settings.stage_file(ending) for ending in stage_module.STAGE_FILES]
     folders = [settings.out] if "compile" in stages else []
     check_outputs(inputs, files, folders, cache=True)
+
+
+def _run(settings: Settings, stages: Sequence[str], say: Callable[[str], None]) -> None:
+    """Run the stages; nothing is written where the checkpoint is refused."""
+    stage_module.run(settings, [stage for stage in stages if stage == "prepare"], say)
+    _remember(settings, stages)
+    stage_module.run(settings, [stage for stage in stages if stage != "prepare"], say)
 
 
 def _remember(settings: Settings, stages: Sequence[str]) -> None:

@@ -94,7 +94,16 @@ class Extension:
 
     @classmethod
     def from_dict(cls, data: Any, source: str) -> Extension:
-        """From the content of an `ext` file. source: its path, for the error."""
+        """From the content of an `ext` file. source: its path, for the error.
+
+        InputError where it says nothing about detection, as for other networks than detectors and
+        in the files of the original tool, or says it wrongly.
+        """
+        if not isinstance(data, dict) or "detection" not in data:
+            raise InputError(
+                source, "has no key `detection`, so that nothing says how to get boxes",
+                "the ext of a detector, as yolo-mrt writes it",
+            )  # fmt: skip
         try:
             detection = data["detection"]
             inputs = data["inputs_ext"][_INPUT]
@@ -109,9 +118,13 @@ class Extension:
                 color=str(detection["color"]),
                 letterbox=str(detection["letterbox"]),
             )
-        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
+        except KeyError as error:
             raise InputError(
-                source, f"says not how to detect ({error!r:.80})", "the key `detection`, complete"
+                source, f"has no key {error.args[0]!r:.60}", "the key `detection`, complete"
+            ) from error
+        except (TypeError, ValueError, IndexError, OverflowError) as error:
+            raise InputError(
+                source, "has a value of the wrong kind", "the key `detection`, complete"
             ) from error
         scales = (extension.input_scale, *extension.output_scales)
         if (

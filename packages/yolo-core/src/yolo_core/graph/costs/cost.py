@@ -7,18 +7,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from yolo_core.graph.integers import elements
+from yolo_core.graph.integers import bit_length, elements
 from yolo_core.graph.program import Entry, Graph, Node
 
 ELEMENT_BYTES = 4
+#: Additions, comparisons and products of one overlap of two boxes.
+OVERLAP_STEPS = 20
 
 
 @dataclass(frozen=True)
 class Cost:
     """macs: multiply-accumulates of conv2d and dense. steps: elementary steps of all operators,
-    suppression counted at its worst case. bytes_moved: operands read and results written at
-    int32. peak_bytes: most bytes alive at once, parameters included, each tensor freed after
-    its last reader.
+    suppression counted at the worst that its limits allow. bytes_moved: operands read and results
+    written at int32. peak_bytes: most bytes alive at once, parameters included, each tensor freed
+    after its last reader.
     """
 
     macs: int
@@ -44,10 +46,24 @@ def steps(graph: Graph, node: Node) -> int:
     if node.op == "max_pool2d":
         return elements(node.shapes[0]) * elements(node.attributes.pool_size)
     if node.op == "non_max_suppression":
-        batch, rows, _ = node.shapes[0]
-        return batch * rows * (rows - 1) // 2 * 20 + elements(node.shapes[0])
+        return _suppression_steps(node)
     tensors = [*graph.input_shapes(node), *node.shapes]
     return max(elements(shape) for shape in tensors)
+
+
+def _suppression_steps(node: Node) -> int:
+    """Steps of suppression at its worst: one sort, and each overlap that it may compute.
+
+    With N rows, of which L = min(N, top_k) are looked at and K = min(L, max_output_size) are kept,
+    the p-th row meets at most min(p, K) kept ones: K * L - K * (K + 1) / 2 overlaps of 20 steps.
+    """
+    a = node.attributes
+    batch, rows, _ = node.shapes[0]
+    look = min(rows, a.top_k) if a.top_k >= 0 else rows
+    keep = min(look, a.max_output_size) if a.max_output_size >= 0 else look
+    overlaps = keep * look - keep * (keep + 1) // 2
+    sort = rows * bit_length(rows)
+    return batch * (OVERLAP_STEPS * overlaps + sort) + elements(node.shapes[0])
 
 
 def bytes_moved(graph: Graph, node: Node) -> int:
