@@ -197,7 +197,7 @@ def model_sources(path: PathLike) -> list[Path]:
         inside += [found for name in names for found in path.glob(f"*/data/{name}")]
     endings = ("-symbol.json", "-0000.params", ".yaml", ".json", ".params")
     stem = checkpoint_stem(path)
-    return [path, *inside, *(stem.with_name(stem.name + ending) for ending in endings)]
+    return [path, *inside, *(Path(f"{stem}{ending}") for ending in endings)]
 
 
 def read_model_folder(path: PathLike) -> ModelFolder:
