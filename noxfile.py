@@ -268,6 +268,7 @@ def docs(session: nox.Session) -> None:
 def lint(session: nox.Session) -> None:
     """Style, complexity, types and dead code; what is allowed, and why, is in pyproject.toml."""
     session.install("ruff>=0.9", "mypy>=1.15", "types-PyYAML", "numpy>=2,<2.3", "click>=8")
+    session.install("jinja2>=3.1", "types-tqdm")
     session.install(*TEST_TOOLS, "vulture>=2.11")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")

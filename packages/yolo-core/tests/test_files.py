@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -105,4 +106,8 @@ def test_commands_answer_bad_input_with_one_line_and_code_2() -> None:
 
 def test_progress_passes_everything_on(capsys: pytest.CaptureFixture[str]) -> None:
     assert list(progress(range(5), "count")) == [0, 1, 2, 3, 4]
-    assert "count" in capsys.readouterr().err
+    log = capsys.readouterr().err
+    assert re.search(r"^count \[#{24}\] 5/5 ", log, flags=re.MULTILINE)
+    assert "\r" not in log
+    assert all(log.splitlines())
+    assert list(progress(iter("ab"), "given", total=2)) == ["a", "b"]

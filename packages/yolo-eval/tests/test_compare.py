@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 import shutil
@@ -294,6 +296,25 @@ def test_the_page_stands_alone_and_is_well_formed(report: Path) -> None:
             assert set(value.split()) <= set(ids)
         if name == "href" and value.startswith("#"):
             assert value[1:] in ids
+
+
+def assert_policy(html: str) -> None:
+    """The page allows its own style sheet, named by its digest, and pictures that are in it."""
+    (style,) = re.findall("<style>(.*?)</style>", html, flags=re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    (policy,) = [
+        value for tag, name, value in Page(html).attributes if (tag, name) == ("meta", "content")
+        and "default-src" in value
+    ]  # fmt: skip
+    assert policy == (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    assert not [name for _, name, _ in Page(html).attributes if name == "style"]
+
+
+def test_the_policy_allows_nothing_but_the_page_itself(report: Path) -> None:
+    assert_policy((report / "report.html").read_text())
 
 
 def test_hostile_names_stay_text(runs: tuple[Path, Path], tmp_path: Path) -> None:

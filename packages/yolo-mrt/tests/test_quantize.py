@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +24,7 @@ from yolo_core.graph.proof.bounds import certify
 from yolo_core.yolo.model_folder import read_model_folder
 from yolo_mrt.calibrate.float_pass import FloatNet
 from yolo_mrt.cli import main
+from yolo_mrt.report import Node, page
 from yolo_mrt.settings import STAGES, Settings, calibration_images
 from yolo_mrt.stages import float_planes, prepared, run
 
@@ -253,6 +258,19 @@ def test_report_tells_the_worst_node_first(model: Path, tmp_path: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert text.count("<svg") == len(rows)
     assert "http" not in text.replace("http-equiv", "")
+    (style,) = re.findall("<style>(.*?)</style>", text, flags=re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"default-src &#39;none&#39;; style-src &#39;sha256-{digest}&#39;" in text
+    assert "style=" not in text
+
+
+def test_hostile_names_stay_text_in_the_report() -> None:
+    node = Node("<script>x", 8, (1, 2), (1, 1), 0.0, "a & b", ((0.1, 0.5), (0.2, 0.0)), 3.0, 1.5)
+    text = page([node, replace(node, ap_lost=-1.0)], "</title><img>")
+    assert "<script" not in text
+    assert "<img" not in text
+    assert "&lt;script&gt;x" in text
+    assert text.count('class="shade10"') == text.count('class="shade0"') == 1
 
 
 def test_report_tells_what_a_threshold_clips(

@@ -8,12 +8,15 @@ signal-to-noise is that of the convolution's result.
 
 from __future__ import annotations
 
-import html
+import base64
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from yolo_core.arrays import Array
 from yolo_core.yolo.boxes import NmsSettings, detections, rows_of
@@ -165,38 +168,38 @@ def table(nodes: Sequence[Node]) -> str:
 def page(nodes: Sequence[Node], title: str) -> str:
     """One self-contained HTML page with a histogram per node."""
     worst = max((node.ap_lost for node in nodes), default=0.0)
-    body = []
-    for node in nodes:
-        share = max(node.ap_lost, 0) / worst if worst > 0 else 0
-        cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in _cells(node))
-        body.append(
-            f'<tr style="background:rgba(220,60,40,{0.6 * share:.2f})">{cells}'
-            f"<td>{_histogram(node)}</td></tr>"
-        )
-    heads = "".join(f"<th>{name}</th>" for name in (*_COLUMNS, "sizes, log scale"))
-    name = html.escape(title)
-    return (
-        f'<!doctype html><meta charset="utf-8"><title>{name}: which node hurts</title>'
-        "<style>body{font:14px sans-serif;margin:2em}table{border-collapse:collapse}"
-        "td,th{padding:3px 9px;text-align:left;border-bottom:1px solid #ddd}"
-        "td{font-variant-numeric:tabular-nums}</style>"
-        f"<h1>{name}: which node hurts</h1>"
-        "<p>AP lost when this tensor alone is quantized and all else stays float; the float "
-        "network's own detections stand in for labels. The red line marks the threshold.</p>"
-        f"<table><tr>{heads}</tr>{''.join(body)}</table>"
-    )
-
-
-def _histogram(node: Node) -> str:
-    width, height = 210, 36
-    bars = [share for _, share in node.histogram]
-    top = max(bars, default=0) or 1.0
-    step = width / len(bars)
-    shapes = "".join(
-        f'<rect x="{i * step:.1f}" y="{height * (1 - (b / top) ** 0.3):.1f}" '
-        f'width="{step:.1f}" height="{height * (b / top) ** 0.3:.1f}" fill="#48a"/>'
-        for i, b in enumerate(bars) if b > 0
+    rows = [
+        {
+            "cells": _cells(node),
+            # Ten shades, of which the style sheet has one class each.
+            "shade": round(10 * max(node.ap_lost, 0) / worst) if worst > 0 else 0,
+            **_histogram(node),
+        }
+        for node in nodes
+    ]
+    environment = Environment(
+        loader=PackageLoader("yolo_mrt", "."), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
+    style = environment.get_template("report.css").render()
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return environment.get_template("report.html").render(
+        title=title, columns=(*_COLUMNS, "sizes, log scale"), rows=rows, style=Markup(style),
+        policy=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; "
+        "form-action 'none'",
+    )  # fmt: skip
+
+
+def _histogram(node: Node) -> dict[str, Any]:
+    """Bars (left, top, width, height) and the place of the threshold, in pixels."""
+    width, height = 210, 36
+    shares = [share for _, share in node.histogram]
+    top = max(shares, default=0) or 1.0
+    step = width / len(shares)
+    bars = [
+        (i * step, height * (1 - (share / top) ** 0.3), step, height * (share / top) ** 0.3)
+        for i, share in enumerate(shares)
+        if share > 0
+    ]
     at = step * float(np.searchsorted([edge for edge, _ in node.histogram], node.threshold[1]))
-    mark = f'<line x1="{at:.1f}" x2="{at:.1f}" y1="0" y2="{height}" stroke="#c22"/>'
-    return f'<svg width="{width}" height="{height}">{shapes}{mark}</svg>'
+    return {"width": width, "height": height, "bars": bars, "threshold": at}

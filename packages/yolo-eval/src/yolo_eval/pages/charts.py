@@ -1,22 +1,35 @@
 """Charts as inline SVG: text that can be read aloud and searched, colours from the page's style.
 
-Series are told apart by dash as well as by colour. Every chart has a title and a description.
+Series are told apart by dash as well as by colour. Every chart has a title and a description. The
+geometry is worked out here; `templates/chart.html` writes it down.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
+from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from yolo_core.arrays import Array
+from yolo_eval.pages.rendering import render
 
 #: Widths in CSS pixels: charts shrink where there is less room and never grow, so that their
 #: letters have one size all over the page.
 _WIDTH = 560
 _NARROW = 480
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One element of a drawing. tip: shown where the pointer rests. text: what it says."""
+
+    tag: str
+    attributes: Mapping[str, Any]
+    text: str = ""
+    tip: str = ""
 
 
 @dataclass(frozen=True)
@@ -29,7 +42,9 @@ class Series:
     y: Sequence[float]
 
 
-def line_chart(title: str, about: str, series: Sequence[Series], x_label: str, y_label: str) -> str:
+def line_chart(
+    title: str, about: str, series: Sequence[Series], x_label: str, y_label: str
+) -> Markup:
     """Lines over the unit square; both axes run from 0 to 1."""
     left, top, width, height = 60, 12, _WIDTH - 76, 240
     parts = []
@@ -45,11 +60,13 @@ def line_chart(title: str, about: str, series: Sequence[Series], x_label: str, y
         points = " ".join(
             f"{left + x * width:.1f},{top + (1 - y) * height:.1f}" for x, y in zip(line.x, line.y)
         )
-        parts.append(f'<polyline class="line {line.tone}" points="{points}"/>')
-    return _svg(title, about, parts, _WIDTH, top + height + 46) + _legend(series)
+        parts.append(Shape("polyline", {"class": f"line {line.tone}", "points": points}))
+    return _svg(title, about, parts, _WIDTH, top + height + 46, legend=series)
 
 
-def interval_chart(title: str, about: str, rows: Sequence[tuple[str, float, float, float]]) -> str:
+def interval_chart(
+    title: str, about: str, rows: Sequence[tuple[str, float, float, float]]
+) -> Markup:
     """Differences with their intervals around a zero line. rows: label, delta, low, high."""
     left, right, step = 136, 64, 26
     width = _NARROW - left - right
@@ -72,7 +89,8 @@ def interval_chart(title: str, about: str, rows: Sequence[tuple[str, float, floa
         tone = "loss" if most < 0 else "gain" if least > 0 else "even"
         parts.append(_text(left - 10, y + 4, _short(label), "end"))
         parts.append(_line(x1, y, x2, y, f"bar {tone}"))
-        parts.append(f'<circle class="dot {tone}" cx="{x:.1f}" cy="{y:.1f}" r="5"/>')
+        circle = {"class": f"dot {tone}", "cx": f"{x:.1f}", "cy": f"{y:.1f}", "r": 5}
+        parts.append(Shape("circle", circle))
         parts.append(_text(_NARROW, y + 4, signed(delta, 2), "end"))
     parts.append(_text(left + width / 2, top + height + 40, "percent points", "middle"))
     return _svg(title, about, parts, _NARROW, top + height + 48)
@@ -85,7 +103,7 @@ def histogram(
     edges: Sequence[float],
     x_label: str,
     y_label: str,
-) -> str:
+) -> Markup:
     """Counts per bin. edges: one more than counts, evenly spaced."""
     left, top, width, height = 60, 16, _WIDTH - 76, 190
     most = max([1, *counts])
@@ -101,11 +119,8 @@ def histogram(
         middle = (edges[number] + edges[number + 1]) / 2
         tone = "even" if abs(middle) < 1e-9 else "loss" if middle < 0 else "gain"
         tip = f"{signed(edges[number], 2)} to {signed(edges[number + 1], 2)}: {count}"
-        parts.append(
-            f'<rect class="fill {tone}" x="{left + number * step + 1:.1f}" '
-            f'y="{top + height - tall:.1f}" width="{step - 2:.1f}" height="{tall:.1f}">'
-            f"<title>{tip}</title></rect>"
-        )
+        x, y = left + number * step + 1, top + height - tall
+        parts.append(_rectangle(f"fill {tone}", x, y, step - 2, tall, tip))
     for number in range(0, len(counts), max(1, len(counts) // 4)):
         x = left + (number + 0.5) * step
         middle = (edges[number] + edges[number + 1]) / 2
@@ -115,7 +130,7 @@ def histogram(
     return _svg(title, about, parts, _WIDTH, top + height + 46)
 
 
-def heat_map(title: str, about: str, table: Array, names: Sequence[str], tone: str) -> str:
+def heat_map(title: str, about: str, table: Array, names: Sequence[str], tone: str) -> Markup:
     """A confusion matrix, each row shaded by its share; hover or `title` gives the counts.
 
     table: int64 [n, n]. names: n labels; drawn where they fit.
@@ -126,32 +141,22 @@ def heat_map(title: str, about: str, table: Array, names: Sequence[str], tone: s
     top = 86 if labelled else 24
     side = (_WIDTH - left - 8) / count
     shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
-    parts = [
-        f'<rect class="frame" x="{left}" y="{top}" width="{side * count:.1f}" '
-        f'height="{side * count:.1f}"/>'
-    ]
+    parts = [_rectangle("frame", left, top, side * count, side * count)]
     for row, column in zip(*np.nonzero(table)):
         tip = f"{names[row]} → {names[column]}: {table[row, column]}"
         x, y = left + column * side, top + row * side
-        parts.append(
-            f'<rect class="cell {tone}" x="{x:.1f}" y="{y:.1f}" width="{side:.1f}" '
-            f'height="{side:.1f}" opacity="{0.12 + 0.88 * shares[row, column]:.2f}">'
-            f"<title>{escape(tip)}</title></rect>"
-        )
+        opacity = f"{0.12 + 0.88 * shares[row, column]:.2f}"
+        parts.append(_rectangle(f"cell {tone}", x, y, side, side, tip, opacity=opacity))
         if count <= 10:
-            parts.append(
-                f'<text class="{"n on" if shares[row, column] > 0.5 else "n"}" '
-                f'x="{x + side / 2:.1f}" y="{y + side / 2 + 4:.1f}" '
-                f'text-anchor="middle">{table[row, column]}</text>'
-            )
+            kind = "n on" if shares[row, column] > 0.5 else "n"
+            told = str(table[row, column])
+            parts.append(_text(x + side / 2, y + side / 2 + 4, told, "middle", kind))
     if labelled:
         for number, name in enumerate(names):
             middle = side * (number + 0.5)
             parts.append(_text(left - 6, top + middle + 4, _short(name), "end"))
-            parts.append(
-                f'<text class="t" transform="translate({left + middle + 4:.1f} {top - 6}) '
-                f'rotate(-60)">{escape(_short(name))}</text>'
-            )
+            turned = f"translate({left + middle + 4:.1f} {top - 6}) rotate(-60)"
+            parts.append(Shape("text", {"class": "t", "transform": turned}, _short(name)))
     else:
         parts.append(_text(left + side * count / 2, top - 8, "predicted class →", "middle"))
         parts.append(_upright(18, top + side * count / 2, "← true class"))
@@ -176,21 +181,18 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _svg(
-    title: str, about: str, parts: Sequence[str], width: int, height: float, kind: str = "chart"
-) -> str:
-    return (
-        f'<svg class="{kind}" width="{width}" viewBox="0 0 {width} {height:.0f}" role="img" '
-        f'aria-label="{escape(title)}. {escape(about)}">{"".join(parts)}</svg>'
-    )
-
-
-def _legend(series: Sequence[Series]) -> str:
-    items = "".join(
-        f'<li><svg viewBox="0 0 28 10" aria-hidden="true"><path class="line {line.tone}" '
-        f'd="M0 5H28"/></svg>{escape(line.label)}</li>'
-        for line in series
-    )
-    return f'<ul class="legend">{items}</ul>'
+    title: str,
+    about: str,
+    shapes: Sequence[Shape],
+    width: int,
+    height: float,
+    kind: str = "chart",
+    legend: Sequence[Series] = (),
+) -> Markup:
+    return render(
+        "chart.html", title=title, about=about, shapes=shapes, width=width,
+        height=f"{height:.0f}", kind=kind, legend=legend,
+    )  # fmt: skip
 
 
 def _short(name: str) -> str:
@@ -198,17 +200,24 @@ def _short(name: str) -> str:
     return name if len(name) <= 14 else name[:13] + "…"
 
 
-def _line(x1: float, y1: float, x2: float, y2: float, tone: str) -> str:
-    return f'<path class="{tone}" d="M{x1:.1f} {y1:.1f}L{x2:.1f} {y2:.1f}"/>'
+def _line(x1: float, y1: float, x2: float, y2: float, tone: str) -> Shape:
+    return Shape("path", {"class": tone, "d": f"M{x1:.1f} {y1:.1f}L{x2:.1f} {y2:.1f}"})
 
 
-def _text(x: float, y: float, text: str, anchor: str) -> str:
-    return f'<text class="t" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+def _rectangle(
+    kind: str, x: float, y: float, width: float, height: float, tip: str = "", **more: str
+) -> Shape:
+    sides = {"x": x, "y": y, "width": width, "height": height}
+    attributes = {"class": kind, **{name: f"{side:.1f}" for name, side in sides.items()}, **more}
+    return Shape("rect", attributes, tip=tip)
 
 
-def _upright(x: float, y: float, text: str) -> str:
+def _text(x: float, y: float, text: str, anchor: str, kind: str = "t") -> Shape:
+    place = {"class": kind, "x": f"{x:.1f}", "y": f"{y:.1f}", "text-anchor": anchor}
+    return Shape("text", place, text)
+
+
+def _upright(x: float, y: float, text: str) -> Shape:
     """Text that reads from below, around a middle."""
-    return (
-        f'<text class="t" transform="translate({x:.0f} {y:.0f}) rotate(-90)" '
-        f'text-anchor="middle">{escape(text)}</text>'
-    )
+    turned = f"translate({x:.0f} {y:.0f}) rotate(-90)"
+    return Shape("text", {"class": "t", "transform": turned, "text-anchor": "middle"}, text)

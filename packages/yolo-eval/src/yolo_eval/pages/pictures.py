@@ -8,14 +8,15 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 import numpy as np
+from markupsafe import Markup
 
 from yolo_core.errors import InputError
 from yolo_core.files import sha256_file
 from yolo_core.yolo.letterbox import opencv, read_image
+from yolo_eval.pages.rendering import render
 
 #: Longest side of a panel in its own units, and the most pixels that an embedded picture has there;
 #: a smaller picture keeps its pixels and is stretched, so that boxes and letters look alike.
@@ -76,60 +77,51 @@ def load(
     return Picture(path.name, number, size[0], size[1], scale, data)
 
 
-def panel(picture: Picture, caption: str, boxes: Iterable[Drawn], first: bool) -> str:
+@dataclass(frozen=True)
+class Placed:
+    """A frame or a label at its place in the panel, in panel units."""
+
+    label: str
+    tone: str
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+def panel(picture: Picture, caption: str, boxes: Iterable[Drawn], first: bool) -> Markup:
     """A figure of the picture with boxes. first: the panel that carries the JPEG itself."""
     boxes = list(boxes)
-    key = f"p{picture.number}"
-    size = f'width="{picture.width}" height="{picture.height}"'
-    if picture.data is None:
-        image = f'<rect class="blank" {size}/>'
-    elif first:
-        fit = 'preserveAspectRatio="none"'
-        image = f'<image id="{key}" {size} {fit} href="{picture.data}"/>'
-    else:
-        image = f'<use href="#{key}"/>'
-    spoken = ", ".join(drawn.label for drawn in boxes) or "no boxes"
     # Small boxes lie on top, so that the pointer reaches all of them.
     by_area = sorted(boxes, key=lambda drawn: -drawn.box[2] * drawn.box[3])
-    frames = "".join(_frame(drawn, picture.scale) for drawn in by_area)
-    return (
-        f'<figure><svg viewBox="0 0 {picture.width} {picture.height}" role="img" '
-        f'aria-label="{escape(caption)}, {escape(picture.name)}: {escape(spoken)}">'
-        f"{image}{frames}{_tags(boxes, picture)}</svg>"
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
+    return render(
+        "panel.html", picture=picture, caption=caption, first=first,
+        spoken=", ".join(drawn.label for drawn in boxes) or "no boxes",
+        frames=[_frame(drawn, picture.scale) for drawn in by_area], tags=_tags(boxes, picture),
+    )  # fmt: skip
 
 
-def _frame(drawn: Drawn, scale: float) -> str:
+def _frame(drawn: Drawn, scale: float) -> Placed:
     x, y, width, height = (side * scale for side in drawn.box)
-    return (
-        f'<rect class="box {drawn.tone}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" '
-        f'height="{height:.1f}"><title>{escape(drawn.label)}</title></rect>'
-    )
+    return Placed(drawn.label, drawn.tone, x, y, width, height)
 
 
-def _tags(boxes: Sequence[Drawn], picture: Picture) -> str:
+def _tags(boxes: Sequence[Drawn], picture: Picture) -> list[Placed]:
     """The labels that find room: those of boxes that differ first, then the strongest."""
     labelled = [drawn for drawn in boxes if drawn.tone == "only"]
     if len(boxes) <= LABELLED:
         labelled += [drawn for drawn in boxes if drawn.tone != "only"]
-    taken: list[tuple[float, float, float]] = []
-    parts = []
+    tags: list[Placed] = []
     for drawn in labelled:
         wide = 6.8 * len(drawn.label) + 6
         for left, top in _places(drawn, picture, wide):
             if all(
-                abs(top - y) >= TAG or left + wide <= x or x + width <= left
-                for x, y, width in taken
+                abs(top - tag.y) >= TAG or left + wide <= tag.x or tag.x + tag.width <= left
+                for tag in tags
             ):
-                taken.append((left, top, wide))
-                parts.append(
-                    f'<g class="tag {drawn.tone}"><rect x="{left:.1f}" y="{top:.1f}" '
-                    f'width="{wide:.1f}" height="{TAG}"/><text x="{left + 3:.1f}" '
-                    f'y="{top + 11.5:.1f}">{escape(drawn.label)}</text></g>'
-                )
+                tags.append(Placed(drawn.label, drawn.tone, left, top, wide, TAG))
                 break
-    return "".join(parts)
+    return tags
 
 
 def _places(drawn: Drawn, picture: Picture, wide: float) -> Iterator[tuple[float, float]]:

@@ -6,12 +6,11 @@ Everything in it comes from a `Comparison`; nothing is loaded from anywhere when
 from __future__ import annotations
 
 from collections.abc import Iterable
-from html import escape
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from yolo_eval.figures.agreement import PAIRED_IOU, SHOWN
 from yolo_eval.figures.bootstrap import Interval
@@ -19,7 +18,8 @@ from yolo_eval.figures.compare import DRIFT_EDGES, Comparison, Pair
 from yolo_eval.figures.metrics import percent
 from yolo_eval.pages import report_facts, report_pictures, wording
 from yolo_eval.pages.charts import Series, histogram, interval_chart, line_chart, signed
-from yolo_eval.pages.markup import difference_label, pairs, run_label, scrolled, tone
+from yolo_eval.pages.markup import difference, difference_label, pairs, run_label, tone
+from yolo_eval.pages.rendering import render, render_page
 from yolo_eval.runs.run import Run
 
 #: Classes in the chart of class differences: so many of the worst and of the best.
@@ -30,8 +30,6 @@ CHARTED_FIGURES = ("AP", "AP50", "AP75", "AR100", "precision", "recall", "f1")
 
 def page(comparison: Comparison, folder: Path | None) -> str:
     """The report as HTML. folder: where the images lie; None shows boxes on empty frames."""
-    style = resources.files("yolo_eval").joinpath("report.css").read_text(encoding="utf-8")
-    title = wording.title(comparison)
     sections = [
         ("figures", "Figures", _figures(comparison)),
         ("curves", "Curves", _curves(comparison)),
@@ -41,44 +39,29 @@ def page(comparison: Comparison, folder: Path | None) -> str:
         ("confusion", "Confusion", report_facts.confusion(comparison)),
         ("provenance", "Where the numbers come from", report_facts.provenance(comparison)),
     ]
-    links = "".join(f'<li><a href="#{key}">{escape(name)}</a></li>' for key, name, _ in sections)
-    body = "".join(
-        f'<section id="{key}" aria-labelledby="h-{key}"><h2 id="h-{key}">{escape(name)}</h2>'
-        f"{content}</section>"
-        for key, name, content in sections
-    )
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
-        "img-src data:; style-src 'unsafe-inline'\">"
-        f"<title>{escape(title)}: {escape(' · '.join(comparison.labels))}</title>"
-        f"<style>{style}</style></head><body><header><h1>{escape(title)}</h1>"
-        f'{_verdicts(comparison)}<nav aria-label="Sections"><ul>{links}</ul></nav></header>'
-        f"<main>{body}</main></body></html>\n"
+    return render_page(
+        "report.html",
+        title=wording.title(comparison),
+        labels=comparison.labels,
+        verdicts=[wording.verdict(comparison, pair, label) for pair, label in pairs(comparison)],
+        sections=sections,
     )
 
 
-def _verdicts(comparison: Comparison) -> str:
-    return "".join(
-        f'<p class="verdict">{escape(wording.verdict(comparison, pair, label))}</p>'
-        for pair, label in pairs(comparison)
-    )
-
-
-def _figures(comparison: Comparison) -> str:
+def _figures(comparison: Comparison) -> Markup:
     first = comparison.runs[0].metrics or {}
-    head = "<th scope=col>%</th>" + f"<th scope=col>{run_label(comparison, 0)}</th>"
-    for number in range(1, len(comparison.runs)):
-        head += f"<th scope=col>{run_label(comparison, number)}</th>"
-        head += "<th scope=col>difference</th><th scope=col>95 % interval</th>"
-    rows = []
-    for key, name in wording.SHOWN_NAMES.items():
-        cells = f"<td>{percent(first.get(key))}</td>"
-        for pair, _ in pairs(comparison):
-            cells += f"<td>{percent((pair.run.metrics or {}).get(key))}</td>"
-            cells += _difference(pair.figures[key])
-        rows.append(f'<tr data-figure="{key}"><th scope=row>{escape(name)}</th>{cells}</tr>')
+    rows = [
+        {
+            "key": key,
+            "name": name,
+            "first": percent(first.get(key)),
+            "others": [
+                (percent((pair.run.metrics or {}).get(key)), difference(pair.figures[key]))
+                for pair in comparison.pairs
+            ],
+        }
+        for key, name in wording.SHOWN_NAMES.items()
+    ]
     counts = (
         f"{first.get('images')} images, {first.get('objects')} objects, "
         f"{first.get('crowds')} crowds. AP and AR (ARn: at most n boxes per image) by pycocotools; "
@@ -88,29 +71,30 @@ def _figures(comparison: Comparison) -> str:
         f"{comparison.resamples} draws, seed {comparison.seed}. Differences are in percent points "
         "and are coloured where the interval does not contain zero."
     )
-    charts = "".join(
-        f'<div class="card single"><h3>{difference_label(comparison, label)}</h3>'
-        + interval_chart(
-            "Differences with 95 % intervals, percent points",
-            wording.verdict(comparison, pair, label),
-            _interval_rows((wording.SHOWN_NAMES[k], pair.figures[k]) for k in CHARTED_FIGURES),
+    charts = [
+        (
+            difference_label(comparison, label),
+            interval_chart(
+                "Differences with 95 % intervals, percent points",
+                wording.verdict(comparison, pair, label),
+                _interval_rows((wording.SHOWN_NAMES[k], pair.figures[k]) for k in CHARTED_FIGURES),
+            ),
         )
-        + "</div>"
         for pair, label in pairs(comparison)
         if not np.isnan(pair.figures["AP"].delta)
-    )
-    return (
-        f"""<div class="beside">{scrolled(head, rows, "All figures in percent")}"""
-        f'<div>{charts}</div></div><p class="soft">{escape(counts)}</p>'
+    ]
+    first_label, *others = (run_label(comparison, n) for n in range(len(comparison.runs)))
+    return render(
+        "figures.html", first=first_label, others=others, rows=rows, charts=charts, counts=counts
     )
 
 
-def _curves(comparison: Comparison) -> str:
+def _curves(comparison: Comparison) -> Markup:
     tables = [(run.metrics or {}).get("curves") or {} for run in comparison.runs]
     if not all(tables):
-        return "<p>The images hold no objects, so there are no curves.</p>"
+        return render("curves.html", charts=[])
     recall = [round(step / 100, 2) for step in range(101)]
-    charts = [
+    drawn = [
         (
             "Precision over recall",
             "recall",
@@ -121,40 +105,32 @@ def _curves(comparison: Comparison) -> str:
     for key, name in (("precision", "precision"), ("recall", "recall"), ("f1", "F1")):
         lines = [(table["confidence"], table[key]) for table in tables]
         title = f"{name[0].upper()}{name[1:]} over confidence"
-        charts.append((title, "confidence", name, lines))
-    cards = []
-    for title, x_label, y_label, lines in charts:
+        drawn.append((title, "confidence", name, lines))
+    about = f"Mean over the classes at IoU 0.5, one line per run: {', '.join(comparison.labels)}"
+    charts = []
+    for title, x_label, y_label, lines in drawn:
         series = [
             Series(comparison.labels[number], tone(number), x, y)
             for number, (x, y) in enumerate(lines)
         ]
-        about = (
-            f"Mean over the classes at IoU 0.5, one line per run: {', '.join(comparison.labels)}"
-        )
-        drawn = line_chart(title, about, series, x_label, y_label)
-        cards.append(f'<div class="card"><h3>{escape(title)}</h3>{drawn}</div>')
-    return (
-        "<p>Means over the classes that have objects, at IoU 0.5.</p>"
-        f'<div class="charts">{"".join(cards)}</div>'
-    )
+        charts.append((title, line_chart(title, about, series, x_label, y_label)))
+    return render("curves.html", charts=charts)
 
 
-def _classes(comparison: Comparison) -> str:
+def _classes(comparison: Comparison) -> Markup:
     objects = [item["objects"] for item in _class_figures(comparison.runs[0]).values()]
     known = sum(map(bool, objects))
-    if not known:
-        return "<p>No class has objects here.</p>"
-    parts = ["Classes with few objects move a lot by chance; the interval says how much."]
-    if known < len(objects):
-        parts.append(f"Classes without objects here, left out: {len(objects) - known}.")
-    changes = (
+    changes = [
         _class_changes(comparison, number, pair, label)
         for number, (pair, label) in enumerate(pairs(comparison), start=1)
-    )
-    return f'<p class="soft">{" ".join(parts)}</p>{"".join(changes)}'
+    ]
+    return render(
+        "classes.html", known=known, left_out=len(objects) - known, changes=changes,
+        first=run_label(comparison, 0),
+    )  # fmt: skip
 
 
-def _class_changes(comparison: Comparison, number: int, pair: Pair, label: str) -> str:
+def _class_changes(comparison: Comparison, number: int, pair: Pair, label: str) -> dict[str, Any]:
     """The classes of run `number` against the first: a chart of the extremes and a table of all."""
     first, second = _class_figures(comparison.runs[0]), _class_figures(pair.run)
     known = [
@@ -163,33 +139,28 @@ def _class_changes(comparison: Comparison, number: int, pair: Pair, label: str) 
         if not np.isnan(value.delta)
     ]
     known.sort(key=lambda item: item[1].delta)
-    charted, which = known, ""
+    charted, extremes = known, 0
     if len(known) > 2 * CHARTED_CLASSES:
-        charted = known[:CHARTED_CLASSES] + known[-CHARTED_CLASSES:]
-        which = f": the {CHARTED_CLASSES} that lost and the {CHARTED_CLASSES} that gained most"
+        charted, extremes = known[:CHARTED_CLASSES] + known[-CHARTED_CLASSES:], CHARTED_CLASSES
     rows = [
-        f"<tr><th scope=row>{escape(category.name)}</th>"
-        f"<td>{first[category.id]['objects']}</td><td>{percent(first[category.id]['AP'])}</td>"
-        f"<td>{percent(second[category.id]['AP'])}</td>{_difference(value)}</tr>"
+        {
+            "name": category.name,
+            "objects": first[category.id]["objects"],
+            "first": percent(first[category.id]["AP"]),
+            "second": percent(second[category.id]["AP"]),
+            "change": difference(value),
+        }
         for category, value in known
     ]
-    head = (
-        "<th scope=col>class</th><th scope=col>objects</th>"
-        f"<th scope=col>{run_label(comparison, 0)}</th>"
-        f"<th scope=col>{run_label(comparison, number)}</th>"
-        "<th scope=col>difference</th><th scope=col>95 % interval</th>"
-    )
     chart = interval_chart(
         "AP differences of classes, percent points",
-        f"{label} minus {comparison.labels[0]}",
+        difference_label(comparison, label),
         _interval_rows((category.name, value) for category, value in charted),
     )
-    return (
-        f'<div class="card single"><h3>{difference_label(comparison, label)}</h3>'
-        f'<p class="soft">AP per class{which}.</p>{chart}</div>'
-        f"<details><summary>All {len(known)} classes</summary>"
-        f"{scrolled(head, rows, 'AP per class in percent, largest loss first')}</details>"
-    )
+    return {
+        "label": difference_label(comparison, label), "run": run_label(comparison, number),
+        "extremes": extremes, "chart": chart, "rows": rows,
+    }  # fmt: skip
 
 
 def _class_figures(run: Run) -> dict[int, dict[str, Any]]:
@@ -197,68 +168,45 @@ def _class_figures(run: Run) -> dict[int, dict[str, Any]]:
     return {item["id"]: item for item in (run.metrics or {})["classes"]}
 
 
-def _agreement(comparison: Comparison) -> str:
-    parts = [
-        f"<p>Boxes with a confidence of at least {SHOWN}, as a user would see them; paired per "
-        f"class by an IoU of at least {PAIRED_IOU}. The agreement rate is the share of boxes that "
-        "have a partner.</p>"
+def _agreement(comparison: Comparison) -> Markup:
+    parts = [_agreement_part(comparison, pair, label) for pair, label in pairs(comparison)]
+    return render(
+        "agreement.html", shown=SHOWN, paired=PAIRED_IOU, base=comparison.labels[0], parts=parts
+    )
+
+
+def _agreement_part(comparison: Comparison, pair: Pair, label: str) -> dict[str, Any]:
+    found, base = pair.agreement, comparison.labels[0]
+    tiles = [
+        (percent(found.rate, 1) + (" %" if found.rate is not None else ""), "agreement rate"),
+        (str(found.matched), "boxes that both show"),
+        (str(found.only_a), f"only {base} shows"),
+        (str(found.only_b), f"only {label} shows"),
+        (str(found.renamed), "of these, same place but another class"),
+        (f"{found.identical} of {len(found.images)}", "images with the same boxes"),
     ]
-    for pair, label in pairs(comparison):
-        if len(comparison.pairs) > 1:
-            parts.append(f"<h3>{escape(label)}</h3>")
-        found = pair.agreement
-        base = comparison.labels[0]
-        tiles = [
-            (percent(found.rate, 1) + (" %" if found.rate is not None else ""), "agreement rate"),
-            (str(found.matched), "boxes that both show"),
-            (str(found.only_a), f"only {base} shows"),
-            (str(found.only_b), f"only {label} shows"),
-            (str(found.renamed), "of these, same place but another class"),
-            (f"{found.identical} of {len(found.images)}", "images with the same boxes"),
+    part: dict[str, Any] = {
+        "label": label, "tiles": tiles, "found": found.found, "objects": sum(found.found.values()),
+        "difference": difference_label(comparison, label), "chart": None, "beyond": "",
+    }  # fmt: skip
+    if found.matched:
+        drift = found.drift
+        tiles += [
+            (signed(float(drift.mean()), 4), "mean score drift"),
+            (f"{np.abs(drift).mean():.4f}", "mean distance of scores"),
+            (f"{found.overlap.mean():.4f}", "mean IoU of paired boxes"),
         ]
-        if found.matched:
-            drift = found.drift
-            tiles += [
-                (signed(float(drift.mean()), 4), "mean score drift"),
-                (f"{np.abs(drift).mean():.4f}", "mean distance of scores"),
-                (f"{found.overlap.mean():.4f}", "mean IoU of paired boxes"),
-            ]
-        cards = "".join(f'<div class="tile"><b>{escape(v)}</b>{escape(n)}</div>' for v, n in tiles)
-        hit = found.found
-        parts.append(
-            f'<div class="tiles">{cards}</div>'
-            f"<p>Of {sum(hit.values())} objects, both find {hit['both']}, only {escape(base)} "
-            f"finds {hit['a']}, only {escape(label)} finds {hit['b']}, and neither finds "
-            f"{hit['neither']}.</p>{_drift(comparison, pair, label)}"
+        outside = int((np.abs(drift) > DRIFT_EDGES[-1]).sum())
+        part["beyond"] = f"Beyond the edges, counted in the outermost bins: {outside}."
+        part["chart"] = histogram(
+            "Score drift of paired boxes",
+            f"Score in {label} minus score in {base}. {part['beyond']}",
+            pair.drift,
+            DRIFT_EDGES.tolist(),
+            "score drift",
+            "pairs",
         )
-    return "".join(parts)
-
-
-def _drift(comparison: Comparison, pair: Pair, label: str) -> str:
-    """The histogram of score drifts, where there are any."""
-    if not pair.agreement.matched:
-        return "<p>No box has a partner, so there is no score drift.</p>"
-    outside = int((np.abs(pair.agreement.drift) > DRIFT_EDGES[-1]).sum())
-    beyond = f"Beyond the edges, counted in the outermost bins: {outside}."
-    chart = histogram(
-        "Score drift of paired boxes",
-        f"Score in {label} minus score in {comparison.labels[0]}. {beyond}",
-        pair.drift,
-        DRIFT_EDGES.tolist(),
-        "score drift",
-        "pairs",
-    )
-    return (
-        f'<div class="card single"><h3>Score drift: {difference_label(comparison, label)}</h3>'
-        f'{chart}<p class="soft">{beyond}</p></div>'
-    )
-
-
-def _difference(value: Interval) -> str:
-    return (
-        f'<td class="{wording.tone(value)}">{wording.points(value)}</td>'
-        f'<td class="span">{wording.span(value).replace(" to", "&nbsp;to")}</td>'
-    )
+    return part
 
 
 def _interval_rows(

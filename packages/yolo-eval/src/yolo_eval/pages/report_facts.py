@@ -3,35 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 import numpy as np
+from markupsafe import Markup
 
 from yolo_core.arrays import Array
 from yolo_eval.figures.compare import Comparison
 from yolo_eval.figures.confusion import CONFIDENCE, IOU
 from yolo_eval.pages.charts import heat_map
-from yolo_eval.pages.markup import run_label, scrolled, tone
+from yolo_eval.pages.markup import run_label, tone
+from yolo_eval.pages.rendering import render
 from yolo_eval.runs.run import Run
 
 
-def confusion(comparison: Comparison) -> str:
+def confusion(comparison: Comparison) -> Markup:
     names = [category.name for category in comparison.runs[0].truth.categories]
     cards = []
     for number, run in enumerate(comparison.runs):
         table = np.array((run.metrics or {})["confusion"])
-        about = f"Rows are true classes, columns predicted ones; {_largest(table, names)}"
+        largest = _largest(table, names)
+        about = f"Rows are true classes, columns predicted ones; {largest}"
         chart = heat_map("Confusion matrix", about, table, [*names, "background"], tone(number))
-        cards.append(
-            f'<div class="card"><h3>{run_label(comparison, number)}</h3>{chart}'
-            f'<p class="soft">{escape(_largest(table, names))}.</p></div>'
-        )
-    return (
-        f"<p>Boxes with a confidence of at least {CONFIDENCE}, paired with objects by an IoU of at "
-        f"least {IOU} whatever their class. Rows are true classes, columns predicted ones; the "
-        "last row and column are the background: boxes on nothing, and objects not found. A row is "
-        f'shaded by its shares.</p><div class="charts">{"".join(cards)}</div>'
-    )
+        cards.append({"run": run_label(comparison, number), "chart": chart, "largest": largest})
+    return render("confusion.html", confidence=CONFIDENCE, iou=IOU, cards=cards)
 
 
 def _largest(table: Array, names: Sequence[str]) -> str:
@@ -46,7 +40,7 @@ def _largest(table: Array, names: Sequence[str]) -> str:
     )
 
 
-def provenance(comparison: Comparison) -> str:
+def provenance(comparison: Comparison) -> Markup:
     facts: list[tuple[str, list[str]]] = [
         ("model", [f"{run.model['name']} ({run.model['kind']})" for run in comparison.runs]),
         ("model SHA-256", [run.model["digest"] for run in comparison.runs]),
@@ -62,24 +56,14 @@ def provenance(comparison: Comparison) -> str:
         ("started", [str(run.provenance.get("started", "")) for run in comparison.runs]),
         ("images per second", [_rate(run) for run in comparison.runs]),
     ]
-    head = "<th scope=col></th>" + "".join(
-        f"<th scope=col>{run_label(comparison, number)}</th>"
-        for number in range(len(comparison.runs))
-    )
-    rows = [
-        f"<tr><th scope=row>{escape(name)}</th>"
-        + "".join(f'<td class="wrap"><code>{escape(value)}</code></td>' for value in values)
-        + "</tr>"
-        for name, values in facts
-    ]
-    truth = comparison.runs[0].truth
     own = comparison.provenance
-    return (
-        scrolled(head, rows, "The runs", "facts")
-        + f"<p>Ground truth <code>{escape(truth.source)}</code>, "
-        f"SHA-256 <code>{truth.digest()}</code>. The SHA-256 of every picture is in the run files."
-        f"</p><p>This page: <code>{escape(str(own['command']))}</code> with "
-        f"{escape(_versions(own['versions']))}.</p>"
+    return render(
+        "provenance.html",
+        labels=[run_label(comparison, number) for number in range(len(comparison.runs))],
+        facts=facts,
+        truth=comparison.runs[0].truth,
+        command=str(own["command"]),
+        versions=_versions(own["versions"]),
     )
 
 

@@ -3,46 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
 
 from yolo_eval.figures.agreement import SHOWN, ImageAgreement
 from yolo_eval.figures.compare import Comparison, Pair
 from yolo_eval.pages.markup import pairs
 from yolo_eval.pages.pictures import Drawn, Picture, load, panel
+from yolo_eval.pages.rendering import render
 from yolo_eval.runs.run import Run
 
-#: What the frames of the boxes mean.
-_LEGEND = "".join(
-    f'<li><span class="swatch {tone}"></span>{meaning}</li>'
-    for tone, meaning in (
-        ("truth", "ground truth"),
-        ("crowd", "crowd, counts neither way"),
-        ("both", "both models show it"),
-        ("only", "only this model shows it"),
-    )
-)
 
-
-def pictures(comparison: Comparison, folder: Path | None) -> str:
-    parts = [
-        f'<ul class="legend">{_LEGEND}</ul>'
-        "<p class=soft>Boxes with a confidence of at least "
-        f"{SHOWN}. Images are ordered by how much changed: the scores of boxes that only one "
-        "model shows, plus the score drift of every pair. Where a panel has many boxes, only the "
-        "differing ones are labelled, and no label covers another: the rest is told when the "
-        "pointer rests on a box.</p>"
-    ]
+def pictures(comparison: Comparison, folder: Path | None) -> Markup:
+    parts = []
     number = 0
     for pair, label in pairs(comparison):
-        if len(comparison.pairs) > 1:
-            parts.append(f"<h3>{escape(label)}</h3>")
-        if not pair.changed:
-            parts.append("<p>No image changed: both runs show the same boxes.</p>")
+        shown = []
         for changed in pair.changed:
             number += 1
-            parts.append(_picture(comparison, pair, label, changed, number, folder))
-    return "".join(parts)
+            shown.append(_picture(comparison, pair, label, changed, number, folder))
+        parts.append((label, shown))
+    return render("pictures.html", shown=SHOWN, parts=parts)
 
 
 def _picture(
@@ -52,7 +35,7 @@ def _picture(
     changed: ImageAgreement,
     number: int,
     folder: Path | None,
-) -> str:
+) -> dict[str, Any]:
     truth = pair.run.truth
     image = next(item for item in truth.images if item.id == changed.image_id)
     names = {category.id: category.name for category in truth.categories}
@@ -79,11 +62,7 @@ def _picture(
         f"change {changed.change:.2f}: {len(changed.pairs)} boxes in both, {len(only_a)} only in "
         f"{comparison.labels[0]}, {len(only_b)} only in {label}"
     )
-    return (
-        f'<div class="picture"><p><span class="key">{escape(image.file_name)}</span> '
-        f'<span class="soft">{escape(about)}</span></p><div class="panels">{"".join(panels)}</div>'
-        "</div>"
-    )
+    return {"name": image.file_name, "about": about, "panels": panels}
 
 
 def _model_panel(
@@ -93,7 +72,7 @@ def _model_panel(
     rows: Sequence[int],
     only: Sequence[int],
     names: dict[int, str],
-) -> str:
+) -> Markup:
     alone = set(only)
     boxes = [
         Drawn(

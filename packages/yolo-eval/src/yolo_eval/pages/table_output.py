@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from html import escape
-from importlib import resources
 from pathlib import Path
 
 from yolo_core.files import atomic_write
 from yolo_eval.figures.metrics import percent
 from yolo_eval.figures.table import Row
 from yolo_eval.pages import wording
+from yolo_eval.pages.rendering import render_page
 from yolo_eval.runs import provenance
 
 FILES = ("table.md", "table.json", "table.html")
@@ -64,33 +63,18 @@ def markdown(rows: Sequence[Row]) -> str:
 
 def html(rows: Sequence[Row]) -> str:
     """The table as a self-contained page."""
-    style = resources.files("yolo_eval").joinpath("report.css").read_text(encoding="utf-8")
-    head = "".join(
-        f'<th scope="col" class="{"left" if name in _LEFT else ""}">{escape(name)}</th>'
-        for name in HEADS
-    )
-    body = "".join(f"<tr>{_html_cells(row)}</tr>" for row in rows)
-    notes = "".join(f"<li>{escape(note)}</li>" for note in _notes(rows))
-    digests = "".join(
-        f"<li>yolov5{row.size} {escape(row.form)}, {row.measured.threads} thread(s): "
-        f"<code>{row.measured.outputs}</code></li>"
-        for row in rows
-        if row.measured
-    )
     made = f"{provenance.command_line()}, " + ", ".join(
         f"{name} {version}" for name, version in provenance.versions().items()
     )
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
-        f"style-src 'unsafe-inline'\"><title>Sizes and forms</title><style>{style}</style></head>"
-        '<body class="wide"><h1>Sizes and forms</h1><div class="scroll" tabindex="0" role="region" '
-        f'aria-label="Sizes and forms"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody>'
-        f'</table></div><ul>{notes}</ul><p class="soft">{escape(FOOT)}</p><details>'
-        f"<summary>Outputs in full</summary><ul>{digests}</ul></details>"
-        f"<p><code>{escape(made)}</code></p></body></html>\n"
-    )
+    digests = [
+        (f"yolov5{row.size} {row.form}, {found.threads} thread(s)", found.outputs)
+        for row in rows
+        if (found := row.measured)
+    ]
+    return render_page(
+        "table.html", heads=HEADS, left=_LEFT, rows=[_styled(row) for row in rows],
+        notes=_notes(rows), foot=FOOT, digests=digests, made=made,
+    )  # fmt: skip
 
 
 def to_json(rows: Sequence[Row]) -> str:
@@ -114,18 +98,12 @@ def write_table(rows: Sequence[Row], out: Path) -> list[Path]:
     return [out / name for name in contents]
 
 
-def _html_cells(row: Row) -> str:
-    parts = []
-    for name, text in zip(HEADS, cells(row)):
-        kind = "left" if name in _LEFT else ""
-        if name == "ΔAP" and row.delta is not None:
-            kind = wording.tone(row.delta)
-        parts.append(
-            f'<th scope="row">{escape(text)}</th>'
-            if name == "model"
-            else f'<td class="{kind}">{escape(text)}</td>'
-        )
-    return "".join(parts)
+def _styled(row: Row) -> list[tuple[str, str, str]]:
+    """(column, text, CSS class) of every cell."""
+    kinds = dict.fromkeys(_LEFT, "left")
+    if row.delta is not None:
+        kinds["ΔAP"] = wording.tone(row.delta)
+    return [(name, text, kinds.get(name, "")) for name, text in zip(HEADS, cells(row))]
 
 
 def _notes(rows: Sequence[Row]) -> list[str]:
