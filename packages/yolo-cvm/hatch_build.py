@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 import sysconfig
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +12,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 LIBRARY = "src/yolo_cvm/engine/_native.so"
+NODE_LIBRARY = "src/yolo_cvm/node/libcvm_runtime.so"
 
 
 def _compile_module(root: Path) -> ModuleType:
@@ -41,3 +43,6 @@ class EngineHook(BuildHookInterface):
         machine = sysconfig.get_platform().replace("-", "_").replace(".", "_")
         build_data["tag"] = f"py3-none-{machine}"
         build_data["artifacts"].append(LIBRARY)
+        if sys.platform.startswith("linux"):
+            native.compile_node_library(root / NODE_LIBRARY)
+            build_data["artifacts"].append(NODE_LIBRARY)

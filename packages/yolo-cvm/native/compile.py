@@ -109,6 +109,21 @@ def compile_library(
         os.replace(staged, target)
 
 
+def compile_node_library(target: Path, extra: Sequence[str] = ()) -> None:
+    """Compile libcvm_runtime.so, which a node loads. NoCompiler where that fails.
+
+    It is plain C for Linux, and exports twelve names. extra: flags for compiling and linking.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staged = target.with_name(target.name + ".new")
+    source = HERE / "node_library" / "cvm_runtime.c"
+    flags = ["-x", "c", "-std=gnu11", "-O2", "-g0", "-fPIC", "-fvisibility=hidden", "-pthread"]
+    link = ["-shared", "-Wl,--as-needed", "-Wl,-z,relro,-z,now"]
+    prefix = f"-ffile-prefix-map={HERE}=native"
+    _run([*find_compiler(), *flags, prefix, *extra, *link, str(source), "-o", str(staged)])
+    os.replace(staged, target)
+
+
 def _run(command: Sequence[str]) -> None:
     try:
         done = subprocess.run(command, capture_output=True, text=True)

@@ -76,3 +76,15 @@ def serve(
 @click.group(cls=Group)
 def node() -> None:
     """Put our runtime into a full node with a storage of its own."""
+
+
+@node.command()
+@click.argument("path", type=click.Path())
+def install(path: str) -> None:
+    """Write libcvm_runtime.so into the folder `plugins` of a node.
+
+    PATH is that folder, or the folder that the node is started in.
+    """
+    from yolo_cvm.node.install import install
+
+    click.echo(f"wrote {install(path)}")

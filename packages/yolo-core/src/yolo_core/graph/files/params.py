@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from yolo_core.arrays import Array
-from yolo_core.graph.errors import LogicError, RuntimeFault
+from yolo_core.graph.errors import GraphError, LogicError, RuntimeFault
 from yolo_core.graph.integers import MAX_NDIM, elements
 from yolo_core.graph.limits import Limits
 from yolo_core.graph.program import INPUT_NAME, Graph
@@ -33,7 +33,8 @@ _SIZE = struct.Struct("<q")
 
 
 class _Bytes:
-    """A position in the file; reading past the end is a runtime fault."""
+    """A position in the file. Its end within the list of names is a logic error, within an array
+    a runtime fault, as the original tells them."""
 
     def __init__(self, data: bytes) -> None:
         self._view = memoryview(data)
@@ -43,15 +44,17 @@ class _Bytes:
     def left(self) -> int:
         return len(self._view) - self._at
 
-    def take(self, count: int, what: str) -> memoryview:
+    def take(self, count: int, what: str, fault: type[GraphError] = RuntimeFault) -> memoryview:
         if count > self.left:
-            raise RuntimeFault(SOURCE, f"ends within {what}, at byte {len(self._view)}")
+            raise fault(SOURCE, f"ends within {what}, at byte {len(self._view)}")
         piece = self._view[self._at : self._at + count]
         self._at += count
         return piece
 
-    def unpack(self, layout: struct.Struct, what: str) -> tuple[int, ...]:
-        return layout.unpack(self.take(layout.size, what))
+    def unpack(
+        self, layout: struct.Struct, what: str, fault: type[GraphError] = RuntimeFault
+    ) -> tuple[int, ...]:
+        return layout.unpack(self.take(layout.size, what, fault))
 
 
 def decode(
@@ -116,13 +119,13 @@ def _records(data: bytes, limits: Limits | None) -> tuple[list[tuple[str, Array]
     if not data:
         raise LogicError(SOURCE, "empty file")
     reader = _Bytes(data)
-    magic, _, count = reader.unpack(_HEADER, "the header")
+    magic, _, count = reader.unpack(_HEADER, "the header", LogicError)
     if magic != LIST_MAGIC:
         raise LogicError(SOURCE, f"list magic {magic:#x}", f"{LIST_MAGIC:#x}")
     if count > limits.parameters:
         raise RuntimeFault(SOURCE, f"claims {count} names", f"at most {limits.parameters}")
     names = [_name(reader, n) for n in range(count)]
-    (arrays,) = reader.unpack(_COUNT, "the array count")
+    (arrays,) = reader.unpack(_COUNT, "the array count", LogicError)
     if arrays != count:
         raise LogicError(SOURCE, f"{arrays} arrays for {count} names")
     found = [(name, _array(reader, f"{SOURCE}: array {name[:60]!r}")) for name in names]
@@ -130,11 +133,11 @@ def _records(data: bytes, limits: Limits | None) -> tuple[list[tuple[str, Array]
 
 
 def _name(reader: _Bytes, number: int) -> str:
-    (length,) = reader.unpack(_COUNT, f"name {number}")
+    (length,) = reader.unpack(_COUNT, f"name {number}", LogicError)
     if length > NAME_LIMIT:
         raise RuntimeFault(SOURCE, f"name {number} of {length} bytes", f"at most {NAME_LIMIT}")
     try:
-        return bytes(reader.take(length, f"name {number}")).decode("utf-8")
+        return bytes(reader.take(length, f"name {number}", LogicError)).decode("utf-8")
     except UnicodeDecodeError:
         raise RuntimeFault(SOURCE, f"name {number} is not UTF-8") from None
 
