@@ -54,6 +54,7 @@ WRITERS = (
         (("new", "w"), ("new", "shapes/images/val"), ("new", "shapes")),
         slow=True,
     ),
+    Writer("yolo-mrt boxes m --out new", ("new",), (("new", "m"), ("new", "."))),
     Writer(
         "yolo-mrt report m --images 1 --out new.html",
         ("new.html",),

@@ -22,8 +22,8 @@ from yolo_core.yolo.boxes import (
     nms,
     pair,
     rows_of,
-    sigmoid,
 )
+from yolo_core.yolo.elementary import sigmoid
 
 
 def test_sigmoid_is_exact_to_the_last_digits() -> None:

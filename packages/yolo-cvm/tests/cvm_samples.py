@@ -9,6 +9,9 @@ import numpy as np
 from yolo_core.arrays import Array
 from yolo_core.graph import Graph, GraphBuilder
 from yolo_core.graph.files import params, symbol
+from yolo_core.yolo.architecture import Architecture
+from yolo_core.yolo.decision import Decision
+from yolo_core.yolo.model_folder import Extension, deciding
 
 
 def small_graph(postprocess: str = "", bits: int = 8) -> Graph:
@@ -30,6 +33,29 @@ def heads_of(*shapes: tuple[int, ...], bits: int = 8, postprocess: str = "") -> 
         values = np.arange(np.prod(shape, dtype=np.int64)).reshape(shape) % 2 ** (bits - 1)
         heads.append(b.parameter(f"h{k}", values, bits))
     return b.build(heads, postprocess)
+
+
+def deciding_detector(
+    side: int = 32, max_det: int = 20, conf: float = 0.25
+) -> tuple[Graph, Extension]:
+    """A detector whose graph decides on rows that are pixels of the picture, times a constant."""
+    architecture = Architecture.named("n", nc=2, names=("cat", "dog"))
+    count, columns = architecture.rows(side, side), architecture.no
+    b = GraphBuilder()
+    pixels = b.operator("reshape", [b.input("data", (1, 3, side, side), 8)], shape=(1, -1, 1))
+    wide = b.operator("broadcast_mul", [pixels, b.parameter("gain", np.array([64]), 8)])
+    rows = b.operator("strided_slice", [wide], begin=(0, 0, 0), end=(1, count * columns, 1))
+    head = b.operator("reshape", [rows], shape=(1, count, columns))
+    extension = Extension(architecture, (side, side), 255.0, -128, 8, (1024.0,) * columns)
+    decision = Decision.of(count, 2, conf=conf, max_det=max_det)
+    return deciding(b.build([head]), extension, decision)
+
+
+def write_detector(folder: Path, graph: Graph, extension: Extension) -> Path:
+    """A model folder with what its integers mean."""
+    write_model(folder, graph)
+    (folder / "ext").write_text(extension.to_json())
+    return folder
 
 
 def write_model(folder: Path, graph: Graph) -> Path:

@@ -3,11 +3,12 @@
 `FakePredictor` finds patches of pure colour and answers with logits for them.
 Its model file is JSON: kind, score (of every box), shift (pixels to the right), drop (class
 indices that it does not see), fail (stop with an interrupt after so many images), slow (seconds
-per image).
+per image), decides (settings that it has built in, as `NmsSettings` takes them).
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import time
@@ -19,7 +20,9 @@ from yolo_core.arrays import Array
 from yolo_core.files import sha256_file
 from yolo_core.graph import interpret
 from yolo_core.yolo.architecture import Architecture
+from yolo_core.yolo.boxes import NmsSettings, detections
 from yolo_core.yolo.model_folder import is_model_folder, read_model_folder
+from yolo_core.yolo.predictor import check_settings
 
 OFF = -12.0
 
@@ -39,6 +42,8 @@ class FakePredictor:
         self._drop = options.get("drop", [])
         self._left = options.get("fail")
         self._slow = options.get("slow", 0)
+        built_in = options.get("decides")
+        self.decided = NmsSettings(**built_in) if built_in else None
 
     def logits(self, batch: Array) -> Array:
         if self._left is not None:
@@ -47,6 +52,16 @@ class FakePredictor:
             self._left -= 1
         time.sleep(self._slow)
         return np.stack([self._one(image) for image in batch])
+
+    def detections(self, batch: Array, settings: NmsSettings) -> list[Array]:
+        check_settings(self, settings)
+        return [detections(rows, self.architecture, self.imgsz, settings)
+                for rows in self.logits(batch)]  # fmt: skip
+
+    def undecided(self) -> FakePredictor:
+        rows = copy.copy(self)
+        rows.decided = None
+        return rows
 
     def _one(self, image: Array) -> Array:
         height, width = self.imgsz

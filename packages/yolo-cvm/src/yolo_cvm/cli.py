@@ -220,9 +220,13 @@ def conform(context: click.Context, folder: str, quiet: bool, engine: str | None
 @_MODEL
 @click.argument("pictures", nargs=-1, required=True, type=click.Path())
 @click.option("--out", type=click.Path(), help="Folder for annotated pictures and JSON.")
-@click.option("--conf", default=0.25, show_default=True, help="Smallest score.")
-@click.option("--iou", default=0.45, show_default=True, help="Overlap that suppresses.")
-@click.option("--max-det", default=300, show_default=True, help="Detections per picture.")
+@click.option("--conf", type=float, help="Smallest score. Default: the model's own, or 0.25.")
+@click.option(
+    "--iou", type=float, help="Overlap that suppresses. Default: the model's own, or 0.45."
+)
+@click.option(
+    "--max-det", type=int, help="Detections per picture. Default: the model's own, or 300."
+)
 @_JSON
 @_ENGINE
 @_THREADS
@@ -230,23 +234,27 @@ def detect(
     model: str,
     pictures: tuple[str, ...],
     out: str | None,
-    conf: float,
-    iou: float,
-    max_det: int,
+    conf: float | None,
+    iou: float | None,
+    max_det: int | None,
     as_json: bool,
     engine: str | None,
     threads: int | None,
 ) -> None:
     """Find objects in pictures with an integer detector.
 
+    Of a model whose graph decides, its own boxes are shown; a higher --conf and a smaller
+    --max-det leave some out.
+
     Example: yolo-cvm detect model street.jpg --out found
     """
     from yolo_core.yolo.boxes import NmsSettings
+    from yolo_core.yolo.predictor import settle
     from yolo_cvm.detection import describe, detect_pictures
     from yolo_cvm.predictor import open_detector
 
-    settings = NmsSettings.for_display(conf, iou, max_det)
     predictor = open_detector(model, threads=threads, engine=engine)
+    settings = settle(predictor, NmsSettings.for_display(), conf, iou, max_det)
     records = []
     for record in detect_pictures(predictor, pictures, out, settings):
         records.append(record)

@@ -22,6 +22,7 @@ from yolo_core.errors import InputError
 from yolo_core.files import PathLike, atomic_folder, atomic_write, read_bytes, read_json
 from yolo_core.yolo.boxes import NmsSettings
 from yolo_core.yolo.letterbox import Placement, read_image
+from yolo_core.yolo.predictor import settle
 from yolo_cvm import chain_io
 from yolo_cvm.arrays import read_array, write_array
 from yolo_cvm.bundle import npy, torrent
@@ -86,10 +87,11 @@ def decode(
 
     output: the values of the output, of any integer type and shape, in the order of its bytes.
     placement: where the picture went; the boxes are then in its pixels, else in those of the
-    network's input. settings: what becomes a detection; confident boxes if None. InputError
-    where the output has another length.
+    network's input. settings: what becomes a detection; if None what the model decides by, or else
+    confident boxes. InputError where the output has another length.
     """
-    found = predictor.decode(split_heads(predictor, output), settings or NmsSettings.for_display())
+    settings = settings or settle(predictor, NmsSettings.for_display())
+    found = predictor.decode(split_heads(predictor, output), settings)
     if placement is not None:
         found[:, :4] = placement.to_image(found[:, :4])
     return found

@@ -5,6 +5,9 @@ The entry point `cvm` of `yolo_core.predictors` names `ModelOpener`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -12,12 +15,16 @@ import numpy as np
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, read_bytes, read_json
+from yolo_core.graph import Graph
 from yolo_core.yolo.boxes import NmsSettings, detections
+from yolo_core.yolo.decision import Decision
+from yolo_core.yolo.decision_graph import rows_of_decision
 from yolo_core.yolo.letterbox import Letterbox, Placement
 from yolo_core.yolo.model_folder import EXT, Extension, check_extension
-from yolo_core.yolo.predictor import Predictor
+from yolo_core.yolo.predictor import Predictor, check_settings
 from yolo_cvm import chain_io
 from yolo_cvm.bundle import manifest as bundle_manifest
+from yolo_cvm.engine import Engine, select
 from yolo_cvm.model import Model, detector_digest, is_model, load, model_files
 from yolo_cvm.original import OriginalExtension, is_original, read_original
 
@@ -25,26 +32,62 @@ MANIFEST = "manifest.json"
 
 
 class IntegerPredictor:
-    """A detector that computes in integers alone until its logits are scaled back."""
+    """A detector that computes in integers alone: to its final boxes, or to its rows of logits.
+
+    decided: how the graph decides, None where the host does from the rows.
+    """
 
     kind = "integer"
 
-    def __init__(self, model: Model, extension: Extension | OriginalExtension) -> None:
+    def __init__(
+        self,
+        model: Model,
+        extension: Extension | OriginalExtension,
+        engine_of: Callable[[Graph], Engine] = select,
+    ) -> None:
+        """engine_of: makes the engine of the rows inside a model that decides."""
         if model.graph.input_shape[0] != 1:
             raise InputError("model", f"takes {model.graph.input_shape[0]} images at once", "1")
         self.model = model
         self.extension = extension
         self.architecture = extension.architecture
         self.imgsz = extension.imgsz
+        self._engine_of = engine_of
+        self.decision: Decision | None = getattr(extension, "boxes", None)
+        self.decided = self.decision.nms() if self.decision else None
         self.digest = detector_digest(model.symbol_digest, model.params_digest, extension)
 
     def logits(self, batch: Array) -> Array:
-        """uint8 [B, height, width, 3] RGB letterboxed → float64 [B, N, 5 + nc] raw logits."""
+        """uint8 [B, height, width, 3] RGB letterboxed → float64 [B, N, 5 + nc] raw logits.
+
+        Of a model whose graph decides these are the rows inside it.
+        """
+        if self.decision is not None:
+            return self.undecided().logits(batch)
+        return np.concatenate([self._logits(heads) for heads in self._run(batch)])
+
+    def detections(self, batch: Array, settings: NmsSettings) -> list[Array]:
+        """uint8 [B, height, width, 3] RGB letterboxed → detections of each image; see `decode`."""
+        return [self.decode(heads, settings) for heads in self._run(batch)]
+
+    def undecided(self) -> IntegerPredictor:
+        """The same network with the host deciding from its rows; its digest is the model's."""
+        return self if self.decision is None else self._of_rows
+
+    @cached_property
+    def _of_rows(self) -> IntegerPredictor:
+        graph = rows_of_decision(self.model.graph)
+        model = replace(self.model, graph=graph, engine=self._engine_of(graph))
+        assert isinstance(self.extension, Extension)
+        rows = IntegerPredictor(model, replace(self.extension, boxes=None), self._engine_of)
+        rows.digest = self.digest
+        return rows
+
+    def _run(self, batch: Array) -> list[list[Array]]:
         if batch.dtype != np.uint8 or batch.shape[1:] != (*self.imgsz, 3):
             raise InputError("images", f"are {batch.dtype} {batch.shape}", f"uint8 of {self.imgsz}")
         codes = self.extension.quantize_input(batch)
-        outputs = [self.model.run(codes[k : k + 1]) for k in range(len(codes))]
-        return np.concatenate([self._logits(heads) for heads in outputs])
+        return [self.model.run(codes[k : k + 1]) for k in range(len(codes))]
 
     def encode(self, image: Array) -> tuple[Array, Placement]:
         """uint8 [h, w, 3] RGB → the model's input, int8 or int32, and where the picture went."""
@@ -55,9 +98,19 @@ class IntegerPredictor:
         return codes.astype(np.int8 if narrow else np.int32), placement
 
     def decode(self, heads: list[Array], settings: NmsSettings) -> Array:
-        """The int32 heads of one picture → detections [n, 6] in pixels of the network's input."""
-        (logits,) = self._logits(heads)
-        return detections(logits, self.architecture, self.imgsz, settings)
+        """The int32 heads of one picture → detections [n, 6] in pixels of the network's input.
+
+        Columns x1 y1 x2 y2, score, class, best first. InputError where the graph decides by other
+        settings.
+        """
+        if self.decision is None:
+            (logits,) = self._logits(heads)
+            return detections(logits, self.architecture, self.imgsz, settings)
+        check_settings(self, settings)
+        found = self.decision.read(heads[0][0])
+        if settings.conf > self.decision.conf:
+            found = found[found[:, 4] > settings.conf]
+        return found[: settings.max_det]
 
     def _logits(self, heads: list[Array]) -> Array:
         if isinstance(self.extension, OriginalExtension):
@@ -105,7 +158,7 @@ def open_detector(
     if imgsz is not None and tuple(imgsz) != extension.imgsz:
         height, width = extension.imgsz
         raise InputError("imgsz", f"is {imgsz[0]}x{imgsz[1]}", f"{height}x{width}, the model's own")
-    return IntegerPredictor(model, extension)
+    return IntegerPredictor(model, extension, partial(select, threads=threads, name=engine))
 
 
 def read_extension(path: PathLike, model: Model) -> Extension | OriginalExtension:

@@ -25,9 +25,14 @@ def main() -> None:
 @click.option("--out", type=PATH, help="Write one run file per MODEL into this folder.")
 @click.option("--predictions", type=PATH, help="Write the plain COCO results list (one MODEL).")
 @click.option("--text", type=PATH, help="Write the seed-format line (one MODEL).")
-@click.option("--conf", type=click.FloatRange(0, 1), default=0.001, show_default=True)
-@click.option("--iou", type=click.FloatRange(0, 1), default=0.6, show_default=True)
-@click.option("--max-det", type=click.IntRange(1, 10000), default=300, show_default=True)
+@click.option("--conf", type=click.FloatRange(0, 1),
+              help="Smallest score. Default: the model's own, or 0.001.")  # fmt: skip
+@click.option("--iou", type=click.FloatRange(0, 1),
+              help="Overlap that suppresses. Default: the model's own, or 0.6.")  # fmt: skip
+@click.option("--max-det", type=click.IntRange(1, 10000),
+              help="Boxes per image. Default: the model's own, or 300.")  # fmt: skip
+@click.option("--rows", is_flag=True,
+              help="Decide here, from the rows inside a model whose graph decides.")  # fmt: skip
 @click.option("--jobs", type=click.IntRange(1, 256), default=1, show_default=True,
               help="Processes that share the images.")  # fmt: skip
 @click.option("--shard", help="Only every n-th image: i/n; see merge.")
@@ -42,9 +47,10 @@ def coco(
     out: Path | None,
     predictions: Path | None,
     text: Path | None,
-    conf: float,
-    iou: float,
-    max_det: int,
+    conf: float | None,
+    iou: float | None,
+    max_det: int | None,
+    rows: bool,
     jobs: int,
     shard: str | None,
     imgsz: str | None,
@@ -54,7 +60,8 @@ def coco(
 ) -> None:
     """Score each MODEL on labelled images.
 
-    MODEL is a checkpoint, a CVM model folder or a bundle.
+    MODEL is a checkpoint, a CVM model folder or a bundle. Of a model whose graph decides, its own
+    boxes are scored, and the run file says by which settings they were decided.
 
     \b
     yolo-eval coco weights/yolov5n --images val/images --annotations val/instances.json \\
@@ -73,6 +80,7 @@ def coco(
         conf=conf,
         iou=iou,
         max_det=max_det,
+        rows=rows,
         threads=threads or threads_per_process(jobs),
         device=device,
     )
@@ -154,17 +162,20 @@ def score(
 @click.argument("model")
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("--out", type=PATH, required=True, help="Folder for pictures, labels and JSON.")
-@click.option("--conf", type=click.FloatRange(0, 1), default=0.25, show_default=True)
-@click.option("--iou", type=click.FloatRange(0, 1), default=0.45, show_default=True)
-@click.option("--max-det", type=click.IntRange(1, 10000), default=300, show_default=True)
+@click.option("--conf", type=click.FloatRange(0, 1),
+              help="Smallest score. Default: the model's own, or 0.25.")  # fmt: skip
+@click.option("--iou", type=click.FloatRange(0, 1),
+              help="Overlap that suppresses. Default: the model's own, or 0.45.")  # fmt: skip
+@click.option("--max-det", type=click.IntRange(1, 10000),
+              help="Boxes per picture. Default: the model's own, or 300.")  # fmt: skip
 @options.model_options
 def detect(
     model: str,
     sources: tuple[str, ...],
     out: Path,
-    conf: float,
-    iou: float,
-    max_det: int,
+    conf: float | None,
+    iou: float | None,
+    max_det: int | None,
     imgsz: str | None,
     squash: bool,
     threads: int | None,
@@ -175,7 +186,6 @@ def detect(
     \b
     yolo-eval detect weights/yolov5n bus.jpg 'holiday/*.jpg' drive.mp4 --out results
     """
-    from yolo_core.yolo.boxes import NmsSettings
     from yolo_eval.detect import detect_sources
     from yolo_eval.pages.text import shown
 
@@ -183,11 +193,13 @@ def detect(
         model,
         sources,
         out,
-        NmsSettings.for_display(conf, iou, max_det),
         options.imgsz(imgsz),
         "squash" if squash else "letterbox",
         threads,
         device,
+        conf=conf,
+        iou=iou,
+        max_det=max_det,
     )
     for item in found:
         click.echo(shown(item))

@@ -23,7 +23,7 @@ from yolo_core.yolo.dataset import list_images
 from yolo_core.yolo.drawing import draw, encode_picture, labelled
 from yolo_core.yolo.letterbox import opencv, read_image
 from yolo_core.yolo.model_folder import model_sources
-from yolo_core.yolo.predictor import Predictor, detect, open_predictor
+from yolo_core.yolo.predictor import Predictor, detect, open_predictor, settle
 
 VIDEO_ENDINGS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 #: Endings that annotated pictures keep; everything else becomes a JPEG.
@@ -51,20 +51,24 @@ def detect_sources(
     model: str,
     sources: Sequence[str],
     out: Path,
-    settings: NmsSettings,
     imgsz: tuple[int, int] | None = None,
     mode: str = "letterbox",
     threads: int | None = None,
     device: str = "cpu",
+    conf: float | None = None,
+    iou: float | None = None,
+    max_det: int | None = None,
 ) -> list[Found]:
     """Detect in images, folders, globs and videos; write pictures, labels and JSON below `out`.
 
+    conf, iou, max_det: None takes what the model decides by itself, else what people want to see.
     Raises InputError for a source that is nothing of that kind, or a file that cannot be read.
     """
     names = find_sources(sources)
     check_holds_no_input(out, [*names, *model_sources(model)])
     check_outputs(files={place for name in names.values() for place in _results(out, name)})
     predictor = open_predictor(model, imgsz, threads, device)
+    settings = settle(predictor, NmsSettings.for_display(), conf, iou, max_det)
     pictures = [path for path in names if path.suffix.lower() not in VIDEO_ENDINGS]
     videos = [path for path in names if path.suffix.lower() in VIDEO_ENDINGS]
     classes = predictor.architecture.names

@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
 from yolo_core.command import Group
 
 _DATA = "Calibration images: a folder, a .txt list, or a data.yaml (its training part)."
+
+
+def _boxes_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--conf, --iou, --max-det, --top-k, --agnostic, --labels."""
+    for option in (
+        click.option("--labels", type=click.Choice(["best", "multi"]),
+                     help="Classes that a box may count for. Default: best."),
+        click.option("--agnostic", is_flag=True, default=None,
+                     help="Boxes of different classes suppress each other too."),
+        click.option("--top-k", type=int, metavar="N",
+                     help="Candidates that enter suppression, at most 4096. Default: 1000."),
+        click.option("--max-det", type=int, metavar="K",
+                     help="Boxes put out, at most 1000. Default: 100."),
+        click.option("--iou", metavar="PERCENT",
+                     help="Overlap that suppresses, a whole percent. Default: 45."),
+        click.option("--conf", type=float, metavar="SCORE",
+                     help="Smallest score, from 0 to below 1. Default: 0.25."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
 
 
 @click.group(cls=Group)
@@ -39,24 +61,53 @@ def main() -> None:
 @click.option("--config", type=click.Path(path_type=Path),
               help="Read everything from a qconf YAML file instead.")  # fmt: skip
 @click.option("--stage", "stages", multiple=True, help="Run only this stage; may be repeated.")
+@click.option("--boxes", is_flag=True,
+              help="The graph decides by itself: its output is the final boxes.")  # fmt: skip
+@_boxes_options
 def quantize(
     checkpoint: str | None, data: str | None, num_calib: int, imgsz: tuple[int, ...],
     out: Path | None, effort: str, letterbox: str, work: Path | None,
-    scheme: Path | None, config: Path | None, stages: tuple[str, ...],
+    scheme: Path | None, config: Path | None, stages: tuple[str, ...], boxes: bool, **deciding: Any,
 ) -> None:  # fmt: skip
-    """Quantize CHECKPOINT and write a CVM model folder (symbol, params, ext, data.npy)."""
-    from yolo_mrt.command import from_config, from_options
+    """Quantize CHECKPOINT and write a CVM model folder (symbol, params, ext, data.npy).
 
+    The model puts out rows of logits, or with --boxes the final boxes, which alone a contract can
+    receive. Both come from one calibration: with the same --work only the last stage runs again.
+    """
+    from yolo_mrt.command import boxes_options, from_config, from_options
+
+    decided = boxes_options(boxes, deciding)
     if config is not None:
         if checkpoint or data or imgsz or out or work or scheme:
-            raise click.UsageError("--config says it all; only --effort and --stage go with it")
-        from_config(config, effort, stages)
+            raise click.UsageError(
+                "--config says it all; only --effort, --stage and --boxes go with it"
+            )
+        from_config(config, effort, stages, decided)
         return
     if not (checkpoint and data and out):
         raise click.UsageError("CHECKPOINT, --data and --out are needed (or --config)")
     from_options(
-        Path(checkpoint), data, num_calib, imgsz, out, effort, letterbox, work, scheme, stages
-    )
+        Path(checkpoint), data, num_calib, imgsz, out, effort, letterbox, work, scheme, stages,
+        decided,
+    )  # fmt: skip
+
+
+@main.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True,
+              help="Model folder to write.")  # fmt: skip
+@_boxes_options
+def boxes(model: Path, out: Path, **deciding: Any) -> None:
+    """Let the graph of MODEL, a folder whose output is rows, decide by itself.
+
+    Neither checkpoint nor stage files are needed; the network's integers stay as they are.
+    """
+    from yolo_mrt.command import boxes_options
+    from yolo_mrt.compile.boxes import convert
+
+    options = boxes_options(True, deciding)
+    assert options is not None
+    click.echo(convert(model, out, options))
 
 
 @main.command()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from yolo_core.outputs import check_outputs
 from yolo_core.yolo.letterbox import check_imgsz
 from yolo_core.yolo.model_folder import model_sources
 from yolo_mrt import stages as stage_module
+from yolo_mrt.compile.boxes import BoxesOptions
 from yolo_mrt.config import read_config
 from yolo_mrt.settings import EFFORTS, LETTERBOX_MODES, STAGES, Settings, calibration_images
 
@@ -29,6 +31,19 @@ def _check_stages(stages: Sequence[str]) -> tuple[str, ...]:
         if stage not in STAGES:
             raise InputError("--stage", f"is {stage!r:.60}", ", ".join(STAGES))
     return tuple(stages) or STAGES
+
+
+def boxes_options(wanted: bool, given: Mapping[str, Any]) -> BoxesOptions | None:
+    """How the graph is to decide; None where it is not. given: options, None where left out."""
+    said = {name: value for name, value in given.items() if value is not None}
+    if not wanted:
+        if said:
+            name = next(iter(said)).replace("_", "-")
+            raise InputError(f"--{name}", "says how the graph decides", "--boxes with it")
+        return None
+    options = BoxesOptions(**said)
+    options.check()
+    return options
 
 
 def _teller(quiet: bool) -> Callable[[str], None]:
@@ -44,6 +59,7 @@ def _teller(quiet: bool) -> Callable[[str], None]:
 def from_options(
     checkpoint: Path, data: str, num_calib: int, imgsz: Sequence[int], out: Path, effort: str,
     letterbox: str, work: Path | None, scheme: Path | None, stages: Sequence[str],
+    boxes: BoxesOptions | None = None,
 ) -> None:  # fmt: skip
     """`yolo-mrt quantize CHECKPOINT --data … --out …`."""
     wanted = _check_stages(stages)
@@ -60,6 +76,7 @@ def from_options(
         effort=effort,
         letterbox=letterbox,
         scheme=scheme,
+        boxes=boxes,
     )
     _check_places(settings, wanted, [data])
     _run(settings, wanted, _teller(quiet=False))
@@ -86,13 +103,16 @@ def _input_size(stem: Path, asked: Sequence[int]) -> tuple[int, int]:
     return size
 
 
-def from_config(config: Path, effort: str, stages: Sequence[str]) -> None:
+def from_config(
+    config: Path, effort: str, stages: Sequence[str], boxes: BoxesOptions | None = None
+) -> None:
     """`yolo-mrt quantize --config FILE`."""
     configured = read_config(config, effort)
+    settings = replace(configured.settings, boxes=boxes)
     wanted = _check_stages(stages) if stages else configured.stages
-    _check_places(configured.settings, wanted, [config])
+    _check_places(settings, wanted, [config])
     quiet = configured.verbosity not in ("debug", "info")
-    _run(configured.settings, wanted, _teller(quiet))
+    _run(settings, wanted, _teller(quiet))
 
 
 def stage_folder(out: Path, work: Path | None) -> Path:

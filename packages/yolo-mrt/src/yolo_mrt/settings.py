@@ -9,6 +9,7 @@ from pathlib import Path
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike
 from yolo_core.yolo.dataset import list_images, read_data_yaml
+from yolo_mrt.compile.boxes import BoxesOptions
 
 STAGES = ("prepare", "calibrate", "quantize", "evaluate", "compile")
 EFFORTS = ("normal", "high")
@@ -25,7 +26,8 @@ class Settings:
     (`<work>.prepare.json` and so on). out: the model folder. effort: "normal" or "high".
     letterbox: how images are fitted. thresholds: tensor → threshold instead of the calibrated one.
     head_bits: of the outputs. evaluate_images: how many of the images the evaluate stage runs.
-    scheme: a scheme file to use instead of calibrating.
+    scheme: a scheme file to use instead of calibrating. boxes: how the graph is to decide, None
+    where it puts out rows.
     """
 
     checkpoint: Path
@@ -39,6 +41,7 @@ class Settings:
     head_bits: int = 16
     evaluate_images: int = 4
     scheme: Path | None = None
+    boxes: BoxesOptions | None = None
 
     def stage_file(self, ending: str) -> Path:
         """The stage file with this ending, as `.prepare.json`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from yolo_mrt.calibrate.scheme import INPUT_ZERO, Scheme
 from yolo_mrt.calibrate.tables import CODE_LIMIT
 from yolo_mrt.compile import deliver
 from yolo_mrt.compile.agreement import CONFIDENT, agreement
+from yolo_mrt.compile.boxes import told, with_boxes
 from yolo_mrt.network.net import Layer, Net
 from yolo_mrt.network.source import Source, check_weights, read_source
 from yolo_mrt.quantize.effort import fine_reads, measured_reads
@@ -240,7 +241,7 @@ def quantized(settings: Settings) -> dict[str, IntegerConv]:
 
 
 def graph_of(settings: Settings) -> tuple[Graph, Extension, Source]:
-    """The program that the stages so far amount to."""
+    """The program of rows that the stages so far amount to."""
     from yolo_mrt.compile.lower import lower
 
     source = prepared(settings)
@@ -281,16 +282,24 @@ def _evaluate(settings: Settings, say: Say) -> None:
 
 def _compile(settings: Settings, say: Say) -> None:
     after = finished(settings, "quantize")
-    key = cache.key_of("compile", {"quantize": after, "out": str(settings.out.resolve())})
+    inputs: dict[str, Any] = {"quantize": after, "out": str(settings.out.resolve())}
+    if settings.boxes is not None:
+        inputs["boxes"] = asdict(settings.boxes)
+    key = cache.key_of("compile", inputs)
     conf = settings.stage_file(".compile.conf")
     if cache.is_current(conf, key):
         say(f"compile: unchanged ({conf.name})")
         return
     graph, extension, source = graph_of(settings)
-    sample = next(iter(code_planes(settings, source, "compile", 1))).astype(np.int8)
+    if settings.boxes is not None:
+        graph, extension = with_boxes(graph, extension, settings.boxes)
+    planes = next(iter(code_planes(settings, source, "compile", 1)))
+    sample = deliver.sample_file(planes.astype(np.int8))
     summary = deliver.write(settings.out, graph, extension, sample, source.net.weight_count())
     cache.seal(conf, key, after, (settings.out / name for name in deliver.FILES))
     say(f"compile: {settings.out}: {summary}")
+    if settings.boxes is not None and extension.boxes is not None:
+        say(f"compile: {told(extension.boxes, settings.boxes)}")
 
 
 _RUNNERS: dict[str, Callable[[Settings, Say], None]] = {

@@ -43,6 +43,26 @@ class GraphBuilder:
         self._counts: dict[str, int] = {}
         self._parameters: dict[str, Array] = {}
 
+    @classmethod
+    def after(cls, graph: Graph, nodes: int | None = None) -> GraphBuilder:
+        """A builder that goes on behind the first `nodes` nodes (all where None) of a program.
+
+        The program must be bound.
+        """
+        builder = cls()
+        builder._nodes = list(graph.nodes[:nodes])
+        builder._names = {n.name: i for i, n in enumerate(builder._nodes) if n.is_variable}
+        builder._parameters = {
+            name: graph.parameters.stored(name) for name in graph.parameters
+            if name in builder._names
+        }  # fmt: skip
+        return builder
+
+    def ref(self, entry: Entry) -> Ref:
+        """What operators take for a tensor that is in the program already."""
+        node = self._nodes[entry.node]
+        return Ref(entry, node.shapes[entry.output], node.precisions[entry.output])
+
     def input(self, name: str, shape: Sequence[int], precision: int) -> Ref:
         """The one input; its name must be `data`. precision: 1..32. LogicError otherwise."""
         if name != INPUT_NAME:

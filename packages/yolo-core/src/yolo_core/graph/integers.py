@@ -34,6 +34,11 @@ def bit_length(n: int) -> int:
     return int(n).bit_length()
 
 
+def bits_for(magnitude: int) -> int:
+    """The smallest precision from 2 on that holds -magnitude to magnitude."""
+    return max(bit_length(magnitude) + 1, 2)
+
+
 def growth(terms: int) -> int:
     """RS(k) = bl(k): the bits that a sum of k terms may grow by (spec 3.1)."""
     return bit_length(terms)

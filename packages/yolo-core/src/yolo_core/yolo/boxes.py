@@ -1,8 +1,7 @@
 """From the network's numbers to boxes: decoding, IoU, non-maximum suppression.
 
 All of it is float64 with nothing but IEEE +, -, *, / and comparisons, each rounded by itself, so
-the detections of one integer output are the same bits on every machine. Library exponentials
-differ between processors; the one here does not.
+the detections of one integer output are the same bits on every machine.
 """
 
 from __future__ import annotations
@@ -15,33 +14,10 @@ import numpy as np
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.yolo.architecture import ANCHORS_PER_LEVEL, Anchors, Architecture
+from yolo_core.yolo.elementary import sigmoid
 
 #: Candidates that enter suppression; the best ones, as in YOLOv5.
 MAX_CANDIDATES = 30000
-#: Beyond this a logit decides nothing any more: sigmoid(±40) is 1 or 4e-18.
-_LOGIT_LIMIT = 40.0
-
-_LOG2_E = 1.4426950408889634
-_LN2_HIGH, _LN2_LOW = 0.6931471803691238, 1.9082149292705877e-10
-# 1/k! for Horner's rule; 13 terms are exact to double precision on |r| <= ln(2) / 2.
-_INVERSE_FACTORIALS = tuple(
-    1.0 / factorial
-    for factorial in (6227020800, 479001600, 39916800, 3628800, 362880, 40320, 5040, 720, 120, 24,
-                      6, 2, 1, 1)
-)  # fmt: skip
-
-
-def sigmoid(x: Array) -> Array:
-    """1 / (1 + exp(-x)) in float64, the same bits everywhere; x is limited to ±40."""
-    x = -np.clip(np.asarray(x, np.float64), -_LOGIT_LIMIT, _LOGIT_LIMIT)
-    power = np.rint(x * _LOG2_E)
-    rest = (x - power * _LN2_HIGH) - power * _LN2_LOW
-    exponential = np.full_like(rest, _INVERSE_FACTORIALS[0])
-    for coefficient in _INVERSE_FACTORIALS[1:]:
-        exponential *= rest
-        exponential += coefficient
-    result: Array = 1.0 / (1.0 + np.ldexp(exponential, power.astype(np.int32)))
-    return result
 
 
 @dataclass(frozen=True)

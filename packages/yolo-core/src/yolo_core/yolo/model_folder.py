@@ -10,7 +10,8 @@ original tool's keys
 and one more, `detection`, with what it takes to get boxes: the architecture (classes, anchors,
 strides), `color` (channel order, "rgb" or "bgr"), `letterbox` (how images are fitted),
 `input_zero_point` (added to the input integers) and `output_scales` (one per column of the
-output; value = integer / scale).
+rows; value = integer / scale). A model whose graph decides has `boxes` there too (see
+`decision`), and the rows are a tensor inside its graph.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ from yolo_core.files import PathLike, atomic_folder, atomic_write, read_bytes, r
 from yolo_core.graph import Graph, Limits, bind, load_program
 from yolo_core.graph.files import params, symbol
 from yolo_core.yolo.architecture import Architecture
+from yolo_core.yolo.decision import COLUMNS, Decision
+from yolo_core.yolo.decision_graph import Rows, check_decision, decide
 from yolo_core.yolo.letterbox import MODES
 
 SYMBOL, PARAMS, EXT = "symbol", "params", "ext"
@@ -45,7 +48,8 @@ class Extension:
 
     input_scale: codes per 1.0 (a pixel of 255). input_zero_point: code of black.
     input_precision: bits of the input. output_scales: real = integer / scale, per column.
-    imgsz: (height, width). color: channel order of the input planes.
+    imgsz: (height, width). color: channel order of the input planes. boxes: how the graph decides,
+    None where it puts out rows of logits.
     """
 
     architecture: Architecture
@@ -56,6 +60,13 @@ class Extension:
     output_scales: tuple[float, ...]
     color: str = "rgb"
     letterbox: str = "letterbox"
+    boxes: Decision | None = None
+
+    def rows(self) -> Rows:
+        """What the rows of the graph are. InputError where they cannot be decided on."""
+        if len(set(self.output_scales)) != 1:
+            raise InputError("output_scales", "differ from column to column", "one scale of all")
+        return Rows(self.architecture, self.imgsz, self.output_scales[0])
 
     def quantize_input(self, batch: Array) -> Array:
         """uint8 [B, height, width, 3] RGB → int32 [B, 3, height, width].
@@ -78,7 +89,7 @@ class Extension:
 
     def to_json(self) -> str:
         """One line, the same for the same content."""
-        record = {
+        record: dict[str, Any] = {
             "inputs_ext": {_INPUT: {"scale": self.input_scale, "target_bit": self.input_precision}},
             "oscales": [min(self.output_scales)],
             "input_shapes": [[-1, 3, *self.imgsz]],
@@ -90,6 +101,8 @@ class Extension:
                 "output_scales": list(self.output_scales),
             },
         }
+        if self.boxes is not None:
+            record["detection"]["boxes"] = self.boxes.to_dict()
         return json.dumps(record, sort_keys=True) + "\n"
 
     @classmethod
@@ -117,6 +130,11 @@ class Extension:
                 output_scales=tuple(float(scale) for scale in detection["output_scales"]),
                 color=str(detection["color"]),
                 letterbox=str(detection["letterbox"]),
+                boxes=(
+                    Decision.from_dict(detection["boxes"], source)
+                    if detection.get("boxes") is not None
+                    else None
+                ),
             )
         except KeyError as error:
             raise InputError(
@@ -161,7 +179,9 @@ def check_extension(extension: Extension, graph: Graph, source: str) -> None:
     architecture, (height, width) = extension.architecture, extension.imgsz
     batch = graph.input_shape[0]
     expected_in = (batch, 3, height, width)
-    expected_out = (batch, architecture.rows(height, width), architecture.no)
+    expected_out: tuple[int, ...] = (batch, architecture.rows(height, width), architecture.no)
+    if extension.boxes is not None:
+        expected_out = (1, extension.boxes.max_det, COLUMNS)
     if graph.input_shape != expected_in or graph.head_shapes != (expected_out,):
         raise InputError(
             source,
@@ -174,6 +194,18 @@ def check_extension(extension: Extension, graph: Graph, source: str) -> None:
             f"says target_bit {extension.input_precision}",
             f"the graph's {graph.input_precision}",
         )
+    if extension.boxes is not None:
+        check_decision(graph, extension.rows(), extension.boxes, source)
+
+
+def deciding(graph: Graph, extension: Extension, decision: Decision) -> tuple[Graph, Extension]:
+    """A model of rows as one whose graph decides. InputError where it does so already."""
+    if extension.boxes is not None:
+        raise InputError("the model", "decides already", "a model whose output is rows")
+    if graph.input_shape[0] != 1:
+        raise InputError("the model", f"takes {graph.input_shape[0]} images at once", "1")
+    decided = decide(graph, extension.rows(), decision)
+    return decided, replace(extension, boxes=decision)
 
 
 def is_model_folder(path: PathLike) -> bool:

@@ -9,8 +9,9 @@ image) is done here once.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import metadata
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
@@ -41,6 +42,29 @@ class Predictor(Protocol):
         Rows by level (strides 8, 16, 32), anchor, y, x; columns x y w h objectness classes,
         before any sigmoid.
         """
+        ...
+
+
+@runtime_checkable
+class Decider(Protocol):
+    """A predictor that may decide by itself: what lies between pixels and boxes is its own affair.
+
+    decided: the settings that the model has built in; None where it has none, and whoever calls
+    chooses them.
+    """
+
+    decided: NmsSettings | None
+
+    def detections(self, batch: Array, settings: NmsSettings) -> list[Array]:
+        """uint8 [B, height, width, 3] RGB letterboxed → detections [n, 6] of each image.
+
+        Columns as of `yolo_core.yolo.boxes.detections`. InputError where the model has other
+        settings built in (see `settle`).
+        """
+        ...
+
+    def undecided(self) -> Predictor:
+        """The same network with the host deciding from its rows."""
         ...
 
 
@@ -103,8 +127,56 @@ def foreign_weights(path: PathLike) -> str | None:
     return f"a checkpoint: yolo-port convert {path} --out weights/ makes one"
 
 
+def decision_of(predictor: Predictor) -> NmsSettings | None:
+    """What the model itself decides by; None where the host decides."""
+    return predictor.decided if isinstance(predictor, Decider) else None
+
+
+def settle(
+    predictor: Predictor,
+    usual: NmsSettings,
+    conf: float | None = None,
+    iou: float | None = None,
+    max_det: int | None = None,
+) -> NmsSettings:
+    """The settings of a run. usual: what holds where a user says nothing and the host decides.
+
+    A model that decides by itself gives what it has built in; of that a user can ask for less
+    (a higher confidence, fewer boxes). InputError for anything else.
+    """
+    said = {"conf": conf, "iou": iou, "max_det": max_det}
+    wishes: dict[str, Any] = {name: value for name, value in said.items() if value is not None}
+    settings = replace(decision_of(predictor) or usual, **wishes)
+    check_settings(predictor, settings)
+    return settings
+
+
+def check_settings(predictor: Predictor, settings: NmsSettings) -> None:
+    """Refuse settings by which the model itself cannot decide."""
+    built_in = decision_of(predictor)
+    if built_in is None:
+        return
+    for name, wished, own, good in (
+        ("conf", settings.conf, built_in.conf, settings.conf >= built_in.conf),
+        ("iou", settings.iou, built_in.iou, settings.iou == built_in.iou),
+        ("max-det", settings.max_det, built_in.max_det, settings.max_det <= built_in.max_det),
+        ("multi-label", settings.multi_label, built_in.multi_label,
+         settings.multi_label == built_in.multi_label),
+        ("agnostic", settings.agnostic, built_in.agnostic, settings.agnostic == built_in.agnostic),
+    ):  # fmt: skip
+        if not good:
+            raise InputError(
+                name, f"is {wished}", f"what the model's graph decides by, {own}, or its rows"
+            )
+
+
 def detect_batch(predictor: Predictor, batch: Array, settings: NmsSettings) -> list[Array]:
-    """Detections [n, 6] (input pixels) of each image of uint8 [B, height, width, 3]."""
+    """Detections [n, 6] (input pixels) of each image of uint8 [B, height, width, 3].
+
+    InputError where the model has other settings built in.
+    """
+    if isinstance(predictor, Decider):
+        return predictor.detections(batch, settings)
     return [
         detections(logits, predictor.architecture, predictor.imgsz, settings)
         for logits in predictor.logits(batch)
@@ -112,10 +184,17 @@ def detect_batch(predictor: Predictor, batch: Array, settings: NmsSettings) -> l
 
 
 def detect(
-    predictor: Predictor, image: Array, settings: NmsSettings, mode: str = "letterbox"
+    predictor: Predictor,
+    image: Array,
+    settings: NmsSettings | None = None,
+    mode: str = "letterbox",
 ) -> Array:
-    """Detections float64 [n, 6] of one RGB image: x1 y1 x2 y2 in its own pixels, score, class."""
+    """Detections float64 [n, 6] of one RGB image: x1 y1 x2 y2 in its own pixels, score, class.
+
+    settings: None takes what the model decides by, or what a person wants to see.
+    """
     canvas, placement = Letterbox(*predictor.imgsz, mode=mode).apply(image)
+    settings = settings or settle(predictor, NmsSettings.for_display())
     found = detect_batch(predictor, canvas[None], settings)[0]
     found[:, :4] = placement.to_image(found[:, :4])
     return found

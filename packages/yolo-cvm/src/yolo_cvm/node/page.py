@@ -18,6 +18,7 @@ from yolo_core.graph.costs.gas import gas
 from yolo_core.yolo.boxes import NmsSettings
 from yolo_core.yolo.letterbox import decode_complete
 from yolo_core.yolo.model_folder import Extension, check_extension
+from yolo_core.yolo.predictor import settle
 from yolo_cvm.arrays import array_from
 from yolo_cvm.bundle import manifest as bundle_manifest
 from yolo_cvm.bundle.build import MANIFEST
@@ -90,9 +91,7 @@ class Page:
         `receipt` (0 leaves it out, which is faster). InputError for what cannot be used.
         """
         fields = _fields(head, body)
-        settings = NmsSettings.for_display(
-            _number(fields, "conf", 0.25), _number(fields, "iou", 0.45)
-        )
+        conf, iou = _number(fields, "conf"), _number(fields, "iou")
         with_receipt = fields.get("receipt", b"1") != b"0"
         info_hash = self._chosen(fields)
 
@@ -102,6 +101,7 @@ class Page:
             image = decode_complete(fields.get("picture", b""), "picture")
             values, placement = predictor.encode(image)
             heads, told = _computed(predictor, values, with_receipt)
+            settings = settle(predictor, NmsSettings.for_display(), conf, iou)
             found = predictor.decode(heads, settings)
             found[:, :4] = placement.to_image(found[:, :4])
             return {
@@ -266,9 +266,11 @@ def _detection(content: dict[str, Any], graph: Graph) -> Extension | None:
     return extension
 
 
-def _number(fields: dict[str, bytes], name: str, default: float) -> float:
+def _number(fields: dict[str, bytes], name: str) -> float | None:
+    if name not in fields:
+        return None
     try:
-        return float(fields.get(name, str(default).encode()))
+        return float(fields[name])
     except ValueError:
         raise InputError(name, "is no number", "a number from 0 to 1") from None
 

@@ -6,6 +6,7 @@ from the predictions in the run files, never copied from them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,8 @@ from yolo_eval.runs.run import Run, read_run
 
 #: Images shown side by side, bins of the drift histogram (odd, so that one lies around 0).
 SHOWN_IMAGES = 20
+#: Settings of a run that decide which boxes there are; mode is named with the run.
+SETTINGS = ("conf", "iou", "max_det", "multi_label", "agnostic")
 DRIFT_EDGES = np.linspace(-0.21, 0.21, 22)
 
 
@@ -91,7 +94,20 @@ class Comparison:
                 _pair_to_dict(pair, self.labels[0], label)
                 for pair, label in zip(self.pairs, self.labels[1:])
             ],
+            "different_settings": self.different_settings(),
             "provenance": dict(self.provenance),
+        }
+
+    def different_settings(self) -> dict[str, list[Any]]:
+        """The settings in which runs differ: value of every run, None where a run says nothing.
+
+        Runs of bare lists of detections say nothing at all and are left out of the judgement.
+        """
+        told = [run.settings for run in self.runs if run.settings]
+        return {
+            key: [run.settings.get(key) for run in self.runs]
+            for key in SETTINGS
+            if len({json.dumps(settings.get(key)) for settings in told}) > 1
         }
 
 

@@ -48,6 +48,9 @@ def markdown(comparison: Comparison) -> str:
     """The figures as Markdown, ready for a README or an issue."""
     first = comparison.runs[0].metrics or {}
     lines = [f"# {wording.title(comparison)}", ""]
+    warning = wording.warning(comparison)
+    if warning:
+        lines += [f"**{warning}**", ""]
     for pair, label in zip(comparison.pairs, comparison.labels[1:]):
         second = pair.run.metrics or {}
         lines += [

@@ -43,6 +43,7 @@ def page(comparison: Comparison, folder: Path | None) -> str:
         "report.html",
         title=wording.title(comparison),
         labels=comparison.labels,
+        warning=wording.warning(comparison),
         verdicts=[wording.verdict(comparison, pair, label) for pair, label in pairs(comparison)],
         sections=sections,
     )

@@ -58,6 +58,20 @@ def title(comparison: Comparison) -> str:
     return "What changed between the runs"
 
 
+def warning(comparison: Comparison) -> str:
+    """What must be known before figures of different settings are compared; empty where equal."""
+    parts = []
+    for key, values in comparison.different_settings().items():
+        listed = ", ".join(f"{value} in {label}" for value, label in zip(values, comparison.labels))
+        parts.append(f"{key.replace('_', '-')} is {listed}")
+    if not parts:
+        return ""
+    return (
+        "The runs chose their boxes by different settings, so that the figures do not compare the "
+        f"models alone: {'; '.join(parts)}."
+    )
+
+
 def verdict(comparison: Comparison, pair: Pair, label: str) -> str:
     """One sentence: how far AP moved, and whether that is more than chance."""
     base = comparison.runs[0].metrics or {}

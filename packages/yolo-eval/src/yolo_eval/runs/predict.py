@@ -27,7 +27,14 @@ from yolo_core.progress import progress
 from yolo_core.yolo.boxes import NmsSettings
 from yolo_core.yolo.coco import category_ids
 from yolo_core.yolo.letterbox import read_image
-from yolo_core.yolo.predictor import Predictor, detect, open_predictor
+from yolo_core.yolo.predictor import (
+    Decider,
+    Predictor,
+    decision_of,
+    detect,
+    open_predictor,
+    settle,
+)
 from yolo_eval.runs import provenance
 from yolo_eval.runs.ground_truth import GroundTruth, Image
 from yolo_eval.runs.journal import Journal
@@ -39,25 +46,37 @@ class PredictSettings:
     """How a model is opened and its boxes are chosen.
 
     imgsz: side or (height, width) in pixels, None for the model's own. mode: "letterbox" keeps
-    the aspect ratio, "squash" stretches. threads: per process, None for the model's default.
+    the aspect ratio, "squash" stretches. conf, iou, max_det: None takes what a model decides by
+    itself, else what COCO evaluation takes. rows: the host decides even where the model could, from
+    the rows inside it. threads: per process, None for the model's default.
     """
 
     imgsz: tuple[int, int] | None = None
     mode: str = "letterbox"
-    conf: float = 0.001
-    iou: float = 0.6
-    max_det: int = 300
+    conf: float | None = None
+    iou: float | None = None
+    max_det: int | None = None
+    rows: bool = False
     threads: int | None = None
     device: str = "cpu"
 
-    def nms(self) -> NmsSettings:
-        return NmsSettings(
-            conf=self.conf, iou=self.iou, max_det=self.max_det, multi_label=True, agnostic=False
-        )
+    def opened(self, model: str) -> Predictor:
+        """The model, as it is to be run. Raises InputError where it is damaged or cannot."""
+        predictor = open_predictor(model, self.imgsz, self.threads, self.device)
+        if self.rows and isinstance(predictor, Decider):
+            return predictor.undecided()
+        return predictor
 
-    def recorded(self) -> dict[str, Any]:
-        """What decides the predictions, for the run file."""
-        return {"mode": self.mode, **asdict(self.nms())}
+    def nms(self, predictor: Predictor) -> NmsSettings:
+        """How boxes are chosen. InputError for what the model's own graph decides otherwise."""
+        return settle(predictor, NmsSettings(), self.conf, self.iou, self.max_det)
+
+    def recorded(self, predictor: Predictor) -> dict[str, Any]:
+        """What decides the predictions, for the run file; as it is decided, not as asked for."""
+        record = {"mode": self.mode, **asdict(self.nms(predictor))}
+        if decision_of(predictor) is not None:
+            record["decided"] = "graph"
+        return record
 
 
 def predict(
@@ -75,11 +94,11 @@ def predict(
     """
     if shard is not None:
         truth = truth.shard(*shard)
-    predictor = open_predictor(model, settings.imgsz, settings.threads, settings.device)
-    description = describe(model, predictor)
+    predictor = settings.opened(model)
+    description, recorded = describe(model, predictor), settings.recorded(predictor)
     categories = [{"id": c.id, "name": c.name} for c in truth.categories]
     ids = category_ids(predictor.architecture.names, categories, truth.source)
-    bound = [description, settings.recorded(), truth.digest(), shard]
+    bound = [description, recorded, truth.digest(), shard]
     begin, started = time.monotonic(), datetime.datetime.now(datetime.timezone.utc)
     done: dict[int, tuple[str, list[Row]]] = {}
     with ExitStack() as stack:
@@ -112,7 +131,7 @@ def predict(
         "threads": settings.threads,
     }
     digests = {image.id: done[image.id][0] for image in truth.images}
-    return Run(description, settings.recorded(), truth, Predictions.from_rows(rows_of_all),
+    return Run(description, recorded, truth, Predictions.from_rows(rows_of_all),
                digests, record, shard)  # fmt: skip
 
 
@@ -145,7 +164,7 @@ def _one(
         )
     rows: list[Row] = []
     for x1, y1, x2, y2, score, index in detect(
-        predictor, pixels, settings.nms(), mode=settings.mode
+        predictor, pixels, settings.nms(predictor), mode=settings.mode
     ).tolist():
         box = [round(value, BOX_DIGITS) for value in (x1, y1, x2 - x1, y2 - y1)]
         rows.append((image.id, ids[int(index)], box, round(score, SCORE_DIGITS)))
@@ -177,9 +196,7 @@ def _end_with_parent() -> None:
 def _in_worker(image: Image) -> tuple[int, str, list[Row]]:
     settings = _worker["settings"]
     if "predictor" not in _worker:
-        _worker["predictor"] = open_predictor(
-            _worker["model"], settings.imgsz, settings.threads, settings.device
-        )
+        _worker["predictor"] = settings.opened(_worker["model"])
     return _one(_worker["predictor"], _worker["truth"], image, settings, _worker["ids"])
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from yolo_core.arrays import Array
-from yolo_core.yolo.boxes import sigmoid
+from yolo_core.yolo.elementary import sigmoid
 
 INDEX_BITS = 12
 INDEX_LIMIT = (1 << (INDEX_BITS - 1)) - 1

@@ -22,20 +22,26 @@ SAMPLE = "data.npy"
 FILES = (SYMBOL, PARAMS, EXT, SAMPLE)
 
 
-def write(out: Path, graph: Graph, extension: Extension, sample: Array, weights: int) -> str:
-    """Write symbol, params, ext and data.npy as a whole; returns one line about them.
+def write(
+    out: Path, graph: Graph, extension: Extension, sample: bytes | None, weights: int | None = None
+) -> str:
+    """Write symbol, params, ext and, where there is one, data.npy as a whole; one line about them.
 
     The program must be proven free of overflow first (`certify` refuses it otherwise).
+    sample: the file's bytes. weights: of the float network, None where it is not known.
     """
     certify(graph)
+    write_model_folder(out, graph, extension, {} if sample is None else {SAMPLE: sample})
+    stored = (out / PARAMS).stat().st_size
+    size = f"{stored:,} bytes" if weights is None else f"{stored / weights:.3f} bytes per weight"
+    return f"{len(graph.nodes)} nodes, {gas(graph) / 1e9:.3f} G gas, {size}"
+
+
+def sample_file(sample: Array) -> bytes:
+    """The bytes of `data.npy`."""
     buffer = io.BytesIO()
     np.save(buffer, sample, allow_pickle=False)
-    write_model_folder(out, graph, extension, {SAMPLE: buffer.getvalue()})
-    stored = (out / PARAMS).stat().st_size
-    return (
-        f"{len(graph.nodes)} nodes, {gas(graph) / 1e9:.3f} G gas, "
-        f"{stored / weights:.3f} bytes per weight"
-    )
+    return buffer.getvalue()
 
 
 def calibration_ext(net: Net, scheme: Scheme, statistics: Mapping[str, TensorStatistics]) -> str:

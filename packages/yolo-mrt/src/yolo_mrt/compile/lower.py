@@ -13,6 +13,7 @@ import numpy as np
 
 from yolo_core.arrays import Array
 from yolo_core.graph import Graph, GraphBuilder, Ref
+from yolo_core.graph.integers import bits_for
 from yolo_core.yolo.architecture import ANCHORS_PER_LEVEL
 from yolo_mrt.calibrate.scheme import Codes, Scheme, wide_sites
 from yolo_mrt.calibrate.tables import CODE_LIMIT, INDEX_BITS, INDEX_LIMIT, TABLE_SIZE
@@ -23,11 +24,6 @@ CODE_BITS = 8
 WIDE_TABLE_BITS = 16
 #: Precision of a sum that a multiplier and an offset still fit above in 32 bits.
 LONGEST_SUM = 22
-
-
-def bits_for(limit: int) -> int:
-    """Smallest precision whose magnitudes reach `limit`."""
-    return max(int(limit).bit_length() + 1, 2)
 
 
 class _Lowering:

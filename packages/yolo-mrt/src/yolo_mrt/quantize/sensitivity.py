@@ -13,7 +13,8 @@ import numpy as np
 
 from yolo_core.arrays import Array
 from yolo_core.mxnet.door import mxnet
-from yolo_core.yolo.boxes import decode, rows_of, sigmoid
+from yolo_core.yolo.boxes import decode, rows_of
+from yolo_core.yolo.elementary import sigmoid
 from yolo_mrt.calibrate.float_pass import FloatNet
 from yolo_mrt.calibrate.scheme import Codes
 from yolo_mrt.calibrate.tables import CODE_LIMIT
