@@ -24,7 +24,7 @@ from yolo_core.graph.costs.gas import gas
 from yolo_core.mxnet.checkpoint import checkpoint_stem
 from yolo_core.yolo.model_folder import PARAMS, read_model_folder
 from yolo_mrt.calibrate.calibration import HEADROOM, importances, make_scheme
-from yolo_mrt.calibrate.float_pass import GRID, TensorStatistics
+from yolo_mrt.calibrate.float_pass import THRESHOLDS, TensorStatistics
 from yolo_mrt.calibrate.scheme import Scheme
 from yolo_mrt.calibrate.tables import LEVELS, activation_low
 from yolo_mrt.compile import deliver
@@ -49,7 +49,7 @@ class Row:
 
 def peak_thresholds(statistics: Mapping[str, TensorStatistics]) -> dict[str, float]:
     """Per tensor the largest value that calibration saw."""
-    return {name: max(float(s.high.max()), float(GRID[0])) for name, s in statistics.items()}
+    return {name: max(float(s.high.max()), float(THRESHOLDS[0])) for name, s in statistics.items()}
 
 
 def error_thresholds(net: Net, statistics: Mapping[str, TensorStatistics]) -> dict[str, float]:
@@ -59,10 +59,10 @@ def error_thresholds(net: Net, statistics: Mapping[str, TensorStatistics]) -> di
     for name, stats in statistics.items():
         low = np.minimum(stats.low, 0.0)
         if layers[name].activation:
-            top = np.maximum(stats.high, GRID[0])
+            top = np.maximum(stats.high, THRESHOLDS[0])
             low = activation_low(layers[name].activation, top, layers[name].slope)
         cost = (stats.clip_cost(LEVELS, low) * weight_of[name]).sum(axis=1)
-        found[name] = float(GRID[cost.argmin()]) * HEADROOM
+        found[name] = float(THRESHOLDS[cost.argmin()]) * HEADROOM
     return found
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from yolo_core.arrays import Array
 from yolo_mrt.calibrate.calibration import cluster, serve
-from yolo_mrt.calibrate.float_pass import CLIP_WEIGHT, GRID, TensorStatistics
+from yolo_mrt.calibrate.float_pass import CLIP_WEIGHT, THRESHOLDS, TensorStatistics
 from yolo_mrt.calibrate.scheme import Codes
 from yolo_mrt.calibrate.tables import CODE_LIMIT, FINE, INDEX_LIMIT, TABLE_SIZE, Table
 from yolo_mrt.network.net import Layer
@@ -48,7 +48,7 @@ def test_clip_cost_is_what_clipping_and_rounding_cost() -> None:
     stats.add(values, 1)
     cost = stats.clip_cost(254, np.zeros(2))
     for j in (30, 40, 50):
-        threshold = GRID[j]
+        threshold = THRESHOLDS[j]
         excess = np.maximum(values.reshape(2, -1).astype(np.float64) - threshold, 0)
         expected = (threshold / 254) ** 2 / 12 + CLIP_WEIGHT * (excess**2).mean(axis=1)
         np.testing.assert_allclose(cost[j], expected, rtol=1e-9)
@@ -64,13 +64,13 @@ def test_cluster_is_optimal_and_clips_dearly() -> None:
         best = [min((4 if c < s else 1) * (c - s) ** 2 for c in menu) for s in slots]
         return float(sum(best))
 
-    found = cluster(GRID[slots], 3)
+    found = cluster(THRESHOLDS[slots], 3)
     chosen = tuple(round(8 * (np.log2(t) + 3)) for t in found)
     wanted = min(misfit(c) for c in combinations(range(slots.min(), slots.max() + 1), 3))
     assert misfit(chosen) == wanted
     assert (serve(found, found) == np.arange(len(found))).all()
-    menu = GRID[[20, 30]]
-    assert list(serve(menu, GRID[[19, 22, 24, 27, 60]])) == [0, 0, 1, 1, 1]
+    menu = THRESHOLDS[[20, 30]]
+    assert list(serve(menu, THRESHOLDS[[19, 22, 24, 27, 60]])) == [0, 0, 1, 1, 1]
 
 
 def test_compensating_rounding_beats_nearest_where_it_counts() -> None:

@@ -51,7 +51,7 @@ def network_step(plan: dict[str, Any]) -> list[float]:
             heads = net(x)
         # The gradient of the sum of squares is twice the heads: no operator in between.
         mx.autograd.backward(list(heads), [2 * head for head in heads])
-        optimizer.step(rates)
+        optimizer.update(rates)
         mx.nd.waitall()
         times.append(1000 * (time.perf_counter() - begin))
     return times

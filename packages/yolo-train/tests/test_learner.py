@@ -176,7 +176,7 @@ def test_three_groups_follow_the_published_formulas(kind: Any) -> None:
     second = {name: np.zeros(5) for name in values}
     for step in range(1, 5):
         gradients = ours.set_gradients(rng)
-        optimizer.step(RATES)
+        optimizer.update(RATES)
         for name, gradient in gradients.items():
             lr = 0.02 if name == "a.bias" else 0.01
             decay = 0.1 if name == "a.weight" else 0.0
@@ -205,14 +205,14 @@ def test_a_restored_optimizer_continues_with_the_same_bits() -> None:
         one, other = _Parameters(), _Parameters()
         first = Optimizer(kind, dict(one.block.items()), [mx.cpu()], 0.1)
         one.set_gradients(np.random.default_rng(1))
-        first.step(RATES)
+        first.update(RATES)
         second = Optimizer(kind, dict(other.block.items()), [mx.cpu()], 0.1)
         second.restore(first.state())
         for name in one.NAMES:
             other.block[name].set_data(one.block[name].data())
         for parameters, optimizer in ((one, first), (other, second)):
             parameters.set_gradients(np.random.default_rng(2))
-            optimizer.step(RATES)
+            optimizer.update(RATES)
         for name in one.NAMES:
             np.testing.assert_array_equal(
                 one.block[name].data().asnumpy(), other.block[name].data().asnumpy()

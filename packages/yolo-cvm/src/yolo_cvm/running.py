@@ -32,8 +32,8 @@ def run_file(
     `<out>_1.npy`, ..), "c" or "chain" for the bytes of `chain_io`. receipt: where the receipt
     goes, None for none. Raises InputError.
     """
-    places = [] if out is None else _places(Path(out), len(model.graph.heads), dialect)
-    check_outputs([*model_sources(path), input_file], [*places, receipt])
+    files = [] if out is None else _files(Path(out), len(model.graph.heads), dialect)
+    check_outputs([*model_sources(path), input_file], [*files, receipt])
     if dialect is None:
         data = read_array(input_file)
     else:
@@ -49,24 +49,24 @@ def run_file(
         for number, head in enumerate(heads)
     ]
     if out is not None:
-        _write(model, heads, places, dialect)
-        lines += [f"wrote {shown(place)}" for place in places]
+        _write(model, heads, files, dialect)
+        lines += [f"wrote {shown(place)}" for place in files]
     if receipt is not None:
         atomic_write(receipt, proof.to_json())
         lines.append(f"wrote {shown(receipt)}, {proof.told()}")
     return lines
 
 
-def _places(out: Path, heads: int, dialect: str | None) -> list[Path]:
+def _files(out: Path, heads: int, dialect: str | None) -> list[Path]:
     """Where the heads go: one file each, or one for all where they are raw bytes."""
     if dialect is not None:
         return [out]
     return [out, *(out.with_name(f"{out.stem}_{k}{out.suffix}") for k in range(1, heads))]
 
 
-def _write(model: Model, heads: list[Array], places: list[Path], dialect: str | None) -> None:
+def _write(model: Model, heads: list[Array], files: list[Path], dialect: str | None) -> None:
     if dialect is not None:
-        atomic_write(places[0], chain_io.write_output(model.graph, heads, dialect))
+        atomic_write(files[0], chain_io.write_output(model.graph, heads, dialect))
         return
-    for path, head in zip(places, heads):
+    for path, head in zip(files, heads):
         write_array(path, head)

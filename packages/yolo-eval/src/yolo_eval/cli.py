@@ -71,7 +71,7 @@ def coco(
     A run with --json or --out that was interrupted goes on when the same command is given again.
     """
     from yolo_eval.pages.text import summary
-    from yolo_eval.runs.evaluate import Places, evaluate_all
+    from yolo_eval.runs.evaluate import OutputFiles, evaluate_all
     from yolo_eval.runs.predict import PredictSettings, threads_per_process
 
     settings = PredictSettings(
@@ -84,11 +84,11 @@ def coco(
         threads=threads or threads_per_process(jobs),
         device=device,
     )
-    places = Places(json_, out, predictions, text)
+    outputs = OutputFiles(json_, out, predictions, text)
     part = options.shard(shard)
-    places.check(models, part, [data, images, annotations])
+    outputs.check(models, part, [data, images, annotations])
     truth = options.truth(data, split, images, annotations)
-    for run in evaluate_all(models, truth, settings, jobs, part, places):
+    for run in evaluate_all(models, truth, settings, jobs, part, outputs):
         click.echo(summary(run))
 
 
@@ -152,10 +152,10 @@ def score(
 ) -> None:
     """Score a COCO results list of any tool (.json, .json.gz)."""
     from yolo_eval.pages.text import summary
-    from yolo_eval.runs.evaluate import Places, score_file
+    from yolo_eval.runs.evaluate import OutputFiles, score_file
 
     truth = options.truth(data, split, images, annotations)
-    click.echo(summary(score_file(predictions, truth, Places(json=json_, text=text))))
+    click.echo(summary(score_file(predictions, truth, OutputFiles(json=json_, text=text))))
 
 
 @main.command()

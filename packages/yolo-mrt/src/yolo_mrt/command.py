@@ -78,7 +78,7 @@ def from_options(
         scheme=scheme,
         boxes=boxes,
     )
-    _check_places(settings, wanted, [data])
+    _check_outputs(settings, wanted, [data])
     _run(settings, wanted, _teller(quiet=False))
     if "compile" in wanted:
         click.echo(
@@ -110,7 +110,7 @@ def from_config(
     configured = read_config(config, effort)
     settings = replace(configured.settings, boxes=boxes)
     wanted = _check_stages(stages) if stages else configured.stages
-    _check_places(settings, wanted, [config])
+    _check_outputs(settings, wanted, [config])
     quiet = configured.verbosity not in ("debug", "info")
     _run(settings, wanted, _teller(quiet))
 
@@ -120,7 +120,7 @@ def stage_folder(out: Path, work: Path | None) -> Path:
     return work if work is not None else out.with_name(out.name + ".stages")
 
 
-def _check_places(settings: Settings, stages: Sequence[str], read: Sequence[PathLike]) -> None:
+def _check_outputs(settings: Settings, stages: Sequence[str], read: Sequence[PathLike]) -> None:
     """Refuse a model folder or stage files that would replace what is not theirs."""
     inputs = [*model_sources(settings.checkpoint), *settings.images, *read]
     if settings.scheme is not None:

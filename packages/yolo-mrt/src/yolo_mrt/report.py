@@ -21,7 +21,7 @@ from markupsafe import Markup
 from yolo_core.arrays import Array
 from yolo_core.yolo.boxes import NmsSettings, detections, rows_of
 from yolo_core.yolo.scores import score_boxes
-from yolo_mrt.calibrate.float_pass import GRID, FloatNet
+from yolo_mrt.calibrate.float_pass import THRESHOLDS, FloatNet
 from yolo_mrt.calibrate.tables import CODE_LIMIT
 from yolo_mrt.network.source import Source
 from yolo_mrt.quantize.sensitivity import Trial, coded_tensor, coded_weight
@@ -30,7 +30,7 @@ from yolo_mrt.stages import calibrated, float_planes, prepared, quantized, stati
 
 LABEL_CONF = 0.25
 #: Edges of the histograms of weights.
-WEIGHT_GRID = 2.0 ** (np.arange(-48, 21) / 4.0)
+WEIGHT_EDGES = 2.0 ** (np.arange(-48, 21) / 4.0)
 
 
 @dataclass(frozen=True)
@@ -108,13 +108,13 @@ def _tensors(settings: Settings, source: Source) -> Iterator[tuple[Node, Trial]]
             shown = f"{layers[name].inputs[-1]} sum"
             done += ", wide sum"
         counts = stats.tails[0]
-        above = np.concatenate((GRID, [np.inf]))[:, None] > top[None]
+        above = np.concatenate((THRESHOLDS, [np.inf]))[:, None] > top[None]
         # Of the slot that the threshold lies in, half.
         clipped = (counts * above).sum() - (counts * (above.cumsum(axis=0) == 1)).sum() / 2
         total = max(stats.count * counts.shape[1], 1)
         clipped = float(clipped) / total
         shares = counts[1:-1].sum(axis=1) / total
-        histogram = tuple(zip(GRID[:-1].tolist(), shares.tolist()))
+        histogram = tuple(zip(THRESHOLDS[:-1].tolist(), shares.tolist()))
         node = Node(shown, 8, _span(codes.scale), _span(top), clipped, done, histogram)
         yield node, coded_tensor(name, codes)
 
@@ -129,11 +129,11 @@ def _weights(settings: Settings, source: Source) -> Iterator[tuple[Node, Trial]]
         coarse = order[np.unique(codes.channel[order], return_index=True)[1]]
         weight = integers[layer.name].weight[:, coarse]
         step = integers[layer.name].step[:, None] / codes.scale[coarse][None]
-        counts = np.histogram(np.abs(layer.weights), WEIGHT_GRID)[0] / layer.weights.size
+        counts = np.histogram(np.abs(layer.weights), WEIGHT_EDGES)[0] / layer.weights.size
         node = Node(
             f"{layer.name} weights", 8, _span(step), _span(CODE_LIMIT * step),
             float((np.abs(weight) == CODE_LIMIT).mean()), "rounding learned",
-            tuple(zip(WEIGHT_GRID[:-1].tolist(), counts.tolist())),
+            tuple(zip(WEIGHT_EDGES[:-1].tolist(), counts.tolist())),
         )  # fmt: skip
         yield node, coded_weight(layer, weight * step[:, :, None, None])
 
@@ -147,13 +147,13 @@ _COLUMNS = ("node", "bits", "scale", "threshold", "clipped", "SNR dB", "AP lost 
 
 def _cells(node: Node) -> tuple[str, ...]:
     return (
-        node.name, str(node.bits), _range(node.scale, ".4g"), _range(node.threshold, ".3g"),
+        node.name, str(node.bits), _spelled(node.scale, ".4g"), _spelled(node.threshold, ".3g"),
         f"{100 * node.clipped:.4f} %",
         f"{node.snr_db:.1f}", f"{node.ap_lost:+.2f}", node.done,
     )  # fmt: skip
 
 
-def _range(span: tuple[float, float], form: str) -> str:
+def _spelled(span: tuple[float, float], form: str) -> str:
     low, high = format(span[0], form), format(span[1], form)
     return low if low == high else f"{low}…{high}"
 

@@ -29,8 +29,8 @@ from yolo_mrt.calibrate.float_pass import TensorStatistics, measure
 from yolo_mrt.calibrate.scheme import INPUT_ZERO, Scheme
 from yolo_mrt.calibrate.tables import CODE_LIMIT
 from yolo_mrt.compile import deliver
-from yolo_mrt.compile.agreement import CONFIDENT, agreement
 from yolo_mrt.compile.boxes import told, with_boxes
+from yolo_mrt.compile.comparison import CONFIDENT, compare
 from yolo_mrt.network.net import Layer, Net
 from yolo_mrt.network.source import Source, check_weights, read_source
 from yolo_mrt.quantize.effort import fine_reads, measured_reads
@@ -262,7 +262,7 @@ def _evaluate(settings: Settings, say: Say) -> None:
         say(f"evaluate: unchanged ({conf.name})")
         return
     graph, _, source = graph_of(settings)
-    result = agreement(
+    result = compare(
         graph, calibrated(settings, source.net), source,
         list(canvases(settings, "evaluate", count)), settings.imgsz,
     )  # fmt: skip

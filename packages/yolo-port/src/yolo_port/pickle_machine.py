@@ -1,5 +1,6 @@
 """A pickle reader that runs nothing: opcodes in, inert records out.
 
+Written by hand because weights come from strangers.
 Python's own unpickler imports what the file names and calls it. This machine knows the opcodes
 that `pickle` and PyTorch write (protocols 2 to 5), builds plain values, and where the file asks
 for a global it asks `admit`, which refuses everything that is not on the caller's list. What is

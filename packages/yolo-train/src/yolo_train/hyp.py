@@ -64,7 +64,7 @@ class Hyp:
 
 
 #: Allowed range of each number; what is not named here lies between 0 and 1000.
-_RANGES: Mapping[str, Any] = {
+_LIMITS: Mapping[str, Any] = {
     **dict.fromkeys(
         ("flipud", "fliplr", "mosaic", "mixup", "hsv_h", "hsv_s", "hsv_v", "translate"), (0, 1)
     ),
@@ -123,7 +123,7 @@ def _number(source: str, key: Any, value: Any) -> float:
         raise InputError(source, f"has the unknown key {key!r}", f"one of {', '.join(known)}")
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise InputError(source, f"{key} is {value!r}", "a finite number")
-    low, high = _RANGES.get(key, (0, 1000))
+    low, high = _LIMITS.get(key, (0, 1000))
     if not low <= value <= high:
         raise InputError(source, f"{key} is {value}", f"{low} to {high}")
     return float(value)

@@ -100,7 +100,7 @@ class Learner:
         gradients = [[p.grad(device) for p in self._trained.values()] for device in self._devices]
         rescale = 1 / self._scale.value if self._scale else 1.0
         if self._scale is None or self._scale.accept(gradients[0]):
-            self._optimizer.step(rates, rescale)
+            self._optimizer.update(rates, rescale)
             self._average.update()
         if self._accumulates:
             for arrays in gradients:

@@ -48,7 +48,7 @@ class Optimizer:
         }
         self._updates = 0
 
-    def step(self, rates: Rates, rescale: float = 1.0) -> None:
+    def update(self, rates: Rates, rescale: float = 1.0) -> None:
         """One update from the gradients that the parameters hold, each times `rescale`."""
         self._updates += 1
         for place, device in enumerate(self._devices):

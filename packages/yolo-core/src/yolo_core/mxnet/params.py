@@ -1,5 +1,7 @@
 """MXNet's `.params` file in NumPy: a dictionary of arrays, strictly read, without MXNet.
 
+Read by hand because such files come from strangers: MXNet allocates what a length says.
+
 Layout (little-endian): u64 0x112, u64 0, u64 count, then per array u32 0xF993FAC9 (or …CA),
 i32 storage type 0, i32 ndim, ndim x i64 dims, i32 device type, i32 device id, i32 dtype, data;
 then u64 count and per name u64 length and bytes. MXNet's own reader trusts every one of these

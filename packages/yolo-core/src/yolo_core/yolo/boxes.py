@@ -50,7 +50,7 @@ class NmsSettings:
 
 
 @functools.lru_cache(maxsize=8)
-def _grid(anchors: Anchors, strides: tuple[int, ...], height: int, width: int) -> Array:
+def _cells(anchors: Anchors, strides: tuple[int, ...], height: int, width: int) -> Array:
     """float64 [N, 5]: cell x, cell y, stride, anchor width, anchor height of every row."""
     parts = []
     for level, stride in zip(anchors, strides):
@@ -61,9 +61,9 @@ def _grid(anchors: Anchors, strides: tuple[int, ...], height: int, width: int) -
             part[:, 0], part[:, 1], part[:, 2] = x.ravel(), y.ravel(), stride
             part[:, 3:] = anchor
             parts.append(part)
-    grid = np.concatenate(parts)
-    grid.setflags(write=False)
-    return grid
+    cells = np.concatenate(parts)
+    cells.setflags(write=False)
+    return cells
 
 
 def rows_of(heads: tuple[Array, ...]) -> Array:
@@ -82,10 +82,10 @@ def decode(logits: Array, rows: Array, architecture: Architecture, imgsz: tuple[
 
     Centre: (2 sigmoid - 0.5 + cell) * stride. Size: (2 sigmoid)^2 * anchor.
     """
-    grid = _grid(architecture.anchors, architecture.strides, *imgsz)[rows]
+    cells = _cells(architecture.anchors, architecture.strides, *imgsz)[rows]
     unit = sigmoid(logits[:, :4]) * 2.0
-    centre = (unit[:, :2] - 0.5 + grid[:, :2]) * grid[:, 2:3]
-    half = unit[:, 2:] * unit[:, 2:] * grid[:, 3:] * 0.5
+    centre = (unit[:, :2] - 0.5 + cells[:, :2]) * cells[:, 2:3]
+    half = unit[:, 2:] * unit[:, 2:] * cells[:, 3:] * 0.5
     return np.concatenate((centre - half, centre + half), axis=1)
 
 

@@ -60,7 +60,7 @@ def read_data_yaml(path: PathLike) -> DataConfig:
     if "nc" in data and data["nc"] != len(names):
         raise InputError(source, f"says nc: {data['nc']} and has {len(names)} names", "as many")
     root = _root(data.get("path"), source)
-    splits = [_places(data.get(split), root, source, split) for split in ("train", "val", "test")]
+    splits = [_folders(data.get(split), root, source, split) for split in ("train", "val", "test")]
     return DataConfig(source, root, splits[0], splits[1], splits[2], names)
 
 
@@ -90,7 +90,7 @@ def _root(value: Any, source: Path) -> Path:
     return beside if os.path.isdir(beside) else Path(value)
 
 
-def _places(value: Any, root: Path, source: Path, split: str) -> tuple[Path, ...]:
+def _folders(value: Any, root: Path, source: Path, split: str) -> tuple[Path, ...]:
     items = [] if value is None else value if isinstance(value, list) else [value]
     places = []
     for item in items:

@@ -2,7 +2,7 @@
 
 from yolo_cvm.bundle.accuracy import accuracy_table
 from yolo_cvm.bundle.build import announce, creation_date, tiers, write_bundle
-from yolo_cvm.bundle.check import Step, check_bundle
+from yolo_cvm.bundle.check import Passed, check_bundle
 from yolo_cvm.bundle.manifest import Choices
 from yolo_cvm.bundle.payload import NO_AUTHOR, InputMeta, ModelMeta, parse_address
 
@@ -11,7 +11,7 @@ __all__ = [
     "Choices",
     "InputMeta",
     "ModelMeta",
-    "Step",
+    "Passed",
     "accuracy_table",
     "announce",
     "check_bundle",

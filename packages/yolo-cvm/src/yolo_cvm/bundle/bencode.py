@@ -1,5 +1,7 @@
 """Bencoding (BEP 3), the notation of torrent files; canonical in both directions.
 
+Written by hand because its bytes are the info hash: one spelling alone may be accepted.
+
 The decoder takes only what the encoder writes: minimal numbers, dictionary keys sorted and
 unique, nothing after the value. One value therefore has one spelling, and a digest over the
 bytes is a digest over the value.

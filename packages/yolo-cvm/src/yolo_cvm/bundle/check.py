@@ -38,19 +38,19 @@ CARD_LIMIT = 4 << 20
 
 
 @dataclass(frozen=True)
-class Step:
+class Passed:
     """One check that passed: its name, and what it found."""
 
     name: str
     found: str
 
 
-def check_bundle(path: PathLike) -> Iterator[Step]:
+def check_bundle(path: PathLike) -> Iterator[Passed]:
     """Check a bundle, or a folder `<info hash>` alone as a node has it; yields what passed.
 
     InputError names the first damaged file. A folder alone has no manifest, so that there the
-    figures, the card and the self-test are not checked; the last step says so. Nothing happens
-    before the first step is asked for.
+    figures, the card and the self-test are not checked; the last item says so. Nothing happens
+    before the first item is asked for.
     """
     folder = Path(path)
     if not os.path.isdir(folder):
@@ -60,7 +60,7 @@ def check_bundle(path: PathLike) -> Iterator[Step]:
     return _check_whole(folder)
 
 
-def _check_whole(folder: Path) -> Iterator[Step]:
+def _check_whole(folder: Path) -> Iterator[Passed]:
     source = str(folder / MANIFEST)
     _require_file(folder / MANIFEST)
     content = manifest.decode(read_bytes(folder / MANIFEST, manifest.LIMIT), source)
@@ -70,7 +70,7 @@ def _check_whole(folder: Path) -> Iterator[Step]:
         raise InputError(source, "states no info hash", "40 hexadecimal digits")
     _require_entries(folder, {MANIFEST, CARD, info_hash})
     _require_file(folder / CARD)
-    yield Step("manifest", "matches its own digest")
+    yield Passed("manifest", "matches its own digest")
 
     home = folder / info_hash
     files = _read_home(home)
@@ -80,11 +80,11 @@ def _check_whole(folder: Path) -> Iterator[Step]:
     for name in (PARAMS, SYMBOL):
         _check_digest(home / DATA / name, files[name], _stated(content, f"{DATA}/{name}"))
     _check_pieces(home, files, info)
-    yield Step("files", f"{info.raw_size:,} bytes match the torrent {info_hash} and the manifest")
+    yield Passed("files", f"{info.raw_size:,} bytes match the torrent {info_hash} and the manifest")
 
     model = _load(files, content.get("extension"))
     extension = model.detection(source)
-    yield Step("model", f"{len(model.graph.nodes)} nodes load strictly, no value can overflow")
+    yield Passed("model", f"{len(model.graph.nodes)} nodes load strictly, no value can overflow")
 
     rewritten, torrent_bytes = manifest.describe(model, choices)
     # The self-test runs last; until then the manifest's own word stands for its outcome.
@@ -97,24 +97,24 @@ def _check_whole(folder: Path) -> Iterator[Step]:
     if difference:
         raise InputError(source, difference)
     _check_card(folder / CARD, write_card(content, extension))
-    yield Step("figures", "gas, costs and payloads recomputed; the card agrees")
+    yield Passed("figures", "gas, costs and payloads recomputed; the card agrees")
 
     outcome = run_self_test(model)
     if outcome != stated:
         raise InputError(source, f"the self-test gives {outcome}", f"{stated}")
-    yield Step("self-test", f"output digest {outcome}")
+    yield Passed("self-test", f"output digest {outcome}")
 
 
-def _check_home_alone(home: Path) -> Iterator[Step]:
+def _check_home_alone(home: Path) -> Iterator[Passed]:
     """A folder `<info hash>` without manifest, as a node or a download has it."""
     files = _read_home(home)
     info = torrent.decode(files[TORRENT], str(home / TORRENT))
     _check_sizes(home, files, info)
     _check_pieces(home, files, info)
-    yield Step("files", f"{info.raw_size:,} bytes match the torrent {info.info_hash}")
+    yield Passed("files", f"{info.raw_size:,} bytes match the torrent {info.info_hash}")
     model = _load(files)
-    yield Step("model", f"{len(model.graph.nodes)} nodes load strictly, no value can overflow")
-    yield Step("no manifest", "figures, card and self-test were not checked")
+    yield Passed("model", f"{len(model.graph.nodes)} nodes load strictly, no value can overflow")
+    yield Passed("no manifest", "figures, card and self-test were not checked")
 
 
 def _read_home(home: Path) -> dict[str, bytes]:

@@ -56,8 +56,8 @@ def bundle(
     if checked is not None:
         if model is not None or out is not None:
             raise click.UsageError("--check takes neither MODEL nor --out")
-        for step in package.check_bundle(checked):
-            click.echo(f"ok  {step.name:<12} {step.found}")
+        for passed in package.check_bundle(checked):
+            click.echo(f"ok  {passed.name:<12} {passed.found}")
         return
     if model is None or out is None:
         raise click.UsageError("give MODEL and --out DIR, or --check DIR")

@@ -1,5 +1,7 @@
 """RLP, the notation of Ethereum-like transactions; canonical in both directions.
 
+Written by hand because its bytes are hashed by a chain: one spelling alone may be accepted.
+
 A value is a byte string or a list of values. Numbers are written big-endian without leading
 zeros (zero is the empty string). The decoder takes only what the encoder writes.
 

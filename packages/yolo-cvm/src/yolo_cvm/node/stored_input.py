@@ -1,4 +1,8 @@
-"""Inputs that a node stores: which bytes of a `.npy` file become the content (spec A20, A21)."""
+"""Inputs that a node stores: which bytes of a `.npy` file become the content (spec A20, A21).
+
+Read by hand, and not by `yolo_core.yolo.npy`: nodes agree on what the original accepts, which is
+more than NumPy writes.
+"""
 
 from __future__ import annotations
 

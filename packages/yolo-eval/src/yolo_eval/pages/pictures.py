@@ -114,7 +114,7 @@ def _tags(boxes: Sequence[Drawn], picture: Picture) -> list[Placed]:
     tags: list[Placed] = []
     for drawn in labelled:
         wide = 6.8 * len(drawn.label) + 6
-        for left, top in _places(drawn, picture, wide):
+        for left, top in _positions(drawn, picture, wide):
             if all(
                 abs(top - tag.y) >= TAG or left + wide <= tag.x or tag.x + tag.width <= left
                 for tag in tags
@@ -124,7 +124,7 @@ def _tags(boxes: Sequence[Drawn], picture: Picture) -> list[Placed]:
     return tags
 
 
-def _places(drawn: Drawn, picture: Picture, wide: float) -> Iterator[tuple[float, float]]:
+def _positions(drawn: Drawn, picture: Picture, wide: float) -> Iterator[tuple[float, float]]:
     """Left and top of a label: above its box, below it, inside; left side first."""
     x, y, width, height = (side * picture.scale for side in drawn.box)
     for top in (y - TAG, y + height, y):

@@ -43,7 +43,7 @@ def evaluate(
 
 
 @dataclass(frozen=True)
-class Places:
+class OutputFiles:
     """What is written where; None writes nothing.
 
     json: the run file. folder: one run file per model in it, named after the model's path.
@@ -56,7 +56,7 @@ class Places:
     text: Path | None = None
 
     def run_files(self, models: Sequence[str], shard: tuple[int, int] | None) -> list[Path | None]:
-        """The run file of every model. Raises InputError for places that exclude each other."""
+        """The run file of every model. Raises InputError for outputs that exclude each other."""
         if len(models) > 1 and (self.json or self.predictions or self.text):
             raise InputError("options", "name one file for several models", "--out with a folder")
         if self.json is not None and self.folder is not None:
@@ -88,18 +88,18 @@ def evaluate_all(
     settings: PredictSettings,
     jobs: int,
     shard: tuple[int, int] | None,
-    places: Places,
+    outputs: OutputFiles,
 ) -> Iterator[Run]:
-    """Evaluate one model after the other and write what `places` asks for."""
-    for model, out in zip(models, places.run_files(models, shard)):
+    """Evaluate one model after the other and write what `outputs` asks for."""
+    for model, out in zip(models, outputs.run_files(models, shard)):
         run = evaluate(model, truth, settings, jobs, shard, out)
-        _write_beside(run, places)
+        _write_beside(run, outputs)
         yield run
 
 
-def score_file(path: Path, truth: GroundTruth, places: Places) -> Run:
+def score_file(path: Path, truth: GroundTruth, outputs: OutputFiles) -> Run:
     """Score detections that lie in a file, a COCO results list or a run file."""
-    places.check([], None, [path, Path(truth.source)])
+    outputs.check([], None, [path, Path(truth.source)])
     run = read_run(path, truth)
     if run.truth.digest() != truth.digest():
         raise InputError(path, f"has other ground truth than {truth.source}", "a results list")
@@ -107,17 +107,17 @@ def score_file(path: Path, truth: GroundTruth, places: Places) -> Run:
         record = {"command": provenance.command_line(), "versions": provenance.versions()}
         run = dataclasses.replace(run, provenance=record)
     run = run.with_metrics(measure(truth, run.predictions))
-    if places.json is not None:
-        write_run(places.json, run)
-    _write_beside(run, places)
+    if outputs.json is not None:
+        write_run(outputs.json, run)
+    _write_beside(run, outputs)
     return run
 
 
-def _write_beside(run: Run, places: Places) -> None:
-    if places.predictions is not None:
-        write_predictions(places.predictions, run)
-    if places.text is not None:
-        atomic_write(places.text, seed_line(run))
+def _write_beside(run: Run, outputs: OutputFiles) -> None:
+    if outputs.predictions is not None:
+        write_predictions(outputs.predictions, run)
+    if outputs.text is not None:
+        atomic_write(outputs.text, seed_line(run))
 
 
 def merge_files(paths: Sequence[Path], out: Path) -> Run:

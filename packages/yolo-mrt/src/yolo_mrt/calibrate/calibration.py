@@ -12,14 +12,14 @@ from collections.abc import Mapping
 import numpy as np
 
 from yolo_core.arrays import Array
-from yolo_mrt.calibrate.float_pass import GRID, TensorStatistics
+from yolo_mrt.calibrate.float_pass import THRESHOLDS, TensorStatistics
 from yolo_mrt.calibrate.scheme import Scheme, SumCodes, wide_sites
 from yolo_mrt.calibrate.tables import CODE_LIMIT, LEVELS, SILU_LOW, TABLE_SIZE, activation_low
 from yolo_mrt.network.net import Layer, Net, readable_sites
 
 #: Of the 10 % that parameters may weigh beyond a byte per weight, what the tables may take.
 TABLE_SHARE = 0.0332
-MENU_RANGE = (6, 24)
+MENU_LIMITS = (6, 24)
 #: With three tables for all who enter sums, yolov5n's earliest sums were clipped: on 32 held-out
 #: calibration pictures a fourth moves scores by 14 % less, boxes by 10 % (one tensor at a time).
 WIDE_MENU, FINE_MENU = 4, 4
@@ -39,8 +39,8 @@ def wishes(statistics: TensorStatistics, low: Array, importance: Array) -> Array
     importance [C]: weight of each channel's error where the tensor is judged as a whole.
     """
     cost = statistics.clip_cost(LEVELS, low)
-    alone = GRID[cost.argmin(axis=0)]
-    together = GRID[(cost * importance).sum(axis=1).argmin()]
+    alone = THRESHOLDS[cost.argmin(axis=0)]
+    together = THRESHOLDS[(cost * importance).sum(axis=1).argmin()]
     result: Array = np.sqrt(alone * together) * HEADROOM
     return result
 
@@ -71,11 +71,13 @@ def _misfit(thresholds: Array, wished: Array) -> Array:
 
 
 def cluster(wished: Array, count: int) -> Array:
-    """At most `count` thresholds of GRID for these wishes, ascending, with the smallest misfit.
+    """At most `count` of THRESHOLDS for these wishes, ascending, with the smallest misfit.
 
     Exact, by dynamic programming over the sorted wishes.
     """
-    slots = np.clip(np.rint((np.log2(np.maximum(wished, GRID[0])) + 3) * 8), 0, len(GRID) - 1)
+    slots = np.clip(
+        np.rint((np.log2(np.maximum(wished, THRESHOLDS[0])) + 3) * 8), 0, len(THRESHOLDS) - 1
+    )
     values, weights = np.unique(slots.astype(np.int64), return_counts=True)
     size = len(values)
     count = min(count, size)
@@ -102,13 +104,13 @@ def cluster(wished: Array, count: int) -> Array:
         start = int(cut[used, end])
         found.append(int(centre[start, end - 1]))
         end = start
-    result: Array = GRID[np.array(sorted(set(found)))]
+    result: Array = THRESHOLDS[np.array(sorted(set(found)))]
     return result
 
 
 def serve(menu: Array, wished: Array) -> Array:
     """Index of the threshold of the menu with the smallest misfit to each wish."""
-    octaves = np.log2(np.maximum(wished, GRID[0]))
+    octaves = np.log2(np.maximum(wished, THRESHOLDS[0]))
     result: Array = _misfit(8 * np.log2(menu)[None], 8 * octaves[:, None]).argmin(axis=1)
     return result
 
@@ -131,7 +133,7 @@ def make_scheme(
         if layer.op != "conv" or not layer.activation:
             continue
         stats = statistics[layer.name]
-        low = activation_low(layer.activation, np.maximum(stats.high, GRID[0]), layer.slope)
+        low = activation_low(layer.activation, np.maximum(stats.high, THRESHOLDS[0]), layer.slope)
         wish = wishes(stats, low, weight_of[layer.name])
         if layer.name in fine_sites and only_read_finely(net, layer.name, fine):
             # Its steps are fine anyway, so one threshold that clips little serves all channels.
@@ -140,7 +142,7 @@ def make_scheme(
             wish = np.full_like(wish, overrides[layer.name])
         wished[layer.name] = wish
     peak = max((float(statistics[name].high.max()) for name in wide), default=1.0)
-    span = float(GRID[min(int(np.searchsorted(GRID, peak)), len(GRID) - 1)])
+    span = float(THRESHOLDS[min(int(np.searchsorted(THRESHOLDS, peak)), len(THRESHOLDS) - 1)])
     menu, table, fine_tables = _menu(net, wished, fine_sites, wide, span)
     # SiLU reaches down to its minimum however small the largest value is.
     exponent = WIDE_BITS - 1 - int(np.ceil(np.log2(max(span, -SILU_LOW))))
@@ -186,7 +188,7 @@ def _menu(
         if len(fine):
             far = wish[_misfit(8 * np.log2(fine[serve(fine, wish)]), 8 * np.log2(wish)) > NEAR]
         tables = int(net.weight_count() * TABLE_SHARE / TABLE_SIZE)
-        room = int(np.clip(tables - WIDE_MENU, *MENU_RANGE))
+        room = int(np.clip(tables - WIDE_MENU, *MENU_LIMITS))
         more: Array = cluster(far, max(room - len(fine), 3)) if len(far) else np.zeros(0)
         common = np.concatenate((fine, more))
     table: dict[str, Array] = {}
@@ -206,8 +208,8 @@ def _sum_codes(
     exponent: int,
     overrides: Mapping[str, float],
 ) -> SumCodes:
-    # Outward to the grid, or the last bits of a float sum would reach multiplier and zero point.
-    low = np.where(stats.low < 0, -GRID[np.searchsorted(GRID[:-1], -stats.low)], 0.0)
+    # Outward to a threshold, or the last bits of a float sum would reach multiplier and zero point.
+    low = np.where(stats.low < 0, -THRESHOLDS[np.searchsorted(THRESHOLDS[:-1], -stats.low)], 0.0)
     high = wishes(stats, low, importance)
     if layer.name in overrides:
         high = np.full_like(high, overrides[layer.name])

@@ -2,7 +2,7 @@
 minimum, and the tail sums that say what clipping at each threshold would cost.
 
 MXNet runs the layers one by one. Only these statistics leave this module, and thresholds are
-chosen from them on a coarse grid, so the last bits of a float convolution decide nothing.
+chosen from them among a few thresholds, so the last bits of a float convolution decide nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from yolo_mrt.network.net import Layer, Net
 #: Thresholds are looked for at 2^(j/8 - 3), j from 0: from 0.125 to 1024. The eight of an octave
 #: are spelt out, because a power's last bit may differ from machine to machine.
 _OCTAVE = (1.0, 1.09051, 1.18921, 1.29684, 1.41421, 1.54221, 1.68179, 1.83401)
-GRID = np.ldexp(np.tile(_OCTAVE, 14)[:105], np.arange(105) // 8 - 3)
+THRESHOLDS = np.ldexp(np.tile(_OCTAVE, 14)[:105], np.arange(105) // 8 - 3)
 #: How much worse than a rounding error a clipped value is: peaks are where the objects are.
 CLIP_WEIGHT = 16.0
 #: Values per channel and image that enter the tail sums; maxima see every value.
@@ -32,9 +32,9 @@ SAMPLES = 1600
 class TensorStatistics:
     """Of one tensor, per channel, float64.
 
-    low, high [C]: extremes. count: values sampled. tails [3, len(GRID) + 1, C]: number, sum and
-    sum of squares of the sampled values whose magnitude lies between GRID[j - 1] and GRID[j].
-    energy [C]: sum of squares of all samples.
+    low, high [C]: extremes. count: values sampled. tails [3, len(THRESHOLDS) + 1, C]: number, sum
+    and sum of squares of the sampled values whose magnitude lies between THRESHOLDS[j - 1] and
+    THRESHOLDS[j]. energy [C]: sum of squares of all samples.
     """
 
     low: Array
@@ -49,7 +49,7 @@ class TensorStatistics:
         return cls(
             np.full(channels, np.inf),
             np.full(channels, -np.inf),
-            np.zeros((3, len(GRID) + 1, channels)),
+            np.zeros((3, len(THRESHOLDS) + 1, channels)),
             np.zeros(channels),
         )
 
@@ -62,21 +62,21 @@ class TensorStatistics:
         self.count += sample.shape[1]
         sample = sample.astype(np.float64)
         self.energy += (sample * sample).sum(axis=1)
-        where, _ = np.nonzero(sample > GRID[0])
-        large = sample[sample > GRID[0]]
-        slot = np.searchsorted(GRID, large) * channels + where
+        where, _ = np.nonzero(sample > THRESHOLDS[0])
+        large = sample[sample > THRESHOLDS[0]]
+        slot = np.searchsorted(THRESHOLDS, large) * channels + where
         size = self.tails[0].size
         for power in range(3):
             sums = np.bincount(slot, large**power, minlength=size)
             self.tails[power] += sums.reshape(self.tails[power].shape)
 
     def clip_cost(self, levels: int, low: Array) -> Array:
-        """Mean squared error [len(GRID), C] of codes from low [C] to each threshold of GRID.
+        """Mean squared error [len(THRESHOLDS), C] of codes from low [C] to each of THRESHOLDS.
 
         Rounding costs step^2 / 12 everywhere; clipping, CLIP_WEIGHT times the squared excess.
         """
         above = self.tails[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:]
-        threshold = GRID[:, None]
+        threshold = THRESHOLDS[:, None]
         step = (threshold - low[None]) / levels
         excess = above[2] - 2 * threshold * above[1] + threshold**2 * above[0]
         result: Array = step**2 / 12 + CLIP_WEIGHT * np.maximum(excess, 0) / max(self.count, 1)

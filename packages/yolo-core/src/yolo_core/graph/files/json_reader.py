@@ -1,5 +1,8 @@
 """A strict JSON reader that walks the large structures and decodes only small elements at once.
 
+Written by hand: which texts are accepted is a matter of consensus, and a hostile file may not make
+Python build what it describes.
+
 Source: spec 1.8. Duplicate keys, numbers that are no integers, foreign escapes, truncated or
 trailing text are refused; memory and time stay bounded however hostile the text is, since no
 more than `element_bytes` of it become Python objects before somebody has looked at them.

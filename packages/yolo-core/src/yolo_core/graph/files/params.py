@@ -1,5 +1,7 @@
 """The params file: named int8 and int32 arrays, one after the other.
 
+Read by hand: the files come from strangers, and what is accepted is a matter of consensus.
+
 Source: spec 2. Reading checks every length against the bytes that are there before it believes
 it, and gives views into the file; writing stores int8 where the declared precision allows.
 """

@@ -1,5 +1,7 @@
 """The symbol file: JSON text to a declaration and back.
 
+Read by hand: the files come from strangers, and what is accepted is a matter of consensus.
+
 Source: spec 1. Reading is strict and bounded; writing gives version cvm_1.0.0 with every field
 that the original's own compiler writes.
 """

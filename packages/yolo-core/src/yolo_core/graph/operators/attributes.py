@@ -16,7 +16,7 @@ from yolo_core.graph.integers import INT32_MAX, INT32_MIN
 Value = Union[int, bool, str, None, tuple[int, ...]]
 
 # The largest value that the original allows in a range-checked attribute (spec 3.1).
-RANGE_LIMIT = 4096
+ATTRIBUTE_LIMIT = 4096
 
 _INTEGER = re.compile(r"\s*([+-]?[0-9]{1,20})\s*")
 _ITEM = re.compile(r"\s*([+-]?[0-9]{1,20})L?\s*")
@@ -177,18 +177,20 @@ def parse(allowed: tuple[Attribute, ...], given: Mapping[str, object], raw: bool
     return Attributes(values)
 
 
-def check_range(name: str, values: tuple[int, ...], low: int = 0, high: int = RANGE_LIMIT) -> None:
+def check_limits(
+    name: str, values: tuple[int, ...], low: int = 0, high: int = ATTRIBUTE_LIMIT
+) -> None:
     """The range check of spec 3.1: each value in low..high (default 0..4096), else LogicError."""
     for value in values:
         if not low <= value <= high:
             raise LogicError(f"attribute {name}", f"{value}", f"{low}..{high}")
 
 
-def check_pair(name: str, values: tuple[int, ...], low: int, high: int = RANGE_LIMIT) -> None:
+def check_pair(name: str, values: tuple[int, ...], low: int, high: int = ATTRIBUTE_LIMIT) -> None:
     """A tuple of exactly two values in low..high, else LogicError."""
     if len(values) != 2:
         raise LogicError(f"attribute {name}", f"{len(values)} values", "2")
-    check_range(name, values, low, high)
+    check_limits(name, values, low, high)
 
 
 def check_text(name: str, value: str, *allowed: str) -> None:

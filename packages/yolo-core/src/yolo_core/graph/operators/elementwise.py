@@ -11,7 +11,7 @@ import numpy as np
 from yolo_core.arrays import Array
 from yolo_core.graph.errors import RuntimeFault
 from yolo_core.graph.integers import INT32_MAX, MAX_PRECISION, Shape, clamp, precision_of
-from yolo_core.graph.operators.attributes import Attributes, Boolean, Integer, check_range
+from yolo_core.graph.operators.attributes import Attributes, Boolean, Integer, check_limits
 from yolo_core.graph.operators.operator import Arrays, Operator, Precisions, Shapes, require
 
 
@@ -85,7 +85,7 @@ class Clip(Operator):
     in_place = True
 
     def shape(self, x: Shapes, a: Attributes) -> tuple[Shape, ...]:
-        check_range("a_min", (a.a_min,), -INT32_MAX, INT32_MAX)
+        check_limits("a_min", (a.a_min,), -INT32_MAX, INT32_MAX)
         require(a.a_min < a.a_max, "attribute a_min", f"{a.a_min}", f"less than a_max = {a.a_max}")
         return (x[0],)
 
@@ -107,7 +107,7 @@ class CvmClip(Operator):
     in_place = True
 
     def shape(self, x: Shapes, a: Attributes) -> tuple[Shape, ...]:
-        check_range("precision", (a.precision,), 1, MAX_PRECISION)
+        check_limits("precision", (a.precision,), 1, MAX_PRECISION)
         return (x[0],)
 
     def precision(self, p: Precisions, x: Shapes, y: Shapes, a: Attributes) -> tuple[int, ...]:
@@ -119,8 +119,8 @@ class CvmClip(Operator):
 
 def _shifted(x: Shapes, a: Attributes) -> tuple[Shape, ...]:
     """The shape of a shift, whose precision and distance are 1..32; LogicError otherwise."""
-    check_range("precision", (a.precision,), 1, MAX_PRECISION)
-    check_range("shift_bit", (a.shift_bit,), 1, MAX_PRECISION)
+    check_limits("precision", (a.precision,), 1, MAX_PRECISION)
+    check_limits("shift_bit", (a.shift_bit,), 1, MAX_PRECISION)
     return (x[0],)
 
 

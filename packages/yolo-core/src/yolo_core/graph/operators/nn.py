@@ -15,8 +15,8 @@ from yolo_core.graph.operators.attributes import (
     Integer,
     Integers,
     Text,
+    check_limits,
     check_pair,
-    check_range,
     check_text,
 )
 from yolo_core.graph.operators.operator import Arrays, Operator, Precisions, Shapes, require
@@ -198,7 +198,7 @@ class MaxPool2d(Operator):
         require(len(x[0]) == 4, "data", f"shape {x[0]}", "4 dimensions")
         check_pair("pool_size", a.pool_size, 1, INT32_MAX)
         check_pair("strides", a.strides, 1)
-        check_range("padding", a.padding)
+        check_limits("padding", a.padding)
         require(len(a.padding) in (1, 2), "attribute padding", f"{len(a.padding)} values", "1 or 2")
         out = []
         for size, k, stride, pad in zip(x[0][2:], a.pool_size, a.strides, self.padding(a)):
@@ -254,7 +254,7 @@ class Upsampling(Operator):
     )
 
     def shape(self, x: Shapes, a: Attributes) -> tuple[Shape, ...]:
-        check_range("scale", (a.scale,), 1)
+        check_limits("scale", (a.scale,), 1)
         check_text("layout", a.layout, "NCHW")
         check_text("method", a.method, "NEAREST_NEIGHBOR")
         require(len(x[0]) == 4, "data", f"shape {x[0]}", "4 dimensions")

@@ -20,7 +20,7 @@ from yolo_core.graph.operators.attributes import (
     check_axes,
     check_axis,
     check_distinct_axes,
-    check_range,
+    check_limits,
 )
 from yolo_core.graph.operators.operator import Arrays, Operator, Precisions, Shapes, require
 
@@ -51,7 +51,7 @@ class ExpandDims(_Copy):
     in_place = True
 
     def shape(self, x: Shapes, a: Attributes) -> tuple[Shape, ...]:
-        check_range("num_newaxis", (a.num_newaxis,), 1)
+        check_limits("num_newaxis", (a.num_newaxis,), 1)
         axis = check_axis(a.axis, len(x[0]) + 1)
         return (x[0][:axis] + (1,) * a.num_newaxis + x[0][axis:],)
 
@@ -224,7 +224,7 @@ class Tile(Operator):
 
     def shape(self, x: Shapes, a: Attributes) -> tuple[Shape, ...]:
         require(bool(a.reps), "attribute reps", "empty")
-        check_range("reps", a.reps, 1)
+        check_limits("reps", a.reps, 1)
         ndim = max(len(x[0]), len(a.reps))
         dims = (1,) * (ndim - len(x[0])) + x[0]
         reps = (1,) * (ndim - len(a.reps)) + a.reps

@@ -19,7 +19,7 @@ CONFIDENT = NmsSettings.for_display()
 SAME_IOU = 0.5
 
 
-def agreement(
+def compare(
     graph: Graph,
     scheme: Scheme,
     source: Source,
