@@ -13,7 +13,7 @@ from graph import naive
 from yolo_core.arrays import Array
 from yolo_core.graph import GraphBuilder, LogicError, RuntimeFault, interpret
 from yolo_core.graph.integers import precision_of
-from yolo_core.graph.operators import TABLE
+from yolo_core.graph.operators import TABLE, nn
 from yolo_core.graph.proof.ranges import RULES
 
 INT32 = st.integers(-(2**31), 2**31 - 1)
@@ -135,19 +135,15 @@ def test_conv2d_is_the_sum_over_its_taps(data: st.DataObject) -> None:
     x = rng.integers(-127, 128, (2, groups * inputs, *size)).astype(np.int32)
     w = rng.integers(-127, 128, (groups * outputs, inputs, *kernel)).astype(np.int32)
     b = rng.integers(-1000, 1000, groups * outputs).astype(np.int32)
-    found = meaning(
-        "conv2d",
-        x,
-        w,
-        b,
-        channels=len(w),
-        kernel_size=kernel,
-        strides=strides,
-        padding=padding,
-        dilation=dilation,
-        groups=groups,
-    )
-    assert np.array_equal(found, naive.conv2d(x, w, b, strides, padding, dilation, groups))
+    expected = naive.conv2d(x, w, b, strides, padding, dilation, groups)
+    for laid_out in (1, 60, nn.LAID_OUT):  # one tap at a time, a few, all
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(nn, "LAID_OUT", laid_out)
+            found = meaning(
+                "conv2d", x, w, b, channels=len(w), kernel_size=kernel, strides=strides,
+                padding=padding, dilation=dilation, groups=groups,
+            )  # fmt: skip
+        assert np.array_equal(found, expected)
 
 
 @settings(max_examples=60, deadline=None)

@@ -21,6 +21,9 @@ from yolo_core.graph.operators.attributes import (
 )
 from yolo_core.graph.operators.operator import Arrays, Operator, Precisions, Shapes, require
 
+#: Values of the input that `Conv2d.meaning` lays out at once, unless one tap reads more.
+LAID_OUT = 1 << 18
+
 
 def _product_sum_precision(p: Precisions, terms: int) -> int:
     """Precision of a sum of products, with the bias p[2] where there is one."""
@@ -105,29 +108,33 @@ class Conv2d(Operator):
         return 3 * elements(x[1][1:]) + (1 if a.use_bias else 0)
 
     def meaning(self, x: Arrays, a: Attributes) -> tuple[Array, ...]:
-        data, weight = x[0], x[1]
         (shape,) = self.shape([array.shape for array in x], a)
         y = np.zeros(shape, np.int32)
         if a.use_bias:
             y += x[2].reshape(1, -1, 1, 1)
-        inputs, outputs = weight.shape[1], shape[1] // a.groups
-        for g in range(a.groups):
-            source = data[:, g * inputs : (g + 1) * inputs]
-            rows = slice(g * outputs, (g + 1) * outputs)
-            for r in range(weight.shape[2]):
-                for s in range(weight.shape[3]):
-                    out_h, in_h = reach(
-                        r * a.dilation[0] - a.padding[0], a.strides[0], data.shape[2], shape[2]
-                    )
-                    out_w, in_w = reach(
-                        s * a.dilation[1] - a.padding[1], a.strides[1], data.shape[3], shape[3]
-                    )
-                    # Contiguous operands: einsum on int32 is several times faster with them.
-                    y[:, rows, out_h, out_w] += np.einsum(
-                        "oc,nchw->nohw",
-                        np.ascontiguousarray(weight[rows, :, r, s]),
-                        np.ascontiguousarray(source[:, :, in_h, in_w]),
-                    )
+        # Every group is a convolution of its own: the axis g stands beside the channels.
+        data = x[0].reshape(len(x[0]), a.groups, -1, *x[0].shape[2:])
+        weight = x[1].reshape(a.groups, -1, *x[1].shape[1:])
+        sums = y.reshape(len(y), a.groups, -1, shape[2] * shape[3])
+        rows, columns = (
+            [reach(k * a.dilation[d] - a.padding[d], a.strides[d], data.shape[3 + d], shape[2 + d])
+             for k in range(a.kernel_size[d])]
+            for d in (0, 1)
+        )  # fmt: skip
+        taps = [(r, s) for r in range(len(rows)) for s in range(len(columns))]
+        step = max(1, LAID_OUT // (elements(data.shape[:3]) * shape[2] * shape[3]))
+        for first in range(0, len(taps), step):
+            some = taps[first : first + step]
+            terms = np.zeros((*data.shape[:2], len(some), data.shape[2], *shape[2:]), np.int32)
+            for t, (r, s) in enumerate(some):
+                (out_h, in_h), (out_w, in_w) = rows[r], columns[s]
+                terms[:, :, t, :, out_h, out_w] = data[..., in_h, in_w]
+            factors = np.stack([weight[..., r, s] for r, s in some], axis=2)
+            sums += np.einsum(
+                "gok,ngkp->ngop",
+                factors.reshape(*factors.shape[:2], -1),
+                terms.reshape(*terms.shape[:2], -1, sums.shape[3]),
+            )
         return (y,)
 
 
