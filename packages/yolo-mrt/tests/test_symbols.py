@@ -115,7 +115,7 @@ def test_an_export_is_quantized(
     extension = read_model_folder(tmp_path / "out").extension()
     assert extension.color == "bgr"
     assert extension.architecture.no == NUMBERS
-    assert float(result.output.split("logits ")[1].split(" dB")[0]) > 28
+    assert float(result.output.split("outputs ")[1].split(" dB")[0]) > 28
 
 
 def test_unsupported_operator_is_named_with_its_node() -> None:

@@ -293,7 +293,7 @@ def _compile(settings: Settings, say: Say) -> None:
     graph, extension, source = graph_of(settings)
     if settings.boxes is not None:
         graph, extension = with_boxes(graph, extension, settings.boxes)
-    planes = next(iter(code_planes(settings, source, "compile", 1)))
+    (planes,) = code_planes(settings, source, "compile", 1)
     sample = deliver.sample_file(planes.astype(np.int8))
     summary = deliver.write(settings.out, graph, extension, sample, source.net.weight_count())
     cache.seal(conf, key, after, (settings.out / name for name in deliver.FILES))
