@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from cvm_samples import deciding_detector, some_input, write_detector
+from cvm_samples import deciding_detector, some_input, write_detector, write_model
 
 from yolo_core.errors import InputError
-from yolo_core.graph import interpret
+from yolo_core.graph import GraphBuilder, interpret
 from yolo_core.yolo.boxes import NmsSettings
 from yolo_core.yolo.predictor import decision_of, detect, open_predictor, settle
 from yolo_cvm.cli import main
@@ -101,3 +101,27 @@ def test_a_false_claim_is_one_line(model: Path, tmp_path: Path) -> None:
     (folder / "ext").write_text(json.dumps(record))
     with pytest.raises(InputError, match=r"ext: claims boxes .*non_max_suppression"):
         open_predictor(folder)
+
+
+def test_a_bundle_of_boxes_says_what_a_call_takes(model: Path, tmp_path: Path) -> None:
+    words = ["bundle", str(model), "--out", str(tmp_path / "bundle")]
+    made = CliRunner().invoke(main, words)
+    assert "A call fits: receiving 480 bytes takes 45 gas of memory" in made.output
+    gas = json.loads((tmp_path / "bundle" / "manifest.json").read_text())["gas"]
+    assert (gas["output_bytes"], gas["input_bytes"], gas["fits_transaction"]) == (480, 3072, True)
+    card = (tmp_path / "bundle" / "MODEL_CARD.md").read_text()
+    assert "columns class, score, x1, y1, x2, y2" in card
+    checked = CliRunner().invoke(main, ["bundle", "--check", str(tmp_path / "bundle")])
+    assert checked.exit_code == 0, checked.output
+    found = open_predictor(tmp_path / "bundle")
+    assert decision_of(found) is not None
+
+
+def test_rows_that_no_contract_can_receive_are_told(tmp_path: Path) -> None:
+    b = GraphBuilder()
+    picture = b.operator("reshape", [b.input("data", (1, 3, 8, 8), 16)], shape=(1, 192))
+    many = b.operator("tile", [picture], reps=(4096, 1))
+    write_model(tmp_path / "model", b.build([many]))
+    told = CliRunner().invoke(main, ["model-meta", str(tmp_path / "model")]).output
+    assert "No contract can call this model: receiving 3,145,728 bytes" in told
+    assert "yolo-mrt boxes MODEL" in told

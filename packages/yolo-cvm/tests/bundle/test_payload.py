@@ -14,6 +14,7 @@ from yolo_cvm.bundle import rlp
 from yolo_cvm.bundle.chain import (
     TRANSACTION_GAS_CAP,
     call_cost,
+    memory_gas,
     push_count,
     quota_blocks,
 )
@@ -152,3 +153,20 @@ def test_call_cost_of_the_original_yolov5n() -> None:
 def test_cap_of_a_transaction() -> None:
     assert call_cost(TRANSACTION_GAS_CAP * 20_000, 0).fits
     assert not call_cost((TRANSACTION_GAS_CAP + 1) * 20_000, 0).fits
+
+
+@pytest.mark.parametrize(
+    ("size", "gas"),
+    [(2_400, 235), (7_200, 773), (24_000, 3_348), (2_142_000, 8_952_173), (8_568_000, 140_822_903),
+     (1_228_800, 2_995_200), (9_796_800, 183_980_603)],
+)  # fmt: skip
+def test_memory_of_a_contract(size: int, gas: int) -> None:
+    assert memory_gas(size) == gas
+
+
+def test_the_output_can_make_a_model_uncallable() -> None:
+    """The rows of a 640 model against its boxes; input and output together where both count."""
+    rows = call_cost(7_867_646_182, 0, 8_568_000, 1_228_800)
+    assert (rows.infer, rows.fits, rows.both_memory) == (393_382, False, 183_980_603)
+    boxes = call_cost(7_878_000_000, 0, 2_400, 1_228_800)
+    assert (boxes.fits, boxes.fits_with_input, boxes.call) == (True, True, 1_000_235)

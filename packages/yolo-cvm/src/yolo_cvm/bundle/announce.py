@@ -54,7 +54,8 @@ def announcement(
         royalty, author,
     )  # fmt: skip
     model_gas = gas(graph)
-    cost = chain.call_cost(model_gas, royalty)
+    output_bytes, input_bytes = chain_io.output_length(graph), chain_io.input_length(graph)
+    cost = chain.call_cost(model_gas, royalty, output_bytes, input_bytes)
     pushes = chain.push_count(info.raw_size)
     return {
         "creation": _record(meta),
@@ -72,9 +73,37 @@ def announcement(
             "infer": cost.infer,
             "inferarray": cost.inferarray,
             "transaction_cap": chain.TRANSACTION_GAS_CAP,
+            "output_bytes": output_bytes,
+            "output_memory": cost.output_memory,
+            "call": cost.call,
             "fits_transaction": cost.fits,
+            "input_bytes": input_bytes,
+            "input_and_output_memory": cost.both_memory,
+            "call_with_input": cost.call_with_input,
+            "fits_with_input": cost.fits_with_input,
+            "verdict": _verdict(cost, output_bytes, input_bytes),
         },
     }
+
+
+def _verdict(cost: chain.CallCost, output_bytes: int, input_bytes: int) -> list[str]:
+    """What fits a transaction and what does not, and why, in sentences."""
+    cap = chain.TRANSACTION_GAS_CAP
+    received = f"receiving {output_bytes:,} bytes takes {cost.output_memory:,} gas of memory"
+    if not cost.fits:
+        return [
+            f"No contract can call this model: {received}, a call {cost.call:,}, and the cap is "
+            f"{cap:,}.",
+            "A detector of rows becomes one of boxes, which are a few thousand bytes: "
+            "yolo-mrt boxes MODEL --out DIR.",
+        ]
+    fits = "fits" if cost.fits_with_input else "does not fit"
+    return [
+        f"A call fits: {received}, a call {cost.call:,}, and the cap is {cap:,}.",
+        f"With the input of {input_bytes:,} bytes in memory too it {fits}: "
+        f"{cost.call_with_input:,}. A stored input (INFER) or one in storage (INFERARRAY) takes "
+        "no memory.",
+    ]
 
 
 def input_announcement(graph: Graph, content: bytes, comment: str, source: str) -> dict[str, Any]:

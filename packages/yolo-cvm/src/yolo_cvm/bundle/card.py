@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from yolo_core.yolo.model_folder import Extension
-from yolo_cvm.bundle.chain import TRANSACTION_GAS_CAP
 from yolo_cvm.bundle.payload import NO_AUTHOR
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~])")
@@ -76,7 +75,19 @@ def _convention(manifest: dict[str, Any], extension: Extension | None) -> str:
             f"\n- {len(model['heads'])} outputs joined row by row, row i of each in turn: "
             + _listed(_shape(shape) for shape in model["heads"])
         )
-    if extension is not None:
+    boxes = getattr(extension, "boxes", None)
+    if boxes is not None:
+        conf, labels = f"{boxes.conf:g}", {"best": "its best class", "multi": "every class"}
+        text += (
+            "\n- a box per row, best first, -1 in all columns behind the last; columns class, "
+            "score, x1, y1, x2, y2"
+            f"\n- score = integer / 2^{boxes.score_bits}; corners in 1/{1 << boxes.pixel_bits} "
+            "pixel of the input"
+            f"\n- decided by the graph: score above {conf}, boxes that overlap by {boxes.iou} % or "
+            f"more suppressed{' whatever their class' if boxes.agnostic else ''}, "
+            f"{labels[boxes.labels]} of the {boxes.select} rows of best objectness"
+        )
+    elif extension is not None:
         text += (
             "\n- a row per anchor (strides 8, 16, 32; then anchor, y, x); columns x, y, width, "
             "height, objectness, classes, before the sigmoid"
@@ -113,7 +124,6 @@ def _accuracy(rows: Sequence[dict[str, Any]]) -> str:
 
 def _chain(manifest: dict[str, Any]) -> str:
     creation, upload, gas = manifest["creation"], manifest["upload"], manifest["gas"]
-    fits = "fits" if gas["fits_transaction"] else "**does not fit**"
     author = creation["author"]
     royalty = f"{_count(creation['royalty'])} gas per call"
     if author != NO_AUTHOR:
@@ -126,10 +136,20 @@ def _chain(manifest: dict[str, Any]) -> str:
         ],
         ["gas of the model", _count(gas["model"])],
         [
-            "gas of a call",
+            "gas of the opcode",
             f"{_count(gas['infer'])} (INFER), {_count(gas['inferarray'])} (INFERARRAY)",
         ],
-        ["transaction cap", f"{_count(TRANSACTION_GAS_CAP)}: a call {fits}"],
+        [
+            "memory of the output",
+            f"{_count(gas['output_bytes'])} bytes, {_count(gas['output_memory'])} gas",
+        ],
+        [
+            "memory of output and input",
+            f"{_count(gas['output_bytes'] + gas['input_bytes'])} bytes, "
+            f"{_count(gas['input_and_output_memory'])} gas",
+        ],
+        ["gas of a call", f"{_count(gas['call'])} (INFERARRAY with the output's memory)"],
+        ["transaction cap", _count(gas["transaction_cap"])],
         ["royalty", royalty],
     ]
     stored = manifest["stored_input"]
@@ -139,7 +159,10 @@ def _chain(manifest: dict[str, Any]) -> str:
         else "\n\nA stored input of this precision is read with its bytes reversed by the chain: "
         "call the model by INFERARRAY."
     )
-    return "## On the chain\n\n" + _table(["what", "figure"], rows) + note
+    told = " ".join(gas["verdict"])
+    if not gas["fits_transaction"]:
+        told = f"**{told}**"
+    return "## On the chain\n\n" + _table(["what", "figure"], rows) + f"\n\n{told}{note}"
 
 
 def _digests(manifest: dict[str, Any]) -> str:

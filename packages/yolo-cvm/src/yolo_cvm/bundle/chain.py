@@ -30,23 +30,62 @@ INFERARRAY_FLOOR = 1_000_000
 TRANSACTION_GAS_CAP = 1 << 24
 
 
+#: Bytes of a word of a contract's memory.
+WORD_BYTES = 32
+
+
 @dataclass(frozen=True)
 class CallCost:
-    """Gas of one inference, royalty included; the rest of the transaction comes on top."""
+    """Gas of one call; whatever else the contract does comes on top.
+
+    infer, inferarray: of the opcode, royalty included. output_memory: of the contract's memory
+    that receives the output. both_memory: of a memory that holds output and input together, where
+    a contract builds its picture there; the square makes it more than the sum of both.
+    """
 
     infer: int
     inferarray: int
+    output_memory: int = 0
+    both_memory: int = 0
+
+    @property
+    def call(self) -> int:
+        """A call by INFERARRAY with the memory of its output; INFER is not dearer."""
+        return self.inferarray + self.output_memory
+
+    @property
+    def call_with_input(self) -> int:
+        """The same where the contract builds the input in memory too."""
+        return self.inferarray + self.both_memory
 
     @property
     def fits(self) -> bool:
-        """Whether one call by either opcode stays within the cap of a transaction."""
-        return self.inferarray <= TRANSACTION_GAS_CAP
+        """Whether one call by either opcode, output received, stays within a transaction's cap."""
+        return self.call <= TRANSACTION_GAS_CAP
+
+    @property
+    def fits_with_input(self) -> bool:
+        """Whether it does so with the input in memory too."""
+        return self.call_with_input <= TRANSACTION_GAS_CAP
 
 
-def call_cost(model_gas: int, royalty: int) -> CallCost:
+def memory_gas(size: int) -> int:
+    """Gas of a contract's memory of so many bytes: 3 w + floor(w^2 / 512) for w words."""
+    words = -(-size // WORD_BYTES)
+    return 3 * words + words * words // 512
+
+
+def call_cost(
+    model_gas: int, royalty: int, output_bytes: int = 0, input_bytes: int = 0
+) -> CallCost:
     """What a call costs. model_gas: the graph's gas (spec 5.1); royalty: gas per call."""
     compute = model_gas // OPS_PER_GAS
-    return CallCost(compute + royalty, max(compute, INFERARRAY_FLOOR) + royalty)
+    return CallCost(
+        compute + royalty,
+        max(compute, INFERARRAY_FLOOR) + royalty,
+        memory_gas(output_bytes),
+        memory_gas(output_bytes + input_bytes),
+    )
 
 
 def push_count(raw_size: int) -> int:

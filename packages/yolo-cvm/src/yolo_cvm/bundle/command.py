@@ -115,14 +115,12 @@ def _print(record: dict[str, Any], as_json: bool) -> None:
         click.echo(json.dumps(record, indent=2, sort_keys=True))
         return
     creation, upload, gas = record["creation"], record["upload"], record["gas"]
-    fits = "fits" if gas["fits_transaction"] else "exceeds"
     click.echo(f"info hash     {creation['info_hash']}")
     click.echo(f"size          {creation['raw_size']:,} bytes")
     click.echo(f"upload        pushes: {upload['pushes']}, gas: {upload['gas']:,}")
-    click.echo(
-        f"call          {gas['infer']:,} gas by INFER, {gas['inferarray']:,} by INFERARRAY: "
-        f"{fits} the cap of {gas['transaction_cap']:,}"
-    )
+    click.echo(f"opcode        {gas['infer']:,} gas by INFER, {gas['inferarray']:,} by INFERARRAY")
+    for number, sentence in enumerate(gas["verdict"]):
+        click.echo(f"{'' if number else 'call':<14}{sentence}")
     click.echo(f"model payload {creation['payload']}")
     stored = record.get("stored_input")
     if stored:
