@@ -41,3 +41,8 @@ def make_checkpoint(
     change(parameters)
     write_checkpoint(stem, Checkpoint(architecture, parameters, fused=True))
     return stem
+
+
+def decibels_of(output: str) -> float:
+    """What `quantize` says of the quantization error of the outputs."""
+    return float(output.split("error of the outputs ")[1].split(" dB")[0])

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from mrt_samples import make_checkpoint
+from mrt_samples import decibels_of, make_checkpoint
 
 from yolo_core.arrays import Array
 from yolo_core.graph import interpret
@@ -222,7 +222,7 @@ def test_other_activations_and_rectangles(activation: str, pictures: Path, tmp_p
     graph = read_model_folder(tmp_path / "out").graph
     assert graph.input_shape == (1, 3, 32, 96)
     assert graph.head_shapes == ((1, 3 * (48 + 12 + 3), 6),)
-    decibels = float(result.output.split("logits ")[1].split(" dB")[0])
+    decibels = decibels_of(result.output)
     assert decibels > 14
 
 

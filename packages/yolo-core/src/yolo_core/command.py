@@ -5,6 +5,8 @@ Exit codes: 0 done, 2 bad input (click's own code for bad usage), 130 interrupte
 
 from __future__ import annotations
 
+import signal
+import threading
 from typing import Any
 
 import click
@@ -25,6 +27,7 @@ class Command(click.Command):
     """A click command that reports `InputError`, and what the system refuses, in one line."""
 
     def invoke(self, context: click.Context) -> Any:
+        _hear_ctrl_c()
         try:
             return super().invoke(context)
         except InputError as error:
@@ -39,6 +42,13 @@ class Command(click.Command):
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
             context.exit(INTERRUPTED)
+
+
+def _hear_ctrl_c() -> None:
+    """Shells and schedulers start background programs with SIGINT ignored; ours answer it."""
+    alone = threading.current_thread() is threading.main_thread()
+    if alone and signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Group(click.Group):
