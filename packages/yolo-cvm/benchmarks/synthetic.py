@@ -1,6 +1,6 @@
 """YOLOv5 graphs with generated weights, in the form that quantization gives them.
 
-For speed and sameness, not for detection: zero points with border corrections, whole-SiLU tables
+For speed and sameness, not for detection: zero points with borders of them, whole-SiLU tables
 of a 12-bit index, one table per consumer group, 16-bit residual sums, 12-bit heads
 (specification 6.8 and 11). Values are scaled so that activations fill their range.
 """
@@ -34,7 +34,7 @@ class _Layers:
         return self.builder.parameter(f"p{self.count}", values, precision)
 
     def accumulate(self, x: Ref, c: Convolution, zero: int, bits: int) -> Ref:
-        """conv, border correction, clip, multiply, shift: an index of `bits`, symmetric."""
+        """border, conv, clip, multiply, shift: an index of `bits`, symmetric."""
         op = self.builder.operator
         k, s, p = c.kernel, c.stride, c.padding
         weight = np.clip(
@@ -42,16 +42,15 @@ class _Layers:
         ).astype(int)
         total = weight.sum(axis=(1, 2, 3))
         bias = self.random.integers(-2000, 2000, c.out_channels) - zero * total
+        if p:
+            x = self.bordered(x, p, zero)
         y = op(
             "conv2d",
             [x, self.parameter(weight, 8), self.parameter(bias, 28)],
             channels=c.out_channels,
             kernel_size=(k, k),
             strides=(s, s),
-            padding=(p, p),
         )
-        if p:
-            y = self.correct(y, weight, x.shape[2:], k, s, p, zero)
         deviation = 40 * 35 * np.sqrt(c.in_channels * k * k)
         y = op("cvm_clip", [y], precision=22)
         factor = (HALF if bits == INDEX_BITS else 2 ** (bits - 1)) / (4 * deviation)
@@ -63,23 +62,15 @@ class _Layers:
         )
         return op("cvm_right_shift", [y], precision=bits, shift_bit=shift)
 
-    def correct(
-        self, y: Ref, weight: np.ndarray, size: tuple[int, ...], k: int, s: int, p: int, zero: int
-    ) -> Ref:
-        """The addition that turns padding with code 0 into padding with the zero point."""
+    def bordered(self, x: Ref, width: int, zero: int) -> Ref:
+        """x with `width` pixels of the zero point around it."""
         op = self.builder.operator
-        axes = []
-        for length, count in zip(size, y.shape[2:]):
-            at = (np.arange(count) * s - p)[:, None] + np.arange(k)
-            patterns, classes = np.unique((at >= 0) & (at < length), axis=0, return_inverse=True)
-            axes.append((patterns, classes.reshape(-1)))
-        taps = weight.sum(axis=1)
-        inside = np.einsum("ors,yr,xs->oyx", taps, axes[0][0].astype(int), axes[1][0].astype(int))
-        table = zero * (taps.sum(axis=(1, 2))[:, None, None] - inside)
-        c = self.parameter(table[None], 24)
-        for axis, (_, classes) in zip((2, 3), axes):
-            c = op("take", [c, self.parameter(classes, 12)], axis=axis)
-        return op("broadcast_add", [y, c])
+        code = self.parameter(np.full((1, x.shape[1], 1, 1), zero), 8)
+        for axis in (2, 3):
+            reps = (1, 1, width, x.shape[3]) if axis == 2 else (1, 1, x.shape[2], width)
+            edge = op("tile", [code], reps=reps)
+            x = op("concatenate", [edge, x, edge], axis=axis)
+        return x
 
     def indexed(self, x: Ref, name: str, zero: int = ZERO) -> Ref:
         """Up to the index of the activation table."""
@@ -156,7 +147,7 @@ def yolov5(size: str, height: int = 640, width: int = 640, seed: int = 0) -> Gra
         sources = [outputs[f] if f >= 0 else x for f in layer.sources]
         name = f"model.{layer.index}"
         if layer.kind == "Conv":
-            x = b.conv(sources[0], f"{name}.conv", -128 if layer.index == 0 else ZERO)
+            x = b.conv(sources[0], f"{name}.conv", -127 if layer.index == 0 else ZERO)
         elif layer.kind == "C3":
             x = b.c3(sources[0], name, layer.repeats, layer.shortcut)
         elif layer.kind == "SPPF":

@@ -37,6 +37,9 @@ using namespace cvm;
 CVM_API const char* cvm_message() { return message.c_str(); }
 CVM_API const char* cvm_instruction_sets() { return runnable_kernels(); }
 
+// Which table of the format the library was compiled with.
+CVM_API int64_t cvm_format() { return kFingerprint; }
+
 CVM_API int cvm_plan_new(const int64_t* words, int64_t count, const void* const* constants,
                          const int64_t* constant_counts, const char* instruction_set,
                          void** plan) {

@@ -7,6 +7,7 @@ the same bytes.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import shlex
@@ -19,12 +20,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+FORMAT = HERE.parent / "src" / "yolo_cvm" / "engine" / "format.py"
 COMMON = [
     "pool.cpp",
     "plan.cpp",
     "plain.cpp",
     "plain_network.cpp",
-    "program.cpp",
+    "tile_code.cpp",
     "image.cpp",
     "conv.cpp",
     "winograd.cpp",
@@ -90,6 +92,8 @@ def compile_library(
         *extra,
     ]
     with tempfile.TemporaryDirectory() as folder:
+        write_headers(Path(folder))
+        flags += ["-I", folder]
         jobs: list[tuple[list[str], Path]] = []
         for source in [*COMMON, *(f"arch/{name}/kernels.cpp" for name in ALL_SETS)]:
             own = INSTRUCTION_SETS.get(machine, {}).get(Path(source).parent.name, [])
@@ -122,6 +126,18 @@ def compile_node_library(target: Path, extra: Sequence[str] = ()) -> None:
     prefix = f"-ffile-prefix-map={HERE}=native"
     _run([*find_compiler(), *flags, prefix, *extra, *link, str(source), "-o", str(staged)])
     os.replace(staged, target)
+
+
+def write_headers(folder: Path) -> None:
+    """Write the headers that follow from the table of the engine's format."""
+    spec = importlib.util.spec_from_file_location("cvm_format", FORMAT)
+    assert spec is not None
+    assert spec.loader is not None
+    table = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = table  # dataclasses look their module up
+    spec.loader.exec_module(table)
+    (folder / "format.h").write_text(table.header(), "utf-8")
+    (folder / "format_fields.h").write_text(table.fields_header(), "utf-8")
 
 
 def _run(command: Sequence[str]) -> None:

@@ -129,14 +129,13 @@ PackedWeights packed_zeros(int64_t bytes) {
   return p;
 }
 
-Convolution::Convolution(Words& w, const Plan& p) : k(p.kernels), in(p.image(w.next())) {
-  weight = p.weights_of(w.next());
-  const int64_t bias_id = w.next();
-  for (int64_t& d : shape) d = w.dim();
-  kh = w.dim(), kw = w.dim();
-  sh = w.next(1, 4096), sw = w.next(1, 4096);
-  ph = w.next(0, 4096), pw = w.next(0, 4096);
-  dh = w.next(1, 4096), dw = w.next(1, 4096);
+Convolution::Convolution(Words& w, const Plan& p) : Convolution(ConvImageFields(w, p), w, p) {}
+
+Convolution::Convolution(const ConvImageFields& f, Words& w, const Plan& p)
+    : k(p.kernels), in(f.image), weight(f.weight),
+      shape{f.batch, f.height, f.width, f.channels}, kh(f.kernel_h), kw(f.kernel_w),
+      sh(f.stride_h), sw(f.stride_w), ph(f.pad_h), pw(f.pad_w), dh(f.dilation_h),
+      dw(f.dilation_w) {
   const int64_t o = shape[3];
   require(in.dtype == kInt8 && in.dims[0] == shape[0], "convolution reads byte images");
   require((__int128)o * in.dims[3] * kh * kw == weight.count, "weight size differs");
@@ -144,12 +143,11 @@ Convolution::Convolution(Words& w, const Plan& p) : k(p.kernels), in(p.image(w.n
   check_window(2, kw, sw, pw, dw);
   blocks = blocks_of(o, *k);
   bias.assign((size_t)padded_channels(), 0);
-  if (bias_id >= 0) {
-    const Constant& b = p.constant(bias_id);
-    require(b.count == o, "bias size differs");
-    std::copy(b.data, b.data + o, bias.begin());
+  if (f.bias.data) {
+    require(f.bias.count == o, "bias size differs");
+    std::copy(f.bias.data, f.bias.data + o, bias.begin());
   }
-  program_ = std::make_unique<Program>(w, p, shape, padded_channels());
+  code_ = std::make_unique<TileCode>(w, p, shape, padded_channels());
   plan_epilogue();
 }
 
@@ -167,12 +165,12 @@ void Convolution::check_window(int axis, int64_t kernel, int64_t stride, int64_t
 }
 
 bool Convolution::flat() const {
-  return program_->flat() && in.row_stride == in.dims[2] * in.pixel_stride;
+  return code_->flat() && in.row_stride == in.dims[2] * in.pixel_stride;
 }
 
 // A leading requantization runs on the accumulators, and byte stores of its result too.
 void Convolution::plan_epilogue() {
-  const std::vector<TileOp>& ops = program_->ops();
+  const std::vector<TileOp>& ops = code_->ops();
   requantized_ = !ops.empty() && ops[0].kind == kRequant && ops[0].dst == 0 && ops[0].a == 0;
   bool whole = requantized_;  // register 0 still holds the result
   bool lookups = true;
@@ -203,7 +201,7 @@ void Convolution::plan_epilogue() {
 
 void Convolution::bind(const Execution& e, Epilogue* into) const {
   TileOp bound[kMaxOps];
-  program_->bind(e, bound);
+  code_->bind(e, bound);
   // requantization, direct stores, the rest
   size_t n = 0;
   if (requantized_) into->ops[n++] = bound[0];
@@ -246,10 +244,10 @@ void Convolution::tile(const Epilogue& epilogue, ConvTile& t, const Block& b, in
   rest.image = image, rest.y = y, rest.x = x;
   rest.pixels = pixels, rest.lanes = b.lanes;
   rest.channel = b.channel, rest.valid = b.valid;
-  k->program(rest);
+  k->tile_code(rest);
 }
 
-std::unique_ptr<Step> make_convolution(Words& w, const Plan& p) {
+std::unique_ptr<Step> make_conv_image(Words& w, const Plan& p) {
   Convolution c(w, p);
   if (std::unique_ptr<Step> step = make_winograd(c)) return step;
   return std::make_unique<DirectStep>(std::move(c));

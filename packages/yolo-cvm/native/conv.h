@@ -2,7 +2,7 @@
 #pragma once
 #include <new>
 
-#include "program.h"
+#include "tile_code.h"
 
 namespace cvm {
 
@@ -56,10 +56,11 @@ class Convolution {
 
  private:
   static constexpr size_t kSinks = 4;
+  Convolution(const ConvImageFields& f, Words& w, const Plan& p);
   void check_window(int axis, int64_t kernel, int64_t stride, int64_t pad, int64_t dilation) const;
   void plan_epilogue();
 
-  std::unique_ptr<Program> program_;
+  std::unique_ptr<TileCode> code_;
   bool requantized_ = false;       // the first operation runs on the accumulators
   Indexed indexed_ = kNoIndex;     // how, if `direct_` are lookups that cannot miss their tables
   std::vector<size_t> direct_;     // byte stores that run on the accumulators too

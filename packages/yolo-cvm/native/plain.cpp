@@ -10,21 +10,6 @@
 namespace cvm {
 namespace {
 
-constexpr int kMaxAxes = 12;
-
-struct Axis {
-  int64_t size, stride[3];
-};
-
-// Reads `n` sizes, then `n` strides for each of `k` operands.
-std::vector<Axis> read_axes(Words& w, int k) {
-  std::vector<Axis> axes((size_t)w.next(0, kMaxAxes));
-  for (Axis& a : axes) a.size = w.dim();
-  for (int j = 0; j < k; ++j)
-    for (Axis& a : axes) a.stride[j] = w.next(-((int64_t)1 << 40), (int64_t)1 << 40);
-  return axes;
-}
-
 // Every element that operand j can touch, from `start`, must lie inside its tensor.
 void check_reach(const std::vector<Axis>& axes, int j, int64_t start, int64_t count) {
   __int128 lo = start, hi = start, total = 1;
@@ -69,20 +54,15 @@ int64_t row_grain(const std::vector<Axis>& axes) {
 }
 
 // out[strided] = in[strided]: transpose, repeat, tile, slices, upsampling, concatenate, copies.
-struct Copy : Step {
-  Tensor in, out;
-  int64_t start[2];
-  std::vector<Axis> axes;
-  Copy(Words& w, const Plan& p) : in(p.plain(w.next())), out(p.target(w.next())) {
-    start[0] = w.next();
-    start[1] = w.next();
-    axes = read_axes(w, 2);
-    check_reach(axes, 0, start[0], in.count);
-    check_reach(axes, 1, start[1], out.count);
+struct Copy : Step, CopyFields {
+  Copy(Words& w, const Plan& p) : CopyFields(w, p) {
+    check_reach(axes, 0, x_start, x.count);
+    check_reach(axes, 1, out_start, out.count);
   }
   void run(Execution& e) const override {
-    const int32_t* s = e.values(in);
+    const int32_t* s = e.values(x);
     int32_t* d = e.values(out);
+    const int64_t start[2] = {x_start, out_start};
     const int64_t n = inner_of(axes);
     const int64_t is = axes.empty() ? 0 : axes.back().stride[0];
     const int64_t os = axes.empty() ? 0 : axes.back().stride[1];
@@ -100,32 +80,24 @@ struct Copy : Step {
   }
 };
 
-struct Unary : Step {
-  UnaryKind kind;
-  Tensor in, out;
-  int32_t p, q, r;
-  Unary(Words& w, const Plan& plan)
-      : kind((UnaryKind)w.next(0, (int64_t)UnaryKind::kLast)),
-        in(plan.plain(w.next())),
-        out(plan.target(w.next())),
-        p(w.next32()),
-        q(w.next32()),
-        r(w.next32()) {
-    require(in.count == out.count, "unary sizes differ");
-    if (kind == UnaryKind::kRightShift || kind == UnaryKind::kLeftShift)
-      require(r >= 1 && r <= 32, "shift out of range");
+struct Unary : Step, UnaryFields {
+  Unary(Words& w, const Plan& p) : UnaryFields(w, p) {
+    require(x.count == out.count, "unary sizes differ");
+    const bool shifts = (UnaryKind)kind == UnaryKind::kRightShift ||
+                        (UnaryKind)kind == UnaryKind::kLeftShift;
+    require(!shifts || shift >= 1, "shift out of range");
   }
   template <class F>
   void map(Execution& e, const F& f) const {
-    const int32_t* s = e.values(in);
+    const int32_t* s = e.values(x);
     int32_t* d = e.values(out);
-    e.split(in.count, kGrain, [&](int64_t begin, int64_t end) {
+    e.split(x.count, kGrain, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) d[i] = f(s[i]);
     });
   }
   void run(Execution& e) const override {
-    const int32_t lo = p, hi = q, shift = r;
-    switch (kind) {
+    const int32_t lo = low, hi = high, by = shift;
+    switch ((UnaryKind)kind) {
       case UnaryKind::kClamp:
         return map(e, [=](int32_t x) { return x < lo ? lo : (x > hi ? hi : x); });
       case UnaryKind::kAbs: return map(e, [](int32_t x) { return x < 0 ? wrap_neg(x) : x; });
@@ -133,28 +105,20 @@ struct Unary : Step {
       case UnaryKind::kPrecision: return map(e, precision_of);
       case UnaryKind::kRightShift:
         return map(e, [=](int32_t x) {
-          const int32_t y = round_shift(x, shift);
+          const int32_t y = round_shift(x, by);
           return y < lo ? lo : (y > hi ? hi : y);
         });
       case UnaryKind::kLeftShift:
         return map(e, [=](int32_t x) {
-          const int32_t y = shift > 31 ? 0 : (int32_t)((uint32_t)x << shift);
+          const int32_t y = by > 31 ? 0 : (int32_t)((uint32_t)x << by);
           return y < lo ? lo : (y > hi ? hi : y);
         });
     }
   }
 };
 
-struct Binary : Step {
-  BinaryKind kind;
-  Tensor a, b, out;
-  std::vector<Axis> axes;
-  Binary(Words& w, const Plan& p)
-      : kind((BinaryKind)w.next(0, (int64_t)BinaryKind::kLast)),
-        a(p.plain(w.next())),
-        b(p.plain(w.next())),
-        out(p.target(w.next())),
-        axes(read_axes(w, 3)) {
+struct Binary : Step, BinaryFields {
+  Binary(Words& w, const Plan& p) : BinaryFields(w, p) {
     check_reach(axes, 0, 0, a.count);
     check_reach(axes, 1, 0, b.count);
     check_reach(axes, 2, 0, out.count);
@@ -183,7 +147,7 @@ struct Binary : Step {
     });
   }
   void run(Execution& e) const override {
-    switch (kind) {
+    switch ((BinaryKind)kind) {
       case BinaryKind::kAdd: return zip(e, wrap_add);
       case BinaryKind::kSub: return zip(e, wrap_sub);
       case BinaryKind::kMul: return zip(e, wrap_mul);
@@ -196,21 +160,16 @@ struct Binary : Step {
 };
 
 // Sums or maxima: kept axes index the output, reduced axes are walked for each of its elements.
-struct Reduce : Step {
-  bool maximum;
-  bool floor_zero;  // max over all axes with axis=() starts at zero (specification 3.3)
-  Tensor in, out;
-  std::vector<Axis> kept, reduced;
-  Reduce(Words& w, const Plan& p)
-      : maximum(w.next(0, 1)), floor_zero(w.next(0, 1)), in(p.plain(w.next())),
-        out(p.target(w.next())), kept(read_axes(w, 1)), reduced(read_axes(w, 1)) {
+struct Reduce : Step, ReduceFields {
+  // floor_zero: max over all axes with axis=() starts at zero (specification 3.3)
+  Reduce(Words& w, const Plan& p) : ReduceFields(w, p) {
     std::vector<Axis> all = kept;
     all.insert(all.end(), reduced.begin(), reduced.end());
-    check_reach(all, 0, 0, in.count);
+    check_reach(all, 0, 0, x.count);
     require(product(kept) == out.count, "reduction size differs");
   }
   void run(Execution& e) const override {
-    const int32_t* s = e.values(in);
+    const int32_t* s = e.values(x);
     int32_t* d = e.values(out);
     const int64_t each = product(reduced), none[1] = {0};
     const int64_t n = inner_of(reduced), step = reduced.empty() ? 0 : reduced.back().stride[0];
@@ -221,9 +180,9 @@ struct Reduce : Step {
       for_rows<1>(flat, begin, end, none, [&](const int64_t* base) {
         int32_t acc = maximum ? (floor_zero ? 0 : INT32_MIN) : 0;
         for_rows<1>(reduced, 0, rows_of(reduced), base, [&](const int64_t* at) {
-          const int32_t* x = s + at[0];
+          const int32_t* from = s + at[0];
           for (int64_t i = 0; i < n; ++i) {
-            const int32_t v = x[i * step];
+            const int32_t v = from[i * step];
             acc = maximum ? std::max(acc, v) : wrap_add(acc, v);
           }
         });
@@ -234,28 +193,24 @@ struct Reduce : Step {
 };
 
 // out[outer][i][inner] = data[outer][clamp(index[i])][inner]: take and cvm_lut.
-struct Take : Step {
-  Tensor data, index, out;
-  int64_t outer, n, inner;
-  Take(Words& w, const Plan& p)
-      : data(p.plain(w.next())), index(p.plain(w.next())), out(p.target(w.next())),
-        outer(w.dim()), n(w.dim()), inner(w.dim()) {
-    const __int128 have = (__int128)outer * n * inner;
+struct Take : Step, TakeFields {
+  Take(Words& w, const Plan& p) : TakeFields(w, p) {
+    const __int128 have = (__int128)outer * size * inner;
     const __int128 give = (__int128)outer * index.count * inner;
     require(have == data.count && give == out.count, "take sizes differ");
   }
   void run(Execution& e) const override {
     const int32_t *s = e.values(data), *ix = e.values(index);
     int32_t* d = e.values(out);
-    const int64_t last = n - 1, picks = index.count;
+    const int64_t last = size - 1, picks = index.count;
     e.split(outer * picks, std::max<int64_t>(1, kGrain / inner), [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const int64_t o = i / picks, v = ix[i % picks];
         const int64_t k = v < 0 ? 0 : (v > last ? last : v);
         if (inner == 1) {
-          d[i] = s[o * n + k];
+          d[i] = s[o * size + k];
         } else {
-          std::memcpy(d + i * inner, s + (o * n + k) * inner, (size_t)inner * 4);
+          std::memcpy(d + i * inner, s + (o * size + k) * inner, (size_t)inner * 4);
         }
       }
     });
@@ -264,14 +219,9 @@ struct Take : Step {
 
 // Of each row the first `whole` elements and the low bytes (by `mask`) of the next are copied, the
 // rest is zero: the original copies bytes where it means elements (specification 3.3).
-struct Where : Step {
-  Tensor condition, x, y, out;
-  int64_t row, whole;
-  uint32_t mask;
-  Where(Words& w, const Plan& p)
-      : condition(p.plain(w.next())), x(p.plain(w.next())), y(p.plain(w.next())),
-        out(p.target(w.next())), row(w.dim()), whole(w.next(0, row)),
-        mask((uint32_t)w.next(0, UINT32_MAX)) {
+struct Where : Step, WhereFields {
+  Where(Words& w, const Plan& p) : WhereFields(w, p) {
+    require(whole <= row, "where copies more than a row");
     require(x.count == out.count && y.count == out.count, "where sizes differ");
     require((__int128)condition.count * row == out.count, "where rows differ");
   }
@@ -282,26 +232,19 @@ struct Where : Step {
       for (int64_t i = begin; i < end; ++i) {
         const int32_t v = c[i / row] ? a[i] : b[i];
         const int64_t at = i % row;
-        d[i] = at < whole ? v : at == whole ? (int32_t)((uint32_t)v & mask) : 0;
+        d[i] = at < whole ? v : at == whole ? (int32_t)((uint32_t)v & (uint32_t)mask) : 0;
       }
     });
   }
 };
 
-template <class S>
-std::unique_ptr<Step> make(Words& w, const Plan& p) {
-  return std::make_unique<S>(w, p);
-}
-
 }  // namespace
 
-std::unique_ptr<Step> make_plain_step(int64_t opcode, Words& w, const Plan& p) {
-  // The order is the one of yolo_cvm.engine.words.
-  static constexpr StepMaker makers[] = {make<Copy>,   make<Unary>, make<Binary>,
-                                         make<Reduce>, make<Take>,  make<Where>};
-  constexpr int64_t count = sizeof makers / sizeof *makers;
-  require(opcode >= 1, "unknown step");
-  return opcode <= count ? makers[opcode - 1](w, p) : make_network_step(opcode - count, w, p);
-}
+CVM_STEP(copy, Copy)
+CVM_STEP(unary, Unary)
+CVM_STEP(binary, Binary)
+CVM_STEP(reduce, Reduce)
+CVM_STEP(take, Take)
+CVM_STEP(where, Where)
 
 }  // namespace cvm

@@ -4,13 +4,6 @@
 
 namespace cvm {
 
-enum class UnaryKind : int64_t {
-  kClamp = 0, kAbs = 1, kNegative = 2, kPrecision = 3, kRightShift = 4, kLeftShift = 5, kLast = 5
-};
-enum class BinaryKind : int64_t {
-  kAdd = 0, kSub = 1, kMul = 2, kMax = 3, kDiv = 4, kGreater = 5, kLast = 5
-};
-
 inline int32_t wrap_add(int32_t a, int32_t b) { return (int32_t)((uint32_t)a + (uint32_t)b); }
 inline int32_t wrap_sub(int32_t a, int32_t b) { return (int32_t)((uint32_t)a - (uint32_t)b); }
 inline int32_t wrap_mul(int32_t a, int32_t b) { return (int32_t)((uint32_t)a * (uint32_t)b); }

@@ -9,27 +9,18 @@
 namespace cvm {
 namespace {
 
-struct Dense : Step {
-  Tensor x, weight, bias, out;
-  bool has_bias;
-  int64_t m, k, u;
-  Dense(Words& w, const Plan& p) : x(p.plain(w.next())), weight(p.plain(w.next())) {
-    const int64_t b = w.next();
-    has_bias = b >= 0;
-    bias = has_bias ? p.plain(b) : x;
-    out = p.target(w.next());
-    m = w.dim();
-    k = w.dim();
-    u = w.dim();
-    require((__int128)m * k == x.count && (__int128)u * k == weight.count &&
-                (__int128)m * u == out.count && (!has_bias || bias.count == u),
+struct Dense : Step, DenseFields {
+  Dense(Words& w, const Plan& p) : DenseFields(w, p) {
+    require((__int128)rows * inner == x.count && (__int128)units * inner == weight.count &&
+                (__int128)rows * units == out.count && (!bias || bias->count == units),
             "dense sizes differ");
   }
   void run(Execution& e) const override {
     const int32_t *a = e.values(x), *b = e.values(weight);
-    const int32_t* c = has_bias ? e.values(bias) : nullptr;
+    const int32_t* c = bias ? e.values(*bias) : nullptr;
     int32_t* d = e.values(out);
-    e.split(m * u, std::max<int64_t>(1, kGrain / k), [&](int64_t begin, int64_t end) {
+    const int64_t k = inner, u = units;
+    e.split(rows * u, std::max<int64_t>(1, kGrain / k), [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const int32_t *p = a + i / u * k, *q = b + i % u * k;
         uint32_t acc = c ? (uint32_t)c[i % u] : 0;
@@ -40,61 +31,44 @@ struct Dense : Step {
   }
 };
 
-struct Window {
-  int64_t n, c, h, w, ho, wo, kh, kw, sh, sw, ph, pw, dh, dw;
-  explicit Window(Words& r)
-      : n(r.dim()), c(r.dim()), h(r.dim()), w(r.dim()), ho(r.dim()), wo(r.dim()), kh(r.dim()),
-        kw(r.dim()), sh(r.next(1, 4096)), sw(r.next(1, 4096)), ph(r.next(0, 4096)),
-        pw(r.next(0, 4096)), dh(r.next(1, 4096)), dw(r.next(1, 4096)) {}
-};
-
 // Any groups, dilation, value range: the planner sends here what the byte kernels cannot take.
-struct Conv : Step {
-  Tensor x, weight, bias, out;
-  bool has_bias;
-  Window s;
-  int64_t o, groups;
-  Conv(Words& w, const Plan& p)
-      : x(p.plain(w.next())), weight(p.plain(w.next())), bias(x), out(x), has_bias(false),
-        s((set_ends(w, p), w)), o(w.dim()), groups(w.dim()) {
-    require(s.c % groups == 0 && o % groups == 0, "groups do not divide channels");
-    require((__int128)s.n * s.c * s.h * s.w == x.count &&
-                (__int128)o * (s.c / groups) * s.kh * s.kw == weight.count &&
-                (__int128)s.n * o * s.ho * s.wo == out.count && (!has_bias || bias.count == o),
+struct Conv : Step, ConvFields {
+  Conv(Words& w, const Plan& p) : ConvFields(w, p) {
+    require(channels % groups == 0 && outputs % groups == 0, "groups do not divide channels");
+    require((__int128)batch * channels * height * width == x.count &&
+                (__int128)outputs * (channels / groups) * kernel_h * kernel_w == weight.count &&
+                (__int128)batch * outputs * out_height * out_width == out.count &&
+                (!bias || bias->count == outputs),
             "convolution sizes differ");
-  }
-  void set_ends(Words& w, const Plan& p) {
-    const int64_t b = w.next();
-    has_bias = b >= 0;
-    if (has_bias) bias = p.plain(b);
-    out = p.target(w.next());
   }
   void run(Execution& e) const override {
     const int32_t *a = e.values(x), *k = e.values(weight);
-    const int32_t* b = has_bias ? e.values(bias) : nullptr;
+    const int32_t* b = bias ? e.values(*bias) : nullptr;
     int32_t* d = e.values(out);
-    const int64_t cg = s.c / groups, og = o / groups;
-    e.split(s.n * o * s.ho, 1, [&](int64_t begin, int64_t end) {
+    const int64_t cg = channels / groups, og = outputs / groups;
+    e.split(batch * outputs * out_height, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        const int64_t y = i % s.ho, ch = i / s.ho % o, n = i / s.ho / o;
-        int32_t* row = d + i * s.wo;
-        std::fill(row, row + s.wo, b ? b[ch] : 0);
+        const int64_t y = i % out_height, ch = i / out_height % outputs,
+                      n = i / out_height / outputs;
+        int32_t* row = d + i * out_width;
+        std::fill(row, row + out_width, b ? b[ch] : 0);
         for (int64_t c = 0; c < cg; ++c) {
-          const int32_t* plane = a + (n * s.c + ch / og * cg + c) * s.h * s.w;
-          for (int64_t r = 0; r < s.kh; ++r) {
-            const int64_t iy = y * s.sh + r * s.dh - s.ph;
-            if (iy < 0 || iy >= s.h) continue;
-            for (int64_t t = 0; t < s.kw; ++t) {
-              const uint32_t tap = (uint32_t)k[((ch * cg + c) * s.kh + r) * s.kw + t];
+          const int32_t* plane = a + (n * channels + ch / og * cg + c) * height * width;
+          for (int64_t r = 0; r < kernel_h; ++r) {
+            const int64_t iy = y * stride_h + r * dilation_h - pad_h;
+            if (iy < 0 || iy >= height) continue;
+            for (int64_t t = 0; t < kernel_w; ++t) {
+              const uint32_t tap = (uint32_t)k[((ch * cg + c) * kernel_h + r) * kernel_w + t];
               if (!tap) continue;
-              // columns x with 0 <= x * sw + shift < w
-              const int64_t shift = t * s.dw - s.pw;
-              const int64_t first = shift >= 0 ? 0 : (-shift + s.sw - 1) / s.sw;
+              // columns q with 0 <= q * stride_w + shift < width
+              const int64_t shift = t * dilation_w - pad_w;
+              const int64_t first = shift >= 0 ? 0 : (-shift + stride_w - 1) / stride_w;
               const int64_t past =
-                  shift >= s.w ? 0 : std::min(s.wo, (s.w - shift + s.sw - 1) / s.sw);
-              const int32_t* in = plane + iy * s.w + shift;
-              for (int64_t x = first; x < past; ++x)
-                row[x] = (int32_t)((uint32_t)row[x] + (uint32_t)in[x * s.sw] * tap);
+                  shift >= width ? 0
+                                 : std::min(out_width, (width - shift + stride_w - 1) / stride_w);
+              const int32_t* in = plane + iy * width + shift;
+              for (int64_t q = first; q < past; ++q)
+                row[q] = (int32_t)((uint32_t)row[q] + (uint32_t)in[q * stride_w] * tap);
             }
           }
         }
@@ -103,50 +77,47 @@ struct Conv : Step {
   }
 };
 
-struct MaxPool : Step {
-  Tensor x, out;
-  Window s;
-  MaxPool(Words& w, const Plan& p) : x(p.plain(w.next())), out(p.target(w.next())), s(w) {
-    require((__int128)s.n * s.c * s.h * s.w == x.count &&
-                (__int128)s.n * s.c * s.ho * s.wo == out.count,
+struct MaxPool : Step, MaxPoolFields {
+  MaxPool(Words& w, const Plan& p) : MaxPoolFields(w, p) {
+    require((__int128)batch * channels * height * width == x.count &&
+                (__int128)batch * channels * out_height * out_width == out.count,
             "pooling sizes differ");
   }
   void run(Execution& e) const override {
     const int32_t* a = e.values(x);
     int32_t* d = e.values(out);
-    e.split(s.n * s.c * s.ho, std::max<int64_t>(1, kGrain / (s.wo * s.kh * s.kw)),
+    e.split(batch * channels * out_height,
+            std::max<int64_t>(1, kGrain / (out_width * kernel_h * kernel_w)),
             [&](int64_t begin, int64_t end) {
               for (int64_t i = begin; i < end; ++i) {
-                const int64_t top = i % s.ho * s.sh - s.ph;
-                const int32_t* plane = a + i / s.ho * s.h * s.w;
-                for (int64_t q = 0; q < s.wo; ++q) {
-                  const int64_t left = q * s.sw - s.pw;
+                const int64_t top = i % out_height * stride_h - pad_h;
+                const int64_t y0 = std::max<int64_t>(0, top), y1 = std::min(height, top + kernel_h);
+                const int32_t* plane = a + i / out_height * height * width;
+                for (int64_t q = 0; q < out_width; ++q) {
+                  const int64_t left = q * stride_w - pad_w;
+                  const int64_t x0 = std::max<int64_t>(0, left),
+                                x1 = std::min(width, left + kernel_w);
                   int32_t best = INT32_MIN;
-                  for (int64_t y = std::max<int64_t>(0, top); y < std::min(s.h, top + s.kh); ++y)
-                    for (int64_t z = std::max<int64_t>(0, left); z < std::min(s.w, left + s.kw);
-                         ++z)
-                      best = std::max(best, plane[y * s.w + z]);
-                  d[i * s.wo + q] = best;
+                  for (int64_t y = y0; y < y1; ++y)
+                    for (int64_t z = x0; z < x1; ++z) best = std::max(best, plane[y * width + z]);
+                  d[i * out_width + q] = best;
                 }
               }
             });
   }
 };
 
-struct ValidCounts : Step {
-  Tensor x, counts, rows;
-  int64_t b, n, k;
-  int32_t threshold;
-  ValidCounts(Words& w, const Plan& p)
-      : x(p.plain(w.next())), counts(p.target(w.next())), rows(p.target(w.next())), b(w.dim()),
-        n(w.dim()), k(w.next(2, 31)), threshold(w.next32()) {
-    require((__int128)b * n * k == x.count && rows.count == x.count && counts.count == b,
+struct ValidCounts : Step, ValidCountsFields {
+  ValidCounts(Words& w, const Plan& p) : ValidCountsFields(w, p) {
+    require((__int128)batch * count * width == x.count && rows.count == x.count &&
+                counts.count == batch,
             "get_valid_counts sizes differ");
   }
   void run(Execution& e) const override {
     const int32_t* s = e.values(x);
     int32_t *c = e.values(counts), *d = e.values(rows);
-    for (int64_t i = 0; i < b; ++i) {
+    const int64_t n = count, k = width;
+    for (int64_t i = 0; i < batch; ++i) {
       int32_t* to = d + i * n * k;
       int32_t kept = 0;
       for (int64_t j = 0; j < n; ++j) {
@@ -159,16 +130,11 @@ struct ValidCounts : Step {
   }
 };
 
-struct Suppress : Step {
-  Tensor x, counts, out, order;  // order: scratch for the sort, allocated with the plan
-  int64_t b, n;
-  int32_t max_output, iou, force, top_k;
-  Suppress(Words& w, const Plan& p)
-      : x(p.plain(w.next())), counts(p.plain(w.next())), out(p.target(w.next())),
-        order(p.target(w.next())), b(w.dim()), n(w.next(1, INT32_MAX)), max_output(w.next32()),
-        iou(w.next32()), force((int32_t)w.next(0, 1)), top_k(w.next32()) {
-    require((__int128)b * n * 6 == x.count && out.count == x.count && counts.count == b &&
-                order.count >= 2 * n,
+struct Suppress : Step, SuppressFields {
+  // order: scratch for the sort, allocated with the plan
+  Suppress(Words& w, const Plan& p) : SuppressFields(w, p) {
+    require((__int128)batch * count * 6 == x.count && out.count == x.count &&
+                counts.count == batch && order.count >= 2 * count,
             "non_max_suppression sizes differ");
   }
   // Stable merge sort of row numbers by falling score, without allocation.
@@ -187,7 +153,8 @@ struct Suppress : Step {
   void run(Execution& e) const override {
     const int32_t *s = e.values(x), *valid = e.values(counts);
     int32_t *d = e.values(out), *scratch = e.values(order);
-    for (int64_t i = 0; i < b; ++i) {
+    const int64_t n = count;
+    for (int64_t i = 0; i < batch; ++i) {
       const int32_t* rows = s + i * n * 6;
       int32_t* to = d + i * n * 6;
       const int64_t t = std::min<int64_t>(std::max(valid[i], 0), n);
@@ -208,19 +175,12 @@ struct Suppress : Step {
   }
 };
 
-template <class S>
-std::unique_ptr<Step> make(Words& w, const Plan& p) {
-  return std::make_unique<S>(w, p);
-}
-
 }  // namespace
 
-std::unique_ptr<Step> make_network_step(int64_t opcode, Words& w, const Plan& p) {
-  // The order is the one of yolo_cvm.engine.words, from DENSE on.
-  static constexpr StepMaker makers[] = {make<Dense>, make<Conv>, make<MaxPool>,
-                                         make<ValidCounts>, make<Suppress>};
-  require(opcode >= 1 && opcode <= (int64_t)(sizeof makers / sizeof *makers), "unknown step");
-  return makers[opcode - 1](w, p);
-}
+CVM_STEP(dense, Dense)
+CVM_STEP(conv, Conv)
+CVM_STEP(max_pool, MaxPool)
+CVM_STEP(valid_counts, ValidCounts)
+CVM_STEP(suppress, Suppress)
 
 }  // namespace cvm

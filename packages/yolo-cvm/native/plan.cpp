@@ -7,9 +7,6 @@
 namespace cvm {
 namespace {
 
-constexpr int64_t kMagic = 0x43564D01;
-constexpr int64_t kFirstImageOpcode = 20;
-constexpr int64_t kAlign = 64;
 // Wide loads at the end of a tensor may read past it, never write.
 constexpr int64_t kSlack = 256;
 constexpr int64_t kMaxBytes = (int64_t)1 << 46;
@@ -73,7 +70,7 @@ std::unique_ptr<Plan> make_plan(Words w, const void* const* constants,
                                 const int64_t* constant_counts, const Kernels* kernels) {
   auto plan = std::make_unique<Plan>();
   plan->kernels = kernels;
-  require(w.next() == kMagic, "not a plan of this version");
+  require(w.next() == kFingerprint, "not a plan of this version");
   plan->arena_bytes = w.next(0, kMaxBytes);
   plan->input_count = w.next(1, (int64_t)1 << 40);
   const int64_t n_constants = w.next(0, INT32_MAX), n_tensors = w.next(0, INT32_MAX);
@@ -90,9 +87,8 @@ std::unique_ptr<Plan> make_plan(Words w, const void* const* constants,
   for (int64_t i = 0; i < n_tensors; ++i) plan->tensors.push_back(read_tensor(w, *plan));
   for (int64_t i = 0; i < n_steps; ++i) {
     Words step = w.part(w.next(1, INT32_MAX));
-    const int64_t opcode = step.next();
-    plan->steps.push_back(opcode < kFirstImageOpcode ? make_plain_step(opcode, step, *plan)
-                                                     : make_image_step(opcode, step, *plan));
+    const int64_t kind = step.next();
+    plan->steps.push_back(make_step(kind, step, *plan));
     require(step.done(), "a step has words left over");
     const Scratch needs = plan->steps.back()->scratch();
     plan->scratch.shared = std::max(plan->scratch.shared, round_up(needs.shared));

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -20,8 +21,6 @@ inline void require(bool ok, const char* what) {
   if (!ok) throw PlanError(what);
 }
 
-enum class Storage : int64_t { kArena = 0, kConstant = 1, kInput = 2, kOutput = 3 };
-
 // Plain tensors are dense int32 in row-major order. Images are pixels of `dtype` with strides and
 // a border of `halo` pixels around every image.
 struct Tensor {
@@ -38,7 +37,7 @@ struct Tensor {
 };
 
 struct Constant {
-  const int32_t* data;
+  const int32_t* data;  // null for one that is left out
   int64_t count;
 };
 
@@ -81,7 +80,6 @@ class Words {
     require(v >= lo && v <= hi, "plan holds a number out of range");
     return v;
   }
-  int32_t next32() { return (int32_t)next(INT32_MIN, INT32_MAX); }
   int64_t dim() { return next(1, (int64_t)1 << 30); }
   bool done() const { return at_ == count_; }
   Words part(int64_t length) {
@@ -125,6 +123,12 @@ struct Plan {
     require(t.storage == Storage::kArena || t.storage == Storage::kOutput, "target is read-only");
     return t;
   }
+  std::optional<Tensor> optional_plain(int64_t id) const {
+    return id == -1 ? std::nullopt : std::optional<Tensor>(plain(id));
+  }
+  Constant optional_constant(int64_t id) const {
+    return id == -1 ? Constant{nullptr, 0} : constant(id);
+  }
   const Weights& weights_of(int64_t id) const {
     require(id >= 0 && id < (int64_t)weights.size(), "constant id out of range");
     return weights[(size_t)id];
@@ -135,6 +139,20 @@ struct Plan {
     return constants[(size_t)id];
   }
 };
+
+// One axis of a loop: how far each operand moves, in elements.
+struct Axis {
+  int64_t size, stride[3];
+};
+
+// Reads the number of axes, their sizes, then their strides for each of `operands` operands.
+inline std::vector<Axis> read_axes(Words& w, int operands) {
+  std::vector<Axis> axes((size_t)w.next(0, kMaxAxes));
+  for (Axis& a : axes) a.size = w.dim();
+  for (int j = 0; j < operands; ++j)
+    for (Axis& a : axes) a.stride[j] = w.next(-((int64_t)1 << 40), (int64_t)1 << 40);
+  return axes;
+}
 
 // Throws PlanError or std::bad_alloc. Constants of int32 are read by plain steps later, so they must
 // outlive the plan.
@@ -191,10 +209,12 @@ class Execution {
   uint8_t* scratch_;  // behind the arena
 };
 
-using StepMaker = std::unique_ptr<Step> (*)(Words&, const Plan&);
-std::unique_ptr<Step> make_plain_step(int64_t opcode, Words& words, const Plan& plan);
-std::unique_ptr<Step> make_network_step(int64_t opcode, Words& words, const Plan& plan);
-std::unique_ptr<Step> make_image_step(int64_t opcode, Words& words, const Plan& plan);
-std::unique_ptr<Step> make_convolution(Words& words, const Plan& plan);
+// Defines the maker of a step, as the table of the format names it.
+#define CVM_STEP(name, Class)                                      \
+  std::unique_ptr<Step> make_##name(Words& w, const Plan& p) {     \
+    return std::make_unique<Class>(w, p);                          \
+  }
 
 }  // namespace cvm
+
+#include "format_fields.h"

@@ -6,6 +6,8 @@
 #pragma once
 #include <stdint.h>
 
+#include "format.h"
+
 namespace cvm {
 
 // Straight pieces that reproduce a small lookup table exactly: for every index i of the table,
@@ -42,44 +44,23 @@ struct Requant {
 };
 
 // A tensor of pixels: element (image, y, x, channel) at base + strides, in elements of `dtype`.
-enum DType : int32_t { kInt8 = 0, kInt16 = 1, kInt32 = 2 };
 struct View {
   uint8_t* base;
   int32_t dtype;
   int64_t image_stride, row_stride, pixel_stride;
 };
 
-enum TileKind : int32_t {
-  kRequant = 0,
-  kLoad = 1,
-  kClamp = 2,
-  kShift = 3,
-  kAddConst = 4,
-  kMulConst = 5,
-  kMaxConst = 6,
-  kAdd = 7,
-  kSub = 8,
-  kMul = 9,
-  kMax = 10,
-  kLookup = 11,
-  kStore = 12,
-  kLookupStore = 13,
-  kScatter = 14,
-};
-
 // One operation on tile registers: int32 [pixels][lanes] buffers in the first level cache.
 struct TileOp {
   int32_t kind, dst, a, b;
-  int32_t lo, hi, shift;
-  const int32_t* constant;  // one value or one per channel (padded to the last block)
-  int32_t per_channel;
+  int32_t lo, hi;
+  const int32_t* constant;  // one per channel, padded to the last block
   Requant requant;  // pointers are indexed by channel here
   Table table;
   View view;
   const int32_t* channel_offset;  // kScatter: element offset of each channel
 };
 
-constexpr int kTileRegisters = 8;
 constexpr int kMaxPixels = 24;
 constexpr int kMaxLanes = 64;
 
@@ -144,7 +125,7 @@ struct Kernels {
   int32_t max_pixels[3];  // by vectors per block; entry 0 unused
   // conv[vectors][pixels], pixels from 1 to max_pixels[vectors]
   ConvKernel conv[3][kMaxPixels + 1];
-  void (*program)(const Tile&);
+  void (*tile_code)(const Tile&);
   void (*max_bytes)(uint8_t* into, const uint8_t* other, int64_t count);
   // int32 planes to interleaved bytes: out[x * pixel_stride + c] = plane c, element x, + offset
   void (*interleave)(uint8_t* out, int64_t pixel_stride, const int32_t* planes, int64_t plane_stride,

@@ -189,15 +189,14 @@ inline void zip(int64_t n, const int32_t* a, const int32_t* b, int32_t* d, const
   for (int64_t i = 0; i < n; i += V::L) V::store(d + i, f(V::load(a + i), V::load(b + i)));
 }
 
-// d = f(a, constant), the constant being one value or one per channel.
+// d = f(a, constant), one constant per channel.
 template <class V, class F>
 inline void with_constant(const Tile& t, const TileOp& op, const F& f) {
   int32_t* d = t.registers[op.dst];
   const int32_t* a = t.registers[op.a];
   const int64_t lanes = t.lanes;
   for (int64_t l = 0; l < lanes; l += V::L) {
-    const typename V::I c =
-        op.per_channel ? V::load(op.constant + t.channel + l) : V::set1(op.constant[0]);
+    const typename V::I c = V::load(op.constant + t.channel + l);
     for (int64_t m = 0; m < t.pixels; ++m)
       V::store(d + m * lanes + l, f(V::load(a + m * lanes + l), c));
   }
@@ -268,17 +267,7 @@ void run_op(const Tile& t, const TileOp& op) {
       const typename V::I lo = V::set1(op.lo), hi = V::set1(op.hi);
       return map<V>(n, a, d, [&](typename V::I x) { return V::min(V::max(x, lo), hi); });
     }
-    case kShift: {
-      const int32_t s = op.shift;
-      const typename V::I lo = V::set1(op.lo), hi = V::set1(op.hi);
-      return map<V>(n, a, d, [&](typename V::I x) {
-        x = s > 31 ? V::set1(0) : V::add(V::sar(x, s), V::bit(x, s - 1));
-        return V::min(V::max(x, lo), hi);
-      });
-    }
-    case kAddConst: return with_constant<V>(t, op, [](auto x, auto c) { return V::add(x, c); });
-    case kMulConst: return with_constant<V>(t, op, [](auto x, auto c) { return V::mul(x, c); });
-    case kMaxConst: return with_constant<V>(t, op, [](auto x, auto c) { return V::max(x, c); });
+    case kMaxConstant: return with_constant<V>(t, op, [](auto x, auto c) { return V::max(x, c); });
     case kAdd: return zip<V>(n, a, b, d, [](auto x, auto y) { return V::add(x, y); });
     case kSub: return zip<V>(n, a, b, d, [](auto x, auto y) { return V::sub(x, y); });
     case kMul: return zip<V>(n, a, b, d, [](auto x, auto y) { return V::mul(x, y); });
@@ -339,7 +328,7 @@ void run_op(const Tile& t, const TileOp& op) {
 }
 
 template <class V>
-void run_program(const Tile& t) {
+void run_tile_code(const Tile& t) {
   for (int64_t i = 0; i < t.op_count; ++i) run_op<V>(t, t.ops[i]);
 }
 
@@ -432,7 +421,7 @@ Kernels make_kernels(const char* name, const Winograd* winograd = nullptr) {
   k.max_pixels[2] = M2;
   Fill<V, M1, 1>::into(k.conv);
   Fill<V, M2, 2>::into(k.conv);
-  k.program = run_program<V>;
+  k.tile_code = run_tile_code<V>;
   k.max_bytes = max_bytes<V>;
   k.interleave = interleave<V>;
   k.winograd = winograd;

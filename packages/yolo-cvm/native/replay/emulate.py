@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from yolo_core.graph import Graph, interpret
-from yolo_cvm.engine import fuse
+from yolo_cvm.engine import planner
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE.parents[1]
@@ -39,7 +39,7 @@ MACHINES = {
 
 def dump(graph: Graph, data: np.ndarray, path: Path) -> None:
     """One program as replay.cpp reads it: plan, constants, input, expected outputs."""
-    plan = fuse.plan(graph)
+    plan = planner.plan(graph)
     expected = interpret.run(graph, data)
     words: list[np.ndarray] = []
 
@@ -52,9 +52,9 @@ def dump(graph: Graph, data: np.ndarray, path: Path) -> None:
         words.append(np.array([constant.itemsize]))
         add(constant)
     add(data)
-    words.append(np.array([len(expected)]))
-    for output in expected:
-        add(output)
+    words.append(np.array([len(plan.outputs)]))
+    for number in range(len(plan.outputs)):
+        add(expected[plan.heads.index(number)])
     path.write_bytes(np.concatenate(words).astype("<i8").tobytes())
 
 

@@ -58,11 +58,25 @@ def main() -> None:
 @_COMPAT
 @_JSON
 @click.option("--engine", "show_engine", is_flag=True, help="Tell which engine would run it.")
-def inspect(model: str, compat: bool, as_json: bool, show_engine: bool) -> None:
+@click.option("--plan", "show_plan", is_flag=True, help="Print the compiled engine's plan.")
+@click.option("--after", metavar="PASS", help="With --plan: as it is after this pass.")
+def inspect(
+    model: str,
+    compat: bool,
+    as_json: bool,
+    show_engine: bool,
+    show_plan: bool,
+    after: str | None,
+) -> None:
     """Every node: shapes, precisions, proven ranges, gas, multiply-accumulates."""
     from yolo_cvm import inspection
-    from yolo_cvm.engine.report import report
+    from yolo_cvm.engine.report import planned, report
     from yolo_cvm.model import load
+
+    if show_plan or after is not None:
+        for line in planned(load(model, engine="reference", compat=compat).graph, after):
+            click.echo(line)
+        return
 
     if show_engine:
         told = report(_told(load(model, compat=compat)).graph)

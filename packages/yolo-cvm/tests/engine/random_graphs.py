@@ -96,29 +96,6 @@ class Generator:
             x = self.builder.operator("concatenate", parts, axis=axis)
         return x
 
-    def corrected(
-        self, y: Ref, x: Ref, weight: Ref, padding: Shape, stride: Shape, dilation: Shape
-    ) -> Ref:
-        """The addition that turns padding with 0 into padding with a zero point; mostly exact."""
-        taps = self.constants[weight.entry].sum(axis=1)
-        axes = []
-        for axis in (0, 1):
-            at = (np.arange(y.shape[2 + axis]) * stride[axis] - padding[axis])[:, None]
-            at = at + np.arange(taps.shape[1 + axis]) * dilation[axis]
-            patterns, classes = np.unique(
-                (at >= 0) & (at < x.shape[2 + axis]), axis=0, return_inverse=True
-            )
-            axes.append((patterns.astype(int), classes.reshape(-1)))
-        inside = np.einsum("ors,yr,xs->oyx", taps, axes[0][0], axes[1][0])
-        outside = taps.sum(axis=(1, 2))[:, None, None] - inside
-        table = self.integer(-128, 127) * outside + self.integer(-99, 99)
-        if self.random.random() < 0.2:
-            table[-1, -1, -1] += 1  # no zero point explains this
-        c = self.constant(table[None], 28)
-        for axis, (_, classes) in zip((2, 3), axes):
-            c = self.builder.operator("take", [c, self.constant(classes, 8)], axis=axis)
-        return self.builder.operator("broadcast_add", [y, c])
-
     def conv2d(self) -> Ref | None:
         x = self.pick(4)
         if x is None:
@@ -143,7 +120,7 @@ class Generator:
         dilation = (self.integer(1, 2), self.integer(1, 3))
         if kernel == (3, 3) and self.random.random() < 0.8:
             stride = dilation = (1, 1)
-        y = self.builder.operator(
+        return self.builder.operator(
             "conv2d",
             inputs,
             channels=outputs,
@@ -154,9 +131,6 @@ class Generator:
             groups=groups,
             use_bias=biased,
         )
-        if x.shape[0] == 1 and groups == 1 and self.random.random() < 0.3:
-            y = self.corrected(y, x, weight, padding, stride, dilation)
-        return y
 
     def requantized_conv(self) -> Ref | None:
         """The chain of a quantized layer: conv, clip, multiply, shift, add, table or tables."""

@@ -11,8 +11,8 @@ import pytest
 
 from yolo_core.arrays import Array
 from yolo_core.graph import Graph, interpret
-from yolo_cvm.engine import fuse, library, select
-from yolo_cvm.engine.words import Step
+from yolo_cvm.engine import library, planner, select
+from yolo_cvm.engine.format import Step
 
 SETS = library.instruction_sets()
 pytestmark = pytest.mark.skipif(not SETS, reason="the package was installed without a compiler")
@@ -62,8 +62,8 @@ def test_extreme_inputs(network: Graph) -> None:
 
 def test_convolutions_swallow_everything_around_them(network: Graph) -> None:
     """60 convolutions and hardly a step besides: no int32 tensor is written between layers."""
-    plan = fuse.plan(network)
-    steps = [Step[n.upper()] for n in plan.names]
+    plan = planner.plan(network)
+    steps = plan.kinds
     assert steps.count(Step.CONV_IMAGE) == 60
     assert set(steps) <= {
         Step.TO_IMAGE,
@@ -76,7 +76,7 @@ def test_convolutions_swallow_everything_around_them(network: Graph) -> None:
 
 def test_working_memory_is_reused(network: Graph) -> None:
     produced = sum(int(np.prod(s)) for n in network.nodes if not n.is_variable for s in n.shapes)
-    assert fuse.plan(network).arena_bytes < produced / 10
+    assert planner.plan(network).arena_bytes < produced / 10
 
 
 def test_trace_equals_the_reference(network: Graph, data: Array) -> None:

@@ -124,7 +124,7 @@ except MemoryError:
 @compiled
 def test_plans_that_lie_are_refused() -> None:
     """The library checks what the planner hands over: any changed word is caught or harmless."""
-    from yolo_cvm.engine import fuse
+    from yolo_cvm.engine import planner
     from yolo_cvm.engine.compiled import NativePlan
 
     from .random_graphs import random_program
@@ -133,7 +133,7 @@ def test_plans_that_lie_are_refused() -> None:
     refused = 0
     for seed in range(12):
         graph, _ = random_program(seed)
-        plan = fuse.plan(graph)
+        plan = planner.plan(graph)
         whole = plan.words.copy()
         for _ in range(40):
             plan.words[:] = whole

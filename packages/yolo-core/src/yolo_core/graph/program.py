@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -98,7 +99,7 @@ class Graph:
     parameters: Parameters = field(default_factory=Parameters)
     postprocess: str = ""
 
-    @property
+    @cached_property
     def input_index(self) -> int:
         """Number of the node called `data`."""
         return next(i for i, n in enumerate(self.nodes) if n.is_variable and n.name == INPUT_NAME)

@@ -50,7 +50,8 @@ def select(graph: Graph, threads: int | None = None, name: str | None = None) ->
 
     threads: cores of one run, all of them if None. name: `reference`, `compiled`, or an
     instruction set of `library.instruction_sets()`. Raises InputError where it is unknown or
-    cannot run here.
+    cannot run here. A program that the compiled engine cannot plan within its memory runs by the
+    reference whatever was asked for, with the same result.
     """
     if name == "reference":
         return ReferenceEngine(graph)
@@ -67,8 +68,14 @@ def select(graph: Graph, threads: int | None = None, name: str | None = None) ->
         source = f"engine {name!r}" if name == wanted else f"{ARCH_VARIABLE}={wanted}"
         raise InputError(source, "unknown or not of this machine", ", ".join(("reference", *sets)))
     from yolo_cvm.engine.compiled import CompiledEngine
+    from yolo_cvm.engine.planner import PlanningError
 
-    return CompiledEngine(graph, cores() if threads is None else threads, wanted)
+    try:
+        return CompiledEngine(graph, cores() if threads is None else threads, wanted)
+    except PlanningError as error:
+        message = f"the slow reference runs this model, which the engine cannot plan: {error}"
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
+        return ReferenceEngine(graph)
 
 
 def _say_slow() -> None:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from yolo_core.arrays import Array
-from yolo_core.graph import Graph, interpret
-from yolo_cvm.engine import fuse, library, lower
-from yolo_cvm.engine.words import Plan
+from yolo_core.graph import Entry, Graph, interpret
+from yolo_cvm.engine import library, planner
+from yolo_cvm.engine.planner.encoding import Plan
 
 # How long the library may compute before Python looks for Ctrl-C, seconds.
 _SLICE = 0.1
@@ -135,13 +135,14 @@ class CompiledEngine:
     """Runs a program through the native library; any number of Python threads may call it.
 
     threads: how many cores one run uses, counting the caller's. instruction_set: one of
-    `library.instruction_sets()`, or "" for the best.
+    `library.instruction_sets()`, or "" for the best. Raises PlanningError where no plan can be
+    made within the memory that `planner.needs` allows.
     """
 
     def __init__(self, graph: Graph, threads: int = 1, instruction_set: str = "") -> None:
         self._graph = graph
         self._threads = threads
-        self._native = NativePlan(fuse.plan(graph), instruction_set)
+        self._native = _native(graph, instruction_set)
         self._lock = threading.Lock()
         self._idle: list[Execution] = []
 
@@ -158,7 +159,7 @@ class CompiledEngine:
         execution.advance()
         with self._lock:
             self._idle.append(execution)
-        return outputs
+        return [outputs[number] for number in self._native.plan.heads]
 
     def profile(self, data: Array, runs: int) -> list[StepTime]:
         """The shortest time of every step over several runs.
@@ -177,8 +178,8 @@ class CompiledEngine:
     def trace(self, data: Array) -> Iterator[tuple[int, tuple[Array, ...]]]:
         """See `Engine.trace`; every operator runs on its own, nothing is fused."""
         data = interpret.check_input(self._graph, data)
-        writer, tensors, done = lower.literal(self._graph)
-        native = NativePlan(writer.finish(), self._native.instruction_set)
+        plan, tensors, done = planner.trace_plan(self._graph)
+        native = NativePlan(plan, self._native.instruction_set)
         execution = native.execution(self._threads)
         execution.begin(data)
         for index, node in enumerate(self._graph.nodes):
@@ -187,7 +188,7 @@ class CompiledEngine:
                 yield (
                     index,
                     tuple(
-                        execution.peek(tensors[index, output].number, shape)
+                        execution.peek(tensors[Entry(index, output)].number, shape)
                         for output, shape in enumerate(node.shapes)
                     ),
                 )
@@ -199,7 +200,11 @@ class CompiledEngine:
         return self._native.execution(self._threads)
 
 
-def available(instruction_set: str | None = None) -> bool:
-    """Whether the library is there and can run `instruction_set` (any, if None)."""
-    sets = library.instruction_sets()
-    return bool(sets) if instruction_set is None else instruction_set in sets
+def _native(graph: Graph, instruction_set: str) -> NativePlan:
+    """The fastest plan that can be made; PlanningError where there is none."""
+    for plan in planner.plans(graph):
+        try:
+            return NativePlan(plan, instruction_set)
+        except (MemoryError, RuntimeError):
+            continue
+    raise AssertionError("plans end in PlanningError")

@@ -11,12 +11,15 @@ import functools
 from ctypes import POINTER, c_char_p, c_double, c_int, c_int32, c_int64, c_void_p
 from pathlib import Path
 
+from yolo_cvm.engine.format import FINGERPRINT
+
 INVALID, MEMORY = 1, 2
 Int32P = POINTER(c_int32)
 
 _SIGNATURES = {
     "cvm_message": (c_char_p, []),
     "cvm_instruction_sets": (c_char_p, []),
+    "cvm_format": (c_int64, []),
     "cvm_plan_new": (
         c_int,
         [
@@ -50,7 +53,10 @@ def path() -> Path:
 
 @functools.lru_cache(maxsize=1)
 def opened() -> ctypes.CDLL | None:
-    """The library with its signatures, or None where it was not compiled or does not load."""
+    """The library with its signatures.
+
+    None where it was not compiled, does not load, or was compiled for another format of plans.
+    """
     if not path().exists():
         return None
     try:
@@ -58,10 +64,12 @@ def opened() -> ctypes.CDLL | None:
     except OSError:
         return None
     for name, (result, arguments) in _SIGNATURES.items():
-        function = getattr(library, name)
+        function = getattr(library, name, None)
+        if function is None:
+            return None
         function.restype = result
         function.argtypes = arguments
-    return library
+    return library if library.cvm_format() == FINGERPRINT else None
 
 
 def instruction_sets() -> tuple[str, ...]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
+from yolo_core.errors import InputError
 from yolo_core.graph import Graph
 from yolo_cvm.engine import cores, library, select
 
@@ -16,10 +18,25 @@ def report(graph: Graph) -> dict[str, str]:
         "cores": str(cores()),
     }
     if library.instruction_sets():
-        from yolo_cvm.engine import fuse
+        from yolo_cvm.engine import planner
 
-        plan = fuse.plan(graph)
+        plan = planner.plan(graph)
         steps = Counter(plan.names)
         told["steps"] = ", ".join(f"{count} {name}" for name, count in steps.items())
         told["working memory"] = f"{plan.arena_bytes:,} bytes"
     return told
+
+
+def planned(graph: Graph, after: str | None = None) -> Iterator[str]:
+    """Lines on the plan after the pass of this name, the last one by default.
+
+    Raises InputError for a name that no pass has.
+    """
+    from yolo_cvm.engine import planner
+    from yolo_cvm.engine.planner.show import show
+
+    names = list(planner.PASSES)
+    if after is not None and after not in names:
+        raise InputError(f"pass {after!r}", "is none of the planner's", ", ".join(names))
+    last = names.index(after) + 1 if after else names.index(planner.emission.NAME) + 1
+    return show(planner.apply(graph, names[:last]))

@@ -7,11 +7,13 @@ precision is refused; in all others no operator can overflow, whatever the input
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from yolo_core.arrays import Array
 from yolo_core.graph.errors import LogicError
-from yolo_core.graph.integers import bit_length, limit
+from yolo_core.graph.integers import INT32_MAX, INT32_MIN, bit_length, limit
 from yolo_core.graph.program import INPUT_NAME, Entry, Graph, Node
 from yolo_core.graph.proof.intervals import MAX_INTERVALS, Range, Site, exact, scalar
 from yolo_core.graph.proof.ranges import RULES
@@ -42,7 +44,7 @@ def certify(graph: Graph) -> Certificate:
     Raises LogicError naming the first node whose proven range exceeds its declared precision
     (which int32 always holds), with the range.
     """
-    most = min(MAX_INTERVALS, max(1, MAX_KEPT // len(graph.nodes)))
+    most = _grain(graph)
     proven: list[tuple[Range, ...]] = []
     for index, node in enumerate(graph.nodes):
         found = tuple(r.compact(most) for r in _ranges(graph, node, proven))
@@ -58,17 +60,57 @@ def certify(graph: Graph) -> Certificate:
     return Certificate(tuple(proven))
 
 
-def _ranges(graph: Graph, node: Node, proven: list[tuple[Range, ...]]) -> list[Range]:
+def intervals(graph: Graph) -> Iterator[tuple[tuple[int, int], ...]]:
+    """The lowest and highest value of every output of every node, in node order.
+
+    For any bound program, certified or not: declared precisions are not trusted, some rules of
+    the machine are unsound (spec 3.2), and arithmetic wraps. Where a result could leave int32 its
+    interval is all of int32. Only the ranges that later nodes read are kept meanwhile.
+    """
+    most = _grain(graph)
+    readers = [0] * len(graph.nodes)
+    for node in graph.nodes:
+        for entry in node.inputs:
+            readers[entry.node] += 1
+    proven: list[tuple[Range, ...]] = []
+    for index, node in enumerate(graph.nodes):
+        if node.is_variable and index != graph.input_index:
+            values = graph.parameters.stored(node.name)
+            yield ((int(values.min()), int(values.max())),)
+            proven.append(())
+            continue
+        found = tuple(_wrapped(r.compact(most)) for r in _ranges(graph, node, proven))
+        yield tuple((one.low, one.high) for one in found)
+        proven.append(found if readers[index] else ())
+        for entry in node.inputs:
+            readers[entry.node] -= 1
+            if not readers[entry.node]:
+                proven[entry.node] = ()
+
+
+def _grain(graph: Graph) -> int:
+    """How many intervals each tensor may keep."""
+    return min(MAX_INTERVALS, max(1, MAX_KEPT // len(graph.nodes)))
+
+
+def _wrapped(found: Range) -> Range:
+    """The range once results are reduced to int32."""
+    if found.low < INT32_MIN or found.high > INT32_MAX:
+        return scalar(INT32_MIN, INT32_MAX, found.lo.ndim)
+    return found
+
+
+def _ranges(graph: Graph, node: Node, proven: Sequence[tuple[Range, ...]]) -> list[Range]:
     if node.is_variable and node.name == INPUT_NAME:
         bound = limit(node.precisions[0])
         return [scalar(-bound, bound, len(node.shapes[0]))]
     if node.is_variable:
-        return [exact(graph.parameters[node.name])]
+        return [exact(graph.parameters.stored(node.name))]
     assert node.op is not None
     return RULES[node.op](
         Site(
             operator=node.operator,
-            x=[proven[e.node][e.output] for e in node.inputs],
+            x=_Operands(graph, node, proven),
             shapes=graph.input_shapes(node),
             y=node.shapes,
             a=node.attributes,
@@ -77,9 +119,31 @@ def _ranges(graph: Graph, node: Node, proven: list[tuple[Range, ...]]) -> list[R
     )
 
 
+class _Operands(Sequence[Range]):
+    """The ranges of a node's operands; that of a parameter is worked out when it is asked for.
+
+    Weights are large, and the rules of sums of products look at their values instead.
+    """
+
+    def __init__(self, graph: Graph, node: Node, proven: Sequence[tuple[Range, ...]]) -> None:
+        self._graph = graph
+        self._inputs = node.inputs
+        self._proven = proven
+
+    def __getitem__(self, number: Any) -> Any:
+        if isinstance(number, slice):
+            return [self[k] for k in range(*number.indices(len(self)))]
+        entry = self._inputs[number]
+        known = self._proven[entry.node]
+        if known:
+            return known[entry.output]
+        return exact(self._graph.parameters.stored(self._graph.nodes[entry.node].name))
+
+    def __len__(self) -> int:
+        return len(self._inputs)
+
+
 def _value(graph: Graph, entry: Entry) -> Array | None:
-    return (
-        graph.parameters.get(graph.nodes[entry.node].name)
-        if (graph.nodes[entry.node].is_variable)
-        else None
-    )
+    name = graph.nodes[entry.node].name
+    is_parameter = graph.nodes[entry.node].is_variable and name in graph.parameters
+    return graph.parameters.stored(name) if is_parameter else None

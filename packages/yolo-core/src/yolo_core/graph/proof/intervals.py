@@ -71,7 +71,7 @@ class Site:
     """One node as the range functions see it.
 
     x: ranges of the operands; shapes, y: shapes of operands and results; a: attributes;
-    values: the exact int32 values of operands that are parameters, None for the others.
+    values: the exact values of operands that are parameters, int8 or int32, None for the others.
     """
 
     operator: Operator

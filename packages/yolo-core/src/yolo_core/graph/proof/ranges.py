@@ -1,7 +1,8 @@
 """Proven ranges: for every operator, the interval of its results from those of its operands.
 
-One function per operator, all sound: no honest input can make a result leave its range. Whoever
-adds an operator to the table adds its function here; `bounds` walks the program.
+One function per operator, all sound for every int32 operand within its interval: before it wraps,
+no result leaves the interval that is returned, which may be wider than int32. Whoever adds an
+operator to the table adds its function here; `bounds` walks the program.
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ from typing import Callable
 import numpy as np
 
 from yolo_core.arrays import Array
-from yolo_core.graph.integers import Shape, elements
+from yolo_core.graph.integers import INT32_MAX, INT32_MIN, Shape, elements, limit
 from yolo_core.graph.operators.reduce import Max, Sum
 from yolo_core.graph.operators.shape import StridedSlice, Transpose
 from yolo_core.graph.proof.intervals import MAX_INTERVALS, Range, Site, scalar
 
 # Most table entries that one proof looks at; finer index ranges than that allows are merged.
 MAX_LOOKED_AT = 2**28
+
+# Sums of products up to here, and a bias, are exact in int64.
+MAX_SUM = 2**62
 
 # --- one element at a time -----------------------------------------------------------------
 
@@ -56,8 +60,12 @@ def _bits(s: Site) -> list[Range]:
 
 
 def _left_shift(s: Site) -> list[Range]:
-    bound = np.int64(2 ** (s.a.precision - 1) - 1)
-    return [s.x[0].moved(lambda end: np.clip(end << np.int64(s.a.shift_bit), -bound, bound))]
+    """The product is clamped after it wraps, so a product beyond int32 can become anything."""
+    bound = np.int64(limit(s.a.precision))
+    shifted = s.x[0].moved(lambda end: end << np.int64(s.a.shift_bit))
+    if shifted.low < INT32_MIN or shifted.high > INT32_MAX:
+        return [scalar(-int(bound), int(bound), s.x[0].lo.ndim)]
+    return [shifted.moved(lambda end: np.clip(end, -bound, bound))]
 
 
 # --- two operands --------------------------------------------------------------------------
@@ -117,13 +125,28 @@ def _channels(x: Range, count: int, axis: int) -> Range:
 
 
 def _product_sum(weight: Array, x: Range) -> Range:
-    """Range of weight [O, C, ..] times inputs with one interval per C: vectors of O."""
-    axes = tuple(range(2, weight.ndim))
+    """Range [G * O] of weight [G, O, C, taps] times inputs, one interval per channel [G, C, 1]."""
     # sum of the positive and of the negative weights, from the sum and the sum of magnitudes
-    total = weight.sum(axis=axes, dtype=np.int64)
-    size = np.abs(weight).sum(axis=axes, dtype=np.int64)
-    up, down = (size + total) // 2, (total - size) // 2
-    return Range(up @ x.lo + down @ x.hi, up @ x.hi + down @ x.lo)
+    total, size = _tap_sums(weight)
+    up, down = (size + total) // 2, (size - total) // 2
+    return Range((up @ x.lo - down @ x.hi).reshape(-1), (up @ x.hi - down @ x.lo).reshape(-1))
+
+
+def _tap_sums(weight: Array) -> tuple[Array, Array]:
+    """Sums of the values and of the magnitudes over the last axis.
+
+    Of few bytes in int16, tap by tap: NumPy reduces short axes slowly.
+    """
+    taps = weight.shape[-1]
+    few = taps <= 128 and int(weight.min()) >= -128 and int(weight.max()) <= 127
+    wide = weight.astype(np.int16 if few else np.int64)
+    if not few:
+        return wide.sum(axis=-1), np.abs(wide).sum(axis=-1)
+    total, size = wide[..., 0].copy(), np.abs(wide[..., 0])
+    for tap in range(1, taps):
+        np.add(total, wide[..., tap], out=total)
+        np.add(size, np.abs(wide[..., tap]), out=size)
+    return total, size
 
 
 def _weighted(s: Site, data: Range, groups: int) -> Range:
@@ -131,22 +154,21 @@ def _weighted(s: Site, data: Range, groups: int) -> Range:
     weight = s.values[1]
     outputs = s.shapes[1][0]
     terms = elements(s.shapes[1][1:])
+    low, high = (
+        (s.x[1].low, s.x[1].high) if weight is None else (int(weight.min()), int(weight.max()))
+    )
+    if max(-s.x[0].low, s.x[0].high) * max(-low, high) * terms > MAX_SUM:
+        # Beyond what int64 adds up exactly: whatever it is, it is wider than int32.
+        return scalar(-MAX_SUM, MAX_SUM, 1).moved(lambda end: np.repeat(end, outputs))
     if weight is None:
         product = _corners(
-            [
-                p * q
-                for p in (data.lo.min(), data.hi.max())
-                for q in (np.int64(s.x[1].low), np.int64(s.x[1].high))
-            ]
+            [p * q for p in (data.lo.min(), data.hi.max()) for q in (np.int64(low), np.int64(high))]
         )
         return product.moved(lambda end: np.full(outputs, end * terms))
-    inputs = s.shapes[1][1]
-    parts = []
-    for g in range(groups):
-        rows = weight[g * (outputs // groups) : (g + 1) * (outputs // groups)]
-        block = slice(g * inputs, (g + 1) * inputs)
-        parts.append(_product_sum(rows, Range(data.lo[block], data.hi[block])))
-    return Range(np.concatenate([p.lo for p in parts]), np.concatenate([p.hi for p in parts]))
+    return _product_sum(
+        weight.reshape(groups, outputs // groups, s.shapes[1][1], -1),
+        data.moved(lambda end: end.reshape(groups, -1, 1)),
+    )
 
 
 def _biased(s: Site, found: Range) -> Range:

@@ -1,58 +1,25 @@
-"""Tile programs: the pointwise operators of a region as operations on a few registers.
+"""Writing tile code: the pointwise operations of a region on registers that hold a few pixels.
 
-Chains clamp -> multiply -> shift -> clamp -> add become one `requant`, which the library does on
-the accumulators. Mirrors native/arch/kernels.h (TileKind) and native/program.cpp.
+Values are kept as requantizations not yet done for as long as possible: a clamp, a multiplication,
+a rounding shift, a clamp and an addition become one REQUANT, which the library does on the
+accumulators of a convolution.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from enum import IntEnum
+from typing import Any
 
 import numpy as np
 
 from yolo_core.arrays import Array
 from yolo_core.graph.integers import INT32_MAX, INT32_MIN
-from yolo_cvm.engine.ranges import Range
-from yolo_cvm.engine.words import PlanWriter, Tensor
-
-REGISTERS = 8
-MOST_OPERATIONS = 48
-
-
-class Tile(IntEnum):
-    """Operations on tile registers."""
-
-    REQUANT = 0
-    LOAD = 1
-    CLAMP = 2
-    SHIFT = 3
-    ADD_CONSTANT = 4
-    MUL_CONSTANT = 5
-    MAX_CONSTANT = 6
-    ADD = 7
-    SUB = 8
-    MUL = 9
-    MAX = 10
-    LOOKUP = 11
-    STORE = 12
-    LOOKUP_STORE = 13
-    SCATTER = 14
+from yolo_cvm.engine.format import MOST_OPERATIONS, REGISTERS, Tile
+from yolo_cvm.engine.planner.form import ImageName, Interval, Operation, Scatter
 
 
 class TooWide(Exception):
     """A region needs more registers or operations than there are."""
-
-
-@dataclass(frozen=True)
-class Affine:
-    """Where a plain tensor keeps element (image, y, x, channel): strides plus one offset each."""
-
-    tensor: Tensor
-    offsets: Array
-    image: int
-    row: int
-    pixel: int
 
 
 #: How far a requantization has got; a later stage cannot take an earlier operation.
@@ -68,13 +35,13 @@ class Value:
     """
 
     register: int
-    known: Range
+    known: Interval
     stage: int = _START
-    clip: Range | None = None
-    mul: int = -1
+    clip: Interval | None = None
+    mul: Array | None = None
     shift: int = 0
     carry_free: bool = False
-    before: Range = (0, 0)
+    before: Interval = (0, 0)
     addend: Array | None = None
     low: int = INT32_MIN
     high: int = INT32_MAX
@@ -82,19 +49,11 @@ class Value:
 
 
 @dataclass
-class Program:
+class TileCode:
     """Operations in order, and which registers are free."""
 
-    writer: PlanWriter
-    words: list[int] = field(default_factory=list)
-    operations: int = 0
-    reads: list[Tensor] = field(default_factory=list)
-    writes: list[Tensor] = field(default_factory=list)
+    operations: list[Operation] = field(default_factory=list)
     _free: list[int] = field(default_factory=lambda: list(range(REGISTERS)))
-
-    def encoded(self) -> list[int]:
-        """The words of the program."""
-        return [self.operations, *self.words]
 
     def take(self) -> int:
         """A free register. TooWide where there is none."""
@@ -107,20 +66,18 @@ class Program:
         self._free.append(register)
         self._free.sort()
 
-    def emit(self, kind: Tile, dst: int, a: int, b: int, *words: int) -> None:
+    def emit(self, kind: Tile, dst: int, a: int, b: int, **fields: Any) -> None:
         """Append one operation."""
-        if self.operations == MOST_OPERATIONS:
+        if len(self.operations) == MOST_OPERATIONS:
             raise TooWide
-        self.operations += 1
-        self.words += [kind, dst, a, b, *words]
+        self.operations.append(Operation(kind, dst, a, b, fields))
 
     # --- operations on values; each returns the value after it
 
-    def load(self, image: Tensor, known: Range) -> Value:
+    def load(self, image: ImageName, known: Interval) -> Value:
         """An image's pixels in a new register."""
         register = self.take()
-        self.emit(Tile.LOAD, register, 0, 0, image.number)
-        self.reads.append(image)
+        self.emit(Tile.LOAD, register, 0, 0, image=image)
         return Value(register, known)
 
     def clamp(self, v: Value, low: int, high: int) -> Value:
@@ -142,13 +99,13 @@ class Program:
             high=min(max(v.high, low), high),
         )
 
-    def multiply(self, v: Value, factor: Array, known: Range) -> Value:
+    def multiply(self, v: Value, factor: Array, known: Interval) -> Value:
         """v times a constant, one or per channel, wrapping."""
         if v.stage > _CLIP:
             v = self.finish(v)
-        return replace(v, known=known, stage=_MUL, mul=self.writer.constant(factor))
+        return replace(v, known=known, stage=_MUL, mul=factor)
 
-    def shift(self, v: Value, bits: int, low: int, high: int, known: Range) -> Value:
+    def shift(self, v: Value, bits: int, low: int, high: int, known: Interval) -> Value:
         """floor(v / 2^bits + 1/2) brought into [low, high]."""
         half = 1 << (bits - 1)
         if v.stage == _OFFSET and v.low == INT32_MIN and v.high == INT32_MAX and not v.shift:
@@ -186,17 +143,17 @@ class Program:
             high=high,
         )
 
-    def add(self, v: Value, constant: Array, known: Range) -> Value:
+    def add(self, v: Value, constant: Array, known: Interval) -> Value:
         """v plus a constant, one or per channel, wrapping."""
         if v.stage > _CLAMP:
             v = self.finish(v)
         before = v.before if v.shift else v.known
         return replace(v, known=known, before=before, stage=_OFFSET, offset=constant)
 
-    def maximum(self, v: Value, constant: Array, known: Range) -> Value:
+    def maximum(self, v: Value, constant: Array, known: Interval) -> Value:
         """The larger of v and a constant."""
         v = self.finish(v)
-        self.emit(Tile.MAX_CONSTANT, v.register, v.register, 0, self.writer.constant(constant))
+        self.emit(Tile.MAX_CONSTANT, v.register, v.register, 0, values=constant)
         return Value(v.register, known)
 
     def finish(self, v: Value) -> Value:
@@ -229,16 +186,16 @@ class Program:
             v.register,
             v.register,
             0,
-            int(v.clip is not None),
-            clip_low,
-            clip_high,
-            v.mul,
-            v.shift,
-            int(v.carry_free),
-            self.writer.constant(rounding),
-            low,
-            high,
-            -1 if offset is None else self.writer.constant(offset),
+            clip=int(v.clip is not None),
+            clip_lo=clip_low,
+            clip_hi=clip_high,
+            mul=v.mul,
+            shift=v.shift,
+            carry_free=int(v.carry_free),
+            rounding=rounding,
+            low=low,
+            high=high,
+            offset=offset,
         )
         return Value(v.register, v.known)
 
@@ -246,42 +203,39 @@ class Program:
         """v in a register of its own, for a value with several users."""
         v = self.finish(v)
         register = self.take()
-        self.emit(Tile.CLAMP, register, v.register, 0, 0, INT32_MIN, INT32_MAX)
+        self.emit(Tile.CLAMP, register, v.register, 0, low=INT32_MIN, high=INT32_MAX)
         return Value(register, v.known)
 
-    def pair(self, kind: Tile, a: Value, b: Value, known: Range) -> Value:
+    def pair(self, kind: Tile, a: Value, b: Value, known: Interval) -> Value:
         """Two finished values combined in a new register."""
         register = self.take()
         self.emit(kind, register, a.register, b.register)
         return Value(register, known)
 
-    def lookup(self, v: Value, table: int, known: Range) -> Value:
+    def lookup(self, v: Value, table: Array, known: Interval) -> Value:
         """A table's entry for a finished value, in a new register."""
         register = self.take()
-        self.emit(Tile.LOOKUP, register, v.register, 0, table)
+        self.emit(Tile.LOOKUP, register, v.register, 0, table=table)
         return Value(register, known)
 
-    def lookup_store(self, v: Value, table: int, image: Tensor) -> None:
+    def lookup_store(self, v: Value, table: Array, image: ImageName) -> None:
         """A byte table's entry for a finished value, straight to an image."""
-        self.emit(Tile.LOOKUP_STORE, 0, v.register, 0, table, image.number)
-        self.writes.append(image)
+        self.emit(Tile.LOOKUP_STORE, 0, v.register, 0, table=table, image=image)
 
-    def store(self, v: Value, image: Tensor) -> None:
+    def store(self, v: Value, image: ImageName) -> None:
         """A finished value to an image."""
-        self.emit(Tile.STORE, 0, v.register, 0, image.number)
-        self.writes.append(image)
+        self.emit(Tile.STORE, 0, v.register, 0, image=image)
 
-    def scatter(self, v: Value, place: Affine) -> None:
+    def scatter(self, v: Value, place: Scatter) -> None:
         """A finished value to a plain tensor."""
         self.emit(
             Tile.SCATTER,
             0,
             v.register,
             0,
-            place.tensor.number,
-            self.writer.constant(place.offsets),
-            place.image,
-            place.row,
-            place.pixel,
+            target=place.entry,
+            offsets=place.offsets,
+            image_stride=place.image,
+            row_stride=place.row,
+            pixel_stride=place.pixel,
         )
-        self.writes.append(place.tensor)

@@ -1,4 +1,4 @@
-// Tile programs: the pointwise operations that follow a convolution (or stand alone), run on small
+// Tile code: the pointwise operations that follow a convolution (or stand alone), run on small
 // int32 tiles that stay in the first level cache.
 #pragma once
 #include <memory>
@@ -9,17 +9,17 @@
 namespace cvm {
 
 // Padded copies of constants and tables; pointers into them are stable.
-struct ProgramData {
+struct TileCodeData {
   std::vector<std::unique_ptr<int32_t[]>> constants;
   std::vector<std::unique_ptr<uint8_t[]>> bytes;
   std::vector<std::unique_ptr<Segments>> segments;
 };
 
-class Program {
+class TileCode {
  public:
   // `channels` and `lanes`: extent that per-channel constants must cover; all views must hold
   // [batch, height, width, channels].
-  Program(Words& w, const Plan& p, const int64_t shape[4], int64_t padded_channels);
+  TileCode(Words& w, const Plan& p, const int64_t shape[4], int64_t padded_channels);
 
   const std::vector<TileOp>& ops() const { return ops_; }
   // Same operations with the addresses of one execution.
@@ -29,19 +29,23 @@ class Program {
   size_t size() const { return ops_.size(); }
 
  private:
-  const int32_t* channels_of(const Plan& p, int64_t id, int64_t channels, int64_t padded,
-                             int32_t* per_channel);
-  Table table_of(const Plan& p, int64_t id, bool bytes);
-  void view_of(TileOp& op, const Plan& p, int64_t id, const int64_t shape[4]);
-  void scatter_of(TileOp& op, const Plan& p, Words& w, const int64_t shape[4], int64_t padded);
-  void requant_of(TileOp& op, const Plan& p, Words& w, int64_t channels, int64_t padded);
+  // What the code is decoded for.
+  struct Frame {
+    const Plan& plan;
+    const int64_t* shape;
+    int64_t channels, padded;
+  };
+  void decode(TileOp& op, Words& w, const Frame& f);
+  const int32_t* channels_of(const Constant& c, const Frame& f);
+  Table table_of(const Constant& c, const Frame& f, bool bytes);
+  void view_of(TileOp& op, const Tensor& t, const Frame& f);
+  void scatter_of(TileOp& op, const TileScatterFields& s, const Frame& f);
+  void requant_of(TileOp& op, const TileRequantFields& r, const Frame& f);
 
   std::vector<TileOp> ops_;
   std::vector<Tensor> tensors_;  // of each op; unused entries are ignored
-  std::shared_ptr<ProgramData> data_ = std::make_shared<ProgramData>();
+  std::shared_ptr<TileCodeData> data_ = std::make_shared<TileCodeData>();
   bool flat_ = true;
 };
-
-constexpr size_t kMaxOps = 48;
 
 }  // namespace cvm
