@@ -165,6 +165,33 @@ class Generator:
                 self.add(b.operator("cvm_right_shift", [total], precision=8, shift_bit=9))
         return y
 
+    def pixelwise(self) -> Ref | None:
+        """Two results of convolutions of one shape, joined pixel by pixel."""
+        x = self.pick(4)
+        y = None if x is None else self.conv2d_like(x)
+        if x is None or y is None:
+            return None
+        pair = [self.narrow(x, 12), self.narrow(y, 12)]
+        if self.random.random() < 0.5:
+            pair.reverse()
+        op = str(self.random.choice(["add", "sub", "mul", "max"]))
+        y = self.builder.operator(f"broadcast_{op}", pair)
+        floor = self.parameter((1, y.shape[1], 1, 1) if self.random.random() < 0.5 else (1,), 6)
+        if self.random.random() < 0.5:
+            y = self.builder.operator("broadcast_max", [y, floor])
+        return self.narrow(y, 8) if self.random.random() < 0.5 else y
+
+    def conv2d_like(self, x: Ref) -> Ref:
+        """A 1x1 convolution of x into its own shape."""
+        weight = self.parameter((x.shape[1], x.shape[1], 1, 1), 4)
+        return self.builder.operator(
+            "conv2d",
+            [self.narrow(x, 8), weight],
+            channels=x.shape[1],
+            kernel_size=(1, 1),
+            use_bias=False,
+        )
+
     def table(self, x: Ref, size: int) -> Ref:
         """A lookup in a table: noise, or the smooth kind that a network has."""
         precision = self.integer(2, 16) if self.random.random() < 0.4 else 8
@@ -343,6 +370,7 @@ class Generator:
         kinds: dict[Callable[[], Ref | None], float] = {
             self.conv2d: 1,
             self.requantized_conv: 3,
+            self.pixelwise: 1.5,
             self.dense: 1,
             self.max_pool2d: 1,
             self.upsampling: 1,
