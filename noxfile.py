@@ -216,6 +216,24 @@ def sanitize(session: nox.Session) -> None:
 
 
 @nox.session
+def race(session: nox.Session) -> None:
+    """The compiled engine's pool under ThreadSanitizer."""
+    _install(session, "yolo-cvm")
+    folder = session.create_tmp()
+    session.run(
+        "python", "packages/yolo-cvm/native/replay/race.py", folder, *session.posargs
+    )  # fmt: skip
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Plant small faults in native sources, operators and planner; the tests must notice them."""
+    session.install(*TEST_TOOLS)
+    _install(session, "yolo-cvm")
+    session.run("python", "packages/yolo-cvm/mutants/run.py", *session.posargs)
+
+
+@nox.session
 def emulate(session: nox.Session) -> None:
     """The compiled engine on NEON and on a big-endian processor, under qemu-user."""
     _install(session, "yolo-cvm")

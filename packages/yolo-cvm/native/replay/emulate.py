@@ -14,6 +14,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,19 +59,20 @@ def dump(graph: Graph, data: np.ndarray, path: Path) -> None:
     path.write_bytes(np.concatenate(words).astype("<i8").tobytes())
 
 
-def build(machine: str, folder: Path) -> Path:
-    """The replay program for a machine, linked with the engine."""
+def build(machine: str, folder: Path, extra: Sequence[str] = ()) -> Path:
+    """The replay program for a machine, linked with the engine. extra: flags for both."""
     from compile import compile_library
 
     compiler = MACHINES[machine][0]
     library = folder / f"libcvm-{machine}.so"
-    compile_library(library, [compiler], machine, extra=["-DCVM_EMULATED_AVXVNNI"])
+    compile_library(library, [compiler], machine, extra=["-DCVM_EMULATED_AVXVNNI", *extra])
     program = folder / f"replay-{machine}"
     subprocess.run(
         [
             compiler,
             "-std=c++17",
             "-O1",
+            *extra,
             str(HERE / "replay.cpp"),
             str(library),
             "-pthread",
@@ -83,8 +85,8 @@ def build(machine: str, folder: Path) -> Path:
     return program
 
 
-def main(folder: Path, programs: int) -> int:
-    """Returns the exit code."""
+def dump_programs(folder: Path, programs: int) -> list[Path]:
+    """Files of random programs and of a small network."""
     sys.path[:0] = [
         str(HERE.parent),
         str(PACKAGE / "tests" / "engine"),
@@ -102,7 +104,12 @@ def main(folder: Path, programs: int) -> int:
     data = np.random.default_rng(0).integers(-127, 128, network.input_shape, dtype=np.int32)
     files.append(folder / "yolov5n.plan")
     dump(network, data, files[-1])
+    return files
 
+
+def main(folder: Path, programs: int) -> int:
+    """Returns the exit code."""
+    files = dump_programs(folder, programs)
     code = 0
     for machine, (compiler, runner) in MACHINES.items():
         missing = [tool for tool in (compiler, runner[0]) if not shutil.which(tool)]

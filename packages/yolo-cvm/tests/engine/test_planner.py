@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from yolo_core.graph import Entry, Graph, GraphBuilder, Ref, interpret
 from yolo_core.graph.files import params, symbol
+from yolo_core.graph.proof.bounds import intervals
 from yolo_cvm.cli import main
 from yolo_cvm.engine import library, planner, select
 from yolo_cvm.engine.format import Step
@@ -196,6 +197,17 @@ def test_regions_beyond_the_registers_are_cut() -> None:
     assert len(cut.fusion.regions) > len(fused.fusion.regions)
     for name in SETS:
         assert same(graph, name) == f"compiled-{name}"
+
+
+def test_no_value_leaves_its_interval() -> None:
+    """Nor does one of a program that no certificate covers, since sums in it wrap."""
+    for seed in range(150):
+        graph, data = random_program(seed)
+        known = list(intervals(graph))
+        for index, outputs in interpret.trace(graph, data):
+            for (low, high), values in zip(known[index], outputs):
+                assert low <= int(values.min()), (seed, index)
+                assert int(values.max()) <= high, (seed, index)
 
 
 def test_passes_leave_what_they_are_given_as_it_was() -> None:

@@ -1,0 +1,190 @@
+"""Plant every fault by itself and see whether the tests notice.
+
+    python run.py [--jobs N] [--only TEXT] [--part I/N] [--json FILE]
+
+Every worker has a copy of both packages and of the compiled objects; of the native sources only
+what a fault touches is compiled again, without optimization. A fault that does not compile or that
+runs past the limit counts as noticed. Faults that are known to survive, with the reason, stand in
+`survivors.json`. Exit code 1 where another one survives or fewer than 95 % are noticed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from plant import NATIVE, OPERATORS, PACKAGES, PROOF, Fault, faults
+
+SECONDS = 240
+LEAST = 0.95
+COPIED = ["yolo-cvm/src", "yolo-cvm/native", "yolo-cvm/tests", "yolo-cvm/benchmarks",
+          "yolo-core/src", "yolo-core/tests"]  # fmt: skip
+ENGINE = ["test_features.py", "test_planner.py", "test_network.py", "test_sameness.py"]
+#: Objects that a header reaches, where not all are.
+SETS = ["portable", "avx2"]
+FLAGS = ["-std=c++17", "-O0", "-fPIC", "-fvisibility=hidden", "-g0"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """noticed: how, or empty."""
+
+    fault: Fault
+    noticed: str
+
+
+class Worker:
+    """A copy of the packages in which one fault at a time is planted."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for part in COPIED:
+            shutil.copytree(PACKAGES / part, folder / part, symlinks=True)
+        sys.path.insert(0, str(PACKAGES / NATIVE))
+        import compile as native
+
+        self._native = native
+        self._sources = [*native.COMMON, *(f"arch/{name}/kernels.cpp" for name in native.ALL_SETS)]
+        self._objects = folder / "objects"
+        self._objects.mkdir()
+        native.write_headers(self._objects)
+        for source in self._sources:
+            self._compile(source, self._objects)
+
+    def _compile(self, source: str, target: Path) -> None:
+        own = self._native.INSTRUCTION_SETS["x86_64"].get(Path(source).parent.name, [])
+        command = [*self._native.find_compiler(), *FLAGS, *own, "-I", str(self._objects), "-c"]
+        native = self.folder / NATIVE / source
+        subprocess.run(
+            [*command, str(native), "-o", str(target / (source.replace("/", "-") + ".o"))],
+            check=True,
+            capture_output=True,
+            timeout=SECONDS,
+        )
+
+    def _touched(self, name: str) -> list[str]:
+        """Sources to compile after a change of a file below native/."""
+        if name.endswith(".cpp"):
+            return [name]
+        if name == "plain_math.h":
+            return ["plain.cpp", "plain_network.cpp"]
+        sets = ["avx2"] if name == "arch/vector256.h" else SETS
+        return [f"arch/{one}/kernels.cpp" for one in sets]
+
+    def _link(self, changed: Path) -> None:
+        names = [source.replace("/", "-") + ".o" for source in self._sources]
+        files = [str((changed if (changed / n).exists() else self._objects) / n) for n in names]
+        library = self.folder / "yolo-cvm/src/yolo_cvm/engine/_native.so"
+        library.unlink(missing_ok=True)
+        subprocess.run(
+            [*self._native.find_compiler(), "-shared", "-pthread", *files, "-o", str(library)],
+            check=True,
+            capture_output=True,
+        )
+
+    def try_fault(self, fault: Fault) -> Outcome:
+        """Plant, test, take it out again."""
+        path = self.folder / fault.path
+        original = path.read_text("utf-8")
+        path.write_text(fault.text, "utf-8")
+        try:
+            with tempfile.TemporaryDirectory(dir=self.folder) as changed:
+                try:
+                    if fault.path.startswith(NATIVE):
+                        for source in self._touched(fault.path[len(NATIVE) + 1 :]):
+                            self._compile(source, Path(changed))
+                    self._link(Path(changed))
+                except subprocess.CalledProcessError:
+                    return Outcome(fault, "does not compile")
+                return Outcome(fault, self._test(fault))
+        finally:
+            path.write_text(original, "utf-8")
+
+    def _test(self, fault: Fault) -> str:
+        tests = [str(self.folder / "yolo-cvm/tests/engine" / name) for name in ENGINE]
+        if fault.path.startswith((OPERATORS, PROOF)):
+            tests.insert(0, str(self.folder / "yolo-core/tests/graph"))
+        sources = ("yolo-cvm/src", "yolo-core/src", "yolo-cvm/tests", "yolo-core/tests")
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(str(self.folder / part) for part in sources),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "YOLO_CVM_PROGRAMS": "200",
+        }
+        flags = ["-x", "-q", "-p", "no:cacheprovider", "--import-mode=importlib"]
+        for test in tests:  # one after the other: their packages share a name
+            try:
+                done = subprocess.run(
+                    [sys.executable, "-m", "pytest", *flags, test],
+                    env=environment,
+                    capture_output=True,
+                    text=True,
+                    timeout=SECONDS,
+                    cwd=self.folder,
+                )
+            except subprocess.TimeoutExpired:
+                return "runs past the limit"
+            if done.returncode:
+                return f"{Path(test).name} ends with {done.returncode}"
+        return ""
+
+
+def run(chosen: list[Fault], jobs: int, known: dict[str, str]) -> list[Outcome]:
+    """The outcome of every fault, printed as they come."""
+    with tempfile.TemporaryDirectory() as folder:
+        free: queue.Queue[Worker] = queue.Queue()
+        for number in range(jobs):
+            (Path(folder) / str(number)).mkdir()
+            free.put(Worker(Path(folder) / str(number)))
+
+        def one(fault: Fault) -> Outcome:
+            worker = free.get()
+            try:
+                outcome = worker.try_fault(fault)
+            finally:
+                free.put(worker)
+            word = outcome.noticed or ("SURVIVES" if fault.name not in known else "survives, known")
+            print(
+                f"{word:40} {fault.path}:{fault.line} {fault.before} => {fault.after}", flush=True
+            )
+            return outcome
+
+        with ThreadPoolExecutor(jobs) as pool:
+            return list(pool.map(one, chosen))
+
+
+def main() -> int:
+    """Returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--only", default="", help="files whose path holds this text")
+    parser.add_argument("--part", default="0/1", help="every N-th fault from the I-th on")
+    parser.add_argument("--json", help="write the outcomes here")
+    options = parser.parse_args()
+    index, parts = map(int, options.part.split("/"))
+    chosen = [f for f in faults() if options.only in f.path][index::parts]
+    known = json.loads(Path(__file__).with_name("survivors.json").read_text("utf-8"))
+    outcomes = run(chosen, options.jobs, known)
+    left = [o.fault for o in outcomes if not o.noticed]
+    if options.json:
+        told = [
+            {"fault": o.fault.name, "line": o.fault.line, "noticed": o.noticed} for o in outcomes
+        ]
+        Path(options.json).write_text(json.dumps(told, indent=1), "utf-8")
+    share = 1 - len(left) / len(outcomes)
+    print(f"{len(outcomes)} faults, {len(outcomes) - len(left)} noticed: {share:.1%}")
+    unknown = [fault for fault in left if fault.name not in known]
+    return int(bool(unknown) or share < LEAST)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
