@@ -28,6 +28,7 @@ def test_the_layers_of_a_checkpoint_are_those_of_its_architecture(fused: bool) -
     assert heads == tuple(conv.name for conv in convolutions if conv.batch_norm is None)
     for conv in convolutions:
         layer = found[conv.name]
+        assert layer.weight is not None
         assert np.array_equal(layer.weight, parameters[f"{conv.name}.weight"])
         assert (layer.kernel, layer.stride) == ((conv.kernel,) * 2, (conv.stride,) * 2)
         assert layer.padding == (conv.padding,) * 2
@@ -42,18 +43,18 @@ def test_the_layers_of_a_checkpoint_are_those_of_its_architecture(fused: bool) -
 @pytest.mark.parametrize(
     ("change", "cause"),
     [
-        (lambda nodes: nodes["model.0.conv_fwd"]["attrs"].update(num_group="3"), "unusual"),
-        (lambda nodes: nodes["model.0.conv_fwd"]["attrs"].update(dilate="(2, 2)"), "unusual"),
-        (lambda nodes: nodes["model.0.conv_fwd"]["attrs"].update(stride="(2, 900)"), "stride"),
-        (lambda nodes: nodes["model.0.bn_fwd"]["attrs"].update(eps="-1"), "eps"),
-        (lambda nodes: nodes["model.0.bn_fwd"].update(inputs=[]), "inputs"),
+        (lambda nodes: nodes["model.0.conv.fwd"]["attrs"].update(num_group="3"), "unusual"),
+        (lambda nodes: nodes["model.0.conv.fwd"]["attrs"].update(dilate="(2, 2)"), "unusual"),
+        (lambda nodes: nodes["model.0.conv.fwd"]["attrs"].update(stride="(2, 900)"), "stride"),
+        (lambda nodes: nodes["model.0.bn.fwd"]["attrs"].update(eps="-1"), "eps"),
+        (lambda nodes: nodes["model.0.bn.fwd"].update(inputs=[]), "inputs"),
         (lambda nodes: nodes["concat0"]["attrs"].update(dim="2"), "joins axis 2"),
         (lambda nodes: nodes["pooling0"]["attrs"].update(global_pool="True"), "globally"),
         (lambda nodes: nodes["pooling0"]["attrs"].update(pool_type="avg"), "avg"),
         (lambda nodes: nodes["upsampling0"]["attrs"].update(scale="0"), "scale"),
         (lambda nodes: nodes["upsampling0"].update(op="Custom"), "unsupported operator Custom"),
         (lambda nodes: nodes["_plus0"].update(op="elemwise_mul"), "multiplies two tensors"),
-        (lambda nodes: nodes["model.1.conv_fwd"].update(name="model.0.conv_fwd"), None),
+        (lambda nodes: nodes["model.1.conv.fwd"].update(name="model.0.conv.fwd"), None),
     ],
 )
 def test_what_is_no_yolov5_is_one_line(
