@@ -108,7 +108,7 @@ def digests(made: Path) -> dict[str, dict[str, str]]:
             **file_digests(published, "torrent", "data/symbol", "data/params"),
             **file_digests(made / "bundle", "manifest.json", "MODEL_CARD.md"),
         },
-        "vectors": {name: tree_digest(VECTORS / name) for name in ("ops", "reject")},
+        "vectors": {name: tree_digest(VECTORS / name) for name in ("ops", "reject", "network")},
     }
 
 

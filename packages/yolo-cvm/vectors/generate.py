@@ -7,32 +7,26 @@ The same code always writes the same bytes; the tests hold the committed folders
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
+import zlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import networks
 import numpy as np
 from cases import CASES, MINIMUM, Case
 from files import FILES
+from streams import values
 
 from yolo_core.graph import Graph, GraphBuilder, Ref, interpret
 from yolo_core.graph.costs.gas import gas
 from yolo_core.graph.costs.storage import storage_bytes
 from yolo_core.graph.files import params, symbol
-from yolo_core.graph.integers import elements, limit
+from yolo_core.graph.integers import limit
 from yolo_cvm.arrays import write_array
-from yolo_cvm.chain_io import input_type_size, output_type_size
-
-
-def values(seed: str, shape: tuple, precision: int) -> np.ndarray:
-    """Integers of the whole range of a precision, from SHAKE-256 of the seed."""
-    stream = hashlib.shake_256(seed.encode("ascii")).digest(4 * elements(shape))
-    wide = np.frombuffer(stream, "<u4").astype(np.int64)
-    bound = limit(precision)
-    return (wide % (2 * bound + 1) - bound).astype(np.int32).reshape(shape)
+from yolo_cvm.chain_io import input_type_size, join, output_type_size
 
 
 def build(case: Case, seed: str) -> tuple[Graph, np.ndarray]:
@@ -89,7 +83,7 @@ def write_case(folder: Path, case: Case, seed: str) -> None:
         "output_bytes": output_type_size(graph),
         "note": case.note,
     }
-    (folder / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="ascii")
+    write_json(folder / "meta.json", meta)
 
 
 def write_file_case(folder: Path, name: str) -> None:
@@ -106,7 +100,68 @@ def write_file_case(folder: Path, name: str) -> None:
     }  # fmt: skip
     if made.codes is not None:
         meta["codes"] = dict(zip(("gas", "load"), made.codes))
-    (folder / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="ascii")
+    write_json(folder / "meta.json", meta)
+
+
+def write_network(folder: Path, name: str) -> None:
+    """One network with three inputs: random, a ramp, and values at and beyond the bounds."""
+    graph = networks.build(name)
+    shape, bits = graph.input_shape, graph.input_precision
+    small = input_type_size(graph) == 1
+    count = int(np.prod(shape))
+    inputs = [
+        values(f"{name}/input", shape, min(bits, 7)),
+        (np.arange(count) * (2 * limit(bits)) // count - limit(bits)).reshape(shape),
+        np.resize([limit(bits), -limit(bits), -limit(bits) - 1, 0, limit(bits)], shape),
+    ]
+    folder.mkdir(parents=True)
+    (folder / "symbol").write_bytes(symbol.encode(graph))
+    (folder / "params").write_bytes(params.encode(graph))
+    for number, data in enumerate(inputs):
+        file = "input.npy" if number == 0 else f"input_{number}.npy"
+        write_array(folder / file, data.astype(np.int8 if small else np.int32))
+        clamped = np.clip(data, -limit(bits), limit(bits))
+        heads = interpret.run(graph, clamped)
+        output = join(heads).ravel().astype("<i1" if output_type_size(graph) == 1 else "<i4")
+        write_array(folder / f"output_c_{number}.npy", output)
+        if number == 0:
+            for k, head in enumerate(heads):
+                write_array(folder / f"out_formal_{k}.npy", head)
+            write_json(folder / "node_crc.json", _records(graph, clamped))
+    write_json(
+        folder / "meta.json",
+        {
+            "network": networks.NETWORKS[name].__doc__,
+            "gas": gas(graph),
+            "storage": storage_bytes(graph),
+            "output_precision": max(graph.head_precisions),
+            "input_bytes": input_type_size(graph),
+            "output_bytes": output_type_size(graph),
+        },
+    )
+
+
+def _records(graph: Graph, data: np.ndarray) -> list[dict[str, Any]]:
+    """What every operator's first output is."""
+    records = []
+    for number, outputs in interpret.trace(graph, data):
+        array = np.ascontiguousarray(outputs[0], "<i4")
+        if not graph.nodes[number].is_variable:
+            records.append({
+                "nid": number,
+                "name": graph.nodes[number].name,
+                "shape": list(array.shape),
+                "min": int(array.min()),
+                "max": int(array.max()),
+                "sum": int(array.sum(dtype=np.int64)),
+                "crc32": zlib.crc32(array.tobytes()),
+            })  # fmt: skip
+    return records
+
+
+def write_json(path: Path, record: Any) -> None:
+    """A JSON file, the same bytes for the same content."""
+    path.write_text(json.dumps(record, indent=1) + "\n", encoding="ascii")
 
 
 def generate(root: Path) -> None:
@@ -118,6 +173,8 @@ def generate(root: Path) -> None:
         write_case(root / "ops" / name, case, name)
     for name in FILES:
         write_file_case(root / "reject" / name, name)
+    for name in networks.NETWORKS:
+        write_network(root / "network" / name, name)
 
 
 if __name__ == "__main__":
