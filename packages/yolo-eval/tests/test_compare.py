@@ -56,6 +56,21 @@ def test_all_files_are_written(report: Path) -> None:
     )
 
 
+def test_the_names_of_a_foreign_run_are_no_markdown(
+    runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    content = json.loads(runs[1].read_text())
+    content["model"]["name"] = "<b>x\n# heading|`y`"
+    runs[1].write_text(json.dumps(content))
+    result = run("compare", *runs, "--out", tmp_path / "cmp", "--resamples", 100)
+    if result.exit_code == 2:  # refused when it is read is as good
+        assert "name" in result.output
+        return
+    page = (tmp_path / "cmp" / "summary.md").read_text()
+    assert "<b>" not in page.replace("\\<b\\>", "")
+    assert [line for line in page.splitlines() if line.startswith("#")] == page.splitlines()[:1]
+
+
 def test_the_numbers_are_the_difference_of_the_runs(runs: tuple[Path, Path], report: Path) -> None:
     a, b = (json.loads(path.read_text())["metrics"] for path in runs)
     metrics = json.loads((report / "metrics.json").read_text())

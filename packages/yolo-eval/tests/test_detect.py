@@ -94,6 +94,7 @@ def test_a_video_is_detected_frame_by_frame(
         ("*.webp", "matches no file"),
         ("broken.png", "is not an image"),
         ("broken.mp4", "is not a video"),
+        ("film\udcff.mp4", "is not UTF-8"),
     ],
 )
 def test_bad_sources_are_one_line(
@@ -101,6 +102,7 @@ def test_bad_sources_are_one_line(
 ) -> None:
     (tmp_path / "broken.png").write_bytes(b"\x89PNG nothing more")
     (tmp_path / "broken.mp4").write_bytes(b"no film")
+    (tmp_path / "film\udcff.mp4").write_bytes(b"no film")
     result = run("detect", model(), tmp_path / source, "--out", tmp_path / "out")
     assert result.exit_code == 2
     assert cause in result.output.splitlines()[-1]

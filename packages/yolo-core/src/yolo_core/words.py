@@ -8,8 +8,10 @@ command shows such a word through `shown`; readers refuse one where `check_text`
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 
+_MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~])")
 #: Longest word that is shown whole, in characters.
 WORD_LIMIT = 200
 #: Categories of Unicode that no name needs: controls, surrogates, line and paragraph separators.
@@ -45,3 +47,9 @@ def text_fault(text: str, limit: int) -> str | None:
             code = f"U+{ord(character):04X}"
             return f"holds the character {code} at position {position}"
     return None
+
+
+def markdown(text: str) -> str:
+    """A foreign text for a Markdown page: shown as it is, on one line, never as markup or HTML."""
+    one_line = "".join(c if c.isprintable() else " " for c in text)
+    return _MARKUP.sub(r"\\\1", one_line)

@@ -153,12 +153,17 @@ def _video(
 ) -> list[Found]:
     """Detect in every frame and write the annotated video beside its labels."""
     cv2 = opencv()
+    target = out / name.with_suffix(".mp4")
+    for place in (path, target):
+        try:
+            str(place).encode("utf-8")
+        except UnicodeEncodeError:  # OpenCV ends the process with such a name
+            raise InputError(place, "has a name that is not UTF-8", "another name") from None
     film = cv2.VideoCapture(str(path))
     if not film.isOpened():
         raise InputError(path, "is not a video that can be read", "MP4, AVI, MOV …")
     rate = film.get(cv2.CAP_PROP_FPS)
     rate = rate if 0 < rate <= 1000 else 25.0
-    target = out / name.with_suffix(".mp4")
     target.parent.mkdir(parents=True, exist_ok=True)
     classes = predictor.architecture.names
     count = max(1, int(film.get(cv2.CAP_PROP_FRAME_COUNT)))

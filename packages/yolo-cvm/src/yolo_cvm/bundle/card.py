@@ -5,14 +5,13 @@ Everything in it comes from the manifest, so the card is checked by writing it a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from yolo_core.words import markdown
 from yolo_core.yolo.model_folder import Extension
 from yolo_cvm.bundle.payload import NO_AUTHOR
 
-_MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~])")
 _CLASSES_SHOWN = 100
 _HEADS_SHOWN = 16
 
@@ -37,10 +36,10 @@ def _what(manifest: dict[str, Any], extension: Extension | None) -> str:
         title, kind = "Integer model", "A network"
     else:
         architecture = extension.architecture
-        title = f"{_plain(architecture.model_name)}, integers only"
+        title = f"{markdown(architecture.model_name)}, integers only"
         kind = f"A YOLOv5 object detector for {_some(architecture.nc, 'class', 'classes')}"
     comment = manifest["choices"]["comment"]
-    quote = f"\n\n> {_plain(comment)}" if comment else ""
+    quote = f"\n\n> {markdown(comment)}" if comment else ""
     return (
         f"# {title}{quote}\n\n"
         f"{kind} for the Cortex Virtual Machine: {_count(model['nodes'])} nodes and "
@@ -100,7 +99,7 @@ def _convention(manifest: dict[str, Any], extension: Extension | None) -> str:
 def _classes(extension: Extension | None) -> str:
     if extension is None:
         return ""
-    names = [_plain(name) for name in extension.architecture.names]
+    names = [markdown(name) for name in extension.architecture.names]
     rest = len(names) - _CLASSES_SHOWN
     tail = f" and {rest} more (see `manifest.json`)" if rest > 0 else ""
     return "## Classes\n\n" + ", ".join(names[:_CLASSES_SHOWN]) + tail
@@ -111,12 +110,12 @@ def _accuracy(rows: Sequence[dict[str, Any]]) -> str:
         return "## Accuracy\n\nNot stated by the publisher."
     names = list(dict.fromkeys(name for row in rows for name, _ in row["figures"]))
     figures = [dict(row["figures"]) for row in rows]
-    data = [_plain(row["data"]) for row in rows]
+    data = [markdown(row["data"]) for row in rows]
     table = _table(
-        ["figure", *(_plain(f"{row['model']} {row['kind']}".strip()) for row in rows)],
+        ["figure", *(markdown(f"{row['model']} {row['kind']}".strip()) for row in rows)],
         [
             *([["data", *data]] if any(data) else []),
-            *([_plain(name), *(_figure(own.get(name)) for own in figures)] for name in names),
+            *([markdown(name), *(_figure(own.get(name)) for own in figures)] for name in names),
         ],
     )
     return f"## Accuracy\n\n{table}\n\nAs stated by the publisher; fractions from 0 to 1."
@@ -199,12 +198,6 @@ def _verify(manifest: dict[str, Any]) -> str:
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _plain(text: str) -> str:
-    """Text that Markdown shows as it is, on one line."""
-    one_line = "".join(c if c.isprintable() else " " for c in text)
-    return _MARKUP.sub(r"\\\1", one_line)
 
 
 def _count(number: int) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from yolo_core import words
 from yolo_core.errors import InputError
 from yolo_core.files import atomic_write
 from yolo_core.outputs import check_outputs
@@ -45,7 +47,8 @@ def publish(comparison: Comparison, out: Path, images: Path | None = None) -> li
 
 
 def markdown(comparison: Comparison) -> str:
-    """The figures as Markdown, ready for a README or an issue."""
+    """The figures as Markdown, ready for a README or an issue; names of runs are no markup."""
+    comparison = replace(comparison, labels=tuple(map(words.markdown, comparison.labels)))
     first = comparison.runs[0].metrics or {}
     lines = [f"# {wording.title(comparison)}", ""]
     warning = wording.warning(comparison)
@@ -75,7 +78,7 @@ def markdown(comparison: Comparison) -> str:
             "",
         ]
     lines += [
-        f"- {label}: model SHA-256 `{run.model['digest']}`"
+        f"- {label}: model SHA-256 `{words.markdown(run.model['digest'])}`"
         for label, run in zip(comparison.labels, comparison.runs)
     ]
     lines.append(f"- ground truth SHA-256 `{comparison.runs[0].truth.digest()}`")
