@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 from click.testing import CliRunner
 from core_samples import random_parameters
 
@@ -38,11 +40,11 @@ def test_dataset(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "labels").mkdir()
     for name in ("a", "b"):
-        (tmp_path / "images" / f"{name}.jpg").write_bytes(b"")
+        cv2.imwrite(str(tmp_path / "images" / f"{name}.png"), np.zeros((8, 8, 3), np.uint8))
     (tmp_path / "labels" / "a.txt").write_text("0 .5 .5 .5 .5\n1 .5 .5 .1 .1\n")
     (tmp_path / "data.yaml").write_text("train: images\nnames: [cat, dog]\n")
     result = run("dataset", str(tmp_path / "data.yaml"))
-    assert result.output == ("train: 2 images (1 without a label file), 2 boxes: cat 1, dog 1\n")
+    assert "train: 2 images (1 without a label file), 2 boxes: cat 1, dog 1\n" in result.output
 
 
 def test_bad_input_is_one_line_and_code_2(tmp_path: Path) -> None:

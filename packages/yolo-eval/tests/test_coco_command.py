@@ -227,7 +227,7 @@ def test_a_damaged_journal_is_one_line(
 
 
 @pytest.mark.parametrize("cut", [0, 20, 60])
-def test_a_corrupt_picture_is_named_and_nothing_is_written(
+def test_a_corrupt_picture_is_named_and_left_out(
     model: Callable[..., Path], shapes: Path, tmp_path: Path, cut: int
 ) -> None:
     copy = tmp_path / "copy"
@@ -235,16 +235,21 @@ def test_a_corrupt_picture_is_named_and_nothing_is_written(
     picture = copy / "images/val/04.png"
     picture.write_bytes(picture.read_bytes()[:cut] or b"")
     out = tmp_path / "run.json"
-    result = run("coco", model(), "--data", copy / "data.yaml", "--json", out)
+    command = ("coco", model(), "--data", copy / "data.yaml", "--json", out)
+    result = run(*command, "--strict")
     assert result.exit_code == 2
-    assert result.output.splitlines()[-1].startswith(f"Error: {picture}: ")
+    assert f"first {picture}: " in result.output.splitlines()[-1]
     assert not out.exists()
+    result = run(*command)
+    assert result.exit_code == 0
+    assert f"left out: {picture}: " in result.output
+    assert json.loads(out.read_text())["left_out"] == {"left out": 1}
 
 
 def test_a_corrupt_picture_of_a_coco_set_is_named(
     model: Callable[..., Path], shapes: Path, tmp_path: Path
 ) -> None:
-    """Found while predicting; what was predicted before is kept for the next attempt."""
+    """It is left out and told before anything is predicted; --strict stops."""
     pictures, annotations = tmp_path / "pictures", tmp_path / "instances.json"
     shutil.copytree(shapes / "images/val", pictures)
     content = coco(model(), shapes, tmp_path / "whole.json")
@@ -255,13 +260,14 @@ def test_a_corrupt_picture_of_a_coco_set_is_named(
     (pictures / "07.png").write_bytes(whole[:30])
     command = ("coco", model(), "--images", pictures, "--annotations", annotations,
                "--json", tmp_path / "run.json")  # fmt: skip
-    result = run(*command)
+    result = run(*command, "--strict")
     assert result.exit_code == 2
     assert "07.png: is not an image" in result.output.splitlines()[-1]
+    assert "07.png: is not an image" in run(*command).output
+    assert len(json.loads((tmp_path / "run.json").read_text())["images"]) == 7
     (pictures / "07.png").write_bytes(whole)
     assert run(*command).exit_code == 0
     again = json.loads((tmp_path / "run.json").read_text())
-    assert again["provenance"]["resumed_images"] == 7
     assert again["predictions"] == content["predictions"]
 
 

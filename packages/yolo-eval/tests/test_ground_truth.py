@@ -6,10 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 from yolo_core.errors import InputError
-from yolo_eval.runs.ground_truth import from_coco, from_data_yaml, parse_coco
+from yolo_eval.runs.coco_file import from_coco
+from yolo_eval.runs.ground_truth import from_data_yaml, parse_coco
 from yolo_eval.runs.run import read_run
 
 
@@ -54,14 +57,15 @@ def test_an_annotation_file_is_read_whole() -> None:
         (content(categories=[]), "lists no categories"),
         (content(images=None), "has no list 'images'"),
         (content(images=[{"id": 7}]), "image 7 has no file_name"),
-        (content(images=[{"id": "7"}]), "has id '7'"),
+        (content(images=[{"id": 7.5}]), "has the image id 7.5"),
+        (content(images=[{"id": True}]), "has the image id True"),
         (
             content(images=[{"id": 7, "file_name": "../../etc", "width": 4, "height": 4}]),
             "lies outside the folder",
         ),
         (
-            content(images=[{"id": 7, "file_name": "a", "width": 0, "height": 4}]),
-            "image 7 is 0 by 4",
+            content(categories=[{"id": 3, "name": "red"}, {"id": 4, "name": "red"}]),
+            "two categories 'red'",
         ),
         (content(images=content()["images"] * 2), "has the image id 7 twice"),
         (content(annotations=[{"image_id": 8, "category_id": 3}]), "unknown image 8"),
@@ -91,6 +95,7 @@ def test_an_annotation_file_is_read_whole() -> None:
 def test_bad_annotations_are_one_clear_line(changed: Any, cause: str, tmp_path: Path) -> None:
     path = tmp_path / "instances.json"
     path.write_text(json.dumps(changed))
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((48, 64, 3), np.uint8))
     with pytest.raises(InputError) as error:
         from_coco(path, tmp_path)
     assert str(error.value).startswith(str(path))
@@ -113,8 +118,11 @@ def test_a_bad_label_line_is_named(shapes: Path, tmp_path: Path) -> None:
     shutil.copytree(shapes, copy)
     label = copy / "labels/val/03.txt"
     label.write_text("0 0.5 0.5 0.1 0.1\nwhat has this to do\n")
+    told: list[str] = []
+    assert from_data_yaml(copy / "data.yaml", tell=told.append).left_out
+    assert "03.txt:2" in told[0]
     with pytest.raises(InputError, match=r"03\.txt:2"):
-        from_data_yaml(copy / "data.yaml")
+        from_data_yaml(copy / "data.yaml", strict=True)
 
 
 def test_a_missing_split_is_named(shapes: Path) -> None:

@@ -31,7 +31,8 @@ from yolo_eval.figures.confusion import confusion
 from yolo_eval.figures.curves import curves
 from yolo_eval.figures.metrics import measure
 from yolo_eval.figures.scoring import COCO_METRICS, score
-from yolo_eval.runs.ground_truth import Box, GroundTruth, from_coco
+from yolo_eval.runs.coco_file import from_coco
+from yolo_eval.runs.ground_truth import Box, GroundTruth
 from yolo_eval.runs.run import Predictions, read_run
 
 NONE = Predictions.from_rows([])

@@ -30,8 +30,9 @@ from yolo_mrt.calibrate.tables import LEVELS, activation_low
 from yolo_mrt.compile import deliver
 from yolo_mrt.compile.lower import lower
 from yolo_mrt.network.net import Net
+from yolo_mrt.pictures import calibration_images
 from yolo_mrt.quantize.quantizer import NORMAL_IMAGES, integer_convs, learn_rounding
-from yolo_mrt.settings import Settings, calibration_images
+from yolo_mrt.settings import Settings
 from yolo_mrt.stages import code_planes, extension_of, prepared, run, statistics_of
 
 RUNS = Path("runs/ablation")

@@ -24,8 +24,9 @@ from yolo_core.graph.proof.bounds import certify
 from yolo_core.yolo.model_folder import read_model_folder
 from yolo_mrt.calibrate.float_pass import FloatNet
 from yolo_mrt.cli import main
+from yolo_mrt.pictures import calibration_images
 from yolo_mrt.report import Node, page
-from yolo_mrt.settings import STAGES, Settings, calibration_images
+from yolo_mrt.settings import STAGES, Settings
 from yolo_mrt.stages import float_planes, prepared, run
 
 

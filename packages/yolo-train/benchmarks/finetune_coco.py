@@ -22,11 +22,11 @@ from yolo_core.mxnet.door import mxnet
 from yolo_core.mxnet.network import build
 from yolo_core.yolo.coco import COCO_NAMES
 from yolo_core.yolo.dataset import read_data_yaml
+from yolo_core.yolo.samples import check_samples
 from yolo_train import trainer
 from yolo_train.hyp import Hyp
 from yolo_train.loss import scaled_gains
 from yolo_train.options import FitOptions
-from yolo_train.samples import check_samples
 from yolo_train.validate import Validator
 
 TRAIN_IMAGES = 400

@@ -14,11 +14,11 @@ import pytest
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.yolo.dataset import read_data_yaml
+from yolo_core.yolo.samples import check_samples
 from yolo_train.augment import hsv, mosaic, random_perspective, training_sample
 from yolo_train.batches import Loader, Source
 from yolo_train.hyp import Hyp
 from yolo_train.images import ImageCache
-from yolo_train.samples import check_samples
 
 PLAIN = Hyp(mosaic=0, fliplr=0, translate=0, scale=0, hsv_h=0, hsv_s=0, hsv_v=0)
 
@@ -153,14 +153,21 @@ def test_the_check_names_every_faulty_file_and_keeps_the_rest(tmp_path: Path) ->
     cv2.imwrite(str(tmp_path / "images" / "unlabelled.png"), picture)
     images = sorted((tmp_path / "images").iterdir())
     samples, report = check_samples(images, 2, "train")
-    assert [sample.image.stem for sample in samples] == ["empty", "fine", "twice", "unlabelled"]
-    assert [len(sample.labels) for sample in samples] == [0, 2, 1, 0]
-    assert len(report.corrupt) == 3
+    assert [sample.image.stem for sample in samples] == [
+        "empty",
+        "fine",
+        "outside",
+        "twice",
+        "unlabelled",
+        "words",
+    ]
+    assert [len(sample.labels) for sample in samples] == [0, 2, 0, 1, 0, 0]
+    assert (len(report.corrupt), len(report.rows)) == (1, 2)
     summary = report.summary()
-    for name in ("outside.txt:1", "words.txt:1", "broken.png", "unlabelled.png", "twice.png"):
+    for name in ("outside.txt:1", "words.txt:1", "broken.png", "unlabelled.png", "twice.txt:2"):
         assert name in summary
     assert "fine" not in summary
-    with pytest.raises(InputError, match="5 faulty files"):
+    with pytest.raises(InputError, match="5 faults"):
         report.refuse_faults()
     with pytest.raises(InputError, match="no usable image"):
         check_samples([tmp_path / "images" / "broken.png"], 2, "val")

@@ -11,10 +11,10 @@ import pytest
 from yolo_core.mxnet.door import mxnet
 from yolo_core.mxnet.network import build
 from yolo_core.yolo.architecture import COCO_ANCHORS, Architecture
+from yolo_core.yolo.samples import Sample, check_samples
 from yolo_train.anchors import best_possible_recall, box_sides, suited_anchors
 from yolo_train.hyp import Hyp
 from yolo_train.plots import confusion_matrix
-from yolo_train.samples import Sample, check_samples
 from yolo_train.scores import Scores, score
 from yolo_train.start import random_parameters
 from yolo_train.trainer import image_weights

@@ -45,12 +45,13 @@ def checkpoint(stem: str) -> None:
 
 @main.command()
 @click.argument("data", type=click.Path())
-def dataset(data: str) -> None:
-    """Count the images and boxes of a data.yaml and refuse a label that cannot be used.
+@click.option("--strict", is_flag=True, help="Stop when anything is at fault.")
+def dataset(data: str, strict: bool) -> None:
+    """Count the images and boxes of a data.yaml and say what cannot be used.
 
     Example: yolo-core dataset datasets/shapes/data.yaml
     """
     from yolo_core.describe import describe_dataset
     from yolo_core.yolo.dataset import read_data_yaml
 
-    click.echo(describe_dataset(read_data_yaml(data)))
+    click.echo(describe_dataset(read_data_yaml(data), strict))

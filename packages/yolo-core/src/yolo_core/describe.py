@@ -6,9 +6,11 @@ import math
 
 import numpy as np
 
+from yolo_core.errors import InputError
 from yolo_core.mxnet.checkpoint import Checkpoint
 from yolo_core.yolo.architecture import Architecture
-from yolo_core.yolo.dataset import DataConfig, label_path, read_labels
+from yolo_core.yolo.dataset import DataConfig
+from yolo_core.yolo.samples import check_samples
 
 
 def describe_architecture(architecture: Architecture, imgsz: tuple[int, int]) -> str:
@@ -58,23 +60,27 @@ def describe_checkpoint(checkpoint: Checkpoint) -> str:
     return "\n".join(lines)
 
 
-def describe_dataset(data: DataConfig) -> str:
-    """Images, boxes and boxes per class of each split. InputError at the first unusable label."""
+def describe_dataset(data: DataConfig, strict: bool = False) -> str:
+    """Images, boxes and boxes per class of each split, and what is left out of them.
+
+    strict: InputError instead where anything is at fault.
+    """
     lines: list[str] = []
     for split in ("train", "val", "test"):
         if not getattr(data, split):
             continue
-        images = data.images(split)
-        counts = np.zeros(len(data.names), np.int64)
-        unlabelled = 0
-        for image in images:
-            path = label_path(image)
-            if not path.exists():
-                unlabelled += 1
-                continue
-            labels = read_labels(path, len(data.names))
-            counts += np.bincount(labels[:, 0].astype(np.int64), minlength=len(data.names))
+        try:
+            images = data.images(split)
+        except InputError as error:
+            lines.append(f"{split}: {error.cause}")
+            continue
+        samples, report = check_samples(images, len(data.names), split)
+        if strict:
+            report.refuse_faults()
+        classes = np.concatenate([sample.labels[:, 0] for sample in samples]).astype(np.int64)
+        counts = np.bincount(classes, minlength=len(data.names))
         per_class = ", ".join(f"{name} {count}" for name, count in zip(data.names, counts))
-        lines.append(f"{split}: {len(images)} images ({unlabelled} without a label file), "
-                     f"{counts.sum()} boxes: {per_class}")  # fmt: skip
+        lines.append(f"{split}: {len(samples)} images ({len(report.missing)} without a label "
+                     f"file), {counts.sum()} boxes: {per_class}")  # fmt: skip
+        lines += report.summary().splitlines()[1:]
     return "\n".join(lines)

@@ -43,6 +43,7 @@ def coco(
     split: str,
     images: Path | None,
     annotations: Path | None,
+    strict: bool,
     json_: Path | None,
     out: Path | None,
     predictions: Path | None,
@@ -87,7 +88,7 @@ def coco(
     outputs = OutputFiles(json_, out, predictions, text)
     part = options.shard(shard)
     outputs.check(models, part, [data, images, annotations])
-    truth = options.truth(data, split, images, annotations)
+    truth = options.truth(data, split, images, annotations, strict)
     for run in evaluate_all(models, truth, settings, jobs, part, outputs):
         click.echo(summary(run))
 
@@ -129,7 +130,7 @@ def compare(
     from yolo_eval.pages.publish import check_place, markdown, publish
 
     check_place(out, [*runs, annotations])
-    truth = options.truth(None, "val", images, annotations) if annotations else None
+    truth = options.truth(None, "val", images, annotations, pictures=False) if annotations else None
     comparison = compare_runs(read_runs(runs, truth), resamples, seed)
     written = publish(comparison, out, images)
     click.echo(markdown(comparison))
@@ -147,6 +148,7 @@ def score(
     split: str,
     images: Path | None,
     annotations: Path | None,
+    strict: bool,
     json_: Path | None,
     text: Path | None,
 ) -> None:
@@ -154,7 +156,7 @@ def score(
     from yolo_eval.pages.text import summary
     from yolo_eval.runs.evaluate import OutputFiles, score_file
 
-    truth = options.truth(data, split, images, annotations)
+    truth = options.truth(data, split, images, annotations, strict, pictures=False)
     click.echo(summary(score_file(predictions, truth, OutputFiles(json=json_, text=text))))
 
 

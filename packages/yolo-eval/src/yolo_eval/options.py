@@ -9,7 +9,8 @@ from typing import Any, Callable
 import click
 
 from yolo_core.errors import InputError
-from yolo_eval.runs.ground_truth import GroundTruth, from_coco, from_data_yaml
+from yolo_eval.runs.coco_file import from_coco
+from yolo_eval.runs.ground_truth import GroundTruth, from_data_yaml
 
 #: click's type of every file or folder option; existence is checked where it is read.
 PATH = click.Path(path_type=Path)
@@ -46,14 +47,27 @@ def sizes(value: str) -> str:
 
 
 def truth(
-    data: Path | None, split: str, images: Path | None, annotations: Path | None
+    data: Path | None,
+    split: str,
+    images: Path | None,
+    annotations: Path | None,
+    strict: bool = False,
+    pictures: bool = True,
 ) -> GroundTruth:
-    """The ground truth that the options name: --data, or --images with --annotations."""
+    """The ground truth that the options name: --data, or --images with --annotations.
+
+    strict: refuse what would be left out. pictures: whether the command reads them; without, the
+    annotations are enough. What is left out is told on standard error.
+    """
     if data is not None and images is None and annotations is None:
-        return from_data_yaml(data, split)
-    if data is None and images is not None and annotations is not None:
-        return from_coco(annotations, images)
+        return from_data_yaml(data, split, strict, _tell)
+    if data is None and annotations is not None and (images is not None or not pictures):
+        return from_coco(annotations, images, strict, _tell, pictures)
     raise InputError("options", "name no ground truth", "--data, or --images and --annotations")
+
+
+def _tell(line: str) -> None:
+    click.echo(line, err=True)
 
 
 def ground_truth_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -69,6 +83,7 @@ def ground_truth_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Which part of --data.",
         ),
         click.option("--data", type=PATH, help="YOLO dataset: data.yaml."),
+        click.option("--strict", is_flag=True, help="Stop instead of leaving faulty data out."),
     ):
         command = option(command)
     return command

@@ -64,10 +64,12 @@ def main() -> None:
 @click.option("--boxes", is_flag=True,
               help="The graph decides by itself: its output is the final boxes.")  # fmt: skip
 @_boxes_options
+@click.option("--strict", is_flag=True, help="Stop when an image cannot be read.")
 def quantize(
     checkpoint: str | None, data: str | None, num_calib: int, imgsz: tuple[int, ...],
     out: Path | None, effort: str, letterbox: str, work: Path | None,
-    scheme: Path | None, config: Path | None, stages: tuple[str, ...], boxes: bool, **deciding: Any,
+    scheme: Path | None, config: Path | None, stages: tuple[str, ...], boxes: bool, strict: bool,
+    **deciding: Any,
 ) -> None:  # fmt: skip
     """Quantize CHECKPOINT and write a CVM model folder (symbol, params, ext, data.npy).
 
@@ -88,7 +90,7 @@ def quantize(
         raise click.UsageError("CHECKPOINT, --data and --out are needed (or --config)")
     from_options(
         Path(checkpoint), data, num_calib, imgsz, out, effort, letterbox, work, scheme, stages,
-        decided,
+        decided, strict,
     )  # fmt: skip
 
 

@@ -20,7 +20,8 @@ from yolo_core.yolo.model_folder import model_sources
 from yolo_mrt import stages as stage_module
 from yolo_mrt.compile.boxes import BoxesOptions
 from yolo_mrt.config import read_config
-from yolo_mrt.settings import EFFORTS, LETTERBOX_MODES, STAGES, Settings, calibration_images
+from yolo_mrt.pictures import calibration_images
+from yolo_mrt.settings import EFFORTS, LETTERBOX_MODES, STAGES, Settings
 
 DEFAULT_IMGSZ = (640, 640)
 RUN = stage_module.RUN
@@ -46,6 +47,10 @@ def boxes_options(wanted: bool, given: Mapping[str, Any]) -> BoxesOptions | None
     return options
 
 
+def _warn(line: str) -> None:
+    click.echo(f"Warning: {line}", err=True)
+
+
 def _teller(quiet: bool) -> Callable[[str], None]:
     begin = time.monotonic()
 
@@ -59,7 +64,7 @@ def _teller(quiet: bool) -> Callable[[str], None]:
 def from_options(
     checkpoint: Path, data: str, num_calib: int, imgsz: Sequence[int], out: Path, effort: str,
     letterbox: str, work: Path | None, scheme: Path | None, stages: Sequence[str],
-    boxes: BoxesOptions | None = None,
+    boxes: BoxesOptions | None = None, strict: bool = False,
 ) -> None:  # fmt: skip
     """`yolo-mrt quantize CHECKPOINT --data … --out …`."""
     wanted = _check_stages(stages)
@@ -69,7 +74,7 @@ def from_options(
     size = _input_size(stem, imgsz)
     settings = Settings(
         checkpoint=stem,
-        images=calibration_images(data, num_calib),
+        images=calibration_images(data, num_calib, _warn, strict),
         imgsz=size,
         work=stage_folder(out, work) / stem.name,
         out=out,
@@ -107,7 +112,7 @@ def from_config(
     config: Path, effort: str, stages: Sequence[str], boxes: BoxesOptions | None = None
 ) -> None:
     """`yolo-mrt quantize --config FILE`."""
-    configured = read_config(config, effort)
+    configured = read_config(config, effort, tell=_warn)
     settings = replace(configured.settings, boxes=boxes)
     wanted = _check_stages(stages) if stages else configured.stages
     _check_outputs(settings, wanted, [config])

@@ -15,6 +15,7 @@ from yolo_core.errors import InputError
 from yolo_core.files import PathLike, read_yaml
 from yolo_core.yolo.dataset import list_images
 from yolo_core.yolo.letterbox import check_imgsz
+from yolo_mrt.pictures import Tell, chosen
 from yolo_mrt.settings import STAGES, Settings, parse_thresholds
 
 VERBOSITIES = ("debug", "info", "warning", "error", "critical", "fatal")
@@ -104,8 +105,16 @@ _KEYS: dict[str, dict[str, _Key]] = {
 }
 
 
-def read_config(path: PathLike, effort: str = "normal", base: Path | None = None) -> Configured:
-    """A qconf YAML file. Relative folders are meant from `base` (default: the working folder)."""
+def read_config(
+    path: PathLike,
+    effort: str = "normal",
+    base: Path | None = None,
+    tell: Tell = lambda line: None,
+) -> Configured:
+    """A qconf YAML file. Relative folders are meant from `base` (default: the working folder).
+
+    tell: hears what is wrong with the images to calibrate on.
+    """
     source = str(path)
     values = _values(read_yaml(path), source)
     common, calibrate, compile_ = values["COMMON"], values["CALIBRATE"], values["COMPILE"]
@@ -122,7 +131,7 @@ def read_config(path: PathLike, effort: str = "normal", base: Path | None = None
     evaluate_batch = values["EVALUATE"]["BATCH"] or common["BATCH"]
     settings = Settings(
         checkpoint=folder / name,
-        images=images[:count],
+        images=chosen(images, count, f"{source}: DATASET_NAME", tell),
         imgsz=check_imgsz(shape[2:], f"{source}: PREPARE.INPUT_SHAPE"),
         work=folder / name,
         out=_folder(compile_["DUMP_DIR"], base) / f"{name}_cvm",

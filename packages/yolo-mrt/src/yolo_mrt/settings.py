@@ -7,14 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from yolo_core.errors import InputError
-from yolo_core.files import PathLike
-from yolo_core.yolo.dataset import list_images, read_data_yaml
 from yolo_mrt.compile.boxes import BoxesOptions
 
 STAGES = ("prepare", "calibrate", "quantize", "evaluate", "compile")
 EFFORTS = ("normal", "high")
 LETTERBOX_MODES = ("letterbox", "squash")
-MAX_CALIB = 100_000
 
 
 @dataclass(frozen=True)
@@ -46,21 +43,6 @@ class Settings:
     def stage_file(self, ending: str) -> Path:
         """The stage file with this ending, as `.prepare.json`."""
         return self.work.with_name(self.work.name + ending)
-
-
-def calibration_images(data: PathLike, count: int) -> tuple[Path, ...]:
-    """`count` images, evenly spread over a folder, a list, or the training part of a data.yaml."""
-    if not 1 <= count <= MAX_CALIB:
-        raise InputError("num-calib", f"is {count}", f"1 to {MAX_CALIB}")
-    path = Path(data)
-    found: list[Path]
-    if path.suffix.lower() in (".yaml", ".yml"):
-        found = read_data_yaml(path).images("train")
-    else:
-        found = list_images(path)
-    if len(found) > count:
-        found = [found[i * len(found) // count] for i in range(count)]
-    return tuple(found)
 
 
 def parse_thresholds(pairs: object, source: str) -> dict[str, float]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from yolo_core.arrays import Array
 from yolo_core.yolo.architecture import ANCHORS_PER_LEVEL, STRIDES, Anchors
-from yolo_train.samples import Sample
+from yolo_core.yolo.samples import Sample
 
 #: Share of boxes that good anchors recall; below it new anchors are sought.
 _GOOD_RECALL = 0.98

@@ -27,10 +27,10 @@ import numpy as np
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.yolo.letterbox import opencv
+from yolo_core.yolo.samples import Sample
 from yolo_train.augment import training_sample
 from yolo_train.hyp import Hyp
 from yolo_train.images import ImageCache, ImageReader
-from yolo_train.samples import Sample
 
 #: Batches under way per worker.
 _AHEAD = 3

@@ -13,8 +13,8 @@ from yolo_core.arrays import Array
 from yolo_core.files import atomic_write
 from yolo_core.yolo.drawing import LabelledBox, draw, encode_picture, labelled
 from yolo_core.yolo.letterbox import Letterbox, read_image
+from yolo_core.yolo.samples import Sample
 from yolo_train.batches import Batch
-from yolo_train.samples import Sample
 from yolo_train.validate import Validated
 
 #: Pictures of a sheet, its columns, and the largest side of a picture on it.

@@ -12,8 +12,8 @@ import numpy as np
 from yolo_core.arrays import Array
 from yolo_core.files import atomic_write
 from yolo_core.yolo.boxes import iou, pair
+from yolo_core.yolo.samples import Sample
 from yolo_train.run_folder import COLUMNS
-from yolo_train.samples import Sample
 from yolo_train.scores import CONFIDENCES, Scores
 from yolo_train.validate import Validated
 

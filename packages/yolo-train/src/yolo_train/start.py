@@ -19,10 +19,10 @@ from yolo_core.mxnet.fusing import fuse
 from yolo_core.yolo.architecture import ANCHORS_PER_LEVEL, Architecture
 from yolo_core.yolo.letterbox import Letterbox, read_image
 from yolo_core.yolo.qat import Grid, grid_maker
+from yolo_core.yolo.samples import Sample
 from yolo_train.anchors import suited_anchors
 from yolo_train.hyp import Hyp
 from yolo_train.options import FitOptions
-from yolo_train.samples import Sample
 
 #: Objects per picture of 640 pixels, and share of a class, that the first biases assume.
 _OBJECTS, _CLASS_SHARE = 8, 0.6

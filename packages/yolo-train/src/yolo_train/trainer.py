@@ -21,6 +21,7 @@ from yolo_core.mxnet.network import parameters_of
 from yolo_core.progress import progress
 from yolo_core.yolo.dataset import read_data_yaml
 from yolo_core.yolo.letterbox import check_imgsz
+from yolo_core.yolo.samples import Sample, check_samples
 from yolo_train import pictures, plots
 from yolo_train.batches import Loader, Source
 from yolo_train.gradients import GradientSum
@@ -30,7 +31,7 @@ from yolo_train.learner import Learner
 from yolo_train.loss import scaled_gains
 from yolo_train.options import FitOptions
 from yolo_train.run_folder import COLUMNS, RunFolder
-from yolo_train.samples import Sample, check_samples, digest
+from yolo_train.samples import digest
 from yolo_train.schedule import Rates, Schedule
 from yolo_train.start import architecture_to_text, continued_start, new_start, read_weights
 from yolo_train.validate import Validated, Validator
@@ -88,7 +89,9 @@ class Training:
             self._folder = earlier or self._create_folder()
 
     def _samples(self, split: str) -> tuple[Sample, ...]:
-        samples, report = check_samples(self._data.images(split), len(self._data.names), split)
+        samples, report = check_samples(
+            self._data.images(split), len(self._data.names), split, need_boxes=True
+        )
         click.echo(report.summary(), err=True)
         if self._options.strict:
             report.refuse_faults()

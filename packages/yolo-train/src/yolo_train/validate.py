@@ -19,10 +19,10 @@ from yolo_core.progress import progress
 from yolo_core.yolo.architecture import Architecture
 from yolo_core.yolo.boxes import NmsSettings, detections, rows_of
 from yolo_core.yolo.letterbox import MAX_STRIDE, Letterbox, Placement, read_image
+from yolo_core.yolo.samples import Sample
 from yolo_train.batches import pad_targets
 from yolo_train.hyp import Hyp
 from yolo_train.loss import DetectionLoss
-from yolo_train.samples import Sample
 from yolo_train.scores import Scores, score
 
 mx = mxnet()

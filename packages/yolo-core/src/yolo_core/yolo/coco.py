@@ -23,21 +23,28 @@ COCO_NAMES: tuple[str, ...] = (
 
 def category_ids(
     names: Sequence[str], categories: Sequence[Mapping[str, Any]], source: str
-) -> tuple[int, ...]:
-    """For each class index its category id in a COCO annotation file.
+) -> tuple[int | None, ...]:
+    """For each class index its category id in a COCO annotation file, None where it has none.
 
     names: the model's classes. categories: the file's `categories` list. Classes are matched by
-    name; where no name matches but the counts agree, by order of the ids (a model whose names
-    were never set). source: the annotation file, for the error.
+    name; a file may lack classes that never occur in it. Where no name matches but the counts
+    agree, by order of the ids (a model whose names were never set); so too where two classes have
+    one name. source: the annotation file, for the error.
     """
     by_name = {category["name"]: int(category["id"]) for category in categories}
-    missing = [name for name in names if name not in by_name]
-    if not missing:
-        return tuple(by_name[name] for name in names)
-    if len(missing) == len(names) == len(categories):
-        return tuple(sorted(by_name.values()))
+    ordered = sorted(int(category["id"]) for category in categories)
+    found = [by_name.get(name) for name in names]
+    if len(set(names)) < len(names):
+        if len(names) == len(categories):
+            return tuple(ordered)
+        twice = next(name for name in names if list(names).count(name) > 1)
+        raise InputError("the model", f"calls two classes {twice!r:.60}", "a name for each class")
+    if any(number is not None for number in found):
+        return tuple(found)
+    if len(names) == len(categories):
+        return tuple(ordered)
     raise InputError(
         source,
-        f"has no category named {missing[0]!r}",
+        f"has no category named {names[0]!r}",
         f"the model's {len(names)} classes among its {len(categories)} categories",
     )

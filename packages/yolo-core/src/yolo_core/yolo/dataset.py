@@ -5,35 +5,34 @@
     val: images/val
     names: {0: circle, 1: square}
 
-The labels of `images/train/7.jpg` are in `labels/train/7.txt`, one box a line:
-`class x-centre y-centre width height`, sides as shares of the image.
+This module says which files belong to a dataset; `labels` reads what stands in the label files and
+`samples` looks at all of a split. Every stage reads datasets through these three, as YOLOv5 does.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, read_text, read_yaml
 from yolo_core.yolo.architecture import MAX_CLASSES
+from yolo_core.yolo.labels import label_path as label_path
+from yolo_core.yolo.labels import read_labels as read_labels
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-MAX_BOXES_PER_IMAGE = 10_000
-
-# Below this a side is zero, or loses its digits, in single precision.
-_SMALLEST_SIDE = float(np.finfo(np.float32).tiny)
+_SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What a data.yaml says. train, val, test: existing folders, lists or images; may be empty."""
+    """What a data.yaml says. train, val, test: folders, lists or images; may be empty.
+
+    A place that does not exist is an error only for the command that asks for its split.
+    """
 
     source: Path
     root: Path
@@ -42,42 +41,75 @@ class DataConfig:
     test: tuple[Path, ...]
     names: tuple[str, ...]
 
-    def images(self, split: str) -> list[Path]:
-        """The images of "train", "val" or "test", sorted; InputError when there are none."""
+    def places(self, split: str) -> tuple[Path, ...]:
+        """Where the images of "train", "val" or "test" lie; InputError when that is nowhere."""
         places: tuple[Path, ...] = getattr(self, split)
         if not places:
             raise InputError(self.source, f"has no `{split}`", "a folder of images")
-        return [image for place in places for image in list_images(place)]
+        for place in places:
+            if not _exists(place):
+                raise _absent(self.source, place, split)
+        return places
+
+    def images(self, split: str) -> list[Path]:
+        """The images of a split, sorted within each place; InputError when there are none."""
+        return [image for place in self.places(split) for image in list_images(place)]
 
 
 def read_data_yaml(path: PathLike) -> DataConfig:
-    """A data.yaml. InputError when `names` is missing or a folder it names does not exist."""
+    """A data.yaml. InputError when `names` is missing or nothing that it names exists."""
     source = Path(path)
     data = read_yaml(source)
     if not isinstance(data, dict):
         raise InputError(source, "is no mapping", "path, train, val and names")
     names = _names(data.get("names"), source)
-    if "nc" in data and data["nc"] != len(names):
+    if "nc" in data and str(data["nc"]) != str(len(names)):
         raise InputError(source, f"says nc: {data['nc']} and has {len(names)} names", "as many")
     root = _root(data.get("path"), source)
-    splits = [_folders(data.get(split), root, source, split) for split in ("train", "val", "test")]
-    return DataConfig(source, root, splits[0], splits[1], splits[2], names)
+    splits = {split: _folders(data.get(split), root, source, split) for split in _SPLITS}
+    named = [(split, place) for split in _SPLITS for place in splits[split]]
+    if named and not any(_exists(place) for _, place in named):
+        split, place = named[0]
+        raise _absent(source, place, split)
+    return DataConfig(source, root, splits["train"], splits["val"], splits["test"], names)
+
+
+def _absent(source: Path, place: Path, split: str) -> InputError:
+    return InputError(source, f"names {place} as `{split}`, which does not exist")
+
+
+def _exists(place: Path) -> bool:
+    # os.path answers no where Path raises: names that are too long, for one.
+    return os.path.exists(place)
 
 
 def _names(value: Any, source: Path) -> tuple[str, ...]:
     if isinstance(value, dict):
-        if set(value) != set(range(len(value))):
+        # YOLOv5 takes the keys "0" and 0 for the same.
+        numbered = {int(key) if _is_number(key) else key: name for key, name in value.items()}
+        if set(numbered) != set(range(len(value))):
             raise InputError(source, "has `names` with gaps", f"keys 0 to {len(value) - 1}")
-        value = [value[index] for index in range(len(value))]
+        value = [numbered[index] for index in range(len(value))]
     if not isinstance(value, list) or not value:
         raise InputError(source, "has no `names`", "the class names as a list or mapping")
     if len(value) > MAX_CLASSES:
         raise InputError(source, f"has {len(value)} names", f"at most {MAX_CLASSES}")
-    for name in value:
+    seen: dict[str, int] = {}
+    for number, name in enumerate(value):
         # YAML reads an unquoted yes, no, on or off as true or false, and nothing as null.
         if not isinstance(name, (str, int, float)) or isinstance(name, bool):
             raise InputError(source, f"has the class name {name!r:.40}", "names, quoted if need be")
-    return tuple(str(name) for name in value)
+        if any(not sign.isprintable() for sign in str(name)):
+            raise InputError(source, f"has the class name {name!r:.40}", "signs that can be seen")
+        if str(name) in seen:
+            cause = f"calls the classes {seen[str(name)]} and {number} both {name!r:.40}"
+            raise InputError(source, cause, "a name for each class")
+        seen[str(name)] = number
+    return tuple(seen)
+
+
+def _is_number(key: Any) -> bool:
+    return isinstance(key, str) and key.isascii() and key.isdigit() and len(key) < 9
 
 
 def _root(value: Any, source: Path) -> Path:
@@ -91,77 +123,84 @@ def _root(value: Any, source: Path) -> Path:
 
 
 def _folders(value: Any, root: Path, source: Path, split: str) -> tuple[Path, ...]:
-    items = [] if value is None else value if isinstance(value, list) else [value]
+    items = value if isinstance(value, list) else [] if value in (None, "") else [value]
     places = []
     for item in items:
         if not isinstance(item, str) or not item:
             raise InputError(source, f"has `{split}` {item!r:.60}", "folders of images")
-        place = root / item
-        if not os.path.exists(place):
-            raise InputError(source, f"names {place} as `{split}`, which does not exist")
-        places.append(place)
+        places.append(next(filter(_exists, _readings(item, root, source)), root / item))
     return tuple(places)
 
 
+def _readings(item: str, root: Path, source: Path) -> Iterator[Path]:
+    """What a place may mean, the likeliest first: exports name folders that the reader has not."""
+    yield root / item
+    below = Path(item)
+    while below.parts[:1] == ("..",):
+        below = Path(*below.parts[1:])
+        yield root / below
+    if not below.is_absolute():
+        yield source.parent / below
+        # `my-set-1/train/images`, written beside the folder `my-set-1` that data.yaml lies in.
+        if below.parts[:1] == (source.parent.resolve().name,):
+            yield source.parent / Path(*below.parts[1:])
+
+
 def list_images(place: PathLike) -> list[Path]:
-    """Images of a folder (and those in it), of a .txt list, or the one image itself, sorted."""
+    """Images of a folder (and those in it), of a .txt list, or the one image itself, sorted.
+
+    Links to folders are followed, each folder counts once; what is hidden (`.ipynb_checkpoints`,
+    `._x.jpg`) is no image. A list's line that begins with `./` is meant from the list's folder,
+    another from the working folder, then from the list's.
+    """
     place = Path(place)
     if os.path.isdir(place):
-        found = [
-            Path(folder) / name
-            for folder, _, names in os.walk(place)
-            for name in names
-            if name.lower().endswith(IMAGE_ENDINGS)
-        ]
+        found = sorted(path for path in files_below(place) if is_image_name(path))
     elif place.suffix == ".txt":
-        lines = (line.strip() for line in read_text(place).splitlines())
-        # A relative line is meant from the list's own folder.
-        found = [place.parent / line for line in lines if line]
+        found = sorted(path for path in _listed(place) if is_image_name(path))
     elif os.path.isfile(place):
+        if not is_image_name(place):
+            raise InputError(place, "is no image", f"a name with {' '.join(IMAGE_ENDINGS)}")
         found = [place]
     else:
         raise InputError(place, "does not exist", "a folder of images, a .txt list or an image")
     if not found:
         raise InputError(place, "holds no image", f"files ending in {' '.join(IMAGE_ENDINGS)}")
-    return sorted(found)
+    return found
 
 
-def label_path(image: PathLike) -> Path:
-    """The label file of an image: the last folder `images` becomes `labels`, the ending `.txt`."""
-    image = Path(image)
-    parts = list(image.parts)
-    for index in range(len(parts) - 2, -1, -1):
-        if parts[index] == "images":
-            parts[index] = "labels"
-            break
-    return Path(*parts).with_suffix(".txt")
+def is_image_name(path: PathLike) -> bool:
+    """Whether a file of that name is taken for an image."""
+    return os.fspath(path).lower().endswith(IMAGE_ENDINGS)
 
 
-def read_labels(path: PathLike, nc: int) -> Array:
-    """float32 [n, 5]: class, x-centre, y-centre, width, height (0 to 1). An empty file is n = 0.
+def files_below(folder: PathLike) -> Iterator[Path]:
+    """Every file below a folder that is not hidden, through links too; each folder once.
 
-    InputError names the line: not five numbers, a class that does not exist, a box out of range.
+    InputError for a folder that cannot be read.
     """
-    rows = []
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
-        words = line.split()
-        if words:
-            rows.append(_label(words, nc, f"{path}:{number}"))
-        if len(rows) > MAX_BOXES_PER_IMAGE:
-            raise InputError(path, "has too many boxes", f"at most {MAX_BOXES_PER_IMAGE}")
-    return np.array(rows, np.float32).reshape(-1, 5)
+    seen = {os.path.realpath(folder)}
+
+    def refuse(error: OSError) -> None:
+        reason = error.strerror or "?"
+        raise InputError(error.filename or folder, f"cannot be read ({reason})", "a readable one")
+
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
+        kept = []
+        for name in sorted(folders):
+            real = os.path.realpath(os.path.join(place, name))
+            if not name.startswith(".") and real not in seen:
+                seen.add(real)
+                kept.append(name)
+        folders[:] = kept
+        yield from (Path(place) / name for name in names if not name.startswith("."))
 
 
-def _label(words: Sequence[str], nc: int, source: str) -> tuple[float, ...]:
-    expected = "class x-centre y-centre width height"
-    if len(words) != 5:
-        raise InputError(source, f"has {len(words)} words", expected)
-    try:
-        label, *box = (float(word) for word in words)
-    except ValueError as error:
-        raise InputError(source, f"is no list of numbers ({error})", expected) from error
-    if not 0 <= label < nc or label != int(label):
-        raise InputError(source, f"has class {words[0]}", f"0 to {nc - 1}")
-    if not all(0 <= side <= 1 for side in box) or min(box[2:]) < _SMALLEST_SIDE:
-        raise InputError(source, f"has the box {' '.join(words[1:])}", "shares from 0 to 1")
-    return (label, *box)
+def _listed(place: Path) -> Iterator[Path]:
+    for line in read_text(place).splitlines():
+        line = line.strip()
+        if line.startswith("./"):
+            yield place.parent / line
+        elif line:
+            beside = place.parent / line
+            yield beside if _exists(beside) and not _exists(Path(line)) else Path(line)

@@ -32,8 +32,9 @@ def publish(comparison: Comparison, out: Path, images: Path | None = None) -> li
     """
     if images is not None and not images.is_dir():
         raise InputError(images, "is not a folder", "the folder of the images")
-    recorded = Path(comparison.runs[0].truth.folder)
-    folder = images or (recorded if recorded.is_dir() else None)
+    named = comparison.runs[0].truth.folder
+    recorded = Path(named)
+    folder = images or (recorded if named and recorded.is_dir() else None)
     contents = {
         "metrics.json": json.dumps(comparison.to_dict(), indent=1) + "\n",
         "summary.md": markdown(comparison),

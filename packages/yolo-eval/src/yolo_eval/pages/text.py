@@ -27,6 +27,9 @@ def summary(run: Run) -> str:
         f"images  {m['images']}, objects {m['objects']}, crowds {m['crowds']}, "
         f"detections {m['detections']}"
     )
+    if run.truth.left_out:
+        parts = ", ".join(f"{count} {kind}" for kind, count in run.truth.left_out.items())
+        lines.append(f"data    {parts}")
     groups: list[list[str]] = [
         ["AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large"],
         ["AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large"],

@@ -10,19 +10,20 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from yolo_core.errors import InputError
-from yolo_core.files import read_json
-from yolo_core.progress import progress
-from yolo_core.yolo.dataset import label_path, read_data_yaml, read_labels
-from yolo_core.yolo.letterbox import read_image
+from yolo_core.yolo.dataset import read_data_yaml
+from yolo_core.yolo.samples import check_samples
 
 #: Largest annotation or run file that is read, in bytes (instances_train2017.json has 0.45 GB).
 JSON_LIMIT = 1 << 30
+
+#: Hears what is left out.
+Tell = Callable[[str], None]
 
 #: Categories of a YOLO dataset get the class index plus this, because some tools read category
 #: 0 as background.
@@ -64,13 +65,17 @@ class Box:
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """Images and categories in ascending id; boxes by image, then in the order of the source."""
+    """Images and categories in ascending id; boxes by image, then in the order of the source.
+
+    left_out: how many pictures and rows of the source take no part, by kind.
+    """
 
     source: str
     folder: str
     images: tuple[Image, ...]
     categories: tuple[Category, ...]
     boxes: tuple[Box, ...]
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def objects(self) -> int:
@@ -89,7 +94,7 @@ class GroundTruth:
         images = self.images[index - 1 :: count]
         kept = {image.id for image in images}
         boxes = tuple(box for box in self.boxes if box.image_id in kept)
-        return GroundTruth(self.source, self.folder, images, self.categories, boxes)
+        return replace(self, images=images, boxes=boxes)
 
     def digest(self) -> str:
         """SHA-256 of images, categories and boxes; where the files lie plays no part."""
@@ -119,57 +124,44 @@ class GroundTruth:
         }
 
 
-def from_coco(annotations: Path, images: Path) -> GroundTruth:
-    """Read a COCO `instances.json`; `images` is the folder that its file names are relative to.
-
-    Raises InputError for anything malformed and for a picture that is not in the folder.
-    """
-    truth = parse_coco(read_json(annotations, JSON_LIMIT), str(annotations), str(images))
-    if not Path(images).is_dir():
-        raise InputError(images, "is not a folder", "the folder of the annotated images")
-    for image in truth.images:
-        if not truth.path(image).is_file():
-            raise InputError(
-                truth.path(image),
-                "does not exist",
-                f"the image with id {image.id} of {annotations}",
-            )
-    return truth
-
-
-def from_data_yaml(data: Path, split: str = "val") -> GroundTruth:
+def from_data_yaml(
+    data: Path, split: str = "val", strict: bool = False, tell: Tell = lambda line: None
+) -> GroundTruth:
     """Read the images and labels of one split of a YOLO dataset.
 
     Ids are 1, 2, … in the order of the sorted file names. An image without a label file has no
-    objects. Raises InputError with file and line for a bad label.
+    objects. What cannot be used is left out and told; strict: InputError instead. InputError
+    also where no image has a box.
     """
     config = read_data_yaml(data)
-    paths = config.images(split)
-    folder, names = common_folder(paths)
+    samples, report = check_samples(config.images(split), len(config.names), split, True)
+    if strict:
+        report.refuse_faults()
+    if report.kinds():
+        tell(report.summary())
+    folder, names = common_folder([sample.image for sample in samples])
     images, boxes = [], []
-    for number, path in enumerate(progress(paths, "labels", unit="image"), start=1):
-        height, width = read_image(path).shape[:2]
-        images.append(Image(number, names[number - 1], width, height))
-        labels = label_path(path)
-        if labels.is_file():
-            for row in read_labels(labels, len(config.names)):
-                boxes.append(_box_from_label(row, number, width, height))
+    for number, (sample, name) in enumerate(zip(samples, names), start=1):
+        height, width = sample.size
+        images.append(Image(number, name, width, height))
+        boxes += [_box_from_label(row, number, width, height) for row in sample.labels]
     categories = tuple(
         Category(index + FIRST_CATEGORY, name) for index, name in enumerate(config.names)
     )
-    return GroundTruth(str(data), str(folder), tuple(images), categories, tuple(boxes))
+    left_out = report.left_out()
+    return GroundTruth(str(data), str(folder), tuple(images), categories, tuple(boxes), left_out)
 
 
 def parse_coco(content: Any, source: str, folder: str) -> GroundTruth:
-    """Check the parsed content of a COCO annotation file; `source` names it in errors."""
+    """The ground truth in a run file of ours, checked strictly; `source` names it in errors."""
     if not isinstance(content, dict):
         raise InputError(source, "is not a COCO annotation file", "an object with images")
     categories = sorted(
-        (_category(item, source) for item in _list(content, "categories", source)),
+        (_category(item, source) for item in list_of(content, "categories", source)),
         key=lambda category: category.id,
     )
     images = sorted(
-        (_image(item, source) for item in _list(content, "images", source)),
+        (_image(item, source) for item in list_of(content, "images", source)),
         key=lambda image: image.id,
     )
     _unique("image", [image.id for image in images], source)
@@ -182,7 +174,7 @@ def parse_coco(content: Any, source: str, folder: str) -> GroundTruth:
     known_categories = {category.id for category in categories}
     boxes = [
         _box(item, known_images, known_categories, source)
-        for item in _list(content, "annotations", source)
+        for item in list_of(content, "annotations", source)
     ]
     boxes.sort(key=lambda box: box.image_id)
     return GroundTruth(source, folder, tuple(images), tuple(categories), tuple(boxes))
@@ -262,7 +254,8 @@ def _box_from_label(row: Sequence[float], image: int, width: int, height: int) -
     return Box(image, int(row[0]) + FIRST_CATEGORY, box, area, crowd=False)
 
 
-def _list(content: Mapping[str, Any], key: str, source: str) -> list[Any]:
+def list_of(content: Mapping[str, Any], key: str, source: str) -> list[Any]:
+    """The list under `key` of an annotation file."""
     value = content.get(key)
     if not isinstance(value, list):
         raise InputError(source, f"has no list {key!r}", "a COCO annotation file")

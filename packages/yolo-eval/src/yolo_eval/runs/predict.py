@@ -11,9 +11,10 @@ import multiprocessing
 import os
 import re
 import signal
+import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
@@ -98,6 +99,7 @@ def predict(
     description, recorded = describe(model, predictor), settings.recorded(predictor)
     categories = [{"id": c.id, "name": c.name} for c in truth.categories]
     ids = category_ids(predictor.architecture.names, categories, truth.source)
+    _tell_unnamed(predictor.architecture.names, ids, truth.source)
     bound = [description, recorded, truth.digest(), shard]
     begin, started = time.monotonic(), datetime.datetime.now(datetime.timezone.utc)
     done: dict[int, tuple[str, list[Row]]] = {}
@@ -135,6 +137,15 @@ def predict(
                digests, record, shard)  # fmt: skip
 
 
+def _tell_unnamed(names: Sequence[str], ids: Sequence[int | None], source: str) -> None:
+    """Say which classes of the model the annotation file lacks."""
+    unnamed = [name for name, number in zip(names, ids) if number is None]
+    if unnamed:
+        listed = ", ".join(unnamed[:5]) + (" …" if len(unnamed) > 5 else "")
+        line = f"{source} lacks {len(unnamed)} of the model's classes ({listed})"
+        print(f"{line}; what is found of them does not count", file=sys.stderr)
+
+
 def describe(path: str, predictor: Predictor) -> dict[str, Any]:
     """What a run file says about its model."""
     return {
@@ -151,7 +162,7 @@ def _one(
     truth: GroundTruth,
     image: Image,
     settings: PredictSettings,
-    ids: tuple[int, ...],
+    ids: tuple[int | None, ...],
 ) -> tuple[int, str, list[Row]]:
     """One image's digest and rounded detections."""
     path = truth.path(image)
@@ -167,7 +178,9 @@ def _one(
         predictor, pixels, settings.nms(predictor), mode=settings.mode
     ).tolist():
         box = [round(value, BOX_DIGITS) for value in (x1, y1, x2 - x1, y2 - y1)]
-        rows.append((image.id, ids[int(index)], box, round(score, SCORE_DIGITS)))
+        category = ids[int(index)]
+        if category is not None:
+            rows.append((image.id, category, box, round(score, SCORE_DIGITS)))
     return image.id, digest, rows
 
 
@@ -175,7 +188,9 @@ def _one(
 _worker: dict[str, Any] = {}
 
 
-def _begin(model: str, truth: GroundTruth, settings: PredictSettings, ids: tuple[int, ...]) -> None:
+def _begin(
+    model: str, truth: GroundTruth, settings: PredictSettings, ids: tuple[int | None, ...]
+) -> None:
     # Ctrl-C is the parent's business; it lets running images finish.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -205,7 +220,7 @@ def _in_processes(
     truth: GroundTruth,
     images: list[Image],
     settings: PredictSettings,
-    ids: tuple[int, ...],
+    ids: tuple[int | None, ...],
     jobs: int,
 ) -> Iterator[tuple[int, str, list[Row]]]:
     """The images' results as they come, from fresh processes (frameworks dislike fork)."""

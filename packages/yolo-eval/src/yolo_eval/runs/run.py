@@ -8,6 +8,7 @@ other tool scores the list under `predictions` against the same annotations alik
 from __future__ import annotations
 
 import json
+import sys
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,7 @@ from yolo_eval.runs.ground_truth import (
     number,
     parse_coco,
 )
+from yolo_eval.runs.numbering import as_numbered
 from yolo_eval.runs.provenance import digest
 
 FORMAT = "yolo-eval-run/1"
@@ -131,6 +133,8 @@ class Run:
             "provenance": dict(self.provenance),
             **self.truth.to_dict(),
         }
+        if self.truth.left_out:
+            content["left_out"] = dict(self.truth.left_out)
         for image in content["images"]:
             if image["id"] in self.image_digests:
                 image["sha256"] = self.image_digests[image["id"]]
@@ -162,6 +166,9 @@ def read_run(path: Path, truth: GroundTruth | None = None) -> Run:
             )
         model = {"name": Path(path).name.split(".")[0], "kind": "predictions", "path": source}
         model["digest"] = digest(content)
+        content, mapped = as_numbered(content, truth)
+        if mapped:
+            print(f"{source}: {mapped}", file=sys.stderr)
         rows = checked_rows(content, truth, source)
         return Run(model, {}, truth, Predictions.from_rows(rows))
     if not isinstance(content, dict) or content.get("format") != FORMAT:
