@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from yolo_core.errors import InputError
 from yolo_core.yolo.dataset import label_path, list_images, read_data_yaml, read_labels
+from yolo_core.yolo.labels import look_at_labels
+from yolo_core.yolo.samples import check_samples
 
 
 @pytest.fixture
@@ -101,3 +104,87 @@ def test_refuses_other_labels_and_names_the_line(tmp_path: Path, line: str, word
     with pytest.raises(InputError, match=word) as caught:
         read_labels(tmp_path / "a.txt", nc=2)
     assert "a.txt:2" in str(caught.value)
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+
+
+def test_folders_are_walked_as_people_arrange_them(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    touch(images / "train/a.jpg", images / "val/v.jpg", tmp_path / "more/b.jpg")
+    touch(images / "train/.ipynb_checkpoints/a-checkpoint.jpg", images / "train/._a.jpg")
+    (images / "train/linked").symlink_to(tmp_path / "more")
+    (images / "train/loop").symlink_to(images)
+    (tmp_path / "more/back").symlink_to(tmp_path / "more")
+    found = [path.relative_to(images).as_posix() for path in list_images(images / "train")]
+    assert found == ["train/a.jpg", "train/linked/b.jpg"]
+
+
+def test_labels_are_found_from_within_images_and_through_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path / "real/images/a.jpg", tmp_path / "real/labels/a.txt")
+    (tmp_path / "pics").symlink_to(tmp_path / "real/images")
+    label = tmp_path / "real/labels/a.txt"
+    assert label_path(tmp_path / "pics/a.jpg").samefile(label)
+    monkeypatch.chdir(tmp_path / "real/images")
+    assert label_path("a.jpg").samefile(label)
+
+
+def test_exports_that_name_folders_from_elsewhere(tmp_path: Path) -> None:
+    touch(tmp_path / "set/train/images/a.jpg", tmp_path / "set/valid/images/b.jpg")
+    data = tmp_path / "set/data.yaml"
+    data.write_text(
+        "train: ../train/images\nval: set/valid/images\ntest: ../test/images\n"
+        "nc: '2'\nnames: {'0': a, '1': b}\nroboflow: {version: 1}\n"
+    )
+    config = read_data_yaml(data)
+    assert [path.name for path in config.images("train") + config.images("val")] == [
+        "a.jpg", "b.jpg",
+    ]  # fmt: skip
+    with pytest.raises(InputError, match="does not exist"):
+        config.images("test")
+    data.write_text("train: train/images\ntest: ''\nnames: [a]\n")
+    with pytest.raises(InputError, match="no `test`"):
+        read_data_yaml(data).images("test")
+
+
+def test_list_lines_from_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path / "images/a.jpg", tmp_path / "lists/b.jpg")
+    (tmp_path / "lists/train.txt").write_text("images/a.jpg\nb.jpg\n./b.jpg\nhttp://a/b\n")
+    monkeypatch.chdir(tmp_path)
+    found = list_images("lists/train.txt")
+    assert [path.as_posix() for path in found] == ["images/a.jpg", "lists/b.jpg", "lists/b.jpg"]
+
+
+def test_outlines_are_read_as_their_boxes_and_doubles_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(
+        "0 0.1 0.2 0.5 0.2 0.5 0.6 0.1 0.6\n1 0.5 0.5 0.25 0.5\n1 0.5 0.5 0.25 0.50\n7 0 0 1 1\n"
+    )
+    found = look_at_labels(path, nc=2)
+    np.testing.assert_allclose(
+        found.boxes, [[0, 0.3, 0.4, 0.4, 0.4], [1, 0.5, 0.5, 0.25, 0.5]], atol=1e-6
+    )
+    assert found.outlines[0] is not None
+    assert found.outlines[0].shape == (4, 2)
+    assert found.outlines[1] is None
+    assert [fault.source for fault in found.faults] == [f"{path}:4"]
+    assert found.duplicates == (f"{path}:3",)
+
+
+def test_a_split_without_boxes_is_refused_and_says_where_it_looked(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    cv2.imwrite(str(images / "a.png"), np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(InputError, match=r"no label file for any.*labels/a\.txt"):
+        check_samples(list_images(images), 1, "train", need_boxes=True)
+    _, report = check_samples([images / "a.png", images / "a.png"], 1, "train")
+    assert (len(report.missing), len(report.repeated), report.left_out()) == (
+        1, 1, {"named twice": 1},
+    )  # fmt: skip

@@ -180,6 +180,8 @@ def files_below(folder: PathLike) -> Iterator[Path]:
     InputError for a folder that cannot be read.
     """
     seen = {os.path.realpath(folder)}
+    # A link back to a folder above would bring in what lies beside this one: other splits.
+    seen.update(str(parent) for parent in Path(os.path.realpath(folder)).parents)
 
     def refuse(error: OSError) -> None:
         reason = error.strerror or "?"
