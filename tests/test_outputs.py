@@ -55,6 +55,8 @@ WRITERS = (
         slow=True,
     ),
     Writer("yolo-mrt boxes m --out new", ("new",), (("new", "m"), ("new", "."))),
+    Writer("yolo-mrt boxes m --out new", ("new",), (("new", "m"), ("new", "."))),
+    Writer("yolo-cvm node install new", ("new/plugins/libcvm_runtime.so",), slow=True),
     Writer(
         "yolo-mrt report m --images 1 --out new.html",
         ("new.html",),
@@ -108,7 +110,7 @@ READERS = {
     "yolo-core architecture", "yolo-core checkpoint", "yolo-core dataset",
     "yolo-train fit", "yolo-train launch", "yolo-port inspect", "yolo-port verify",
     "yolo-cvm inspect", "yolo-cvm certify", "yolo-cvm verify", "yolo-cvm bisect", "yolo-cvm gas",
-    "yolo-cvm conform", "yolo-cvm model-meta",
+    "yolo-cvm conform", "yolo-cvm model-meta", "yolo-cvm serve",
 }  # fmt: skip
 
 
