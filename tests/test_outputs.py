@@ -74,6 +74,13 @@ WRITERS = (
         ("new/a.jpg", "new/detections.json"),
         (("new", "p"), ("new", ".")),
     ),
+    Writer("yolo-cvm encode m p/a.png --out new", ("new",), (("new", "m"), ("new", "p"))),
+    Writer(
+        "yolo-cvm decode m o.npy --placement e/placement.json --picture p/a.png --out new.jpg",
+        ("new.jpg",),
+        (("new.jpg", "o.npy"), ("new.jpg", "p/a.png"), ("new.jpg", "e/placement.json")),
+    ),
+    Writer("yolo-cvm node install new", ("new/plugins/libcvm_runtime.so",)),
     Writer(
         "yolo-eval detect m p --out new",
         ("new/a.png", "new/labels/a.txt", "new/detections.json"),
@@ -154,6 +161,11 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert result.exit_code == 0, result.output
     (folder / "p").mkdir()
     shutil.copyfile(next((folder / "shapes/images/val").iterdir()), folder / "p" / "a.png")
+    for words in (
+        "yolo-cvm encode m p/a.png --out e",
+        "yolo-cvm run m --input e/input.npy --output o.npy",
+    ):
+        assert invoke(words, folder).exit_code == 0
     return folder
 
 

@@ -7,7 +7,8 @@ outputs = model.run(x)                  # integers in, one int32 array per head 
 """
 
 from yolo_cvm.model import Model, load
+from yolo_cvm.pictures import decode, encode
 
 __version__ = "0.2.0"
 
-__all__ = ["Model", "load"]
+__all__ = ["Model", "decode", "encode", "load"]

@@ -278,6 +278,89 @@ def detect(
         _print_json(records)
 
 
+@main.command()
+@_MODEL
+@click.argument("picture", type=click.Path())
+@click.option("--out", required=True, type=click.Path(), help="Folder for what a chain is given.")
+@click.option("--comment", default="", help="Text for the chain and the torrent.")
+@click.option("--piece-length", default=4096, show_default=True, metavar="BYTES")
+def encode(model: str, picture: str, out: str, comment: str, piece_length: int) -> None:
+    """A picture as the model's input: .npy, words of INFERARRAY, stored input with its torrent.
+
+    Example: yolo-cvm encode model street.jpg --out street
+    """
+    from yolo_core.outputs import check_outputs
+    from yolo_core.yolo.model_folder import model_sources
+    from yolo_cvm.pictures import encode, write_encoded
+
+    check_outputs(inputs=[*model_sources(model), picture], folders=[out])
+    for line in write_encoded(encode(model, picture, comment, piece_length), out, comment):
+        click.echo(line)
+
+
+@main.command()
+@_MODEL
+@click.argument("output", type=click.Path())
+@click.option("--placement", type=click.Path(), help="placement.json of encode.")
+@click.option(
+    "--bytes",
+    "dialect",
+    default="chain",
+    show_default=True,
+    type=click.Choice(("c", "chain")),
+    help="Order of the bytes of OUTPUT, unless it is a .npy file or an answer of serve.",
+)
+@click.option("--picture", type=click.Path(), help="Draw the boxes into this picture.")
+@click.option("--out", type=click.Path(), help="Where the drawn picture goes.")
+@click.option("--conf", type=float, help="Smallest score. Default: the model's own, or 0.25.")
+@click.option(
+    "--iou", type=float, help="Overlap that suppresses. Default: the model's own, or 0.45."
+)
+@click.option(
+    "--max-det", type=int, help="Detections per picture. Default: the model's own, or 300."
+)
+@_JSON
+def decode(
+    model: str,
+    output: str,
+    placement: str | None,
+    dialect: str,
+    picture: str | None,
+    out: str | None,
+    conf: float | None,
+    iou: float | None,
+    max_det: int | None,
+    as_json: bool,
+) -> None:
+    """What a chain answered, as boxes; without a placement in pixels of the model's input.
+
+    Example: yolo-cvm decode model answer.bin --placement street/placement.json
+    """
+    from yolo_core.outputs import check_outputs
+    from yolo_core.yolo.boxes import NmsSettings
+    from yolo_core.yolo.model_folder import model_sources
+    from yolo_core.yolo.predictor import settle
+    from yolo_cvm import pictures
+    from yolo_cvm.detection import describe_detections
+    from yolo_cvm.predictor import open_detector
+
+    if (picture is None) != (out is None) or (picture is not None and placement is None):
+        raise click.UsageError("--picture, --out and --placement belong together")
+    check_outputs(inputs=[*model_sources(model), output, placement, picture], files=[out])
+    predictor = open_detector(model)
+    settings = settle(predictor, NmsSettings.for_display(), conf, iou, max_det)
+    where = pictures.read_placement(placement) if placement is not None else None
+    values = pictures.read_output(predictor, output, dialect)
+    found = pictures.decode(predictor, values, where, settings)
+    if picture is not None and out is not None:
+        pictures.draw_decoded(predictor, found, picture, out)
+    record = pictures.decoded_record(predictor, found)
+    if as_json:
+        _print_json(record)
+    else:
+        click.echo("\n".join(describe_detections(record["detections"])))
+
+
 main.add_command(bundle)
 main.add_command(model_meta)
 main.add_command(serve)

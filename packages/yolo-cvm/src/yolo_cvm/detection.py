@@ -72,8 +72,14 @@ def as_records(found: Array, names: Sequence[str]) -> list[dict[str, Any]]:
 
 def describe(record: dict[str, Any]) -> str:
     """A record as one line per picture and one per detection."""
-    lines = [f"{record['image']}  {record['width']}x{record['height']}"]
-    for item in record["detections"]:
+    first = f"{record['image']}  {record['width']}x{record['height']}"
+    return "\n".join([first, *describe_detections(record["detections"])])
+
+
+def describe_detections(detections: Sequence[dict[str, Any]]) -> list[str]:
+    """One line per detection of `as_records`: score, name, corners."""
+    lines = []
+    for item in detections:
         corners = " ".join(f"{value:.0f}" for value in item["box"])
         lines.append(f"  {item['score']:.3f}  {item['name']:<16} {corners}")
-    return "\n".join(lines)
+    return lines

@@ -14,6 +14,7 @@ import binascii
 import json
 import re
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -21,13 +22,15 @@ from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, atomic_folder, atomic_write, read_bytes, read_json
 from yolo_core.yolo.boxes import NmsSettings
+from yolo_core.yolo.drawing import draw, encode_picture, labelled
 from yolo_core.yolo.letterbox import Placement, read_image
 from yolo_core.yolo.predictor import settle
 from yolo_cvm import chain_io
 from yolo_cvm.arrays import read_array, write_array
 from yolo_cvm.bundle import npy, torrent
 from yolo_cvm.bundle.payload import InputMeta
-from yolo_cvm.predictor import IntegerPredictor
+from yolo_cvm.detection import as_records
+from yolo_cvm.predictor import IntegerPredictor, open_detector
 from yolo_cvm.receipts import tensor_digest
 
 FORMAT = "yolo-cvm placement 1"
@@ -60,16 +63,17 @@ class Encoded:
 
 
 def encode(
-    predictor: IntegerPredictor,
+    model: PathLike | IntegerPredictor,
     picture: PathLike,
     comment: str = "",
     piece_length: int = torrent.PIECE_LENGTH,
 ) -> Encoded:
     """The picture as the input of the model. InputError where it cannot be read.
 
-    comment: text for the chain. piece_length: of the torrent; another one, another info hash.
+    model: an opened detector, or where it lies. comment: text for the chain. piece_length: of
+    the torrent; another one gives another info hash.
     """
-    values, placement = predictor.encode(read_image(picture))
+    values, placement = _opened(model).encode(read_image(picture))
     stored = stored_file(values)
     info = torrent.input_info(stored, piece_length)
     shape = tuple(int(size) for size in values.shape)
@@ -78,23 +82,29 @@ def encode(
 
 
 def decode(
-    predictor: IntegerPredictor,
+    model: PathLike | IntegerPredictor,
     output: Array,
     placement: Placement | None = None,
     settings: NmsSettings | None = None,
 ) -> Array:
     """Detections float64 [n, 6] of an output: x1 y1 x2 y2, score, class.
 
-    output: the values of the output, of any integer type and shape, in the order of its bytes.
+    model: an opened detector, or where it lies. output: the values of the output, of any integer
+    type and shape, in the order of its bytes.
     placement: where the picture went; the boxes are then in its pixels, else in those of the
     network's input. settings: what becomes a detection; if None what the model decides by, or else
     confident boxes. InputError where the output has another length.
     """
+    predictor = _opened(model)
     settings = settings or settle(predictor, NmsSettings.for_display())
     found = predictor.decode(split_heads(predictor, output), settings)
     if placement is not None:
         found[:, :4] = placement.to_image(found[:, :4])
     return found
+
+
+def _opened(model: PathLike | IntegerPredictor) -> IntegerPredictor:
+    return model if isinstance(model, IntegerPredictor) else open_detector(model)
 
 
 def split_heads(predictor: IntegerPredictor, output: Array) -> list[Array]:
@@ -205,3 +215,19 @@ def read_output(predictor: IntegerPredictor, path: PathLike, dialect: str) -> Ar
         raise InputError(path, f"has {len(data)} bytes", f"{wanted}, the model's output")
     order = {chain_io.CHAIN: ">i4", chain_io.C_INTERFACE: "<i4"}[dialect]
     return np.frombuffer(data, np.int8 if size == 1 else order)
+
+
+def draw_decoded(
+    predictor: IntegerPredictor, found: Array, picture: PathLike, out: PathLike
+) -> None:
+    """Write the picture with its detections drawn. InputError where it cannot be read."""
+    boxes = labelled(found, predictor.architecture.names)
+    atomic_write(out, encode_picture(draw(read_image(picture), boxes)))
+
+
+def decoded_record(predictor: IntegerPredictor, found: Array) -> dict[str, Any]:
+    """Detections of `decode` as plain JSON data."""
+    return {
+        "model": predictor.digest,
+        "detections": as_records(found, predictor.architecture.names),
+    }

@@ -3,7 +3,8 @@
 `symbol` and `params` are the graph (see `yolo_core.graph`). `ext` is one line of JSON with the
 original tool's keys
 
-    inputs_ext    {"data": {"scale": s, "target_bit": p}}: integer = round(value * s), p bits
+    inputs_ext    {"data": {"scale": s, "target_bit": p}}: integer = round(value * s), p bits; ours
+                  adds `zero_point`, which that rule lacks, and says so in `rule`
     oscales       one number per head: value = integer / scale
     input_shapes  [[-1, 3, height, width]]
 
@@ -40,6 +41,11 @@ SYMBOL, PARAMS, EXT = "symbol", "params", "ext"
 SYMBOL_LIMIT, PARAMS_LIMIT = Limits().symbol_bytes, 1 << 30
 COLORS = ("rgb", "bgr")
 _INPUT = "data"
+#: Says in `ext` what the original's rule, integer = round(value * scale), cannot express.
+INPUT_RULE = (
+    "integer = round(value * scale) + zero_point, value from 0 to 1; a host that only multiplies "
+    "and rounds adds zero_point / scale to the value first, which gives the same integers"
+)
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,14 @@ class Extension:
     def to_json(self) -> str:
         """One line, the same for the same content."""
         record: dict[str, Any] = {
-            "inputs_ext": {_INPUT: {"scale": self.input_scale, "target_bit": self.input_precision}},
+            "inputs_ext": {
+                _INPUT: {
+                    "scale": self.input_scale,
+                    "target_bit": self.input_precision,
+                    "zero_point": self.input_zero_point,
+                    "rule": INPUT_RULE,
+                }
+            },
             "oscales": [min(self.output_scales)],
             "input_shapes": [[-1, 3, *self.imgsz]],
             "detection": {

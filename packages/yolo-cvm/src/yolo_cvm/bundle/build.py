@@ -33,6 +33,7 @@ from yolo_core.yolo.model_folder import (
     model_sources,
     read_model_folder,
 )
+from yolo_cvm.bundle import layout as layouts
 from yolo_cvm.bundle import manifest, selftest, torrent
 from yolo_cvm.bundle.announce import announcement, input_announcement
 from yolo_cvm.bundle.card import write_card
@@ -47,29 +48,42 @@ INPUT_LIMIT = 1 << 30
 INFO_HASH = re.compile("[0-9a-f]{40}")
 
 
-def write_bundle(model: PathLike, out: PathLike, choices: Choices) -> dict[str, Any]:
+def write_bundle(
+    model: PathLike, out: PathLike, choices: Choices, layout: str = layouts.PLAIN
+) -> dict[str, Any]:
     """Bundle the model folder `model` into the folder `out`; returns the manifest's content.
 
-    The folder's `ext`, where it has one, enters the manifest, never the torrent. An existing
-    `out` is replaced only when it is empty or holds nothing but an earlier bundle. InputError
-    when the model does not load, may overflow, has outputs of different row counts, or asks what
-    the chain refuses.
+    layout: one of `layout.LAYOUTS`; in those of a node and of the seeding tool the model is added
+    to what `out` holds, else an existing `out` is replaced only when it is empty or holds nothing
+    but an earlier bundle. The folder's `ext`, where it has one, enters the manifest, never the
+    torrent. InputError when the model does not load, may overflow, has outputs of different row
+    counts, or asks what the chain refuses.
     """
-    _check_target(Path(out))
-    outputs.check_outputs(inputs=model_sources(model), folders=[out])
+    if layout == layouts.PLAIN:
+        _check_target(Path(out))
+        outputs.check_outputs(inputs=model_sources(model), folders=[out])
     loaded = read_model(model)
     extension = loaded.detection(str(Path(model) / EXT))
     content, torrent_bytes = manifest.describe(loaded, choices)
     _check_accuracy(choices.accuracy, content["files"], extension)
     certify(loaded.graph)
     content["self_test"]["output_digest"] = run_self_test(loaded)
+    home = {
+        TORRENT: torrent_bytes,
+        f"{DATA}/{SYMBOL}": loaded.symbol,
+        f"{DATA}/{PARAMS}": loaded.params,
+    }
+    info_hash, about = content["info_hash"], manifest.encode(content)
+    card = write_card(content, extension)
+    if layout != layouts.PLAIN:
+        names = layouts.manifest_beside(info_hash), layouts.card_beside(info_hash)
+        layouts.place(Path(out), info_hash, layout, home, dict(zip(names, (about, card))))
+        return content
     with atomic_folder(out) as folder:
-        home = folder / content["info_hash"]
-        atomic_write(home / TORRENT, torrent_bytes)
-        atomic_write(home / DATA / SYMBOL, loaded.symbol)
-        atomic_write(home / DATA / PARAMS, loaded.params)
-        atomic_write(folder / MANIFEST, manifest.encode(content))
-        atomic_write(folder / CARD, write_card(content, extension))
+        for name, data in home.items():
+            atomic_write(folder / info_hash / name, data)
+        atomic_write(folder / MANIFEST, about)
+        atomic_write(folder / CARD, card)
     return content
 
 

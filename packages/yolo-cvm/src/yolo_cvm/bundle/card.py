@@ -11,6 +11,7 @@ from typing import Any
 from yolo_core.words import markdown
 from yolo_core.yolo.model_folder import Extension
 from yolo_cvm.bundle.payload import NO_AUTHOR
+from yolo_cvm.bundle.torrent import NODE_PIECE_LENGTH
 
 _CLASSES_SHOWN = 100
 _HEADS_SHOWN = 16
@@ -186,7 +187,16 @@ def _verify(manifest: dict[str, Any]) -> str:
         "hashes every file again, loads the model strictly, proves that nothing overflows, and "
         "runs the self-test.\n\n"
         "## How to publish\n\n"
-        f"1. Seed the folder `{manifest['info_hash']}` with torrentfs.\n"
+        f"1. Seed this torrent, and no other: its pieces of "
+        f"{_count(manifest['choices']['piece_length'])} bytes give the info hash "
+        f"`{manifest['info_hash']}`. A node that is told to seed the two files makes pieces of "
+        f"{_count(NODE_PIECE_LENGTH)} bytes and with them another hash, which no transaction "
+        f"names.\n"
+        f"   - By a node: it seeds only what lies in `.tmp/{manifest['info_hash']}` of its storage "
+        f"with a link beside `.tmp`, as `yolo-cvm bundle MODEL --layout node --out STORAGE` "
+        f"writes it.\n"
+        f"   - By the seeding tool: `seeding -dataDir=ROOT`, where ROOT is the folder that holds "
+        f"`{manifest['info_hash']}`; `--layout seeding` adds it to one with other models.\n"
         "2. Create the model: a transaction without recipient and value, whose data is "
         "`creation.payload` of `manifest.json`.\n"
         f"3. From {manifest['upload']['first_push_after_blocks']} blocks later on, send "

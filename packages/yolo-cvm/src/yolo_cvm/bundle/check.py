@@ -21,6 +21,7 @@ from yolo_core.files import PathLike, read_bytes
 from yolo_core.graph import load
 from yolo_core.graph.proof.bounds import certify
 from yolo_core.yolo.model_folder import PARAMS, PARAMS_LIMIT, SYMBOL, SYMBOL_LIMIT
+from yolo_cvm.bundle import layout as layouts
 from yolo_cvm.bundle import manifest, torrent
 from yolo_cvm.bundle.build import (
     CARD,
@@ -46,7 +47,7 @@ class Passed:
 
 
 def check_bundle(path: PathLike) -> Iterator[Passed]:
-    """Check a bundle, or a folder `<info hash>` alone as a node has it; yields what passed.
+    """Check a bundle in any layout, or a folder `<info hash>` alone; yields what passed.
 
     InputError names the first damaged file. A folder alone has no manifest, so that there the
     figures, the card and the self-test are not checked; the last item says so. Nothing happens
@@ -55,24 +56,65 @@ def check_bundle(path: PathLike) -> Iterator[Passed]:
     folder = Path(path)
     if not os.path.isdir(folder):
         raise InputError(path, "is no folder", "a bundle")
-    if not os.path.lexists(folder / MANIFEST) and INFO_HASH.fullmatch(folder.resolve().name):
-        return _check_home_alone(folder)
+    if not os.path.lexists(folder / MANIFEST):
+        if INFO_HASH.fullmatch(folder.resolve().name):
+            return _check_home_alone(_behind_link(folder))
+        if _hashes(folder) and not os.path.lexists(folder / CARD):
+            return _check_root(folder)
     return _check_whole(folder)
+
+
+def _check_root(root: Path) -> Iterator[Passed]:
+    """Every model of a node's storage, or of a root of the seeding tool."""
+    layout = layouts.NODE if os.path.isdir(root / layouts.HIDDEN) else layouts.SEEDING
+    for info_hash in _hashes(root):
+        yield Passed(layout, info_hash)
+        if layout == layouts.NODE and not (root / info_hash).is_symlink():
+            raise InputError(
+                root / info_hash, "is no link, so that a node reads the model and never seeds it",
+                f"a link to {layouts.HIDDEN}/{info_hash}",
+            )  # fmt: skip
+        home = _behind_link(root / info_hash)
+        about = root / layouts.manifest_beside(info_hash)
+        if os.path.lexists(about):
+            yield from _check_model(home, about, root / layouts.card_beside(info_hash), info_hash)
+        else:
+            yield from _check_home_alone(home)
+
+
+def _hashes(root: Path) -> list[str]:
+    return sorted(entry.name for entry in root.iterdir() if INFO_HASH.fullmatch(entry.name))
+
+
+def _behind_link(home: Path) -> Path:
+    """The folder of a hash; a node's own link to it is followed, no other."""
+    if home.is_symlink() and os.readlink(home) == f"{layouts.HIDDEN}/{home.name}":
+        return home.parent / layouts.HIDDEN / home.name
+    return home
 
 
 def _check_whole(folder: Path) -> Iterator[Passed]:
     source = str(folder / MANIFEST)
     _require_file(folder / MANIFEST)
     content = manifest.decode(read_bytes(folder / MANIFEST, manifest.LIMIT), source)
-    choices = manifest.choices_of(content, source)
     info_hash = content.get("info_hash")
     if not isinstance(info_hash, str) or not INFO_HASH.fullmatch(info_hash):
         raise InputError(source, "states no info hash", "40 hexadecimal digits")
     _require_entries(folder, {MANIFEST, CARD, info_hash})
-    _require_file(folder / CARD)
+    yield from _check_model(folder / info_hash, folder / MANIFEST, folder / CARD, info_hash)
+
+
+def _check_model(home: Path, about: Path, card: Path, info_hash: str) -> Iterator[Passed]:
+    """One model with its manifest and card. info_hash: what the manifest has to be about."""
+    source = str(about)
+    _require_file(about)
+    content = manifest.decode(read_bytes(about, manifest.LIMIT), source)
+    choices = manifest.choices_of(content, source)
+    if content.get("info_hash") != info_hash:
+        raise InputError(source, "is about another info hash", info_hash)
+    _require_file(card)
     yield Passed("manifest", "matches its own digest")
 
-    home = folder / info_hash
     files = _read_home(home)
     _check_digest(home / TORRENT, files[TORRENT], _stated(content, TORRENT))
     info = torrent.decode(files[TORRENT], str(home / TORRENT))
@@ -80,7 +122,8 @@ def _check_whole(folder: Path) -> Iterator[Passed]:
     for name in (PARAMS, SYMBOL):
         _check_digest(home / DATA / name, files[name], _stated(content, f"{DATA}/{name}"))
     _check_pieces(home, files, info)
-    yield Passed("files", f"{info.raw_size:,} bytes match the torrent {info_hash} and the manifest")
+    matched = f"{info.raw_size:,} bytes match the torrent {info_hash} and the manifest"
+    yield Passed("files", f"{matched}; {_otherwise(files, info)}")
 
     model = _load(files, content.get("extension"))
     extension = model.detection(source)
@@ -96,7 +139,7 @@ def _check_whole(folder: Path) -> Iterator[Passed]:
     difference = manifest.first_difference(content, rewritten)
     if difference:
         raise InputError(source, difference)
-    _check_card(folder / CARD, write_card(content, extension))
+    _check_card(card, write_card(content, extension))
     yield Passed("figures", "gas, costs and payloads recomputed; the card agrees")
 
     outcome = run_self_test(model)
@@ -111,10 +154,20 @@ def _check_home_alone(home: Path) -> Iterator[Passed]:
     info = torrent.decode(files[TORRENT], str(home / TORRENT))
     _check_sizes(home, files, info)
     _check_pieces(home, files, info)
-    yield Passed("files", f"{info.raw_size:,} bytes match the torrent {info.info_hash}")
+    matched = f"{info.raw_size:,} bytes match the torrent {info.info_hash}"
+    yield Passed("files", f"{matched}; {_otherwise(files, info)}")
     model = _load(files)
     yield Passed("model", f"{len(model.graph.nodes)} nodes load strictly, no value can overflow")
     yield Passed("no manifest", "figures, card and self-test were not checked")
+
+
+def _otherwise(files: dict[str, bytes], info: torrent.Info) -> str:
+    """Tells the info hash that the same files get from the other usual piece length (C5)."""
+    other = {torrent.PIECE_LENGTH: torrent.NODE_PIECE_LENGTH}.get(
+        info.piece_length, torrent.PIECE_LENGTH
+    )
+    found = torrent.model_info(files[SYMBOL], files[PARAMS], other).info_hash
+    return f"pieces of {other} bytes give another hash, {found}"
 
 
 def _read_home(home: Path) -> dict[str, bytes]:

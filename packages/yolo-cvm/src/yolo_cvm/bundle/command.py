@@ -17,6 +17,13 @@ _MODEL_HELP = "MODEL is a folder with the files symbol and params (and ext for a
 @click.argument("model", required=False, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write the bundle into.")
 @click.option("--check", "checked", type=click.Path(path_type=Path), help="Bundle to check.")
+@click.option(
+    "--layout",
+    default="plain",
+    show_default=True,
+    type=click.Choice(("node", "seeding", "plain")),
+    help="A folder of its own, or one more model in a node's storage or a seeder's root.",
+)
 @click.option("--comment", default="", help="Text for the chain and the torrent.")
 @click.option("--author", default=None, metavar="ADDRESS", help="Who receives the royalty.")
 @click.option("--royalty", default=0, metavar="GAS", help="Gas per call, at most 20000.")
@@ -41,6 +48,7 @@ def bundle(
     model: Path | None,
     out: Path | None,
     checked: Path | None,
+    layout: str,
     comment: str,
     author: str | None,
     royalty: int,
@@ -73,6 +81,7 @@ def bundle(
             creation_date=package.creation_date(creation_date),
             accuracy=package.accuracy_table(metrics),
         ),
+        layout,
     )
     _print(manifest, as_json)
 

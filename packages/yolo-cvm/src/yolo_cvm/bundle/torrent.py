@@ -21,6 +21,8 @@ NAME = "data"
 #: A model's files in the order in which they are hashed: sorted by name.
 FILES = ("params", "symbol")
 PIECE_LENGTH = 4096
+#: What a node's own seeding takes, whatever the torrent had (spec C5).
+NODE_PIECE_LENGTH = 262_144
 PIECE_LENGTHS = tuple(1 << k for k in range(10, 25))
 #: Trackers of the chain, one tier (spec 7.2).
 TIERS = (("udp://tracker.cortexlabs.ai:5008",),)

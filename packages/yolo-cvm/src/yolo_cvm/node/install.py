@@ -9,6 +9,7 @@ from pathlib import Path
 
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, atomic_write, read_bytes
+from yolo_core.outputs import check_outputs
 
 LIBRARY = "libcvm_runtime.so"
 PLUGINS = "plugins"
@@ -28,13 +29,12 @@ def install(target: PathLike) -> Path:
 
     target: a folder `plugins`, a node's working folder, which then gets one, or the library's own
     path. The interpreter that runs this is the one that the library starts its daemon with; it is
-    tried first. An existing library is replaced only where it is one of ours. InputError else.
+    tried first. A library that is not ours is never replaced. InputError where it is in the way.
     """
     library = install_path(Path(target))
     if not built().is_file():
         raise InputError(built(), "was not compiled", "an installation with a C compiler, on Linux")
-    if library.exists() and _MARK not in read_bytes(library, _LIMIT):
-        raise InputError(library, "is another runtime", "its removal by hand, or another place")
+    check_outputs(inputs=[built()], files=[library])
     python = os.path.abspath(sys.executable)
     _try(python)
     atomic_write(library, prepared(read_bytes(built(), _LIMIT), python))

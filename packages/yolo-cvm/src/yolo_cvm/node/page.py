@@ -30,6 +30,7 @@ from yolo_cvm.node.caches import ByteCache
 from yolo_cvm.node.http import Head, Response
 from yolo_cvm.node.serving import Serving
 from yolo_cvm.node.store import DATA, PARAMS, SYMBOL
+from yolo_cvm.node.work import Workers
 from yolo_cvm.predictor import IntegerPredictor, meaning
 from yolo_cvm.receipts import AnyReceipt, receipt_from, run_with_receipt, tensor_digest, verify
 from yolo_cvm.receipts.record import sha256_of
@@ -49,6 +50,8 @@ _HASH = re.compile("[0-9a-f]{40}")
 _PARTS = 16
 _NO_LIMIT = 1 << 62
 _DESCRIBED = 1024
+_WAITING = 16
+_PATIENCE_SECONDS = 120.0
 
 
 class Page:
@@ -58,6 +61,8 @@ class Page:
         self._serving = serving
         self._described: ByteCache[dict[str, Any]] = ByteCache(_DESCRIBED, lambda _: 1)
         self._digests: ByteCache[tuple[str, str]] = ByteCache(_DESCRIBED, lambda _: 1)
+        # Apart from the node's, since a receipt of a large picture takes seconds.
+        self._workers = Workers(1, _WAITING)
 
     def file(self, path: str) -> Response | None:
         """A file of the page, or None where the path is none of it."""
@@ -83,6 +88,10 @@ class Page:
         self._described.clear()
         self._digests.clear()
 
+    def close(self) -> None:
+        """End the thread once its present job is done."""
+        self._workers.close()
+
     def detect(self, head: Head, body: bytes) -> dict[str, Any]:
         """What `POST /detect` answers: boxes, digests, gas and receipt of one picture.
 
@@ -98,10 +107,10 @@ class Page:
         def job() -> dict[str, Any]:
             begin = time.monotonic()
             predictor = self._detector(info_hash)
+            settings = settle(predictor, NmsSettings.for_display(), conf, iou)
             image = decode_complete(fields.get("picture", b""), "picture")
             values, placement = predictor.encode(image)
             heads, told = _computed(predictor, values, with_receipt)
-            settings = settle(predictor, NmsSettings.for_display(), conf, iou)
             found = predictor.decode(heads, settings)
             found[:, :4] = placement.to_image(found[:, :4])
             return {
@@ -113,7 +122,7 @@ class Page:
                 **told,
             }
 
-        result: dict[str, Any] = self._serving.workers.run(object(), job)
+        result: dict[str, Any] = self._workers.run(object(), job, _PATIENCE_SECONDS)
         return result
 
     def verify(self, head: Head, body: bytes) -> dict[str, Any]:
@@ -136,7 +145,7 @@ class Page:
             values, _ = predictor.encode(decode_complete(fields["picture"], "picture"))
             return verify(receipt, predictor.model, values)
 
-        difference = self._serving.workers.run(object(), job)
+        difference = self._workers.run(object(), job, _PATIENCE_SECONDS)
         verdict = f"It differs: {difference}." if difference else f"Verified, {receipt.told()}."
         return {"verified": not difference, "verdict": verdict, "model": info_hash}
 

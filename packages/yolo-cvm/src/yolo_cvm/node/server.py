@@ -113,6 +113,7 @@ class NodeServer:
                     self._http.accept()
         self._listener.close()
         ended = self._http.stop(END_SECONDS)
+        self._page.close()
         self._serving.close()
         self._log.write("end", clean=ended)
 

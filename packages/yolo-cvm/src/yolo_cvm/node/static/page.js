@@ -3,7 +3,7 @@
 const by = (id) => document.getElementById(id);
 const colours = ["#0067a5", "#be4600", "#00795a", "#6b3fa0", "#b3261e", "#6e6000", "#007682"];
 let picture = null;
-let receiptLink = null;
+let query = null;
 
 function element(name, text, parent) {
   const made = document.createElement(name);
@@ -63,18 +63,21 @@ function paint(image, detections) {
     const base = top > size * 1.4 ? top : top + size * 1.4;
     pen.strokeStyle = pen.fillStyle = colours[found.class % colours.length];
     pen.strokeRect(left, top, right - left, bottom - top);
-    pen.fillRect(left, base - size * 1.4, pen.measureText(label).width + size / 2, size * 1.4);
+    const width = pen.measureText(label).width + size / 2;
+    const start = Math.max(0, Math.min(left, image.width - width));
+    pen.fillRect(start, base - size * 1.4, width, size * 1.4);
     pen.fillStyle = "#fff";
-    pen.fillText(label, left + size / 4, base);
+    pen.fillText(label, start + size / 4, base);
   }
 }
 
 async function detect(file) {
   picture = file;
   say(by("status"), "Computing …");
-  const query = new URLSearchParams({ model: by("model").value, conf: by("conf").value });
+  query = new URLSearchParams({ model: by("model").value });
+  if (by("conf").value) query.set("conf", by("conf").value);
   try {
-    const record = await ask(`/detect?${query}`, { method: "POST", body: file });
+    const record = await ask(`/detect?receipt=0&${query}`, { method: "POST", body: file });
     paint(await createImageBitmap(file), record.detections);
     const list = by("boxes");
     list.replaceChildren();
@@ -90,14 +93,30 @@ async function detect(file) {
       element("dt", name, digests);
       element("code", value, element("dd", undefined, digests));
     }
-    if (receiptLink) URL.revokeObjectURL(receiptLink);
-    receiptLink = by("receipt").href = URL.createObjectURL(new Blob([record.receipt]));
     by("result").hidden = false;
     const many = record.detections.length === 1 ? "1 object" : `${record.detections.length} objects`;
     say(by("status"), `${many} in ${record.milliseconds} ms`, "good");
   } catch (error) {
     say(by("status"), error.message, "bad");
   }
+}
+
+async function receipt() {
+  const button = by("receipt");
+  button.disabled = true;
+  say(by("status"), "Recording every operator of the network …");
+  try {
+    const record = await ask(`/detect?${query}`, { method: "POST", body: picture });
+    const link = element("a");
+    link.href = URL.createObjectURL(new Blob([record.receipt]));
+    link.download = "receipt.json";
+    link.click();
+    URL.revokeObjectURL(link.href);
+    say(by("status"), "The receipt is downloaded.", "good");
+  } catch (error) {
+    say(by("status"), error.message, "bad");
+  }
+  button.disabled = false;
 }
 
 async function verify(file) {
@@ -132,6 +151,7 @@ function takes(place, input, job) {
 
 takes(by("drop"), by("file"), detect);
 takes(by("drop-receipt"), by("receipt-file"), verify);
+by("receipt").addEventListener("click", receipt);
 by("model").addEventListener("change", () => picture && detect(picture));
 by("conf").addEventListener("change", () => picture && detect(picture));
 showModels().catch((error) => say(by("status"), error.message, "bad"));

@@ -1,0 +1,204 @@
+"""Pictures to what a chain is given, and what a chain answers to boxes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from cvm_samples import write_model
+from test_detection import ARCHITECTURE, SIDE, constant_detector
+
+import yolo_cvm
+from yolo_core.errors import InputError
+from yolo_core.graph import GraphBuilder
+from yolo_core.yolo.model_folder import Extension
+from yolo_cvm.bundle import torrent
+from yolo_cvm.cli import main
+from yolo_cvm.pictures import content, stored_file
+from yolo_cvm.predictor import open_detector
+
+
+@pytest.fixture
+def detector(tmp_path: Path) -> Path:
+    folder = write_model(tmp_path / "detector", constant_detector())
+    extension = Extension(
+        architecture=ARCHITECTURE, imgsz=(SIDE, SIDE), input_scale=255.0, input_zero_point=-128,
+        input_precision=8, output_scales=(10.0,) * ARCHITECTURE.no,
+    )  # fmt: skip
+    (folder / "ext").write_text(extension.to_json())
+    return folder
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "wide.png"
+    image = np.random.default_rng(0).integers(0, 256, (100, 200, 3), dtype=np.uint8)
+    assert cv2.imwrite(str(path), image)
+    return path
+
+
+def run(*words: object) -> str:
+    result = CliRunner().invoke(main, [str(word) for word in words])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_a_picture_goes_to_the_chain_and_comes_back(
+    detector: Path, picture: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "street"
+    told = run("encode", detector, picture, "--out", out, "--comment", "street")
+    sidecar = json.loads((out / "placement.json").read_text())
+    stored = sidecar["stored_input"]
+    home = out / stored["info_hash"]
+    info = torrent.decode((home / "torrent").read_bytes(), "torrent", with_inputs=True)
+    assert info == torrent.input_info((home / "data").read_bytes())
+    assert stored["info_hash"] == info.info_hash
+    assert f"input payload {stored['payload']}" in told
+    values = np.load(out / "input.npy")
+    np.testing.assert_array_equal(values, np.load(home / "data"))
+    words = [bytes.fromhex(line[2:]) for line in (out / "words.txt").read_text().split()]
+    assert b"".join(words) == (out / "words.bin").read_bytes() == values.tobytes()
+    assert all(len(word) == 32 for word in words)
+
+    for name, options in (("input.npy", ()), ("words.bin", ("--bytes", "chain"))):
+        answer = tmp_path / f"answer-{name}"
+        run("run", detector, "--input", out / name, "--output", answer, *options)
+        found = json.loads(
+            run("decode", detector, answer, "--placement", out / "placement.json", "--json")
+        )
+        direct = json.loads(run("detect", detector, picture, "--json"))[0]
+        assert found["detections"] == direct["detections"]
+        assert found["model"] == direct["model"]
+    raw = (tmp_path / "answer-words.bin").read_bytes()
+    (tmp_path / "answer.json").write_text('{"data":"0x%s","info":"ok"}' % raw.hex())  # noqa: UP031
+    text = run("decode", detector, tmp_path / "answer.json", "--placement", out / "placement.json")
+    assert "dog" in text
+    drawn = tmp_path / "drawn.jpg"
+    run("decode", detector, tmp_path / "answer.json", "--placement", out / "placement.json",
+        "--picture", picture, "--out", drawn)  # fmt: skip
+    assert cv2.imread(str(drawn)).shape == (100, 200, 3)
+
+
+def test_functions_of_the_same_names(detector: Path, picture: Path) -> None:
+    encoded = yolo_cvm.encode(detector, picture)
+    heads = yolo_cvm.load(detector).run(encoded.values)
+    found = yolo_cvm.decode(detector, heads[0], encoded.placement)
+    inside = yolo_cvm.decode(open_detector(detector), heads[0])
+    np.testing.assert_allclose(found[:, :4], encoded.placement.to_image(inside[:, :4]))
+    assert found[0, 5] == 1
+
+
+def test_wide_integers_are_stored_so_that_they_arrive(tmp_path: Path) -> None:
+    from yolo_cvm.node.stored_input import content as read
+
+    values = np.array([[-2000, 7, 1 << 20]], np.int32)
+    assert read(stored_file(values)) == content(values)
+    narrow = np.array([[-100, 7]], np.int8)
+    assert read(stored_file(narrow)) == content(narrow)
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        ({"format": "x"}, "is no placement"),
+        ({"placement": {}}, "broken"),
+        ({"placement": None}, "broken"),
+        ({"placement": {"image": [0, 1], "resized": [1, 1], "left": 0, "top": 0}}, "no pixels"),
+        ({"placement": {"image": [1, 1], "resized": [1, 1], "left": -1, "top": 0}}, "pixels"),
+        ({"placement": {"image": [1, 1], "resized": [1, 1], "left": 0.5, "top": 0}}, "pixels"),
+    ],
+)
+def test_broken_sidecars(
+    detector: Path, picture: Path, tmp_path: Path, change: dict[str, object], cause: str
+) -> None:
+    run("encode", detector, picture, "--out", tmp_path / "out")
+    sidecar = json.loads((tmp_path / "out" / "placement.json").read_text())
+    (tmp_path / "bad.json").write_text(json.dumps({**sidecar, **change}))
+    output = tmp_path / "output"
+    output.write_bytes(b"")
+    result = CliRunner().invoke(
+        main, ["decode", str(detector), str(output), "--placement", str(tmp_path / "bad.json")]
+    )
+    assert result.exit_code == 2
+    assert cause in result.output
+
+
+def test_an_output_of_another_length(detector: Path, tmp_path: Path) -> None:
+    (tmp_path / "output").write_bytes(b"short")
+    result = CliRunner().invoke(main, ["decode", str(detector), str(tmp_path / "output")])
+    assert result.exit_code == 2
+    assert "has 5 bytes" in result.output
+
+
+def original_detector(folder: Path, **changes: object) -> Path:
+    """Three heads that put one box of class 1 into the coarsest level, and the original's ext."""
+    b = GraphBuilder()
+    x = b.input("data", (1, 3, SIDE, SIDE), 8)
+    flat = b.operator("flatten", [x])
+    heads = []
+    for stride in (8, 16, 32):
+        cells = SIDE // stride
+        bias = np.full((3, cells, cells, 7), -80, np.int64)
+        if stride == 32:
+            bias[2, 0, 0] = [0, 0, -20, -20, 80, -80, 40]
+        weight = b.parameter(f"w{stride}", np.zeros((bias.size, 3 * SIDE * SIDE), np.int64), 2)
+        y = b.operator(
+            "dense", [flat, weight, b.parameter(f"b{stride}", bias.ravel(), 8)], units=bias.size
+        )
+        clipped = b.operator("cvm_clip", [y], precision=8)
+        heads.append(b.operator("reshape", [clipped], shape=(1, *bias.shape)))
+    write_model(folder, b.build(heads))
+    ext = {
+        "inputs_ext": {"data": {"scale": 127.0, "target_bit": 8}},
+        "oscales": [10.0, 10.0, 10.0],
+        "input_shapes": [-1, 3, SIDE, SIDE],
+        **changes,
+    }
+    (folder / "ext").write_text(json.dumps(ext))
+    return folder
+
+
+def test_models_of_the_original_toolchain_detect(picture: Path, tmp_path: Path) -> None:
+    model = original_detector(tmp_path / "original")
+    (record,) = json.loads(run("detect", model, picture, "--json"))
+    (found,) = record["detections"]
+    assert (found["class"], found["name"]) == (1, "class1")
+    ours = open_detector(model)
+    black = np.zeros((1, SIDE, SIDE, 3), np.uint8)
+    black[0, 0, 0] = (255, 0, 51)
+    codes = ours.extension.quantize_input(black)
+    # Planes in the order blue, green, red; round(value * scale) without a zero point.
+    assert codes[0, :, 0, 0].tolist() == [25, 0, 127]
+    assert codes[0, :, 1, 1].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "cause"),
+    [
+        ({"oscales": [1.0]}, "1 scales"),
+        ({"oscales": [1.0, 0.0, 1.0]}, "not positive"),
+        ({"oscales": "x"}, "lacks scales"),
+        ({"inputs_ext": {}}, "lacks scales"),
+        ({"inputs_ext": {"data": {"scale": 1.0, "target_bit": 9}}}, "target_bit 9"),
+    ],
+)
+def test_original_ext_that_cannot_be_used(
+    tmp_path: Path, changes: dict[str, object], cause: str
+) -> None:
+    with pytest.raises(InputError, match=cause):
+        open_detector(original_detector(tmp_path / "original", **changes))
+
+
+def test_the_recorded_network_of_the_original_detects(golden: Path) -> None:
+    predictor = open_detector(golden / "network" / "yolov5n_64")
+    heads = [np.load(golden / "network/yolov5n_64" / f"out_formal_{k}.npy") for k in range(3)]
+    data = np.load(golden / "network" / "yolov5n_64" / "input.npy")
+    for found, expected in zip(predictor.model.run(data), heads):
+        np.testing.assert_array_equal(found, expected.reshape(found.shape))
+    assert predictor.architecture.names[0] == "person"
+    assert predictor.logits(np.zeros((1, 64, 64, 3), np.uint8)).shape == (1, 252, 85)
