@@ -16,6 +16,7 @@ from node_samples import BIG, BUDGET, LOGIC, RUNTIME, Client, name_of, npy, put,
 from yolo_core.graph import GraphBuilder, RuntimeFault
 from yolo_cvm.bundle import torrent
 from yolo_cvm.node import machine, requests
+from yolo_cvm.node.digits import Digits
 from yolo_cvm.node.keccak import keccak256_of_string
 from yolo_cvm.node.serving import Serving
 from yolo_cvm.node.store import Store
@@ -383,3 +384,14 @@ def test_health_and_figures(client: Client, sample: Any) -> None:
     events = [json.loads(line) for line in client.log.getvalue().splitlines()]
     assert events[0]["event"] == "request"
     assert events[0]["outcome"] == "ok"
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.int32])
+@pytest.mark.parametrize("count", [0, 1, 5, (1 << 17) - 1, (1 << 17) + 3])
+def test_digits_are_those_of_the_bytes(kind: type, count: int) -> None:
+    held = np.iinfo(kind)
+    values = np.random.default_rng(count).integers(held.min, held.max, count, kind, endpoint=True)
+    digits = Digits(values, b"<", b">")
+    expected = values.astype(np.dtype(kind).newbyteorder(">")).tobytes().hex().encode()
+    assert bytes(digits) == b"<" + expected + b">"
+    assert len(digits) == len(expected) + 2

@@ -10,6 +10,7 @@ from typing import Any
 from yolo_core.errors import InputError
 from yolo_core.graph import GraphError
 from yolo_cvm.node import requests
+from yolo_cvm.node.digits import Digits
 from yolo_cvm.node.http import Head, Response
 from yolo_cvm.node.observe import PROMETHEUS, Log, Metrics
 from yolo_cvm.node.page import Page
@@ -79,7 +80,7 @@ class NodeApplication:
             )  # fmt: skip
             return Response(requests.fault(error)), error.kind.split()[0]
 
-    def _computed(self, request: requests.Request) -> bytes | bytearray:
+    def _computed(self, request: requests.Request) -> bytes | Digits:
         serving, size, network = self._serving, request.model_size, request.network
         if request.kind == requests.GAS:
             return requests.gas_answer(serving.gas(request.model, size, network))

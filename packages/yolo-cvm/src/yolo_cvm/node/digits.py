@@ -1,33 +1,52 @@
-"""The hexadecimal digits of an output.
+"""The hexadecimal digits of an output, spelled while they are sent.
 
 The output of a picture of 640x640 has seventeen million digits, for which Python takes longer
-than the engine takes for the picture. The compiled functions give the same digits.
+than the engine takes for the picture. The compiled functions give the same digits, piece by piece
+into one small buffer, so that no memory is taken for the whole.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 
 from yolo_core.arrays import Array
 from yolo_cvm.engine import library
 
-_FEW = 4096
+#: Values per piece.
+PIECE = 1 << 17
 
 
-def spell(values: Array, before: bytes = b"", after: bytes = b"") -> bytearray:
+class Digits:
     """The lower-case digits of int8 or int32 values, integers with the highest byte first.
 
-    before, after: bytes to put around the digits, so that nothing has to be copied again.
+    before, after: bytes around the digits. `len` counts all of it.
     """
-    values = np.ascontiguousarray(values)
-    native = library.opened()
-    if native is None or values.nbytes < _FEW:
-        ordered = values.astype(values.dtype.newbyteorder(">"), copy=False)
-        return bytearray(before + ordered.tobytes().hex().encode("ascii") + after)
-    text = bytearray(len(before) + 2 * values.nbytes + len(after))
-    text[: len(before)] = before
-    text[len(text) - len(after) :] = after
-    target = np.frombuffer(text, np.uint8).ctypes.data + len(before)
-    function = native.cvm_hex if values.itemsize == 1 else native.cvm_hex_words
-    function(values.ctypes.data, values.size, target)
-    return text
+
+    def __init__(self, values: Array, before: bytes = b"", after: bytes = b"") -> None:
+        self._values = np.ascontiguousarray(values).reshape(-1)
+        self._before, self._after = before, after
+
+    def __len__(self) -> int:
+        return len(self._before) + 2 * self._values.nbytes + len(self._after)
+
+    def __iter__(self) -> Iterator[bytes | memoryview]:
+        """Pieces in order; each is only good until the next one is asked for."""
+        yield self._before
+        native = library.opened()
+        size = self._values.itemsize
+        buffer = np.empty(2 * size * min(PIECE, self._values.size), np.uint8)
+        for first in range(0, self._values.size, PIECE):
+            part = self._values[first : first + PIECE]
+            if native is None:
+                ordered = part.astype(part.dtype.newbyteorder(">"), copy=False)
+                yield ordered.tobytes().hex().encode("ascii")
+                continue
+            function = native.cvm_hex if size == 1 else native.cvm_hex_words
+            function(part.ctypes.data, part.size, buffer.ctypes.data)
+            yield buffer[: 2 * part.nbytes].data
+        yield self._after
+
+    def __bytes__(self) -> bytes:
+        return b"".join(map(bytes, self))

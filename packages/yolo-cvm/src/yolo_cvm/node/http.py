@@ -17,7 +17,9 @@ from typing import Any, Protocol, Union
 
 import h11
 
-Body = Union[bytes, bytearray]
+from yolo_cvm.node.digits import Digits
+
+Body = Union[bytes, Digits]
 
 TEXT = "text/plain; charset=utf-8"
 
@@ -280,12 +282,18 @@ class HttpServer:
             few = connection.protocol.send(h11.Data(data=bytes(response.body)))
             connection.socket.sendall((start or b"") + (few or b""))
         else:
-            connection.socket.sendall(start)
-            # h11 counts the bytes and hands them back; they are not copied.
-            data: Any = response.body
-            for part in connection.protocol.send_with_data_passthrough(h11.Data(data=data)) or ():
-                connection.socket.sendall(part)
+            self._send_pieces(connection, start or b"", response.body)
         connection.protocol.send(h11.EndOfMessage())
+
+    def _send_pieces(self, connection: _Connection, start: bytes, body: Body) -> None:
+        """Send a large body within the time for an answer; h11 counts its pieces."""
+        connection.socket.sendall(start)
+        until = time.monotonic() + self._limits.request_seconds
+        for piece in [body] if isinstance(body, bytes) else body:
+            data: Any = piece
+            for part in connection.protocol.send_with_data_passthrough(h11.Data(data=data)) or ():
+                connection.socket.settimeout(max(until - time.monotonic(), 0.001))
+                connection.socket.sendall(part)
 
     def _refuse(self, connection: _Connection, status: int) -> None:
         """Answer what is no HTTP, as far as that can be answered."""

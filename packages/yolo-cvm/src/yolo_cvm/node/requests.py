@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from yolo_core.arrays import Array
 from yolo_core.graph import GraphError, LogicError
-from yolo_cvm.node.digits import spell
+from yolo_cvm.node.digits import Digits
 
 STORED, CONTENT, GAS = 1, 2, 3
 
@@ -88,9 +88,9 @@ def read_request(body: bytes) -> Request:
     )
 
 
-def success(values: Array) -> bytearray:
+def success(values: Array) -> Digits:
     """The answer with an output."""
-    return spell(values, b'{"data":"0x', b'","info":"ok"}')
+    return Digits(values, b'{"data":"0x', b'","info":"ok"}')
 
 
 def gas_answer(gas: int) -> bytes:
