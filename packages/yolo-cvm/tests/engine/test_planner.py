@@ -20,6 +20,7 @@ from yolo_cvm.engine.format import Step
 from yolo_cvm.engine.planner.form import Form, Pad
 from yolo_cvm.engine.planner.memory import MOST_COMPARED
 from yolo_cvm.engine.planner.needs import budget, needs
+from yolo_cvm.engine.planner.padding import fits
 from yolo_cvm.engine.planner.show import show
 from yolo_cvm.engine.planner.verify import PlanningError, verify
 
@@ -148,6 +149,16 @@ def test_small_models_that_hurt(case: str) -> None:
     assert needs(form) <= budget(graph)
     for name in SETS:
         assert same(graph, name) == f"compiled-{name}"
+
+
+def test_a_border_may_not_outgrow_what_it_surrounds() -> None:
+    """65,536 elements, and four times the size of the value."""
+    assert fits((1, 1, 2, 1), 127)
+    assert not fits((1, 1, 2, 1), 128)
+    assert fits((1, 1, 1, 2), 127)
+    assert not fits((1, 1, 1, 2), 128)
+    assert fits((2, 64, 100, 100), 50)
+    assert not fits((2, 64, 100, 100), 51)
 
 
 def test_memory_of_many_values_is_shared() -> None:
