@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from yolo_core.command import Command
+from yolo_cvm.bundle.layout import LAYOUTS, PLAIN
 
 _MODEL_HELP = "MODEL is a folder with the files symbol and params (and ext for a detector)."
 
@@ -19,9 +20,9 @@ _MODEL_HELP = "MODEL is a folder with the files symbol and params (and ext for a
 @click.option("--check", "checked", type=click.Path(path_type=Path), help="Bundle to check.")
 @click.option(
     "--layout",
-    default="plain",
+    default=PLAIN,
     show_default=True,
-    type=click.Choice(("node", "seeding", "plain")),
+    type=click.Choice(LAYOUTS),
     help="A folder of its own, or one more model in a node's storage or a seeder's root.",
 )
 @click.option("--comment", default="", help="Text for the chain and the torrent.")

@@ -22,7 +22,6 @@ from yolo_cvm.node.page import Page
 from yolo_cvm.node.serving import Budget, Serving
 from yolo_cvm.node.store import Store
 
-DEFAULT_LISTEN = "127.0.0.1:4321"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 #: How long answers may still take after SIGTERM.
 END_SECONDS = 15.0
