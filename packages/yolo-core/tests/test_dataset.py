@@ -60,7 +60,7 @@ def test_labels_lie_beside_images() -> None:
         ("just text\n", "no mapping"),
         ("a: [\n", "not valid YAML"),
         ("a: &x [1]\nb: *x\n", "alias"),
-        ("!!python/object/apply:os.system ['true']\n", "not valid YAML"),
+        ("!!python/object/apply:os.system ['true']\n", "tag"),
     ],
 )
 def test_refuses_other_yaml(tmp_path: Path, text: str, word: str) -> None:

@@ -16,7 +16,7 @@ from yolo_core.yolo.dataset import list_images, read_data_yaml, read_labels
 @pytest.mark.parametrize(
     ("text", "cause"),
     [
-        ("names: [yes, no]", "quoted"),
+        ("names: [true, false]", "quoted"),
         ("names: [cat, null]", "quoted"),
         ("names: [[cat]]", "quoted"),
         ("names: {0: {1: cat}}", "quoted"),

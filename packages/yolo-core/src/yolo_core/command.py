@@ -1,37 +1,81 @@
-"""How every command of ours answers: one line for a bad input, and its exit code.
+"""How every command line answers: one line for what cannot be done, and its exit code.
 
-Exit codes: 0 done, 2 bad input (click's own code for bad usage), 130 interrupted by Ctrl-C.
+| code | meaning |
+|---|---|
+| 0 | done |
+| 1 | the command compares, and what it compared differs |
+| 2 | bad input or usage, a budget that the input exceeds, or what the system refuses |
+| 3 | this machine has too little memory, threads or address space; the input may be good |
+| 4 | the time that `--max-seconds` grants is over |
+| 70 | a defect of ours, with a traceback |
+| 130 | interrupted by Ctrl-C |
 """
 
 from __future__ import annotations
 
+import io
 import signal
+import sys
 import threading
+import traceback
+from types import TracebackType
 from typing import Any
 
 import click
 
-from yolo_core.errors import InputError
+from yolo_core.deadline import deadline
+from yolo_core.errors import DeadlineError, InputError
+from yolo_core.words import shown
 
+DIFFERS = 1
 BAD_INPUT = 2
+SHORTAGE = 3
+LATE = 4
+DEFECT = 70
 INTERRUPTED = 130
+
+#: What the loader of compiled modules says when there is no room for one.
+_NO_ROOM = ("failed to map segment", "cannot allocate memory", "Cannot allocate memory")
 
 
 class _OneLine(click.ClickException):
-    """An `InputError` on its way to the terminal: click prints `Error: <line>`."""
+    """What cannot be done, on its way to the terminal: click prints `Error: <line>`."""
 
     exit_code = BAD_INPUT
 
 
+class _Shortage(_OneLine):
+    exit_code = SHORTAGE
+
+
+class _Late(_OneLine):
+    exit_code = LATE
+
+
 class Command(click.Command):
-    """A click command that reports `InputError`, and what the system refuses, in one line."""
+    """A click command that reports in one line what it cannot do; the codes are those above.
+
+    Where it has an option `max_seconds` the time of the whole command is limited by it.
+    """
 
     def invoke(self, context: click.Context) -> Any:
         _hear_ctrl_c()
+        _never_fail_to_print()
         try:
-            return super().invoke(context)
+            with deadline(context.params.pop("max_seconds", None)):
+                return super().invoke(context)
         except InputError as error:
             raise _OneLine(str(error)) from error
+        except DeadlineError as error:
+            raise _Late(str(error)) from error
+        except MemoryError as error:
+            line = shown(error) if str(error) else "this machine has too little memory"
+            raise _Shortage(line) from error
+        except ImportError as error:
+            if not any(words in str(error) for words in _NO_ROOM):
+                raise
+            line = f"this machine has too little memory ({shown(error)})"
+            raise _Shortage(line) from error
         except BrokenPipeError:
             raise  # whoever read the output left; click ends quietly
         except OSError as error:
@@ -52,7 +96,30 @@ def _hear_ctrl_c() -> None:
 
 
 class Group(click.Group):
-    """A click group whose commands are `Command`s."""
+    """A click group whose commands are `Command`s. A defect that ends it has its own exit code."""
 
     command_class = Command
     group_class = type  # subgroups are `Group`s too
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        sys.excepthook = _report_defect
+        return super().main(*args, **kwargs)
+
+
+def _report_defect(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """The traceback of an error that nothing expected, and the exit code of a defect."""
+    if issubclass(kind, MemoryError):
+        print("Error: this machine has too little memory", file=sys.stderr)
+        raise SystemExit(SHORTAGE)
+    traceback.print_exception(kind, error, trace)
+    print("This is a defect of the program; please report it.", file=sys.stderr)
+    raise SystemExit(DEFECT)
+
+
+def _never_fail_to_print() -> None:
+    """Names of files may hold bytes that the terminal's encoding has no characters for."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

@@ -8,6 +8,7 @@ import numpy as np
 
 from yolo_core.errors import InputError
 from yolo_core.mxnet.checkpoint import Checkpoint
+from yolo_core.words import shown
 from yolo_core.yolo.architecture import Architecture
 from yolo_core.yolo.dataset import DataConfig
 from yolo_core.yolo.samples import check_samples
@@ -52,11 +53,11 @@ def describe_checkpoint(checkpoint: Checkpoint) -> str:
     lines = [
         f"{architecture.model_name}, {architecture.activation}, "
         + ("batch normalisation folded" if checkpoint.fused else "batch normalisation kept"),
-        f"{architecture.nc} classes: {', '.join(architecture.names)}",
+        f"{architecture.nc} classes: {', '.join(map(shown, architecture.names))}",
         f"{values:,} values in {len(checkpoint.parameters)} tensors, largest {largest:g}",
         f"input: {checkpoint.color.upper()}, 0 to 1",
     ]
-    lines += [f"{key}: {value}" for key, value in checkpoint.meta.items()]
+    lines += [f"{shown(key)}: {shown(value)}" for key, value in checkpoint.meta.items()]
     return "\n".join(lines)
 
 
@@ -79,7 +80,7 @@ def describe_dataset(data: DataConfig, strict: bool = False) -> str:
             report.refuse_faults()
         classes = np.concatenate([sample.labels[:, 0] for sample in samples]).astype(np.int64)
         counts = np.bincount(classes, minlength=len(data.names))
-        per_class = ", ".join(f"{name} {count}" for name, count in zip(data.names, counts))
+        per_class = ", ".join(f"{shown(name)} {count}" for name, count in zip(data.names, counts))
         lines.append(f"{split}: {len(samples)} images ({len(report.missing)} without a label "
                      f"file), {counts.sum()} boxes: {per_class}")  # fmt: skip
         lines += report.summary().splitlines()[1:]

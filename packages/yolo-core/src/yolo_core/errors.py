@@ -1,4 +1,4 @@
-"""The one error that people see: what was read, what is wrong with it, what was expected.
+"""The errors that people see: what was read, what is wrong with it, what was expected.
 
 Everything that comes from outside (files, options, images, labels) is refused with `InputError`;
 any other exception is a defect of ours and may show a traceback.
@@ -36,3 +36,18 @@ class InputError(Exception):
             line += f"; expected {self.expected}"
         # An error is one line even when a hostile file name or field carries line breaks.
         return shown(line, LINE_LIMIT)
+
+
+class ShortageError(MemoryError):
+    """This machine has too little for an input that may be good elsewhere.
+
+    It says nothing about the input: no rule of the machine is broken, and no other machine need
+    agree.
+    """
+
+
+class DeadlineError(Exception):
+    """The time that the user granted is over."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"not done within the {seconds:g} seconds of --max-seconds")

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -21,12 +22,13 @@ from yolo_core import outputs
 from yolo_core.errors import InputError
 from yolo_core.outputs import PathLike as PathLike
 
+_JSON_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
 #: Largest text file (labels, lists, JSON settings) that is read, in bytes.
 TEXT_LIMIT = 16 << 20
-#: Largest YAML file; a data.yaml of a thousand classes has 30 KB.
-YAML_LIMIT = 1 << 20
-#: Deepest nesting and longest unquoted word of a YAML file.
-YAML_DEPTH, YAML_WORD = 32, 4096
+#: Most values in a JSON file unless the reader knows better: lists, objects and what they hold.
+JSON_VALUES = 1 << 20
 
 
 def read_bytes(path: PathLike, limit: int) -> bytes:
@@ -87,47 +89,32 @@ def read_text(path: PathLike, limit: int = TEXT_LIMIT) -> str:
         raise InputError(path, f"is not UTF-8 text (byte {error.start})", "UTF-8") from error
 
 
-def read_yaml(path: PathLike) -> Any:
-    """The content of a YAML file as plain Python data; tags that build objects are refused.
+def read_json(path: PathLike, limit: int = TEXT_LIMIT, values: int = JSON_VALUES) -> Any:
+    """The content of a JSON file of at most `limit` bytes and `values` values."""
+    return parse_json(read_text(path, limit), path, values)
 
-    Anchors and aliases are refused too: nobody needs them here, and a few of them expand to
-    more memory than any machine has. So are deep nesting and endless words, which take the
-    parser minutes.
+
+def parse_json(text: str, source: PathLike, values: int = JSON_VALUES) -> Any:
+    """The content of a JSON text of at most `values` values. source: its file, for the error.
+
+    The values are counted before anything is built from them: a few bytes of text each, they
+    take a hundred in memory. A text with half a surrogate pair is refused, since it is no Unicode
+    and cannot be written anywhere. InputError for both, and for what is no JSON.
     """
-    import yaml  # here, since most who read files read no YAML and the library takes a while
-
-    # libyaml where PyYAML was built with it: the same language, five times as fast.
-    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    text = read_text(path, YAML_LIMIT)
-    depth = 0
+    outside = _JSON_STRING.sub("", text)
+    count = sum(map(outside.count, ",[{"))
+    if count > values:
+        raise InputError(source, f"holds {count} values", f"at most {values}")
     try:
-        for event in yaml.parse(text, Loader=loader):
-            depth += isinstance(event, yaml.events.CollectionStartEvent)
-            depth -= isinstance(event, yaml.events.CollectionEndEvent)
-            if depth > YAML_DEPTH:
-                raise InputError(path, "is nested too deep", f"at most {YAML_DEPTH} levels")
-            if isinstance(event, yaml.events.AliasEvent):
-                raise InputError(path, f"uses the YAML alias *{event.anchor}", "plain YAML")
-            # Only unquoted words are taken for numbers, whose digits cost their square.
-            if isinstance(event, yaml.events.ScalarEvent) and event.implicit[0]:
-                _check_word(path, event.value)
-        return yaml.load(text, Loader=loader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(path, f"is not valid YAML ({_first_line(error)})") from error
-
-
-def _check_word(path: PathLike, word: str) -> None:
-    if len(word) > YAML_WORD:
-        raise InputError(path, f"has a word of {len(word)} characters", f"at most {YAML_WORD}")
-
-
-def read_json(path: PathLike, limit: int = TEXT_LIMIT) -> Any:
-    """The content of a JSON file of at most `limit` bytes."""
-    text = read_text(path, limit)
-    try:
-        return json.loads(text)
+        content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(path, f"is not valid JSON ({_first_line(error)})") from error
+        raise InputError(source, f"is not valid JSON ({_first_line(error)})") from error
+    if _SURROGATE.search(text):
+        try:
+            json.dumps(content, ensure_ascii=False).encode("utf-8")
+        except (ValueError, RecursionError) as error:
+            raise InputError(source, "holds half a surrogate pair", "Unicode text") from error
+    return content
 
 
 def sha256_file(path: PathLike) -> str:

@@ -2,7 +2,7 @@
 
 A name in a model, a receipt or a picture's file may hold anything: line breaks that invent a line
 of output, escape sequences that rewrite the screen, marks that turn the reading direction. Every
-command shows such a word through `shown`; readers refuse one where `check_text` says so.
+command shows such a word through `shown`; readers refuse a name where `text_fault` finds one.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import unicodedata
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~])")
 #: Longest word that is shown whole, in characters.
 WORD_LIMIT = 200
+#: Longest name of a class, in characters.
+NAME_LIMIT = 200
 #: Categories of Unicode that no name needs: controls, surrogates, line and paragraph separators.
 _REFUSED = ("Cc", "Cs", "Zl", "Zp")
 #: Marks that change the reading direction of what follows (Unicode's Bidi_Control).
@@ -34,7 +36,7 @@ def shown(word: object, limit: int = WORD_LIMIT) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def text_fault(text: str, limit: int) -> str | None:
+def text_fault(text: str, limit: int = NAME_LIMIT) -> str | None:
     """What is wrong with a name from outside, in a few words; None where nothing is.
 
     A name is valid Unicode of at most `limit` characters, without controls, line or paragraph

@@ -219,13 +219,16 @@ def gas(model: str, max_gas: int | None, max_memory: int | None, as_json: bool) 
 @click.pass_context
 def conform(context: click.Context, folder: str, quiet: bool, engine: str | None) -> None:
     """Run every conformance vector below FOLDER. Exit code 1 where one fails."""
+    from yolo_core.words import shown
     from yolo_cvm.conform import FAILED, PASSED, conform, count
 
     outcomes = []
     for outcome in conform(folder, engine):
         outcomes.append(outcome)
         if not quiet or outcome.status != PASSED:
-            click.echo(f"{outcome.status:<16} {outcome.name}  {outcome.note}".rstrip())
+            click.echo(
+                f"{outcome.status:<16} {shown(outcome.name)}  {shown(outcome.note)}".rstrip()
+            )
     click.echo(count(outcomes))
     context.exit(1 if any(outcome.status == FAILED for outcome in outcomes) else 0)
 

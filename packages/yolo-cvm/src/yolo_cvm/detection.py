@@ -11,6 +11,7 @@ from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, atomic_write
 from yolo_core.outputs import check_holds_no_input, check_outputs
+from yolo_core.words import shown
 from yolo_core.yolo.boxes import NmsSettings
 from yolo_core.yolo.drawing import draw, encode_picture, labelled
 from yolo_core.yolo.letterbox import read_image
@@ -72,7 +73,7 @@ def as_records(found: Array, names: Sequence[str]) -> list[dict[str, Any]]:
 
 def describe(record: dict[str, Any]) -> str:
     """A record as one line per picture and one per detection."""
-    first = f"{record['image']}  {record['width']}x{record['height']}"
+    first = f"{shown(record['image'])}  {record['width']}x{record['height']}"
     return "\n".join([first, *describe_detections(record["detections"])])
 
 
@@ -81,5 +82,5 @@ def describe_detections(detections: Sequence[dict[str, Any]]) -> list[str]:
     lines = []
     for item in detections:
         corners = " ".join(f"{value:.0f}" for value in item["box"])
-        lines.append(f"  {item['score']:.3f}  {item['name']:<16} {corners}")
+        lines.append(f"  {item['score']:.3f}  {shown(item['name']):<16} {corners}")
     return lines

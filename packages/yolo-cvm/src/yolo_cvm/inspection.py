@@ -11,7 +11,11 @@ from yolo_core.graph.costs.cost import cost, macs
 from yolo_core.graph.costs.gas import gas, memory_gas, operation_gas
 from yolo_core.graph.costs.storage import storage_bytes
 from yolo_core.graph.proof.bounds import Certificate, certify
+from yolo_core.words import shown
 from yolo_cvm.chain_io import input_type_size, output_type_size
+
+#: Longest name of a node in a table, in characters.
+NAME_SHOWN = 60
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ def table(graph: Graph) -> str:
             (
                 str(row.node),
                 row.op,
-                row.name,
+                shown(row.name, NAME_SHOWN),
                 _list("x".join(map(str, shape)) for shape in row.shapes),
                 _list(map(str, row.precisions)),
                 _list(f"{low}..{high}" for low, high in row.ranges) if row.ranges else "-",
@@ -137,7 +141,7 @@ def certificate_table(graph: Graph) -> str:
                 (
                     str(number),
                     node.op or "variable",
-                    node.name,
+                    shown(node.name, NAME_SHOWN),
                     f"{found.low}..{found.high}",
                     f"{certificate.bits(entry)}",
                     f"{bits}",

@@ -16,9 +16,9 @@ from typing import Protocol
 import numpy as np
 
 from yolo_core.arrays import Array
-from yolo_core.errors import InputError
+from yolo_core.errors import InputError, ShortageError
 from yolo_core.files import PathLike, read_bytes, read_start
-from yolo_core.graph import Graph, Limits, LogicError, RuntimeFault, bind, load_program
+from yolo_core.graph import Graph, Limits, LogicError, bind, load_program
 from yolo_core.graph.costs.cost import peak_bytes
 from yolo_core.graph.files.params import oddities, records_end, size_limit, stale_bytes
 from yolo_core.graph.integers import limit
@@ -76,8 +76,11 @@ class Model:
         return np.ascontiguousarray(x, np.int32)
 
 
-def _too_large(graph: Graph) -> RuntimeFault:
-    return RuntimeFault("memory", "this machine has too little", f"{peak_bytes(graph)} bytes free")
+def _too_large(graph: Graph) -> ShortageError:
+    return ShortageError(
+        f"memory: this machine has too little for this model, which needs {peak_bytes(graph)} "
+        "bytes at its peak and more for preparing it"
+    )
 
 
 class Meaning(Protocol):

@@ -189,7 +189,7 @@ def detect(
     yolo-eval detect weights/yolov5n bus.jpg 'holiday/*.jpg' drive.mp4 --out results
     """
     from yolo_eval.detect import detect_sources
-    from yolo_eval.pages.text import shown
+    from yolo_eval.pages.text import one_line
 
     found = detect_sources(
         model,
@@ -204,7 +204,7 @@ def detect(
         max_det=max_det,
     )
     for item in found:
-        click.echo(shown(item))
+        click.echo(one_line(item))
 
 
 @main.command()

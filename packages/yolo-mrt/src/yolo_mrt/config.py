@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from yolo_core.errors import InputError
-from yolo_core.files import PathLike, read_yaml
+from yolo_core.files import PathLike
+from yolo_core.yaml_file import read_yaml
 from yolo_core.yolo.dataset import list_images
 from yolo_core.yolo.letterbox import check_imgsz
 from yolo_mrt.pictures import Tell, chosen

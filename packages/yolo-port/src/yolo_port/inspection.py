@@ -7,6 +7,7 @@ from pathlib import Path
 
 from yolo_core.files import PathLike, sha256_file
 from yolo_core.mxnet.checkpoint import is_checkpoint, read_checkpoint
+from yolo_core.words import shown
 from yolo_port.matching import match
 from yolo_port.readers import read, source_file
 
@@ -57,9 +58,4 @@ def inspect(path: PathLike) -> dict[str, str]:
     if silent:
         found["assumed"] = f"{', '.join(silent)}: the file does not say, YOLOv5's own are taken"
     found.update({f"note {key}": str(value) for key, value in checkpoint.meta.items()})
-    return {_shown(label): _shown(text) for label, text in found.items()}
-
-
-def _shown(text: str) -> str:
-    """Text for a terminal: control characters of a hostile file are spelled out."""
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+    return {shown(label): shown(text) for label, text in found.items()}

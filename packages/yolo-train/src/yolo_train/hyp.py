@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from yolo_core.errors import InputError
-from yolo_core.files import PathLike, read_yaml
+from yolo_core.files import PathLike
+from yolo_core.yaml_file import read_yaml
 
 _PACKAGED = Path(__file__).parent / "hyps"
 

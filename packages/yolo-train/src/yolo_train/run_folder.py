@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
-from yolo_core.files import PathLike, atomic_write, read_bytes, read_yaml
+from yolo_core.files import PathLike, atomic_write, read_bytes
 from yolo_core.outputs import mark_folder, new_folder
+from yolo_core.yaml_file import read_yaml, yaml_text
+from yolo_core.yolo.npy import read_npy_header
 
 STATE = "weights/last.state.npz"
 COLUMNS = (
@@ -39,6 +41,9 @@ COLUMNS = (
     "x/lr2",
 )
 _STATE_LIMIT = 8 << 30
+_EXPECTED = "a state that this trainer wrote"
+#: Kinds of element in a state: numbers, truth values and text.
+_KINDS = "fiubU"
 
 
 class RunFolder:
@@ -79,7 +84,7 @@ class RunFolder:
         return cls.open(states[-1].parent.parent)
 
     def write_yaml(self, name: str, content: Mapping[str, Any]) -> None:
-        atomic_write(self.path / name, yaml.safe_dump(dict(content), sort_keys=False))
+        atomic_write(self.path / name, yaml_text(dict(content)))
 
     def read_yaml(self, name: str) -> dict[str, Any]:
         content = read_yaml(self.path / name)
@@ -110,17 +115,32 @@ class RunFolder:
         """The arrays of the last complete epoch; `rows` become those of that time."""
         path = self.path / STATE
         data = io.BytesIO(read_bytes(path, _STATE_LIMIT))
+        arrays = {}
         try:
-            # Ours are stored plainly; a compressed member could expand to any size.
             with zipfile.ZipFile(data) as members:
-                if any(member.compress_type for member in members.infolist()):
-                    raise zipfile.BadZipFile("compressed")
-            with np.load(data, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-        except (ValueError, EOFError, zipfile.BadZipFile, OSError) as error:
-            raise InputError(path, "is damaged", "a state that this trainer wrote") from error
+                for member in members.infolist():
+                    # Ours are stored plainly; a compressed member could expand to any size.
+                    if member.compress_type:
+                        raise zipfile.BadZipFile("compressed")
+                    name = member.filename[: -len(".npy")]
+                    arrays[name] = _state_array(members.read(member), str(path), name)
+        except (ValueError, EOFError, zipfile.BadZipFile, OSError, RuntimeError) as error:
+            raise InputError(path, "is damaged", _EXPECTED) from error
         table = arrays.pop("results", None)
         if table is None or table.ndim != 2 or table.shape[1] != len(COLUMNS):
-            raise InputError(path, "lacks the results", "a state that this trainer wrote")
+            raise InputError(path, "lacks the results", _EXPECTED)
+        if table.dtype != np.float64:
+            raise InputError(path, f"has results of type {table.dtype}", _EXPECTED)
         self.rows = [dict(zip(COLUMNS, (float(v) for v in values))) for values in table]
         return arrays
+
+
+def _state_array(data: bytes, source: str, name: str) -> Array:
+    """One array of a state. Its header is matched, not evaluated, and nothing it promises is
+    allocated that the file does not hold."""
+    header = read_npy_header(data, source, name, _EXPECTED)
+    kind = header.code.lstrip("<>|")[:1]
+    dtype = np.dtype(header.code) if kind in _KINDS else None
+    if dtype is None or math.prod(header.shape) * dtype.itemsize != len(data) - header.start:
+        raise InputError(source, f"has {name} as {header.code} of shape {header.shape}", _EXPECTED)
+    return np.frombuffer(data, dtype, offset=header.start).reshape(header.shape).copy()

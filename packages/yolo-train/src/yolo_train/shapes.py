@@ -14,12 +14,12 @@ import math
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, atomic_folder
 from yolo_core.progress import progress
+from yolo_core.yaml_file import yaml_text
 from yolo_core.yolo.drawing import encode_picture
 
 NAMES = ("circle", "square", "triangle", "star")
@@ -72,7 +72,7 @@ def write_shapes(out: PathLike, images: int, imgsz: int, seed: int) -> Path:
             "names": dict(enumerate(NAMES)),
         }
         text = f"{_HEADER} --images {images} --imgsz {imgsz} --seed {seed}\n"
-        (folder / "data.yaml").write_text(text + yaml.safe_dump(config, sort_keys=False))
+        (folder / "data.yaml").write_text(text + yaml_text(config))
     return out / "data.yaml"
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
+from yolo_core.files import parse_json
 from yolo_core.mxnet.checkpoint import Checkpoint, is_checkpoint, read_checkpoint
 from yolo_core.mxnet.fusing import fuse
 from yolo_core.yolo.architecture import ANCHORS_PER_LEVEL, Architecture
@@ -109,10 +110,7 @@ def architecture_to_text(architecture: Architecture) -> str:
 
 def architecture_from_text(text: str) -> Architecture:
     """What `architecture_to_text` wrote. InputError when it is something else."""
-    try:
-        return Architecture.from_dict(json.loads(text), "--resume")
-    except ValueError as error:
-        raise InputError("--resume", "finds a damaged state", "one of this trainer") from error
+    return Architecture.from_dict(parse_json(text, "--resume"), "--resume")
 
 
 def _quantized_start(

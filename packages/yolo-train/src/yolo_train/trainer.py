@@ -111,7 +111,7 @@ class Training:
             self._done = int(state["epochs"])
             self._best, self._best_epoch = float(state["best"]), int(state["best_epoch"])
             self._class_map[:] = state["class_map"]
-        except (KeyError, ValueError) as error:
+        except (KeyError, ValueError, TypeError, IndexError, OverflowError) as error:
             raise InputError(source, f"has a state of another network ({error})") from error
 
     def run(self) -> RunFolder | None:

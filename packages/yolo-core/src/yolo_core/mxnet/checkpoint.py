@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
-from yolo_core.files import PathLike, atomic_write, read_yaml
+from yolo_core.files import PathLike, atomic_write
 from yolo_core.mxnet.params import encode_params, read_params
+from yolo_core.yaml_file import read_yaml, yaml_text
 from yolo_core.yolo.architecture import Architecture
 from yolo_core.yolo.letterbox import check_imgsz
 
@@ -158,7 +158,5 @@ def write_checkpoint(path: PathLike, checkpoint: Checkpoint) -> tuple[Path, Path
     }
     atomic_write(symbol, symbol_json(architecture, checkpoint.fused))
     atomic_write(params, encode_params(arrays))
-    atomic_write(
-        sidecar, yaml.safe_dump(record, sort_keys=False, default_flow_style=None, width=100)
-    )
+    atomic_write(sidecar, yaml_text(record, default_flow_style=None, width=100))
     return symbol, params, sidecar

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from yolo_core.errors import InputError
+from yolo_core.words import text_fault
 from yolo_core.yolo.coco import COCO_NAMES
 
 #: size → (depth multiple, width multiple)
@@ -156,6 +157,9 @@ class Architecture:
             "has a class without a name",
             "texts",
         )
+        for name in self.names:
+            fault = text_fault(name)
+            self._require(fault is None, f"has a class name that {fault}", "printable text")
         self._require(self.strides == STRIDES, f"has strides {self.strides}", f"{STRIDES}")
         self._require(
             len(self.anchors) == len(STRIDES)

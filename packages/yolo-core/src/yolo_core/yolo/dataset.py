@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from yolo_core.errors import InputError
-from yolo_core.files import PathLike, read_text, read_yaml
+from yolo_core.files import PathLike, read_text
+from yolo_core.words import text_fault
+from yolo_core.yaml_file import read_yaml
 from yolo_core.yolo.architecture import MAX_CLASSES
 from yolo_core.yolo.labels import label_path as label_path
 from yolo_core.yolo.labels import read_labels as read_labels
@@ -99,7 +101,7 @@ def _names(value: Any, source: Path) -> tuple[str, ...]:
         # YAML reads an unquoted yes, no, on or off as true or false, and nothing as null.
         if not isinstance(name, (str, int, float)) or isinstance(name, bool):
             raise InputError(source, f"has the class name {name!r:.40}", "names, quoted if need be")
-        if any(not sign.isprintable() for sign in str(name)):
+        if text_fault(str(name)) or not str(name).isprintable():
             raise InputError(source, f"has the class name {name!r:.40}", "signs that can be seen")
         if str(name) in seen:
             cause = f"calls the classes {seen[str(name)]} and {number} both {name!r:.40}"

@@ -18,7 +18,7 @@ MAGIC = b"\x93NUMPY"
 OBJECT = "|O"
 _MAX_HEADER = 4096
 _HEADER = re.compile(
-    rb"\{'descr': '(?P<descr>[<>|][a-zA-Z]\d{0,4})', 'fortran_order': (?P<fortran>True|False), "
+    rb"\{'descr': '(?P<descr>[<>|][a-zA-Z]\d{0,7})', 'fortran_order': (?P<fortran>True|False), "
     rb"'shape': \((?P<shape>(?:\d{1,15}L?,)?|\d{1,15}L?(?:, \d{1,15}L?){1,8})\), \} *\n?"
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from yolo_core.words import shown
 from yolo_eval.detect import Found
 from yolo_eval.figures.metrics import percent
 from yolo_eval.runs.run import Run
@@ -14,7 +15,9 @@ def summary(run: Run) -> str:
     imgsz = run.model.get("imgsz")
     size = f", {imgsz[1]}x{imgsz[0]}" if imgsz else ""
     digest = run.model["digest"][:16]
-    lines = [f"model   {run.model['name']} ({run.model['kind']}{size}), sha256 {digest}"]
+    lines = [
+        f"model   {run.model['name']} ({shown(run.model['kind'])}{size}), sha256 {shown(digest)}"
+    ]
     if run.metrics is None:
         index, count = run.shard or (1, 1)
         lines.append(
@@ -45,9 +48,9 @@ def summary(run: Run) -> str:
     return "\n".join(lines)
 
 
-def shown(found: Found) -> str:
+def one_line(found: Found) -> str:
     """One picture's detections in a line: "bus.jpg: 3 person, 1 bus"."""
     counts = Counter(found.classes[int(label)] for label in found.boxes[:, 5])
-    listed = ", ".join(f"{count} {name}" for name, count in counts.most_common())
+    listed = ", ".join(f"{count} {shown(name)}" for name, count in counts.most_common())
     frame = "" if found.frame is None else f" frame {found.frame}"
-    return f"{found.name}{frame}: {listed or 'nothing'}"
+    return f"{shown(found.name)}{frame}: {listed or 'nothing'}"

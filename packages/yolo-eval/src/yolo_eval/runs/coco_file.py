@@ -19,6 +19,7 @@ from yolo_core.files import read_json
 from yolo_core.yolo.samples import CheckReport, picture_sizes
 from yolo_eval.runs.ground_truth import (
     JSON_LIMIT,
+    JSON_VALUES,
     Box,
     Category,
     GroundTruth,
@@ -47,7 +48,7 @@ def from_coco(
     """
     if images is not None and not Path(images).is_dir():
         raise InputError(images, "is not a folder", "the folder of the annotated images")
-    content = read_json(annotations, JSON_LIMIT)
+    content = read_json(annotations, JSON_LIMIT, JSON_VALUES)
     if not isinstance(content, dict):
         raise InputError(annotations, "is not a COCO annotation file", "an object with images")
     reader = _Reader(str(annotations), images if pictures else None)

@@ -16,11 +16,17 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from yolo_core.errors import InputError
+from yolo_core.words import NAME_LIMIT, text_fault
 from yolo_core.yolo.dataset import read_data_yaml
 from yolo_core.yolo.samples import check_samples
 
 #: Largest annotation or run file that is read, in bytes (instances_train2017.json has 0.45 GB).
 JSON_LIMIT = 1 << 30
+#: Most values in it; instances_train2017.json has about 45 million, polygons included.
+JSON_VALUES = 64 << 20
+
+#: Longest name of a picture below its folder, in characters.
+PATH_LIMIT = 4096
 
 #: Hears what is left out.
 Tell = Callable[[str], None]
@@ -216,6 +222,7 @@ def _image(item: Any, source: str) -> Image:
     parts = PurePosixPath(name.replace("\\", "/"))
     if parts.is_absolute() or ".." in parts.parts or "\0" in name:
         raise InputError(source, f"image {number_} lies outside the folder", "a relative path")
+    _check_name(name, PATH_LIMIT, f"image {number_}", source)
     width, height = identifier(item, "width", source), identifier(item, "height", source)
     if not (0 < width <= 1 << 20 and 0 < height <= 1 << 20):
         raise InputError(source, f"image {number_} is {width} by {height}", "a size in pixels")
@@ -227,7 +234,14 @@ def _category(item: Any, source: str) -> Category:
     name = item.get("name")
     if not isinstance(name, str) or not name:
         raise InputError(source, f"category {number_} has no name", "a name")
+    _check_name(name, NAME_LIMIT, f"category {number_}", source)
     return Category(number_, name)
+
+
+def _check_name(name: str, limit: int, what: str, source: str) -> None:
+    fault = text_fault(name, limit)
+    if fault:
+        raise InputError(source, f"{what} has a name that {fault}", "printable text")
 
 
 def _box(item: Any, images: Set[int], categories: Set[int], source: str) -> Box:

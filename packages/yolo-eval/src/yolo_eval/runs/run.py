@@ -19,9 +19,11 @@ import numpy as np
 
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
-from yolo_core.files import atomic_write, read_bytes
+from yolo_core.files import atomic_write, parse_json, read_bytes
+from yolo_core.words import text_fault
 from yolo_eval.runs.ground_truth import (
     JSON_LIMIT,
+    JSON_VALUES,
     GroundTruth,
     bbox,
     identifier,
@@ -142,6 +144,12 @@ class Run:
         return content
 
 
+#: A run file may unpack to this many times its size and a little; ours take a tenth.
+_MAX_RATIO, _SMALL = 50, 1 << 20
+#: Longest text in a run file, in characters: a command line with many files.
+_TEXT_LIMIT = 1 << 16
+
+
 def write_run(path: Path, run: Run) -> None:
     """Write a run file, whole or not at all."""
     atomic_write(path, json.dumps(run.to_dict(), separators=(",", ":")) + "\n")
@@ -180,6 +188,7 @@ def read_run(path: Path, truth: GroundTruth | None = None) -> Run:
         if not isinstance(content.get(key), str):
             raise InputError(source, f"has no text {key!r}", "a run file of yolo-eval coco")
     _check_model(content["model"], source)
+    _check_texts([content[key] for key in ("model", "settings", "provenance", "source")], source)
     own_truth = parse_coco(content, source, content["folder"])
     own_truth = replace(own_truth, source=content["source"])
     metrics = content.get("metrics")
@@ -206,17 +215,18 @@ def _json(path: Path) -> Any:
     data = read_bytes(path, JSON_LIMIT)
     if path.suffix == ".gz":
         unpacker = zlib.decompressobj(wbits=31)
+        most = min(JSON_LIMIT, _MAX_RATIO * len(data) + _SMALL)
         try:
-            data = unpacker.decompress(data, JSON_LIMIT)
+            data = unpacker.decompress(data, most)
         except zlib.error as error:
             raise InputError(path, f"is not a gzip file ({error})", "a .json.gz file") from error
         if not unpacker.eof:
-            raise InputError(path, "is cut short or too large", f"at most {JSON_LIMIT} bytes")
+            raise InputError(path, "is cut short or too large", f"at most {most} bytes unpacked")
     try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
-        reason = str(error).split("\n", 1)[0]
-        raise InputError(path, f"is not valid JSON ({reason})") from error
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(path, f"is not UTF-8 text (byte {error.start})", "UTF-8") from error
+    return parse_json(text, path, JSON_VALUES)
 
 
 def checked_rows(items: Any, truth: GroundTruth, source: str) -> list[Row]:
@@ -254,6 +264,21 @@ def _check_model(model: Mapping[str, Any], source: str) -> None:
     sides = isinstance(imgsz, list) and len(imgsz) == 2 and all(type(v) is int for v in imgsz)
     if imgsz is not None and not sides:
         raise InputError(source, "has a malformed imgsz", "[height, width]")
+
+
+def _check_texts(content: Any, source: str) -> None:
+    """Every text in plain data is Unicode without controls, since pages and terminals show it."""
+    left = [content]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            left += [*value, *value.values()]
+        elif isinstance(value, list):
+            left += value
+        elif isinstance(value, str):
+            fault = text_fault(value, _TEXT_LIMIT)
+            if fault:
+                raise InputError(source, f"has a text that {fault}", "printable text")
 
 
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
