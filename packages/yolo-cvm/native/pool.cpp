@@ -3,6 +3,9 @@
 #include "pool.h"
 
 #include <chrono>
+#if defined(__unix__) || defined(__APPLE__)
+#include <pthread.h>
+#endif
 #if defined(__linux__)
 #include <sched.h>
 #endif
@@ -38,24 +41,40 @@ int current_cpu() { return -1; }
 void leave_cpu(int) {}
 #endif
 
+// Forks between the first process and this one. A child has the memory of its parent and none of
+// its threads, so a pool that it inherits computes on the calling thread alone.
+std::atomic<uint64_t> forks{0};
+#if defined(__unix__) || defined(__APPLE__)
+const int watched = pthread_atfork(nullptr, nullptr, [] { forks.fetch_add(1); });
+#endif
+
 }  // namespace
 
-Pool::Pool(int threads) {
+Pool::Pool(int threads) : process_(forks.load()) {
   try {
-    for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
+    for (int i = 1; i < threads; ++i) workers_->emplace_back([this, i] { work(i); });
   } catch (...) {
     // A machine that refuses more threads still computes, with those it gave.
-    if (workers_.empty()) return;
+    if (workers_->empty()) return;
   }
 }
 
+bool Pool::forked() const { return process_ != forks.load(std::memory_order_relaxed); }
+
 Pool::~Pool() {
+  if (forked()) {
+    // The handles name threads of the parent: they can be neither joined nor let go. Nor can the
+    // condition be destroyed: it counts sleepers that will never wake.
+    (void)workers_.release();
+    (void)wake_.release();
+    return;
+  }
   {
     std::lock_guard<std::mutex> lock(mutex_);
     stop_.store(true);
-    wake_.notify_all();
+    wake_->notify_all();
   }
-  for (std::thread& w : workers_) w.join();
+  for (std::thread& w : *workers_) w.join();
 }
 
 void Pool::take(int thread) {
@@ -80,7 +99,7 @@ void Pool::run_all(int64_t tasks, Call call, const void* body) {
   state_.store(++round_ << 2 * kBits | (uint64_t)tasks << kBits);
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    if (sleeping_) wake_.notify_all();
+    if (sleeping_) wake_->notify_all();
   }
   take(0);
   for (int spins = 0; done_.load(std::memory_order_acquire) < tasks; ++spins) {
@@ -103,7 +122,7 @@ void Pool::work(int thread) {
       if (spins % 64 || std::chrono::steady_clock::now() < until) continue;
       std::unique_lock<std::mutex> lock(mutex_);
       ++sleeping_;
-      wake_.wait(lock, [&] { return stop_.load() || open(state_.load()); });
+      wake_->wait(lock, [&] { return stop_.load() || open(state_.load()); });
       --sleeping_;
       break;
     }

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -16,14 +17,14 @@ class Pool {
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
 
-  int threads() const { return (int)workers_.size() + 1; }
+  int threads() const { return (int)workers_->size() + 1; }
 
   // Calls body(task, thread) for every task in [0, tasks), in any order, and returns when all are
   // done. thread: which of `threads()` runs it, 0 being the caller. `body` must not throw, and what
   // it computes must not depend on the thread.
   template <class Body>
   void run_on(int64_t tasks, const Body& body) {
-    if (tasks <= 1 || tasks >= kMostTasks || workers_.empty()) {
+    if (tasks <= 1 || tasks >= kMostTasks || workers_->empty() || forked()) {
       for (int64_t i = 0; i < tasks; ++i) body(i, 0);
       return;
     }
@@ -47,13 +48,16 @@ class Pool {
     const uint64_t mask = kMostTasks - 1;
     return (state & mask) < (state >> kBits & mask);
   }
+  // Whether this process is a child of the one that started the workers: they do not exist here.
+  bool forked() const;
   void run_all(int64_t tasks, Call call, const void* body);
   void work(int thread);
   void take(int thread);
 
-  std::vector<std::thread> workers_;
+  std::unique_ptr<std::vector<std::thread>> workers_ = std::make_unique<std::vector<std::thread>>();
+  uint64_t process_;  // which process, counted in forks, started the workers
   std::mutex mutex_;
-  std::condition_variable wake_;
+  std::unique_ptr<std::condition_variable> wake_ = std::make_unique<std::condition_variable>();
   std::atomic<uint64_t> state_{0};  // round | tasks | claimed
   std::atomic<int64_t> done_{0};
   std::atomic<bool> stop_{false};
