@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -11,7 +11,13 @@ import pytest
 
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
-from yolo_core.yolo.letterbox import Letterbox, check_imgsz, read_image, resize
+from yolo_core.yolo.letterbox import (
+    Letterbox,
+    check_imgsz,
+    decode_image,
+    read_image,
+    resize,
+)
 
 
 def reference_resize(image: Array, height: int, width: int) -> Array:
@@ -116,3 +122,41 @@ def test_refuses_what_is_no_whole_image(tmp_path: Path) -> None:
         read_image(tmp_path / "none.jpg")
     with pytest.raises(InputError, match="regular file"):
         read_image(tmp_path)
+
+
+def webp_file(image: Any, orientation: int, big: bool) -> bytes:
+    """A lossless WebP of an RGB image that is stored as it is and says this orientation."""
+    plain = bytes(cv2.imencode(".webp", image[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, 101])[1])
+    order: Literal["big", "little"] = "big" if big else "little"
+    head = b"MM\0*" if big else b"II*\0"
+    entry = b"".join(n.to_bytes(size, order) for n, size in ((0x0112, 2), (3, 2), (1, 4)))
+    value = orientation.to_bytes(2, order) + b"\0\0"
+    exif = head + (8).to_bytes(4, order) + (1).to_bytes(2, order) + entry + value + b"\0\0\0\0"
+    sides = b"".join((side - 1).to_bytes(3, "little") for side in image.shape[1::-1])
+    extended = b"VP8X" + (10).to_bytes(4, "little") + b"\x08\0\0\0" + sides
+    body = extended + plain[12:] + b"EXIF" + len(exif).to_bytes(4, "little") + exif
+    return b"RIFF" + (4 + len(body)).to_bytes(4, "little") + b"WEBP" + body
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("big", [False, True])
+def test_webp_is_read_upright_whatever_opencv_does(orientation: int, big: bool) -> None:
+    upright = np.random.default_rng(0).integers(0, 256, (5, 8, 3), dtype=np.uint8)
+    flips = {1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1],
+             5: upright.transpose(1, 0, 2), 6: np.rot90(upright, 1),
+             7: np.rot90(upright, 2).transpose(1, 0, 2), 8: np.rot90(upright, -1)}  # fmt: skip
+    stored = np.ascontiguousarray(flips[orientation])
+    np.testing.assert_array_equal(decode_image(webp_file(stored, orientation, big), "x"), upright)
+
+
+@pytest.mark.parametrize(
+    ("data", "word"),
+    [
+        (b"GIF89a" + bytes(20), "a GIF"),
+        (b"\0\0\0\x20ftypavif" + bytes(20), "an AVIF"),
+        (b"RIFF\x14\0\0\0WEBPANIM\x06\0\0\0" + bytes(6), "an animated WebP"),
+    ],
+)
+def test_formats_that_opencv_versions_read_differently_are_refused(data: bytes, word: str) -> None:
+    with pytest.raises(InputError, match=word):
+        decode_image(data, "x")

@@ -18,6 +18,7 @@ import numpy as np
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, read_bytes
+from yolo_core.yolo import webp
 
 FILL = 114
 MODES = ("letterbox", "squash")
@@ -98,8 +99,12 @@ def _jpeg_ends(data: bytes) -> bool:
 def decode_image(data: bytes, source: str) -> Array:
     """uint8 [height, width, 3] RGB from the bytes of an image file."""
     cv2 = opencv()
+    _refuse_ambiguous(data, source)
+    how, turned = cv2.IMREAD_COLOR, 1
+    if webp.is_webp(data):
+        how, turned = how | cv2.IMREAD_IGNORE_ORIENTATION, webp.orientation(data)
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), how) if data else None
     except cv2.error as error:
         raise InputError(source, "cannot be decoded", "an image of reasonable size") from error
     if image is None:
@@ -107,7 +112,19 @@ def decode_image(data: bytes, source: str) -> Array:
     if image.shape[0] * image.shape[1] > PIXEL_LIMIT:
         raise InputError(source, f"has {image.shape[1]}x{image.shape[0]} pixels", "a smaller image")
     result: Array = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    return result
+    return webp.upright(result, turned) if turned != 1 else result
+
+
+def _refuse_ambiguous(data: bytes, source: str) -> None:
+    """Refuse formats that some versions of OpenCV decode and others do not, or otherwise."""
+    kinds = {
+        "a GIF": data[:4] == b"GIF8",
+        "an AVIF": data[4:12] in (b"ftypavif", b"ftypavis"),
+        "an animated WebP": webp.is_webp(data) and webp.is_animated(data),
+    }
+    for kind, found in kinds.items():
+        if found:
+            raise InputError(source, f"is {kind}", "a JPEG, PNG, BMP, TIFF or still WebP")
 
 
 def _taps(source: int, target: int) -> tuple[Array, Array, Array, Array]:
