@@ -208,6 +208,20 @@ def bundle_swarm(session: nox.Session) -> None:
 
 
 @nox.session
+def contract(session: nox.Session) -> None:
+    """The Solidity that reads boxes, compiled by solc and run on py-evm; needs Node.js and npm."""
+    if shutil.which("npm") is None:
+        session.skip("there is no npm")
+    folder = session.create_tmp()
+    session.run("npm", "install", "--prefix", folder, "--no-save", "solc", external=True)
+    session.install(*TEST_TOOLS, "py-evm")
+    _install(session, "yolo-cvm")
+    session.install("./packages/yolo-core[images]")
+    session.env["NODE_PATH"] = str(Path(folder) / "node_modules")
+    _pytest(session, "packages/yolo-cvm/tests/test_contract.py")
+
+
+@nox.session
 def sanitize(session: nox.Session) -> None:
     """The compiled engine's tests on an AddressSanitizer and UBSan build."""
     session.install(*TEST_TOOLS)

@@ -69,6 +69,7 @@ WRITERS = (
         (("new.npy", "m/data.npy"), ("new.json", "m/params"), ("new.npy", "new.json")),
     ),
     Writer("yolo-cvm bundle m --out new", ("new",), (("new", "m"), ("new", "."))),
+    Writer("yolo-cvm contract b --out new", ("new",), (("new", "b"), ("new", "."))),
     Writer(
         "yolo-cvm detect m p/a.png --out new",
         ("new/a.jpg", "new/detections.json"),
@@ -153,6 +154,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_checkpoint(folder / "w" / "n", Checkpoint(architecture, parameters, fused=True))
     for words in (
         "yolo-mrt quantize w/n --data shapes/images/val --imgsz 64 --num-calib 2 --out m",
+        "yolo-mrt boxes m --out b",
         "yolo-eval coco m --data shapes/data.yaml --json a.json --predictions list.json",
         "yolo-eval coco m --data shapes/data.yaml --json s1.json --shard 1/2",
         "yolo-eval coco m --data shapes/data.yaml --json s2.json --shard 2/2",

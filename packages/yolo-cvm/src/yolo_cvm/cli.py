@@ -364,6 +364,22 @@ def decode(
         click.echo("\n".join(describe_detections(record["detections"])))
 
 
+@main.command()
+@_MODEL
+@click.option("--out", required=True, type=click.Path(), help="Folder to write the files into.")
+def contract(model: str, out: str) -> None:
+    """Write what a contract needs to read MODEL's boxes: Solidity, an example, a Python twin.
+
+    MODEL is one whose graph decides by itself.
+
+    Example: yolo-cvm contract model --out contract
+    """
+    from yolo_cvm.contract import write_contract
+
+    for path in write_contract(model, out):
+        click.echo(str(path))
+
+
 main.add_command(bundle)
 main.add_command(model_meta)
 main.add_command(serve)
