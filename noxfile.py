@@ -35,8 +35,8 @@ WITH_MXNET = {"yolo-core", "yolo-port", "yolo-train", "yolo-mrt"}
 EXTRAS = {"yolo-core": "[images,mxnet,scores]", "yolo-cvm": "[serve]", "yolo-port": "[onnx]"}
 TEST_TOOLS = ["pytest>=7", "pytest-timeout", "hypothesis>=6"]
 MAIN_JOB = ["train", "quantize", "compare"]
-#: One environment serves the three sessions of the main job.
-PIPELINE = ".nox/pipeline"
+#: One environment, with one MXNet, serves the three sessions of the main job.
+PIPELINE = ROOT / ".nox" / "pipeline"
 
 SHAPES = Path("datasets") / "shapes" / "data.yaml"
 #: mAP@0.5 above 0.95 in two to four minutes on two cores.
@@ -47,15 +47,34 @@ SHAPES_RECIPE = [
 RUNS = Path("runs")
 
 
-def _install(session: nox.Session, *packages: str, mxnet: bool = False) -> None:
-    """Install packages of ours from this checkout, yolo-core always among them."""
+def _requirements(packages: Sequence[str], mxnet: bool) -> list[list[str]]:
+    """What pip is asked to install for packages of this checkout, yolo-core always among them."""
     wanted = mxnet or bool(WITH_MXNET.intersection(packages))
     extra = "[mxnet]" if wanted else ""
+    others = [f"./packages/{package}" for package in packages if package != "yolo-core"]
+    calls = [[f"./packages/yolo-core{extra}", *others]]
     if wanted and sys.version_info >= (3, 13):
         # Its metadata asks for NumPy below 2, which has no wheels for these Pythons.
-        session.install("--no-deps", "mxnet==1.9.1")
-    others = [f"./packages/{package}" for package in packages if package != "yolo-core"]
-    session.install(f"./packages/yolo-core{extra}", *others)
+        calls.insert(0, ["--no-deps", "mxnet==1.9.1"])
+    return calls
+
+
+def _install(session: nox.Session, *packages: str, mxnet: bool = False) -> None:
+    """Install packages of ours into the session's own environment."""
+    for call in _requirements(packages, mxnet):
+        session.install(*call)
+
+
+def _pipeline(session: nox.Session, *packages: str, mxnet: bool = False) -> Path:
+    """Install packages into the environment of the main job; the folder of its programs."""
+    programs = PIPELINE / ("Scripts" if os.name == "nt" else "bin")
+    python = str(programs / "python")
+    if not programs.is_dir():
+        session.run(sys.executable, "-m", "virtualenv", "--quiet", str(PIPELINE))
+    pip = ["uv", "pip", "install", "--python", python] if shutil.which("uv") else []
+    for call in _requirements(packages, mxnet):
+        session.run(*(pip or [python, "-m", "pip", "install", "--quiet"]), *call)
+    return programs
 
 
 def _options(session: nox.Session) -> list[str]:
@@ -92,50 +111,52 @@ print(options["data"], "yolov5" + network["size"], options["imgsz"], sep=chr(10)
 """
 
 
-def _last_run(session: nox.Session) -> _Trained:
+def _last_run(session: nox.Session, programs: Path) -> _Trained:
     """The training run that was written last."""
     runs = [path.parent.parent for path in (RUNS / "train").glob("*/weights/best.yaml")]
     if not runs:
         session.error("there is no trained model yet: nox -s train")
     run = max(runs, key=lambda run: (run / "weights" / "best.yaml").stat().st_mtime)
-    told = session.run("python", "-c", _READ_RUN, str(run), silent=True, log=False)
+    python = str(programs / "python")
+    told = session.run(python, "-c", _READ_RUN, str(run), silent=True, log=False)
     return _Trained(str(run / "weights" / "best"), *str(told).splitlines())
 
 
-@nox.session(venv_location=PIPELINE)
+@nox.session(venv_backend="none")
 def train(session: nox.Session) -> None:
     """Train a detector: on generated shapes, or as the options of `yolo-train fit` say."""
-    _install(session, "yolo-train")
+    command = str(_pipeline(session, "yolo-train") / "yolo-train")
     options = _options(session)
     if not {"--data", "--resume"}.intersection(word.partition("=")[0] for word in options):
         if not SHAPES.exists():
-            session.run("yolo-train", "shapes", "--out", str(SHAPES.parent))
+            session.run(command, "shapes", "--out", str(SHAPES.parent))
         options = ["--data", str(SHAPES), *SHAPES_RECIPE, *options]
-    session.run("yolo-train", "fit", *options)
+    session.run(command, "fit", *options)
 
 
-@nox.session(venv_location=PIPELINE)
+@nox.session(venv_backend="none")
 def quantize(session: nox.Session) -> None:
     """Turn the model trained last into an integer-only CVM model."""
-    _install(session, "yolo-mrt")
-    trained = _last_run(session)
+    programs = _pipeline(session, "yolo-mrt")
+    trained = _last_run(session, programs)
     session.run(
-        "yolo-mrt", "quantize", trained.checkpoint, "--data", trained.data,
+        str(programs / "yolo-mrt"), "quantize", trained.checkpoint, "--data", trained.data,
         "--imgsz", trained.imgsz, "--out", trained.integer, *_options(session),
     )  # fmt: skip
 
 
-@nox.session(venv_location=PIPELINE)
+@nox.session(venv_backend="none")
 def compare(session: nox.Session) -> None:
     """Score the float and the integer model on the validation images and write the report."""
-    _install(session, "yolo-cvm", "yolo-eval", mxnet=True)
-    trained = _last_run(session)
+    programs = _pipeline(session, "yolo-cvm", "yolo-eval", mxnet=True)
+    trained = _last_run(session, programs)
+    command = str(programs / "yolo-eval")
     files = []
     for model, form in ((trained.checkpoint, "float"), (trained.integer, "quant")):
         files.append(str(RUNS / "eval" / trained.name / f"{form}.json"))
-        session.run("yolo-eval", "coco", model, "--data", trained.data, "--json", files[-1])
+        session.run(command, "coco", model, "--data", trained.data, "--json", files[-1])
     page = str(RUNS / "compare" / trained.name)
-    session.run("yolo-eval", "compare", *files, "--out", page, *_options(session))
+    session.run(command, "compare", *files, "--out", page, *_options(session))
 
 
 @nox.session
