@@ -25,6 +25,11 @@ _MAX_MEMORY = click.option(
 )
 
 
+_MAX_SECONDS = click.option(
+    "--max-seconds", type=click.FloatRange(0, min_open=True), help="Give up after so long."
+)
+
+
 def _limits(max_gas: int | None, max_memory: int | None) -> Any:
     from yolo_core.graph import Limits
 
@@ -54,6 +59,7 @@ def main() -> None:
 
 
 @main.command()
+@_MAX_SECONDS
 @_MODEL
 @_COMPAT
 @_JSON
@@ -93,6 +99,7 @@ def inspect(
 
 
 @main.command()
+@_MAX_SECONDS
 @_MODEL
 @click.option("--input", "input_file", required=True, type=click.Path(), help="Integers (.npy).")
 @click.option("--output", type=click.Path(), help="Write the output here (.npy, or bytes).")
@@ -136,6 +143,7 @@ def run(
 
 
 @main.command()
+@_MAX_SECONDS
 @_MODEL
 @_COMPAT
 @_JSON
@@ -152,6 +160,7 @@ def certify(model: str, compat: bool, as_json: bool) -> None:
 
 
 @main.command()
+@_MAX_SECONDS
 @click.argument("receipt", type=click.Path())
 @_MODEL
 @click.option("--input", "input_file", required=True, type=click.Path(), help="Integers (.npy).")
@@ -196,6 +205,7 @@ def bisect(context: click.Context, left: str, right: str) -> None:
 
 
 @main.command()
+@_MAX_SECONDS
 @_MODEL
 @_MAX_GAS
 @_MAX_MEMORY
@@ -213,6 +223,7 @@ def gas(model: str, max_gas: int | None, max_memory: int | None, as_json: bool) 
 
 
 @main.command()
+@_MAX_SECONDS
 @click.argument("folder", type=click.Path())
 @click.option("--quiet", is_flag=True, help="Print only what failed, and the counts.")
 @_ENGINE
@@ -234,6 +245,7 @@ def conform(context: click.Context, folder: str, quiet: bool, engine: str | None
 
 
 @main.command()
+@_MAX_SECONDS
 @_MODEL
 @click.argument("pictures", nargs=-1, required=True, type=click.Path())
 @click.option("--out", type=click.Path(), help="Folder for annotated pictures and JSON.")
