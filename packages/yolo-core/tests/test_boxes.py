@@ -76,7 +76,7 @@ def test_rows_follow_level_anchor_y_x() -> None:
         a, y, x = np.mgrid[0:3, 0:side, 0:side]
         level_numbers[0, :, 0] = level * 1000 + a * 100 + y * 10 + x
         heads.append(level_numbers.reshape(1, 18, side, side))
-    rows = rows_of(tuple(heads))
+    rows = rows_of(tuple(heads), 6)
     assert rows.shape == (1, architecture.rows(64, 64), 6)
     assert rows[0, 8 * 8 + 8 + 2, 0] == 112
     assert rows[0, 3 * 64 + 4 + 3, 0] == 1013

@@ -167,7 +167,7 @@ def test_a_missing_parameter_is_named(tmp_path: Path) -> None:
         {"nc": 2},
         {"nc": [1]},
         {"anchors": 5},
-        {"anchors": [[[1, 2]], [[1, 2]], [[1, 2]]]},
+        {"anchors": [[[1, 2]], [[1, 2], [3, 4]], [[1, 2]]]},
         {"anchors": [[[float("nan"), 2]] * 3] * 3},
         {"anchors": [[[-1.0, 2]] * 3] * 3},
         {"strides": [8, 16]},

@@ -53,14 +53,10 @@ class _Builder:
         return self.add(
             "Conv",
             [x, weight, bias],
-            kernel_shape=[c.kernel] * 2,
+            kernel_shape=list(c.kernel),
             strides=[c.stride] * 2,
-            pads=[c.padding] * 4,
+            pads=[*c.padding, *c.padding],
         )
-
-    def conv(self, x: str, c: Convolution) -> str:
-        y = self.linear(x, c)
-        return self.add("Mul", [y, self.add("Sigmoid", [y])])
 
 
 def build(
@@ -68,52 +64,32 @@ def build(
 ) -> onnx.ModelProto:
     """The model; input `images` float32 [1, 3, height, width], output `rows`."""
     b = _Builder(weights)
-    convolutions = {c.name: c for c in architecture.convolutions()}
-    outputs: list[str] = []
-    x = "images"
-    for layer in architecture.layers():
-        sources = [outputs[f] if f >= 0 else "images" for f in layer.sources]
-        stem = f"model.{layer.index}"
-
-        def conv(source: str, part: str, stem: str = stem) -> str:
-            return b.conv(source, convolutions[f"{stem}{part}.conv"])
-
+    outputs = {-1: "images"}
+    for index, step in enumerate(architecture.steps()):
+        sources = [outputs[f] for f in step.inputs]
         x = sources[0]
-        if layer.kind == "Conv":
-            x = conv(x, "")
-        elif layer.kind == "C3":
-            y = conv(x, ".cv1")
-            for r in range(layer.repeats):
-                z = conv(conv(y, f".m.{r}.cv1"), f".m.{r}.cv2")
-                y = b.add("Add", [y, z]) if layer.shortcut else z
-            x = conv(b.add("Concat", [y, conv(x, ".cv2")], axis=1), ".cv3")
-        elif layer.kind == "SPPF":
-            parts = [conv(x, ".cv1")]
-            for _ in range(3):
-                parts.append(
-                    b.add(
-                        "MaxPool",
-                        [parts[-1]],
-                        kernel_shape=[layer.kernel] * 2,
-                        pads=[layer.kernel // 2] * 4,
-                        strides=[1, 1],
-                    )
-                )
-            x = conv(b.add("Concat", parts, axis=1), ".cv2")
-        elif layer.kind == "Upsample":
+        if step.convolution is not None:
+            y = b.linear(x, step.convolution)
+            if step.convolution.activation:
+                y = b.add("Mul", [y, b.add("Sigmoid", [y])])
+        elif step.operation == "maxpool":
+            y = b.add("MaxPool", [x], kernel_shape=[step.kernel] * 2, pads=[step.padding] * 4,
+                      strides=[step.stride] * 2)  # fmt: skip
+        elif step.operation == "upsample":
             scales = b.constant("scales", np.array([1, 1, 2, 2], np.float32))
-            x = b.add(
+            y = b.add(
                 "Resize",
                 [x, "", scales],
                 mode="nearest",
                 coordinate_transformation_mode="asymmetric",
                 nearest_mode="floor",
             )
-        elif layer.kind == "Concat":
-            x = b.add("Concat", sources, axis=1)
+        elif step.operation == "concat":
+            y = b.add("Concat", sources, axis=1)
         else:
-            x = _detect(b, architecture, convolutions, sources, stem, height, width)
-        outputs.append(x)
+            y = b.add("Add", sources)
+        outputs[index] = y
+    _join(b, architecture, [outputs[head] for head in architecture.network.heads], height, width)
     b.nodes[-1].output[0] = "rows"
     rows = architecture.rows(height, width)
     graph = helper.make_graph(
@@ -129,23 +105,16 @@ def build(
     return model
 
 
-def _detect(
-    b: _Builder,
-    architecture: Architecture,
-    convolutions: Mapping[str, Convolution],
-    sources: Sequence[str],
-    stem: str,
-    height: int,
-    width: int,
+def _join(
+    b: _Builder, architecture: Architecture, heads: Sequence[str], height: int, width: int
 ) -> str:
     levels = []
-    for i, source in enumerate(sources):
-        c = convolutions[f"{stem}.m.{i}"]
-        cells = (height // c.input_stride) * (width // c.input_stride)
-        y = b.linear(source, c)
-        split = b.constant(f"split{i}", np.array([1, 3, architecture.no, cells], np.int64))
-        joined = b.constant(f"joined{i}", np.array([1, 3 * cells, architecture.no], np.int64))
-        y = b.add("Transpose", [b.add("Reshape", [y, split])], perm=[0, 1, 3, 2])
+    anchors, no = architecture.anchors_per_level, architecture.no
+    for i, (head, stride) in enumerate(zip(heads, architecture.strides)):
+        cells = (height // stride) * (width // stride)
+        split = b.constant(f"split{i}", np.array([1, anchors, no, cells], np.int64))
+        joined = b.constant(f"joined{i}", np.array([1, anchors * cells, no], np.int64))
+        y = b.add("Transpose", [b.add("Reshape", [head, split])], perm=[0, 1, 3, 2])
         levels.append(b.add("Reshape", [y, joined]))
     return b.add("Concat", levels, axis=1)
 

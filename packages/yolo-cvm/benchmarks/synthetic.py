@@ -36,7 +36,7 @@ class _Layers:
     def accumulate(self, x: Ref, c: Convolution, zero: int, bits: int) -> Ref:
         """border, conv, clip, multiply, shift: an index of `bits`, symmetric."""
         op = self.builder.operator
-        k, s, p = c.kernel, c.stride, c.padding
+        k, s, p = c.kernel[0], c.stride, c.padding[0]
         weight = np.clip(
             np.round(self.random.normal(0, 40, (c.out_channels, c.in_channels, k, k))), -127, 127
         ).astype(int)
@@ -143,15 +143,15 @@ def yolov5(size: str, height: int = 640, width: int = 640, seed: int = 0) -> Gra
     b = _Layers(architecture, height, width, seed)
     outputs: list[Ref] = []
     x = b.data
-    for layer in architecture.layers():
+    for layer, row in zip(architecture.layers(), architecture.layout):
         sources = [outputs[f] if f >= 0 else x for f in layer.sources]
         name = f"model.{layer.index}"
         if layer.kind == "Conv":
             x = b.conv(sources[0], f"{name}.conv", -127 if layer.index == 0 else ZERO)
         elif layer.kind == "C3":
-            x = b.c3(sources[0], name, layer.repeats, layer.shortcut)
+            x = b.c3(sources[0], name, layer.repeats, row.arguments[1:] != (False,))
         elif layer.kind == "SPPF":
-            x = b.sppf(sources[0], name, layer.kernel)
+            x = b.sppf(sources[0], name, row.arguments[1])
         elif layer.kind == "Upsample":
             x = b.builder.operator("upsampling", [sources[0]], scale=2)
         elif layer.kind == "Concat":

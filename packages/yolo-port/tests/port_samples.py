@@ -23,7 +23,7 @@ import numpy as np
 from yolo_core.arrays import Array
 from yolo_core.mxnet.checkpoint import Checkpoint
 from yolo_core.mxnet.params import encode_params
-from yolo_core.yolo.architecture import Architecture
+from yolo_core.yolo.architecture import Architecture, Layer
 
 _STORAGES = {"float16": "HalfStorage", "float32": "FloatStorage", "float64": "DoubleStorage",
              "int64": "LongStorage"}  # fmt: skip
@@ -55,6 +55,11 @@ def same(left: Checkpoint, right: Checkpoint) -> bool:
         and list(left.parameters) == list(right.parameters)
         and all(np.array_equal(left.parameters[n], right.parameters[n]) for n in left.parameters)
     )
+
+
+def adds_its_input(architecture: Architecture, layer: Layer) -> bool:
+    """Whether the bottlenecks of a C3 add their input."""
+    return architecture.layout[layer.index].arguments[1:] != (False,)
 
 
 # Stand-ins for the classes that a `.pt` names.
@@ -204,8 +209,8 @@ def ultralytics_model(
         return module(
             "torch.nn.modules.conv.Conv2d", weight=tensor(f"{name}.weight"), **bias,
             in_channels=conv.in_channels, out_channels=conv.out_channels,
-            kernel_size=(conv.kernel, conv.kernel), stride=(conv.stride, conv.stride),
-            padding=(conv.padding, conv.padding), dilation=(1, 1), groups=1, padding_mode="zeros",
+            kernel_size=conv.kernel, stride=(conv.stride, conv.stride),
+            padding=conv.padding, dilation=(1, 1), groups=1, padding_mode="zeros",
         )  # fmt: skip
 
     def block(stem: str) -> Any:
@@ -232,7 +237,7 @@ def ultralytics_model(
                 str(repeat): module(
                     "models.common.Bottleneck",
                     {cv: block(f"{stem}.m.{repeat}.{cv}") for cv in ("cv1", "cv2")},
-                    add=layer.shortcut,
+                    add=adds_its_input(architecture, layer),
                 )
                 for repeat in range(layer.repeats)
             }
@@ -325,7 +330,9 @@ def write_original(target: Path, checkpoint: Checkpoint, epsilon: str = "1e-05")
         inputs = [x, variable("arg", f"{label}_weight", values[f"{name}.weight"])]
         if conv.batch_norm is None:
             inputs.append(variable("arg", f"{label}_bias", values[f"{name}.bias"]))
-        sides = {"kernel": conv.kernel, "stride": conv.stride, "pad": conv.padding, "dilate": 1}
+        sides = {
+            "kernel": conv.kernel[0], "stride": conv.stride, "pad": conv.padding[0], "dilate": 1,
+        }  # fmt: skip
         attributes = {key: f"({side}, {side})" for key, side in sides.items()}
         no_bias = str(conv.batch_norm is not None)
         return node("Convolution", f"{label}_fwd", inputs, **attributes, no_bias=no_bias)
@@ -365,7 +372,8 @@ def write_original(target: Path, checkpoint: Checkpoint, epsilon: str = "1e-05")
             for repeat in range(layer.repeats):
                 name = f"{stem}.m.{repeat}"
                 inner = block(f"{name}.cv2", block(f"{name}.cv1", y))
-                y = node("elemwise_add", f"{name}+", [y, inner]) if layer.shortcut else inner
+                adds = adds_its_input(architecture, layer)
+                y = node("elemwise_add", f"{name}+", [y, inner]) if adds else inner
             joined = [y, block(f"{stem}.cv2", x)]
             y = block(f"{stem}.cv3", node("Concat", f"{stem}c", joined, dim="1", num_args="2"))
         outputs[layer.index] = y

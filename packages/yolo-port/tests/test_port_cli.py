@@ -27,6 +27,8 @@ def test_convert_prints_the_model_and_its_files(
     assert result.exit_code == 0
     assert result.output.splitlines() == [
         "yolov5n, 3 classes, fused, rgb",
+        "assumed: activation silu (--activation says another)",
+        "assumed: class names class0, class1, class2 (--names DATA.yaml says others)",
         *(str(tmp_path / "w" / f"tiny{end}") for end in ("-symbol.json", "-0000.params", ".yaml")),
     ]
     assert read_checkpoint(tmp_path / "w" / "tiny").fused
@@ -94,7 +96,8 @@ def test_inspect_says_what_a_file_holds(run: Callable[..., Result], source: Path
     assert lines["input"] == "RGB, 0 to 1"
     assert lines["classes"] == "3: class0, class1, class2"
     assert lines["anchors"].startswith("10,13 16,30 33,23 | ")
-    assert lines["assumed"].startswith("names, activation: ")
+    assert lines["assumed"].startswith("activation silu")
+    assert "class names class0" in lines["assumed"]
 
 
 def test_inspect_recognises_the_original_port(run: Callable[..., Result], tmp_path: Path) -> None:
@@ -111,7 +114,9 @@ def test_verify_passes_for_what_convert_made(
     result = run("verify", source, tmp_path / "w" / "tiny", "--imgsz", 64)
     assert result.exit_code == 0
     assert result.stdout.splitlines()[-1].startswith("same: heads differ by at most ")
-    names = [line.split()[0] for line in result.stdout.splitlines()[1:-1]]
+    lines = result.stdout.splitlines()
+    assert [line.split(":")[1].split()[0] for line in lines[:2]] == ["activation", "class"]
+    names = [line.split()[0] for line in lines[3:-1]]
     assert names[0] == "model.0"
     assert names[-3:] == ["p3", "p4", "p5"]
 
@@ -125,7 +130,7 @@ def test_verify_finds_one_changed_weight_and_the_layer_it_is_in(
     result = run("verify", source, tmp_path / "changed", "--imgsz", 64)
     assert result.exit_code == 1
     assert result.stdout.splitlines()[-1].startswith("DIFFERENT: ")
-    rows = {line.split()[0]: float(line.split()[2]) for line in result.stdout.splitlines()[1:-1]}
+    rows = {line.split()[0]: float(line.split()[2]) for line in result.stdout.splitlines()[3:-1]}
     first = next(name for name, difference in rows.items() if difference > 1e-3)
     assert first == "model.13"
 
@@ -161,6 +166,22 @@ def test_verify_refuses_models_that_differ(
     result = run("verify", source, source, "--imgsz", 100)
     assert result.exit_code == 2
     assert "--imgsz" in result.stderr
+
+
+def test_what_the_user_says_is_not_assumed(
+    run: Callable[..., Result], source: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "data.yaml").write_text("names: [a, b, c]\n")
+    words = ("--activation", "nn.Hardswish()", "--names", tmp_path / "data.yaml")
+    result = run("convert", source, "--out", tmp_path / "w", *words)
+    assert "assumed" not in result.output
+    found = read_checkpoint(tmp_path / "w" / "tiny").architecture
+    assert (found.names, found.activation) == (("a", "b", "c"), "hardswish")
+    assert run("verify", source, tmp_path / "w" / "tiny", "--imgsz", 64).exit_code == 2
+    result = run("verify", source, tmp_path / "w" / "tiny", "--imgsz", 64, *words)
+    assert result.exit_code == 0
+    assert "assumed" not in result.output
+    assert run("convert", source, "--out", tmp_path / "w", "--activation", "tanh").exit_code == 2
 
 
 def test_neither_torch_nor_pickle_is_imported(source: Path, tmp_path: Path) -> None:

@@ -199,9 +199,6 @@ def test_half_precision_safetensors(tmp_path: Path) -> None:
     [
         ("model.24.proto.cv1.conv.weight", "segmentation"),
         ("model.9.linear.weight", "classification"),
-        ("model.33.m.3.weight", "P6"),
-        ("model.0.conv.conv.weight", "before v6.0"),
-        ("model.28.m.0.bias", "YOLOv3"),
         ("backbone.ERBlock_2.0.rbr_dense.conv.weight", "YOLOv6"),
         ("model.105.ia.0.implicit", "YOLOv7"),
         ("model.11.rbr_dense.0.weight", "YOLOv7"),

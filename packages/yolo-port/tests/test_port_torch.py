@@ -124,12 +124,11 @@ def test_three_parallel_pools_are_the_same_layer(tmp_path: Path) -> None:
         (lambda layers: layers["1"]._modules["conv"].__dict__.update(stride=(1, 1)), "stride"),
         (lambda layers: layers["1"]._modules["conv"].__dict__.update(groups=2), "groups"),
         (lambda layers: layers["1"]._modules["conv"].__dict__.update(dilation=(2, 2)), "dilation"),
-        (lambda layers: layers["1"]._modules["conv"].__dict__.update(padding=(0, 1)), "uneven"),
+        (lambda layers: layers["1"]._modules["conv"].__dict__.update(padding=(0, 1)), "padding"),
         (lambda layers: layers["12"].__dict__.update(f=[-1, 4]), "layer 12"),
         (lambda layers: layers["12"].__dict__.update(d=2), "another d"),
         (lambda layers: layers["11"].__dict__.update(mode="bilinear"), "mode"),
         (lambda layers: layers["9"]._modules["m"].__dict__.update(kernel_size=3), "pool"),
-        (lambda layers: layers["24"].__dict__.update(nl=4), "P6"),
         (
             lambda layers: layers["13"]._modules["m"]._modules["0"].__dict__.update(add=True),
             "shortcut",

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from port_samples import arrays, random_checkpoint, same
+from port_samples import adds_its_input, arrays, random_checkpoint, same
 
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
@@ -158,7 +158,7 @@ class _Network(Module):  # type: ignore[misc]
                 for repeat in range(layer.repeats):
                     inner = self._at(f"{stem}.m.{repeat}.cv1")(y)
                     inner = self._at(f"{stem}.m.{repeat}.cv2")(inner)
-                    y = y + inner if layer.shortcut else inner
+                    y = y + inner if adds_its_input(self.architecture, layer) else inner
                 y = self._at(f"{stem}.cv3")(torch.cat((y, self._at(f"{stem}.cv2")(x)), 1))
             outputs[layer.index] = y
         raise AssertionError("an architecture without Detect")

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from port_samples import adds_its_input
 
 from yolo_core.yolo.architecture import Architecture
 from yolo_port.oracle import Oracle
@@ -50,12 +51,10 @@ class Bottleneck(Module):  # type: ignore[misc]
 
 
 class C3(Module):  # type: ignore[misc]
-    def __init__(self, known: Any, stem: str, layer: Any) -> None:
+    def __init__(self, known: Any, stem: str, layer: Any, shortcut: bool) -> None:
         super().__init__()
         self.cv1, self.cv2, self.cv3 = (Conv(known[f"{stem}.cv{n}.conv"]) for n in (1, 2, 3))
-        inner = (
-            Bottleneck(known, f"{stem}.m.{index}", layer.shortcut) for index in range(layer.repeats)
-        )
+        inner = (Bottleneck(known, f"{stem}.m.{index}", shortcut) for index in range(layer.repeats))
         self.m = nn.Sequential(*inner)
 
     def forward(self, x: Any) -> Any:
@@ -108,7 +107,7 @@ class DetectionModel(Module):  # type: ignore[misc]
             stem = f"model.{layer.index}"
             makers: dict[str, Callable[[], Any]] = {
                 "Conv": partial(Conv, known.get(f"{stem}.conv")),
-                "C3": partial(C3, known, stem, layer),
+                "C3": partial(C3, known, stem, layer, adds_its_input(architecture, layer)),
                 "SPPF": partial(SPPF, known, stem),
                 "Upsample": lambda: nn.Upsample(None, 2, "nearest"),
                 "Concat": Concat,

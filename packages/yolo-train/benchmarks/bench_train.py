@@ -155,8 +155,8 @@ def main() -> None:
 
     architecture = Architecture.named("n")
     plan = {
-        "layers": [dataclasses.asdict(layer) for layer in architecture.layers()],
-        "convolutions": [dataclasses.asdict(conv) for conv in architecture.convolutions()],
+        "steps": [dataclasses.asdict(step) for step in architecture.steps()],
+        "heads": architecture.network.heads,
         "nc": architecture.nc,
         **{key: getattr(arguments, key) for key in ("imgsz", "batch", "threads", "steps")},
     }

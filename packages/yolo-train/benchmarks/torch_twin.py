@@ -1,7 +1,7 @@
 """The PyTorch twin of the network, for comparison only: reads a plan, prints its step time.
 
-Stands alone (it may run in another environment): reads JSON from standard input with `layers` and
-`convolutions` of `yolo_core.yolo.architecture`, `imgsz`, `batch` and `steps`, and prints JSON with
+Stands alone (it may run in another environment): reads JSON from standard input with `steps` and
+`heads` of `yolo_core.yolo.plan`, `imgsz`, `batch` and `steps`, and prints JSON with
 the milliseconds of each step: forward, the sum of squares of the heads as loss, backward, SGD with
 Nesterov momentum.
 """
@@ -29,77 +29,38 @@ class Block(nn.Module):
         return nn.functional.silu(self.bn(self.conv(x)), inplace=True)
 
 
-class C3(nn.Module):
-    """Two branches, one through bottlenecks, joined."""
-
-    def __init__(self, convs, stem, layer):
-        super().__init__()
-        self.cv1, self.cv2, self.cv3 = (Block(convs[f"{stem}.cv{k}.conv"]) for k in (1, 2, 3))
-        self.chain = nn.ModuleList(
-            nn.Sequential(
-                Block(convs[f"{stem}.m.{n}.cv1.conv"]), Block(convs[f"{stem}.m.{n}.cv2.conv"])
-            )
-            for n in range(layer["repeats"])
-        )  # fmt: skip
-        self.shortcut = layer["shortcut"]
-
-    def forward(self, x):
-        y = self.cv1(x)
-        for pair in self.chain:
-            y = y + pair(y) if self.shortcut else pair(y)
-        return self.cv3(torch.cat((y, self.cv2(x)), 1))
-
-
-class SPPF(nn.Module):
-    """Three chained max-pools, all stages joined."""
-
-    def __init__(self, convs, stem, layer):
-        super().__init__()
-        self.cv1, self.cv2 = (Block(convs[f"{stem}.cv{k}.conv"]) for k in (1, 2))
-        self.pool = nn.MaxPool2d(layer["kernel"], 1, layer["kernel"] // 2)
-
-    def forward(self, x):
-        stages = [self.cv1(x)]
-        for _ in range(3):
-            stages.append(self.pool(stages[-1]))
-        return self.cv2(torch.cat(stages, 1))
-
-
 class Twin(nn.Module):
-    """The 25 layers of the plan."""
+    """The steps of the plan."""
 
     def __init__(self, plan):
         super().__init__()
-        convs = {conv["name"]: conv for conv in plan["convolutions"]}
-        self.layers = plan["layers"]
+        self.steps, self.heads = plan["steps"], plan["heads"]
         self.blocks = nn.ModuleDict()
-        for layer in self.layers:
-            stem = f"model.{layer['index']}"
-            if layer["kind"] == "Conv":
-                self.blocks[str(layer["index"])] = Block(convs[f"{stem}.conv"])
-            elif layer["kind"] in ("C3", "SPPF"):
-                kind = C3 if layer["kind"] == "C3" else SPPF
-                self.blocks[str(layer["index"])] = kind(convs, stem, layer)
-        self.detect = nn.ModuleList(
-            nn.Conv2d(conv["in_channels"], conv["out_channels"], 1)
-            for conv in plan["convolutions"]
-            if conv["batch_norm"] is None
-        )
+        for index, step in enumerate(self.steps):
+            conv = step["convolution"]
+            if conv is not None:
+                plain = nn.Conv2d(conv["in_channels"], conv["out_channels"], 1)
+                self.blocks[str(index)] = plain if conv["batch_norm"] is None else Block(conv)
 
     def forward(self, x):
         outputs = {-1: x}
-        for layer in self.layers:
-            sources = [outputs[source] for source in layer["sources"]]
-            if layer["kind"] == "Upsample":
-                out = nn.functional.interpolate(sources[0], scale_factor=layer["kernel"])
-            elif layer["kind"] == "Concat":
+        for index, step in enumerate(self.steps):
+            sources = [outputs[source] for source in step["inputs"]]
+            operation = step["operation"]
+            if operation == "conv":
+                out = self.blocks[str(index)](sources[0])
+            elif operation == "add":
+                out = sources[0] + sources[1]
+            elif operation == "concat":
                 out = torch.cat(sources, 1)
-            elif layer["kind"] == "Detect":
-                return [conv(source) for conv, source in zip(self.detect, sources)]
+            elif operation == "upsample":
+                out = nn.functional.interpolate(sources[0], scale_factor=step["factor"])
             else:
-                out = self.blocks[str(layer["index"])](sources[0])
-            outputs[layer["index"]] = out
-        raise ValueError("a plan without detection")
+                out = nn.functional.max_pool2d(
+                    sources[0], step["kernel"], step["stride"], step["padding"]
+                )
+            outputs[index] = out
+        return [outputs[head] for head in self.heads]
 
 
 def main():

@@ -15,11 +15,13 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("model", metavar="yolov5{n,s,m,l,x}")
-@click.option("--nc", type=click.IntRange(1, 4096), default=80, show_default=True, help="Classes.")
+@click.argument("model", metavar="MODEL")
+@click.option("--nc", type=click.IntRange(1, 4096), help="Classes. Default: 80, or the yaml's.")
 @click.option("--imgsz", default=640, show_default=True, help="Side of the square input, pixels.")
-def architecture(model: str, nc: int, imgsz: int) -> None:
-    """The layers of a size: channels, parameters, multiply-accumulates.
+def architecture(model: str, nc: int | None, imgsz: int) -> None:
+    """The layers of MODEL: channels, parameters, multiply-accumulates.
+
+    MODEL is yolov5n, s, m, l or x, one of these with a 6 for four levels, or a model yaml.
 
     Example: yolo-core architecture yolov5n --nc 3
     """
@@ -27,7 +29,9 @@ def architecture(model: str, nc: int, imgsz: int) -> None:
     from yolo_core.yolo.architecture import Architecture
     from yolo_core.yolo.letterbox import check_imgsz
 
-    click.echo(describe_architecture(Architecture.named(model, nc=nc), check_imgsz(imgsz)))
+    found = Architecture.of(model, nc=nc)
+    size = check_imgsz(imgsz, "--imgsz", found.max_stride)
+    click.echo(describe_architecture(found, size))
 
 
 @main.command()

@@ -26,18 +26,17 @@ def describe_architecture(architecture: Architecture, imgsz: tuple[int, int]) ->
             for name, shape in shapes.items()
             if name.startswith(f"model.{layer.index}.") and ".running_" not in name
         )
-        channels = (
-            f"{'+'.join(map(str, layer.in_channels))}→{layer.out_channels or architecture.no * 3}"
-        )
+        out = layer.out_channels or architecture.no * architecture.anchors_per_level
+        channels = f"{'+'.join(map(str, layer.in_channels))}→{out}"
         sources = ",".join(map(str, layer.sources))
         lines.append(
             f"{layer.index:>5}  {sources:<10} {layer.kind:<9} {channels:>12} {layer.repeats:>7}"
             f" {count:>11,}"
         )
-    total = sum(math.prod(shape) for name, shape in shapes.items() if ".running_" not in name)
     height, width = imgsz
     lines.append(
-        f"{architecture.model_name}: {architecture.nc} classes, {total:,} parameters, "
+        f"{architecture.model_name}: {architecture.nc} classes, "
+        f"{architecture.parameter_count():,} parameters, "
         f"{len(architecture.convolutions())} convolutions, "
         f"{architecture.macs(height, width) / 1e9:.2f} GMAC and "
         f"{architecture.rows(height, width):,} rows at {width}x{height}"

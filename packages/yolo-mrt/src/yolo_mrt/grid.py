@@ -18,7 +18,7 @@ from yolo_mrt.calibrate.float_pass import measure
 from yolo_mrt.calibrate.scheme import INPUT_SCALE, Codes, Scheme
 from yolo_mrt.calibrate.tables import CODE_LIMIT
 from yolo_mrt.network.building import net_of
-from yolo_mrt.network.net import Net
+from yolo_mrt.network.net import Net, per_output
 from yolo_mrt.quantize.effort import fine_reads
 from yolo_mrt.quantize.quantizer import integer_convs
 
@@ -42,7 +42,7 @@ def grid_of(net: Net, scheme: Scheme) -> Grid:
         step = integers[layer.name].step
         grid[layer.name] = ConvolutionGrid(
             # The integer weight multiplies codes, so the step of its input is divided out.
-            weight_step=step[:, None, None, None] / coarse[None, :, None, None],
+            weight_step=step[:, None, None, None] / per_output(layer, coarse)[:, :, None, None],
             weight_limit=CODE_LIMIT,
             input_step=fine.reshape(1, -1, 1, 1),
             input_low=((-CODE_LIMIT - zero) * coarse).reshape(1, -1, 1, 1),

@@ -23,6 +23,7 @@ from yolo_core.yolo.boxes import NmsSettings, detections, rows_of
 from yolo_core.yolo.scores import score_boxes
 from yolo_mrt.calibrate.float_pass import THRESHOLDS, FloatNet
 from yolo_mrt.calibrate.tables import CODE_LIMIT
+from yolo_mrt.network.net import per_output
 from yolo_mrt.network.source import Source
 from yolo_mrt.quantize.sensitivity import Trial, coded_tensor, coded_weight
 from yolo_mrt.settings import Settings
@@ -87,7 +88,7 @@ def judge_nodes(settings: Settings, images: int) -> list[Node]:
 
 
 def _detect(source: Source, heads: tuple[Array, ...], settings: Settings) -> Array:
-    rows = rows_of(heads)[0]
+    rows = rows_of(heads, source.architecture.no)[0]
     return detections(rows, source.architecture, settings.imgsz, NmsSettings(conf=0.01))
 
 
@@ -127,8 +128,10 @@ def _weights(settings: Settings, source: Source) -> Iterator[tuple[Node, Trial]]
         # Where a channel is read finely too, the coarse codes carry nearly all of it.
         order = np.lexsort((-codes.scale, codes.channel))
         coarse = order[np.unique(codes.channel[order], return_index=True)[1]]
-        weight = integers[layer.name].weight[:, coarse]
-        step = integers[layer.name].step[:, None] / codes.scale[coarse][None]
+        weight = integers[layer.name].weight
+        if layer.groups == 1:
+            weight = weight[:, coarse]
+        step = integers[layer.name].step[:, None] / per_output(layer, codes.scale[coarse])
         counts = np.histogram(np.abs(layer.weights), WEIGHT_EDGES)[0] / layer.weights.size
         node = Node(
             f"{layer.name} weights", 8, _span(step), _span(CODE_LIMIT * step),

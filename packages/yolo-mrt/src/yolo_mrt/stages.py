@@ -368,7 +368,7 @@ def _net_to_dict(source: Source) -> dict[str, Any]:
                 "name": layer.name, "op": layer.op, "inputs": list(layer.inputs),
                 "activation": layer.activation, "kernel": list(layer.kernel),
                 "stride": list(layer.stride), "padding": list(layer.padding),
-                "scale": layer.scale, "slope": layer.slope,
+                "scale": layer.scale, "slope": layer.slope, "groups": layer.groups,
             }
             for layer in source.net.layers
         ],
@@ -383,11 +383,13 @@ def _net_from_dict(data: Any, arrays: Mapping[str, Array], path: str) -> Source:
                 arrays.get(f"arg:{entry['name']}.weight"), arrays.get(f"arg:{entry['name']}.bias"),
                 entry["activation"], tuple(entry["kernel"]), tuple(entry["stride"]),
                 tuple(entry["padding"]), int(entry["scale"]), float(entry["slope"]),
+                int(entry["groups"]),
             )
             for entry in data["layers"]
         )  # fmt: skip
-        net = Net(layers, tuple(data["heads"]))
-        return Source(net, Architecture.from_dict(data["architecture"], path), data["color"],
+        architecture = Architecture.from_dict(data["architecture"], path)
+        net = Net(layers, tuple(data["heads"]), architecture.anchors_per_level)
+        return Source(net, architecture, data["color"],
                       data["digest"])  # fmt: skip
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(path, f"is damaged ({error!r:.60})", "what prepare wrote") from error

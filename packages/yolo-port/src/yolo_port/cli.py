@@ -3,10 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from yolo_core.command import Group
+
+
+def _answers(command: Any) -> Any:
+    """The options by which a user says what a file does not."""
+    for option in (
+        click.option(
+            "--cfg",
+            type=click.Path(path_type=Path),
+            help="Model yaml of YOLOv5 that describes the layers of SOURCE.",
+        ),
+        click.option(
+            "--names",
+            type=click.Path(path_type=Path),
+            help="data.yaml with the class names, instead of those in SOURCE.",
+        ),
+        click.option(
+            "--activation",
+            help="Activation of SOURCE where it does not say: silu, relu, relu6, leaky, "
+            "leaky0.01, hardswish, mish or nn.SiLU() and so on.",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 @click.group(cls=Group)
@@ -29,19 +53,28 @@ def main() -> None:
 @click.option(
     "--no-fuse", is_flag=True, help="Keep batch normalisation, so that the model can be trained."
 )
-def convert(source: Path, out: Path, form: str, no_fuse: bool) -> None:
+@_answers
+def convert(
+    source: Path, out: Path, form: str, no_fuse: bool, cfg: Path | None, names: Path | None,
+    activation: str | None,
+) -> None:  # fmt: skip
     """Convert SOURCE, a file or a checkpoint's stem, and write it into the folder --out.
 
     Example: yolo-port convert yolov5n.pt --out weights/
     """
+    from yolo_port.answers import read_answers
     from yolo_port.convert import convert as run
+    from yolo_port.matching import assumptions
 
-    checkpoint, files = run(source, out, form, fuse=not no_fuse)
+    answers = read_answers(cfg, names, activation)
+    checkpoint, files = run(source, out, form, not no_fuse, answers)
     architecture = checkpoint.architecture
     click.echo(
         f"{architecture.model_name}, {architecture.nc} classes, "
         f"{'fused' if checkpoint.fused else 'with batch normalisation'}, {checkpoint.color}"
     )
+    for assumption in assumptions(checkpoint):
+        click.echo(f"assumed: {assumption}")
     for file in files:
         click.echo(file)
 
@@ -59,7 +92,11 @@ def convert(source: Path, out: Path, form: str, no_fuse: bool) -> None:
 @click.option(
     "--imgsz", type=int, default=320, show_default=True, help="Side of the input, pixels."
 )
-def verify(source: Path, checkpoint: Path, images: tuple[Path, ...], imgsz: int) -> None:
+@_answers
+def verify(
+    source: Path, checkpoint: Path, images: tuple[Path, ...], imgsz: int, cfg: Path | None,
+    names: Path | None, activation: str | None,
+) -> None:  # fmt: skip
     """Compare what SOURCE and CHECKPOINT compute, layer by layer.
 
     SOURCE runs in NumPy in double precision, CHECKPOINT in MXNet. Exit code 1 when a raw head
@@ -67,10 +104,14 @@ def verify(source: Path, checkpoint: Path, images: tuple[Path, ...], imgsz: int)
 
     Example: yolo-port verify yolov5n.pt weights/yolov5n --image bus.jpg
     """
+    from yolo_port.answers import read_answers
     from yolo_port.verification import TOLERANCE
     from yolo_port.verification import verify as run
 
-    result = run(source, checkpoint, images, imgsz)
+    answers = read_answers(cfg, names, activation)
+    result = run(source, checkpoint, images, imgsz, answers)
+    for assumption in result.assumed:
+        click.echo(f"assumed on both sides, so not compared: {assumption}")
     click.echo(f"{'':9}  {'':6}  difference  largest value")
     for row in result.rows:
         click.echo(f"{row.name:9}  {row.kind:6}  {row.difference:10.1e}  {row.magnitude:13.3f}")

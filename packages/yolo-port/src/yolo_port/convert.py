@@ -18,6 +18,7 @@ from yolo_core.outputs import check_outputs
 from yolo_core.yolo.model_folder import model_sources
 from yolo_port.matching import fused
 from yolo_port.readers import load, source_file
+from yolo_port.source import Answers
 from yolo_port.state_dict import to_rgb
 from yolo_port.writers.onnx_file import write_onnx
 from yolo_port.writers.safetensors_file import write_safetensors
@@ -33,19 +34,24 @@ WRITERS: Mapping[str, Callable[[Path, Checkpoint], Sequence[Path]]] = {
 
 
 def convert(
-    source: PathLike, out: PathLike, form: str = "mxnet", fuse: bool = True
+    source: PathLike,
+    out: PathLike,
+    form: str = "mxnet",
+    fuse: bool = True,
+    answers: Answers | None = None,
 ) -> tuple[Checkpoint, list[Path]]:
     """Read `source` and write it into the folder `out`, called like the source.
 
-    form: one of `WRITERS`. fuse: fold batch normalisation into the convolutions. The meta names
-    the source and its sha256. Returns what was written and where. InputError for a source that
-    is no YOLOv5 model, and for an output that is
-    not ours or is the source.
+    form: one of `WRITERS`. fuse: fold batch normalisation into the convolutions. answers: what the
+    user says of the source where it is silent. The meta names the source and its sha256, and what
+    had to be assumed (`matching.assumptions` reads it). Returns what was written and where.
+    InputError for a source that is no YOLOv5 model, and for an output that is not ours or is the
+    source.
     """
     stem = Path(out) / _name(Path(source))
     files = checkpoint_files(stem) if form == "mxnet" else [stem.with_name(f"{stem.name}.{form}")]
     check_outputs(model_sources(source), files)
-    checkpoint = load(source)
+    checkpoint = load(source, answers)
     if fuse:
         checkpoint = fused(checkpoint)
     elif checkpoint.fused:

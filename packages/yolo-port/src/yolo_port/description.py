@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import re
 from typing import Any
+
+import numpy as np
 
 from yolo_core.errors import InputError
 from yolo_core.mxnet.checkpoint import Checkpoint
 from yolo_core.yolo.architecture import Architecture
+from yolo_port.pickle_machine import Record
+from yolo_port.source import is_shape
 
 #: The key of the text in a file's metadata.
 KEY = "yolo_checkpoint"
 _LIMIT = 1 << 20
 #: Deepest nesting of notes; YAML, where they go, is written recursively.
 _MAX_DEPTH = 8
+#: NumPy's types of text and numbers that class names may have.
+_SIMPLE_TYPE = re.compile(r"([Ufib])(\d{1,4})")
 # A flat list of quoted words, or numbers with a quoted word each; anything nested or computed
 # could take Python's parser beyond its stack, which ends the process.
 _WORD = r"""(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")"""
@@ -35,7 +42,7 @@ def describe(checkpoint: Checkpoint) -> str:
 
 
 def understand(text: str, path: str) -> dict[str, Any]:
-    """`names`, `anchors`, `activation` and `notes` of a `SourceModel` from such a text."""
+    """What such a text says of a `SourceModel`, as its fields."""
     try:
         record = json.loads(text) if len(text) <= _LIMIT else {}
     except (ValueError, RecursionError) as error:
@@ -47,6 +54,7 @@ def understand(text: str, path: str) -> dict[str, Any]:
     return {
         "names": architecture.names,
         "anchors": architecture.anchors,
+        "architecture": architecture,
         "activation": architecture.activation,
         "notes": meta,
     }
@@ -72,13 +80,86 @@ def understand_ultralytics_names(text: str, path: str) -> tuple[str, ...]:
 
 
 def checked_names(value: Any, path: str) -> tuple[str, ...] | None:
-    """Class names from the list or the index → name dictionary that YOLOv5 stores."""
+    """Class names from the list or the index → name dictionary that YOLOv5 stores.
+
+    YOLOv5 trains with names that are numbers or True: they become their text. An empty one
+    becomes class0 and so on.
+    """
     if isinstance(value, dict):
         if any(type(key) is not int for key in value) or set(value) != set(range(len(value))):
             raise InputError(path, "has class names with gaps in their numbers", "0, 1, 2 …")
         value = [value[index] for index in range(len(value))]
     if value is None:
         return None
-    if not isinstance(value, list) or not all(isinstance(name, str) and name for name in value):
-        raise InputError(path, "has class names that are not text", "a list of names")
-    return tuple(value)
+    words = (str, bool, int, float)
+    if not isinstance(value, (list, tuple)) or not all(isinstance(each, words) for each in value):
+        raise InputError(path, "has class names that are not text", "a list of names, or --names "
+                         "DATA.yaml")  # fmt: skip
+    return tuple(str(each) or f"class{index}" for index, each in enumerate(value))
+
+
+def plain(value: Any) -> Any:
+    """A value of a pickle with NumPy's scalars, tuples and dictionaries as plain ones.
+
+    Records of anything else stay as they are; nothing is called.
+    """
+    if isinstance(value, dict):
+        return {key: plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(each) for each in value]
+    if not isinstance(value, Record):
+        return value
+    if value.function.name in ("OrderedDict", "defaultdict"):
+        return {key: plain(each) for key, each in value.pairs.items()}
+    if value.function.name == "scalar" and len(value.arguments) == 2:
+        return _scalar(value.arguments)
+    if value.function.name == "str_" and value.arguments:
+        return value.arguments[0]
+    if value.function.name == "_reconstruct":
+        return _text_array(value)
+    return value
+
+
+def _raw(value: Any) -> bytes:
+    """The bytes that a pickle holds as bytes, or, in its protocol 2, as Latin-1 text."""
+    if isinstance(value, Record) and value.function.name == "encode" and value.arguments:
+        text = value.arguments[0]
+        return text.encode("latin-1", "replace") if isinstance(text, str) else b""
+    return value if isinstance(value, bytes) else b""
+
+
+def _dtype(value: Any) -> str:
+    """The code of a NumPy type, `U3` or `f8`, from its record."""
+    found = value.arguments[0] if isinstance(value, Record) and value.arguments else ""
+    return found if isinstance(found, str) else ""
+
+
+def _decoded(code: str, raw: bytes, count: int) -> list[Any] | None:
+    """`count` values of a NumPy type of text or numbers; None for any other."""
+    found = _SIMPLE_TYPE.fullmatch(code)
+    if not found or len(raw) > _LIMIT:
+        return None
+    width = int(found.group(2)) * (4 if found.group(1) == "U" else 1)
+    if width * count != len(raw):
+        return None
+    parts = [raw[at : at + width] for at in range(0, len(raw), width)] if width else [b""] * count
+    if found.group(1) == "U":
+        return [part.decode("utf-32-le", "replace").rstrip("\0") for part in parts]
+    return [np.frombuffer(part, f"<{code}")[0].item() for part in parts]
+
+
+def _scalar(arguments: tuple[Any, ...]) -> Any:
+    values = _decoded(_dtype(arguments[0]), _raw(arguments[1]), 1)
+    return values[0] if values else None
+
+
+def _text_array(record: Record) -> Any:
+    """A NumPy array of names as a list."""
+    state = record.state
+    if not isinstance(state, tuple) or len(state) != 5 or not is_shape(state[1]):
+        return record
+    if isinstance(state[4], list):
+        return [plain(each) for each in state[4]]
+    count = math.prod(state[1])
+    values = _decoded(_dtype(state[2]), _raw(state[4]), count) if count <= _LIMIT else None
+    return record if values is None else values

@@ -8,7 +8,7 @@ from pathlib import Path
 from yolo_core.files import PathLike, sha256_file
 from yolo_core.mxnet.checkpoint import is_checkpoint, read_checkpoint
 from yolo_core.words import shown
-from yolo_port.matching import match
+from yolo_port.matching import ASSUMED, assumptions, match
 from yolo_port.readers import read, source_file
 
 _STATISTICS = (".running_mean", ".running_var")
@@ -21,15 +21,11 @@ def inspect(path: PathLike) -> dict[str, str]:
     if is_checkpoint(path):
         checkpoint = read_checkpoint(path)
         form, stored, epsilon = "MXNet checkpoint", "float32", ""
-        silent: tuple[str, ...] = ()
     else:
         model = read(path)
         checkpoint = match(model)
         form = model.form
         stored = ", ".join(sorted({array.dtype.name for array in model.tensors.values()}))
-        silent = tuple(
-            what for what in ("names", "anchors", "activation") if getattr(model, what) is None
-        )
         epsilon = f" (epsilon {model.epsilon:g})"
     architecture = checkpoint.architecture
     count = sum(
@@ -55,7 +51,10 @@ def inspect(path: PathLike) -> dict[str, str]:
         "anchors": anchors,
         "activation": architecture.activation,
     }
-    if silent:
-        found["assumed"] = f"{', '.join(silent)}: the file does not say, YOLOv5's own are taken"
-    found.update({f"note {key}": str(value) for key, value in checkpoint.meta.items()})
+    assumed = assumptions(checkpoint)
+    if assumed:
+        found["assumed"] = "; ".join(assumed)
+    found.update(
+        {f"note {key}": str(value) for key, value in checkpoint.meta.items() if key != ASSUMED}
+    )
     return {shown(label): shown(text) for label, text in found.items()}

@@ -1,13 +1,16 @@
 """From a source's tensors to a checkpoint: find which YOLOv5 it is, and hold it to every shape.
 
-The size follows from two numbers, the channels of the first convolution and the bottlenecks of
-the first C3; everything else must then be exactly what the architecture says.
+The architecture comes from the file's own description, or from what the user says, or, for bare
+tensors, from the layout whose tensors these are. Everything must then be exactly what the
+architecture says. What neither file nor user says is taken as YOLOv5 has it, and is written down
+in the checkpoint's notes under `assumed`.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -18,45 +21,55 @@ from yolo_core.errors import InputError
 from yolo_core.mxnet.checkpoint import Checkpoint
 from yolo_core.mxnet.fusing import fuse
 from yolo_core.yolo.architecture import (
-    ANCHORS_PER_LEVEL,
     BATCH_NORM_EPSILON,
-    SIZES,
+    COCO_ANCHORS,
+    Anchors,
     Architecture,
 )
-from yolo_port.source import SourceModel, Structure
-from yolo_port.state_dict import FIRST_WEIGHT, to_parameters
+from yolo_port.layouts import fitted
+from yolo_port.source import Answers, SourceModel, Structure
+from yolo_port.state_dict import to_parameters
 
-_HEAD = re.compile(r"model\.24\.m\.(\d+)\.weight")
-_EXPECTED = "a YOLOv5 v6.0 to v7.0 detection model (n, s, m, l or x)"
+#: The note of a checkpoint that lists what was taken for granted.
+ASSUMED = "assumed"
+_HEAD = re.compile(r"model\.\d+\.m\.(\d+)\.weight")
+_EXPECTED = "a YOLOv5 detection model, or its description: --cfg MODEL.yaml"
 #: Beginning of a tensor's name → what has such a tensor, for models that are known and unsupported.
 _UNSUPPORTED = tuple(
     (re.compile(pattern), what)
     for pattern, what in (
         (r"model\.\d+\.proto\.", "a YOLOv5 segmentation model"),
         (r"model\.\d+\.linear\.", "a YOLOv5 classification model"),
-        (r"model\.33\.m\.\d+\.", "a P6 model (four detection levels)"),
-        (r"model\.0\.conv\.conv\.", "a YOLOv5 of before v6.0"),
-        (r"model\.28\.m\.\d+\.", "a YOLOv3"),
         (r"(backbone|neck|detect)\.(stem|ERBlock_\d|Rep_|cls_convs)", "a YOLOv6"),
         (r"model\.\d+\.(i[am]\.\d|rbr_\w+|\w+\.rbr_\w+)\.", "a YOLOv7"),
+        (r"model\.24\.dfl\.", "a YOLOv5u of the ultralytics package, which has no anchors"),
         (r"model\.\d+\.dfl\.", "a YOLOv8 or later"),
         (r"backbone\.backbone\.", "a YOLOX"),
+        (r"module_list\.", "a Darknet module list, as pruning tools rewrite YOLOv3 and YOLOv5"),
+        (r"(model\.\d+\.)?m\.\d+\.tr\.|model\.\d+\.m\.tr\.", "a YOLOv5 with transformer layers "
+         "(C3TR), whose attention has no integer form"),
     )
-)
+)  # fmt: skip
+#: Pools of an SPP that does not say.
+_POOLS = (5, 9, 13)
+_YOLOV3 = re.compile(r"model\.28\.m\.\d+\.weight")
+_YOLOV3_TINY = re.compile(r"model\.20\.m\.[01]\.weight")
 
 
-def match(model: SourceModel) -> Checkpoint:
+def match(model: SourceModel, answers: Answers | None = None) -> Checkpoint:
     """The checkpoint that a source model is; float32, fused only if the source already is.
 
-    InputError, naming the tensor, for sizes that fit no YOLOv5, missing or surplus tensors,
-    other shapes, values that are not finite, and layers wired in another way.
+    answers: what the user says. InputError, naming the tensor, for tensors that fit no layout,
+    missing or surplus ones, other shapes, values that are not finite, and layers wired in another
+    way than the description says.
     """
+    answers = answers or Answers()
     if not all(name.isprintable() for name in model.names or ()):
         raise InputError(model.path, "has class names with control characters", "printable text")
     if not json.dumps(model.notes, ensure_ascii=False, default=str).isprintable():
         raise InputError(model.path, "has notes that are not Unicode text", "printable text")
-    architecture = _architecture(model)
-    parameters = to_parameters(model.tensors)
+    architecture, assumed = _architecture(model, answers)
+    parameters = to_parameters(model.tensors, architecture, model.epsilon, model.path)
     fused = not any(".bn." in name for name in parameters)
     shapes = architecture.parameter_shapes(fused)
     for name in parameters:
@@ -72,7 +85,10 @@ def match(model: SourceModel) -> Checkpoint:
         _check_structure(model.structure, architecture, model.path)
     if not fused and model.epsilon != BATCH_NORM_EPSILON:
         found = _with_our_epsilon(found, model.epsilon)
-    return Checkpoint(architecture, found, fused, model.color, dict(model.notes))
+    notes = dict(model.notes)
+    if assumed:
+        notes[ASSUMED] = list(assumed)
+    return Checkpoint(architecture, found, fused, model.color, notes)
 
 
 def fused(checkpoint: Checkpoint) -> Checkpoint:
@@ -84,57 +100,173 @@ def fused(checkpoint: Checkpoint) -> Checkpoint:
     )
 
 
-def _architecture(model: SourceModel) -> Architecture:
+def assumptions(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """What was taken for granted when a checkpoint was read, in words."""
+    found = checkpoint.meta.get(ASSUMED, ())
+    return tuple(map(str, found)) if isinstance(found, (list, tuple)) else (str(found),)
+
+
+def _architecture(model: SourceModel, answers: Answers) -> tuple[Architecture, tuple[str, ...]]:
+    """The architecture, and what had to be assumed for it."""
+    assumed = list(model.assumed)
+    if model.architecture is not None:
+        found = _with_answers(model.architecture, answers, model.path)
+    else:
+        found = _from_tensors(model, answers, assumed)
+    activation = answers.activation or model.activation
+    if activation is None:
+        assumed.append(f"activation {found.activation} (--activation says another)")
+    if answers.names is None and model.names is None:
+        assumed.append(f"class names {_shown(found.names)} (--names DATA.yaml says others)")
+    return found, tuple(assumed)
+
+
+def _shown(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+
+
+def _with_answers(found: Architecture, answers: Answers, path: str) -> Architecture:
+    if answers.names is not None:
+        if len(answers.names) != found.nc:
+            raise InputError("--names", f"has {len(answers.names)} class names",
+                             f"{found.nc}, the classes of {path}")  # fmt: skip
+        found = replace(found, names=answers.names)
+    if answers.activation is not None and answers.activation != found.activation:
+        raise InputError("--activation", f"is {answers.activation}",
+                         f"{found.activation}, as {path} says")  # fmt: skip
+    return found
+
+
+def _from_tensors(model: SourceModel, answers: Answers, assumed: list[str]) -> Architecture:
+    """The architecture of a state dict, with or without a description beside it."""
+    _refuse_others(model)
+    anchors_per_level, count = _head_shape(model)
+    names = answers.names or model.names
+    if names is not None and len(names) != count:
+        source = model.path if answers.names is None else "--names"
+        raise InputError(source, f"has {len(names)} class names", f"{count}, the classes of "
+                         f"{model.path}")  # fmt: skip
+    activation = answers.activation or model.activation
+    description = dict(answers.description or model.description or {})
+    if description:
+        description.update(nc=count, names=None)
+        if activation is not None:
+            description["activation"] = activation
+        if model.csp_activation is not None:
+            description["csp_activation"] = model.csp_activation
+        source = model.path if answers.description is None else "--cfg"
+        if model.grid_anchors is not None:
+            description["anchors"] = anchors_per_level
+        found = Architecture.from_description(description, source, names)
+        if _fits(found, model):
+            return _with_anchors(found, model, assumed)
+    rows = fitted(model.tensors)
+    if rows is None:
+        if description:
+            return _with_anchors(found, model, assumed)  # whose tensor is named by its shape
+        raise InputError(
+            model.path,
+            "has tensors of no layout that is known by its tensors alone "
+            f"(the first is {next(iter(model.tensors), '-')[:60]})",
+            _EXPECTED,
+        )
+    lists = [row.to_list() for row in rows]
+    explicit = {
+        "nc": count, "names": names, "depth_multiple": 1.0, "width_multiple": 1.0,
+        "channel_multiple": 1, "anchors": anchors_per_level, "activation": activation,
+        "csp_activation": model.csp_activation, "backbone": lists[:1], "head": lists[1:],
+    }  # fmt: skip
+    found = Architecture.from_description(explicit, model.path, names)
+    return _with_anchors(found, model, assumed)
+
+
+def _refuse_others(model: SourceModel) -> None:
     for name in model.tensors:
         for pattern, what in _UNSUPPORTED:
             if pattern.match(name):
                 raise InputError(model.path, f"is {what} (it has {name[:80]})", _EXPECTED)
-    first = model.tensors.get(FIRST_WEIGHT)
-    if first is None or first.ndim != 4:
-        raise InputError(model.path, f"lacks {FIRST_WEIGHT}", _EXPECTED)
-    depth = sum(
-        re.fullmatch(r"model\.2\.m\.\d+\.cv1\.conv\.weight", name) is not None
-        for name in model.tensors
+    split = any(name.startswith(("model.2.cv3.", "model.2.m.")) for name in model.tensors)
+    for pattern, what in ((_YOLOV3, "a YOLOv3"), (_YOLOV3_TINY, "a YOLOv3-tiny")):
+        for name in model.tensors:
+            if pattern.fullmatch(name) and not split:
+                raise InputError(model.path, f"is {what} (it has {name})", _EXPECTED)
+    if not any(re.match(r"model\.\d+\.", name) for name in model.tensors):
+        first = next(iter(model.tensors), "no tensor")
+        raise InputError(model.path, f"is no YOLOv5: its first tensor is {first[:80]}", _EXPECTED)
+    weight = model.tensors.get("model.0.conv.weight")
+    if weight is not None and weight.ndim == 4 and weight.shape[1] == 1:
+        raise InputError(model.path, "is a YOLOv5 of one input channel", "three: RGB pictures")
+
+
+def _head_shape(model: SourceModel) -> tuple[int, int]:
+    """Anchors per level and number of classes, from the detection convolutions."""
+    last = max(
+        (int(name.split(".")[1]) for name in model.tensors if _HEAD.fullmatch(name)), default=-1
     )
-    size = next((size for size in SIZES if _signature(size) == (first.shape[0], depth)), None)
-    if size is None:
-        raise InputError(
-            model.path,
-            f"begins with {first.shape[0]} channels and {depth} bottlenecks, which fit no size",
-            _EXPECTED,
-        )
-    heads = {
-        int(found.group(1)): array.shape[:1]
+    heads = [
+        array.shape[0]
         for name, array in model.tensors.items()
-        if (found := _HEAD.fullmatch(name))
-    }
-    if len(heads) == 4:
-        raise InputError(model.path, "is a P6 model (four detection levels)", "three levels")
-    numbers, rest = divmod(heads[0][0], ANCHORS_PER_LEVEL) if heads.get(0) else (0, 0)
-    if rest or numbers < 6 or (model.names is not None and len(model.names) != numbers - 5):
+        if _HEAD.fullmatch(name) and name.startswith(f"model.{last}.") and array.ndim == 4
+    ]
+    anchors = 3 if model.grid_anchors is None else model.grid_anchors.shape[1]
+    if model.grid_anchors is None and model.anchors is not None:
+        anchors = len(model.anchors[0])
+    numbers, rest = divmod(heads[0], anchors) if len(set(heads)) == 1 else (0, 0)
+    if rest or numbers < 6:
         raise InputError(
             model.path,
-            f"has {heads[0][0] if heads.get(0) else 'no'} detection channels"
-            + ("" if model.names is None else f" for {len(model.names)} class names"),
-            "3 x (5 + classes) of them",
+            f"has {sorted(set(heads)) or 'no'} detection channels",
+            f"{anchors} x (5 + classes) of them",
         )
+    return anchors, numbers - 5
+
+
+def _fits(found: Architecture, model: SourceModel) -> bool:
+    """Whether every convolution of an architecture has a weight of its shape here."""
+    for conv in found.convolutions():
+        names = (conv.name, conv.name.replace(".conv", ".conv.conv", 1))
+        array = next(
+            (model.tensors[f"{n}.weight"] for n in names if f"{n}.weight" in model.tensors), None
+        )
+        if array is None or array.shape[0] != conv.out_channels:
+            return False
+    return True
+
+
+def _with_anchors(found: Architecture, model: SourceModel, assumed: list[str]) -> Architecture:
+    """The architecture with the anchors of the file, in pixels."""
+    anchors: Anchors | None = model.anchors
+    if anchors is None and model.grid_anchors is not None:
+        if len(model.grid_anchors) != found.levels:
+            raise InputError(model.path, f"has anchors of {len(model.grid_anchors)} levels",
+                             f"{found.levels}")  # fmt: skip
+        strides = np.array(found.strides, np.float64).reshape(-1, 1, 1)
+        pixels = model.grid_anchors.astype(np.float64) * strides
+        anchors = tuple(tuple((float(w), float(h)) for w, h in level) for level in pixels)
+    if anchors is None:
+        if model.description is None:
+            anchors = _usual_anchors(found)
+            assumed.append("anchors of COCO")
+        else:
+            return found
     try:
-        return Architecture.named(
-            size, numbers - 5, model.names, model.anchors, model.activation or "silu"
-        )
+        return replace(found, anchors=anchors)
     except InputError as error:
         raise InputError(model.path, error.cause, error.expected) from error
 
 
-def _signature(size: str) -> tuple[int, int]:
-    """Channels of the first convolution and bottlenecks of the first C3."""
-    layers = Architecture.named(size).layers()
-    return layers[0].out_channels, layers[2].repeats
+def _usual_anchors(found: Architecture) -> Anchors:
+    if found.anchors_per_level == 3 and found.levels == 3:
+        return COCO_ANCHORS
+    if found.anchors_per_level == 3 and found.strides == (8, 16, 32, 64):
+        return Architecture.named("n6").anchors
+    return found.anchors
 
 
 def _checked(array: Array, name: str, shape: tuple[int, ...], path: str) -> Array:
     if array.shape != shape:
-        raise InputError(path, f"has {name} of shape {array.shape}", f"{shape}")
+        raise InputError(path, f"has {name} of shape {array.shape}",
+                         f"{shape} (a pruned model comes as ONNX, or with --cfg)")  # fmt: skip
     if array.dtype.kind != "f":
         raise InputError(path, f"has {name} as {array.dtype}", "floating point")
     with np.errstate(over="ignore"):
@@ -152,27 +284,78 @@ def _with_our_epsilon(parameters: Mapping[str, Array], epsilon: float) -> dict[s
     for name, gamma in parameters.items():
         if name.endswith(".gamma"):
             variance = parameters[name[: -len("gamma")] + "running_var"].astype(np.float64)
-            ratio = np.sqrt((variance + BATCH_NORM_EPSILON) / (variance + epsilon))
+            with np.errstate(divide="ignore"):
+                ratio = np.sqrt((variance + BATCH_NORM_EPSILON) / (variance + epsilon))
             changed[name] = (gamma * ratio).astype(np.float32)
     return changed
 
 
+def usual_activation(activations: Mapping[str, str]) -> str | None:
+    """The activation that most convolutions have, those without one aside."""
+    counted = Counter(word for word in activations.values() if word != "identity")
+    return counted.most_common(1)[0][0] if counted else None
+
+
 def _check_structure(structure: Structure, architecture: Architecture, path: str) -> None:
-    if structure.layers is not None:
-        ours = [(layer.kind, layer.sources) for layer in architecture.layers()]
-        for index, (ours_here, found) in enumerate(zip(ours, structure.layers)):
-            if ours_here != found:
-                raise InputError(path, f"has layer {index} as {found[0]} of layers {found[1]}",
-                                 f"{ours_here[0]} of layers {ours_here[1]}")  # fmt: skip
-        if len(ours) != len(structure.layers):
-            raise InputError(path, f"has {len(structure.layers)} layers", f"{len(ours)}")
+    layers = architecture.layers()
+    for layer, (their_kind, sources) in zip(layers, structure.layers):
+        # Pools side by side give what pools one behind the other give.
+        same = their_kind == layer.kind or {their_kind, layer.kind} == {"SPP", "SPPF"}
+        if not same or sources != layer.sources:
+            raise InputError(path, f"has layer {layer.index} as {their_kind} of layers {sources}",
+                             f"{layer.kind} of layers {layer.sources}")  # fmt: skip
+    if len(layers) != len(structure.layers):
+        raise InputError(path, f"has {len(structure.layers)} layers", f"{len(layers)}")
+    focuses = {f"model.{layer.index}.conv" for layer in layers if layer.kind == "Focus"}
     for conv in architecture.convolutions():
-        own = (conv.stride, conv.padding)
+        own = (conv.stride, conv.padding, conv.groups)
         theirs = structure.convolutions.get(conv.name, own)
+        apart = structure.convolutions.get(f"{conv.name}.conv")
+        if conv.name in focuses and apart is not None:
+            (rows, columns) = apart[1]
+            theirs = (2 * apart[0], (2 * rows, 2 * columns), apart[2])
         if theirs != own:
-            raise InputError(path, f"has stride and padding {theirs} in {conv.name}", f"{own}")
-    for layer in architecture.layers():
-        for repeat in range(layer.repeats if layer.kind == "C3" else 0):
-            stem = f"model.{layer.index}.m.{repeat}"
-            if structure.shortcuts.get(stem, layer.shortcut) != layer.shortcut:
-                raise InputError(path, f"has another shortcut in {stem}", str(layer.shortcut))
+            raise InputError(path, f"has stride, padding and groups {theirs} in {conv.name}",
+                             f"{own}")  # fmt: skip
+        _check_activation(conv.name, conv.activation, focuses, structure, path)
+    _check_sums(structure, architecture, path)
+
+
+def _check_activation(
+    name: str, activation: str, focuses: set[str], structure: Structure, path: str
+) -> None:
+    # The bare branches of a BottleneckCSP are activated by the block.
+    stem = name if name in focuses else name.rpartition(".")[0]
+    found = structure.activations.get(stem, activation)
+    if activation and found != activation:
+        raise InputError(path, f"has the activation {found} in {stem}", activation)
+
+
+def _check_sums(structure: Structure, architecture: Architecture, path: str) -> None:
+    """Which bottlenecks add their input, and which pools there are."""
+    steps = architecture.steps()
+    adding = set()
+    for step in steps:
+        if step.operation == "add":
+            last = steps[step.inputs[-1]].convolution
+            if last is not None:
+                adding.add(last.name.rpartition(".cv2")[0])
+    for stem, adds in structure.shortcuts.items():
+        if adds != (stem in adding):
+            raise InputError(path, f"has another shortcut in {stem}", str(stem in adding))
+    for layer, row in zip(architecture.layers(), architecture.layout):
+        found = structure.pools.get(f"model.{layer.index}")
+        if found is None:
+            continue
+        if _pyramid(found) != _pyramid(row.arguments[1] if len(row.arguments) > 1 else _POOLS):
+            raise InputError(path, f"has pools of {found} in layer {layer.index}",
+                             f"those of {row.kind} {row.arguments}")  # fmt: skip
+
+
+def _pyramid(kernels: object) -> tuple[int, ...]:
+    """The pools of an SPP that an SPPF of one kernel amounts to; an SPP's own as they are."""
+    sides = kernels if isinstance(kernels, tuple) else (kernels,)
+    if len(sides) == 1:
+        side = int(sides[0])
+        return (side, 2 * side - 1, 3 * side - 2)
+    return sides

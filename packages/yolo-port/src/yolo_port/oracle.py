@@ -10,7 +10,9 @@ import numpy as np
 
 from yolo_core.arrays import Array
 from yolo_core.mxnet.checkpoint import Checkpoint
-from yolo_core.yolo.architecture import BATCH_NORM_EPSILON, LEAKY_SLOPE, Convolution, Layer
+from yolo_core.yolo.activations import split_activation
+from yolo_core.yolo.architecture import BATCH_NORM_EPSILON
+from yolo_core.yolo.plan import IMAGE, Convolution, Step
 
 
 class Oracle:
@@ -18,86 +20,88 @@ class Oracle:
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
-        self._convolutions = {conv.name: conv for conv in checkpoint.architecture.convolutions()}
 
     def run(self, image: Array) -> tuple[dict[int, Array], tuple[Array, ...]]:
-        """[3, H, W] RGB in 0…1, H and W multiples of 32 → layers and heads.
+        """[3, H, W] RGB in 0…1, H and W multiples of the largest stride → layers and heads.
 
-        Layers: index → [C, h, w] float64 for all but Detect. Heads: three [3 * (5 + nc), h, w].
+        Layers: index → [C, h, w] float64 for all but Detect. Heads: [anchors * (5 + nc), h, w]
+        for each level.
         """
         if self._checkpoint.color == "bgr":
             image = image[::-1]
-        outputs = {-1: image.astype(np.float64)}
-        heads: tuple[Array, ...] = ()
-        for layer in self._checkpoint.architecture.layers():
-            sources = [outputs[source] for source in layer.sources]
-            if layer.kind == "Detect":
-                heads = tuple(
-                    self._convolve(f"model.{layer.index}.m.{level}", source)
-                    for level, source in enumerate(sources)
-                )
-            else:
-                outputs[layer.index] = self._layer(layer, sources)
-        del outputs[-1]
-        return outputs, heads
+        network = self._checkpoint.architecture.network
+        outputs = {IMAGE: image.astype(np.float64)}
+        for index, step in enumerate(network.steps):
+            outputs[index] = self._step(step, [outputs[each] for each in step.inputs])
+        layers = {layer.index: outputs[layer.step] for layer in network.layers[:-1]}
+        return layers, tuple(outputs[head] for head in network.heads)
 
-    def _layer(self, layer: Layer, sources: list[Array]) -> Array:
-        stem, x = f"model.{layer.index}", sources[0]
-        if layer.kind == "Conv":
-            return self._block(stem, x)
-        if layer.kind == "Concat":
-            return np.concatenate(sources)
-        if layer.kind == "Upsample":
-            return x.repeat(layer.kernel, axis=1).repeat(layer.kernel, axis=2)
-        if layer.kind == "SPPF":
-            stages = [self._block(f"{stem}.cv1", x)]
-            for _ in range(3):
-                stages.append(_max_pool(stages[-1], layer.kernel))
-            return self._block(f"{stem}.cv2", np.concatenate(stages))
-        y = self._block(f"{stem}.cv1", x)
-        for repeat in range(layer.repeats):
-            inner = self._block(f"{stem}.m.{repeat}.cv1", y)
-            inner = self._block(f"{stem}.m.{repeat}.cv2", inner)
-            y = y + inner if layer.shortcut else inner
-        return self._block(f"{stem}.cv3", np.concatenate([y, self._block(f"{stem}.cv2", x)]))
+    def _step(self, step: Step, inputs: list[Array]) -> Array:
+        x = inputs[0]
+        if step.convolution is not None:
+            return self._block(step.convolution, x)
+        if step.operation == "concat":
+            return np.concatenate(inputs)
+        if step.operation == "upsample":
+            return x.repeat(step.factor, axis=1).repeat(step.factor, axis=2)
+        if step.operation == "maxpool":
+            sides = (step.kernel, step.kernel), step.stride, (step.padding, step.padding)
+            pooled: Array = _windows(x, *sides, -np.inf).max(axis=(3, 4))
+            return pooled
+        return x + inputs[1]
 
-    def _block(self, stem: str, x: Array) -> Array:
+    def _block(self, conv: Convolution, x: Array) -> Array:
         """Convolution, normalisation or bias, activation."""
-        x = self._convolve(f"{stem}.conv", x)
-        if not self._checkpoint.fused:
+        x = self._convolve(conv, x)
+        if conv.batch_norm is not None and not self._checkpoint.fused:
             gamma, beta, mean, variance = (
-                self._parameter(f"{stem}.bn.{part}")[:, None, None]
+                self._parameter(f"{conv.batch_norm}.{part}")[:, None, None]
                 for part in ("gamma", "beta", "running_mean", "running_var")
             )
             x = (x - mean) / np.sqrt(variance + BATCH_NORM_EPSILON) * gamma + beta
-        activation = self._checkpoint.architecture.activation
-        if activation == "silu":
-            with np.errstate(over="ignore"):  # exp(-x) of a very negative x: the result is 0
-                result: Array = x / (1 + np.exp(-x))
-                return result
-        return np.where(x > 0, x, x * (LEAKY_SLOPE if activation == "leaky" else 0))
+        return activated(x, conv.activation) if conv.activation else x
 
-    def _convolve(self, name: str, x: Array) -> Array:
-        conv: Convolution = self._convolutions[name]
+    def _convolve(self, conv: Convolution, x: Array) -> Array:
         windows = _windows(x, conv.kernel, conv.stride, conv.padding, 0)
-        y = np.tensordot(self._parameter(f"{name}.weight"), windows, axes=([1, 2, 3], [0, 3, 4]))
+        weight = self._parameter(f"{conv.name}.weight")
+        parts = [
+            np.tensordot(filters, source, axes=([1, 2, 3], [0, 3, 4]))
+            for filters, source in zip(
+                np.split(weight, conv.groups), np.split(windows, conv.groups)
+            )
+        ]
+        y = np.concatenate(parts)
         if self._checkpoint.fused or conv.batch_norm is None:
-            y += self._parameter(f"{name}.bias")[:, None, None]
+            y += self._parameter(f"{conv.name}.bias")[:, None, None]
         return y
 
     def _parameter(self, name: str) -> Array:
         return self._checkpoint.parameters[name].astype(np.float64)
 
 
-def _windows(x: Array, kernel: int, stride: int, padding: int, fill: float) -> Array:
-    """[C, H, W] → [C, h, w, kernel, kernel], a view of the padded input."""
-    sides = (padding, padding)
-    padded = np.pad(x, ((0, 0), sides, sides), constant_values=fill)
-    view = np.lib.stride_tricks.sliding_window_view(padded, (1, kernel, kernel))
-    return view[:, ::stride, ::stride, 0]
-
-
-def _max_pool(x: Array, kernel: int) -> Array:
-    """Maximum over kernel x kernel windows, stride 1, same size."""
-    result: Array = _windows(x, kernel, 1, kernel // 2, -np.inf).max(axis=(3, 4))
+def activated(x: Array, activation: str) -> Array:
+    """The activation of that word (see `yolo_core.yolo.activations`)."""
+    kind, slope = split_activation(activation)
+    result: Array = x
+    with np.errstate(over="ignore"):  # exp(-x) of a very negative x: the result is 0
+        if kind == "silu":
+            result = x / (1 + np.exp(-x))
+        elif kind == "mish":
+            result = x * np.tanh(np.logaddexp(0, x))
+    if kind == "hardswish":
+        result = x * np.clip(x + 3, 0, 6) / 6
+    elif kind == "relu6":
+        result = np.clip(x, 0, 6)
+    elif kind in ("relu", "leaky"):
+        result = np.where(x > 0, x, x * slope)
     return result
+
+
+def _windows(
+    x: Array, kernel: tuple[int, int], stride: int, padding: tuple[int, int], fill: float
+) -> Array:
+    """[C, H, W] → [C, h, w, *kernel], a view of the padded input."""
+    sides = [(pad, pad) for pad in padding]
+    padded = np.pad(x, ((0, 0), *sides), constant_values=fill)
+    view = np.lib.stride_tricks.sliding_window_view(padded, (1, *kernel))
+    return view[:, ::stride, ::stride, 0]

@@ -238,6 +238,8 @@ class _Machine:
         arguments, function = self.pop(), self.pop()
         if not isinstance(function, Global) or not isinstance(arguments, tuple):
             raise self.error("calls what is not a global, or without a tuple")
+        if function.name == "getattr" and not _is_method(arguments):
+            raise self.error("uses getattr for more than a method of a fused model")
         self.push(Record(function, arguments))
 
     def build(self) -> None:
@@ -290,6 +292,15 @@ class _Machine:
     def stacked_global(self) -> None:
         name, module = self.pop(), self.pop()
         self.refer(module, name)
+
+
+#: Methods that YOLOv5 puts in place of `forward` when it fuses a model; only their names are kept.
+_METHODS = ("forward_fuse", "fuseforward")
+
+
+def _is_method(arguments: tuple[Any, ...]) -> bool:
+    """Whether the arguments of a getattr are a module and the name of such a method."""
+    return len(arguments) == 2 and isinstance(arguments[0], Record) and arguments[1] in _METHODS
 
 
 _STOP = ord(".")

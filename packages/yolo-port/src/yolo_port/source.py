@@ -1,7 +1,7 @@
 """What every reader hands over: a file's tensors in Ultralytics' words, and what it says of them.
 
-Readers know file formats and nothing of YOLOv5's sizes; `matching` knows the sizes and nothing
-of files. This is what passes between them.
+Readers know file formats and nothing of YOLOv5's layouts; `matching` knows the layouts and
+nothing of files. This is what passes between them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from yolo_core.arrays import Array
-from yolo_core.yolo.architecture import BATCH_NORM_EPSILON, Anchors
+from yolo_core.yolo.architecture import BATCH_NORM_EPSILON, Anchors, Architecture
 
 #: Most axes of a tensor, and the longest of them.
 _MAX_NDIM, _MAX_SIDE = 8, 1 << 40
@@ -31,16 +31,19 @@ def is_shape(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class Structure:
-    """How a file says its layers are wired, beyond the shapes of their tensors.
+    """How a PyTorch file says its modules are wired, beyond the shapes of their tensors.
 
-    layers: kind and sources of each layer as in `yolo_core.yolo.architecture.Layer`, None where the
-    file has no notion of them. convolutions: name → stride and padding. shortcuts: stem of each
-    bottleneck → whether it adds its input.
+    layers: kind and sources of each layer as in `yolo_core.yolo.layout.Layer`. convolutions:
+    name → stride, padding and groups. shortcuts: stem of each bottleneck → whether it adds its
+    input. activations: stem of each convolution block → its activation. pools: kernels of the
+    pools of each layer.
     """
 
-    layers: tuple[tuple[str, tuple[int, ...]], ...] | None
-    convolutions: Mapping[str, tuple[int, int]]
+    layers: tuple[tuple[str, tuple[int, ...]], ...]
+    convolutions: Mapping[str, tuple[int, tuple[int, int], int]]
     shortcuts: Mapping[str, bool]
+    activations: Mapping[str, str]
+    pools: Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,14 @@ class SourceModel:
     tensors: float arrays by their names in an Ultralytics state dict (`model.0.conv.weight`,
     `model.0.bn.running_mean`, …), without buffers that the network does not compute with.
     names: one per class, None where the file does not say. anchors: in pixels of the network's
-    input, None where the file does not say. activation: a word of `yolo_core.yolo.architecture`.
-    color: channel order of the input. epsilon: what batch normalisation adds to the variance.
-    structure: None where the file holds tensors alone.
-    notes: remarks for the checkpoint's `meta`, plain values.
+    input, None where the file does not say. grid_anchors [levels, anchors, 2]: the same divided
+    by the stride of each level, as the buffer of a state dict has them. activation,
+    csp_activation: words of `yolo_core.yolo.activations`. color: channel order of the input.
+    epsilon: what batch normalisation adds to the variance. description: the model yaml that the
+    file holds. architecture: the finished architecture, where the reader knows it (a graph, or a
+    file of our own). structure: of a PyTorch model saved whole.
+    notes: remarks for the checkpoint's `meta`, plain values. assumed: what the reader itself had
+    to take for granted, in words.
     """
 
     path: str
@@ -62,8 +69,25 @@ class SourceModel:
     tensors: Mapping[str, Array]
     names: tuple[str, ...] | None = None
     anchors: Anchors | None = None
+    grid_anchors: Array | None = None
     activation: str | None = None
+    csp_activation: str | None = None
     color: str = "rgb"
     epsilon: float = BATCH_NORM_EPSILON
+    description: Mapping[str, Any] | None = None
+    architecture: Architecture | None = None
     structure: Structure | None = None
     notes: Mapping[str, object] = field(default_factory=dict)
+    assumed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the user says where a file is silent, or instead of what it says.
+
+    names: one per class. activation: of every convolution. description: the model yaml.
+    """
+
+    names: tuple[str, ...] | None = None
+    activation: str | None = None
+    description: Mapping[str, Any] | None = None

@@ -1,7 +1,9 @@
-"""The names that tensors have in an Ultralytics state dict, and in a checkpoint of this house.
+"""The names that tensors have in an Ultralytics state dict, and in a checkpoint of ours.
 
     model.0.conv.weight              the same
     model.0.bn.weight, .bn.bias      model.0.bn.gamma, model.0.bn.beta
+    model.0.conv.conv.weight         of a Focus: model.0.conv.weight, the equivalent convolution
+    model.2.bn.weight                of a BottleneckCSP: model.2.cv3.bn.gamma, model.2.cv2.bn.gamma
     model.24.anchors                 not a parameter: the anchors, divided by their stride
     *.num_batches_tracked            not used
 
@@ -13,37 +15,39 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.mxnet.checkpoint import Checkpoint
-from yolo_core.yolo.architecture import ANCHORS_PER_LEVEL, STRIDES, Anchors
+from yolo_core.yolo.architecture import MAX_ANCHORS, MAX_LEVELS, Architecture
 
 FIRST_WEIGHT = "model.0.conv.weight"
-ANCHORS_NAME = "model.24.anchors"
 _TO_ULTRALYTICS = {"gamma": "weight", "beta": "bias"}
 _FROM_ULTRALYTICS = {"weight": "gamma", "bias": "beta"}
 _ANCHORS = re.compile(r"model\.\d+\.anchors")
-# What wrappers put before the names: DataParallel, DetectMultiBackend and AutoShape.
-_WRAPPERS = re.compile(r"^(?:module\.|model\.)+(?=model\.\d+\.)")
+# What wrappers put before the names: DataParallel, torch.compile, DetectMultiBackend, AutoShape.
+_WRAPPERS = re.compile(r"^(?:module\.|_orig_mod\.|model\.)+(?=model\.\d+\.)")
 _UNUSED = ("num_batches_tracked", ".anchor_grid", ".stride", ".grid")
+_PARTS = ("weight", "bias", "running_mean", "running_var")
+#: Row and column of the four pixels that Focus turns into channels, in its order.
+_FOCUS_ORDER = ((0, 0), (1, 0), (0, 1), (1, 1))
 
 
-def tidy(tensors: Mapping[str, Array], source: str) -> tuple[dict[str, Array], Anchors | None]:
-    """Parameters without wrapper prefixes, in Ultralytics' names, and the anchors in pixels.
+def tidy(tensors: Mapping[str, Array], source: str) -> tuple[dict[str, Array], Array | None]:
+    """Parameters without wrapper prefixes, in Ultralytics' names, and the anchors buffer.
 
-    Batch normalisation may be named in PyTorch's or MXNet's words. InputError for names that
-    meet, for anchors of another shape, and for a model with four detection levels.
+    Batch normalisation may be named in PyTorch's or MXNet's words; weights may be kept with a
+    pruning mask beside them. InputError for names that meet and for anchors of another shape.
     """
     found: dict[str, Array] = {}
-    anchors: Anchors | None = None
-    for name, array in tensors.items():
+    anchors: Array | None = None
+    for name, array in _unmasked(tensors, source).items():
         short = _WRAPPERS.sub("", name)
         if _ANCHORS.fullmatch(short):
-            anchors = _anchors_in_pixels(array, source)
+            anchors = _checked_anchors(array, source)
             continue
         if short.endswith(_UNUSED):
             continue
@@ -55,35 +59,155 @@ def tidy(tensors: Mapping[str, Array], source: str) -> tuple[dict[str, Array], A
     return found, anchors
 
 
-def _anchors_in_pixels(array: Array, source: str) -> Anchors:
-    """YOLOv5 stores each level's anchors divided by the level's stride."""
-    if array.ndim == 3 and array.shape[0] == 4:
-        raise InputError(source, "is a P6 model (four detection levels)", "three levels")
-    shape = (len(STRIDES), ANCHORS_PER_LEVEL, 2)
-    if array.shape != shape or not np.isfinite(array).all():
-        raise InputError(source, f"has anchors of shape {array.shape}", f"finite, of shape {shape}")
-    pixels = array.astype(np.float64) * np.array(STRIDES).reshape(3, 1, 1)
-    return tuple(
-        tuple((float(width), float(height)) for width, height in level) for level in pixels
+def _unmasked(tensors: Mapping[str, Array], source: str) -> dict[str, Array]:
+    """What torch.nn.utils.prune left unfinished, finished: weight = weight_orig * weight_mask."""
+    found = dict(tensors)
+    for name in tensors:
+        if not name.endswith("_orig"):
+            continue
+        stem = name[: -len("_orig")]
+        mask = found.pop(f"{stem}_mask", None)
+        whole = found.pop(name)
+        if mask is None or mask.shape != whole.shape:
+            raise InputError(source, f"has {name} without its mask", f"{stem}_mask")
+        found[stem] = (whole * mask).astype(whole.dtype)
+    return found
+
+
+def _checked_anchors(array: Array, source: str) -> Array:
+    sound = (
+        array.ndim == 3
+        and array.shape[0] <= MAX_LEVELS
+        and array.shape[1] <= MAX_ANCHORS
+        and array.shape[2] == 2
     )
+    if not sound or not np.isfinite(array).all():
+        raise InputError(source, f"has anchors of shape {array.shape}",
+                         "finite, of shape (levels, anchors, 2)")  # fmt: skip
+    return array
+
+
+@dataclass(frozen=True)
+class _Csp:
+    """A BottleneckCSP: stem of its parameters, and channels of each of its two branches."""
+
+    stem: str
+    channels: int
+
+
+def _csps(architecture: Architecture) -> list[_Csp]:
+    convolutions = {conv.name: conv for conv in architecture.convolutions()}
+    found = []
+    for layer in architecture.layers():
+        if layer.kind == "BottleneckCSP":
+            stem = f"model.{layer.index}"
+            found.append(_Csp(stem, convolutions[f"{stem}.cv3"].out_channels))
+    return found
+
+
+def _focuses(architecture: Architecture) -> list[str]:
+    return [f"model.{each.index}" for each in architecture.layers() if each.kind == "Focus"]
+
+
+def to_parameters(
+    tensors: Mapping[str, Array], architecture: Architecture, epsilon: float, source: str
+) -> dict[str, Array]:
+    """Ultralytics' names and shapes → those of `Architecture.parameter_shapes`.
+
+    epsilon: of batch normalisation, for what has to be folded: a BottleneckCSP of a fused model.
+    """
+    words = dict(tensors)
+    for stem in _focuses(architecture):
+        _fold_focus(words, stem, source)
+    csps = _csps(architecture)
+    joined = {f"{csp.stem}.bn.running_var" for csp in csps}
+    fused = not any(name.endswith(".bn.running_var") and name not in joined for name in words)
+    for csp in csps:
+        _split_csp(words, csp, fused, epsilon, source)
+    return {_rename(name, _FROM_ULTRALYTICS): array for name, array in words.items()}
+
+
+def _fold_focus(words: dict[str, Array], stem: str, source: str) -> None:
+    """The convolution behind a Focus, on quarters of the image, as one on the image itself."""
+    for name in [name for name in words if name.startswith(f"{stem}.conv.")]:
+        words[f"{stem}.{name[len(stem) + 6 :]}"] = words.pop(name)
+    weight = words.get(f"{stem}.conv.weight")
+    if weight is None or weight.ndim != 4 or weight.shape[1] % 4:
+        raise InputError(source, f"lacks {stem}.conv.conv.weight of its Focus", "[out, 12, k, k]")
+    out, inside, rows, columns = weight.shape
+    whole = np.zeros((out, inside // 4, rows, 2, columns, 2), weight.dtype)
+    for quarter, (row, column) in enumerate(_FOCUS_ORDER):
+        first = quarter * (inside // 4)
+        whole[:, :, :, row, :, column] = weight[:, first : first + inside // 4]
+    words[f"{stem}.conv.weight"] = whole.reshape(out, inside // 4, 2 * rows, 2 * columns)
+
+
+def _split_csp(
+    words: dict[str, Array], csp: _Csp, fused: bool, epsilon: float, source: str
+) -> None:
+    """The normalisation of two joined branches as one of each."""
+    if f"{csp.stem}.bn.running_var" not in words:
+        return  # a checkpoint of ours that was fused
+    joined = [words.pop(f"{csp.stem}.bn.{part}", None) for part in _PARTS]
+    for branch, first in (("cv3", 0), ("cv2", csp.channels)):
+        name = f"{csp.stem}.{branch}"
+        parts = []
+        for array in joined:
+            if array is None or array.shape != (2 * csp.channels,):
+                raise InputError(source, f"has an incomplete normalisation {csp.stem}.bn",
+                                 f"{2 * csp.channels} channels")  # fmt: skip
+            parts.append(array[first : first + csp.channels])
+        if not fused:
+            words.update({f"{name}.bn.{part}": array for part, array in zip(_PARTS, parts)})
+            continue
+        gamma, beta, mean, variance = (part.astype(np.float64) for part in parts)
+        scale = gamma / np.sqrt(variance + epsilon)
+        weight = words.get(f"{name}.weight")
+        if weight is None or weight.ndim != 4 or len(weight) != csp.channels:
+            raise InputError(source, f"lacks {name}.weight", "a complete BottleneckCSP")
+        words[f"{name}.weight"] = (weight * scale[:, None, None, None]).astype(np.float32)
+        words[f"{name}.bias"] = (beta - mean * scale).astype(np.float32)
 
 
 def ultralytics_state_dict(checkpoint: Checkpoint) -> dict[str, Array]:
     """Everything that `Model.state_dict()` of YOLOv5 has, for RGB input; fused as the checkpoint.
 
     float32 parameters, the int64 batch counters where batch normalisation is kept, and the
-    `anchors` buffer [3, 3, 2], each level divided by its stride.
+    `anchors` buffer [levels, anchors, 2], each level divided by its stride.
     """
     architecture = checkpoint.architecture
+    words = {
+        _rename(name, _TO_ULTRALYTICS): array
+        for name, array in to_rgb(checkpoint).parameters.items()
+    }
+    for csp in _csps(architecture):
+        if f"{csp.stem}.cv3.bn.weight" in words:
+            for part in _PARTS:
+                both = [words.pop(f"{csp.stem}.{branch}.bn.{part}") for branch in ("cv3", "cv2")]
+                words[f"{csp.stem}.bn.{part}"] = np.concatenate(both)
+    for stem in _focuses(architecture):
+        _unfold_focus(words, stem)
     found: dict[str, Array] = {}
-    for name, array in to_rgb(checkpoint).parameters.items():
-        found[_rename(name, _TO_ULTRALYTICS)] = array
+    for name, array in words.items():
+        found[name] = array
         if name.endswith(".running_var"):
             counter = name[: -len("running_var")] + "num_batches_tracked"
             found[counter] = np.zeros((), np.int64)
-    strides = np.array(architecture.strides).reshape(3, 1, 1)
-    found[ANCHORS_NAME] = (np.array(architecture.anchors) / strides).astype(np.float32)
+    strides = np.array(architecture.strides).reshape(-1, 1, 1)
+    detect = architecture.layers()[-1].index
+    found[f"model.{detect}.anchors"] = (np.array(architecture.anchors) / strides).astype(np.float32)
     return found
+
+
+def _unfold_focus(words: dict[str, Array], stem: str) -> None:
+    weight = words.pop(f"{stem}.conv.weight")
+    out, inside, rows, columns = weight.shape
+    apart = weight.reshape(out, inside, rows // 2, 2, columns // 2, 2)
+    quarters = [apart[:, :, :, row, :, column] for row, column in _FOCUS_ORDER]
+    words[f"{stem}.conv.conv.weight"] = np.ascontiguousarray(np.concatenate(quarters, axis=1))
+    for name in [name for name in words if name.startswith((f"{stem}.bn.", f"{stem}.conv.bias"))]:
+        rest = name[len(stem) + 1 :]
+        words[f"{stem}.conv.{rest}"] = words.pop(name)
 
 
 def to_rgb(checkpoint: Checkpoint) -> Checkpoint:
@@ -93,14 +217,9 @@ def to_rgb(checkpoint: Checkpoint) -> Checkpoint:
     """
     if checkpoint.color == "rgb":
         return checkpoint
-    turned = np.ascontiguousarray(checkpoint.parameters[FIRST_WEIGHT][:, ::-1])
-    parameters = {**checkpoint.parameters, FIRST_WEIGHT: turned}
-    return replace(checkpoint, parameters=parameters, color="rgb")
-
-
-def to_parameters(tensors: Mapping[str, Array]) -> dict[str, Array]:
-    """Ultralytics' names → the names of `Architecture.parameter_shapes`."""
-    return {_rename(name, _FROM_ULTRALYTICS): array for name, array in tensors.items()}
+    first = f"{checkpoint.architecture.convolutions()[0].name}.weight"
+    turned = np.ascontiguousarray(checkpoint.parameters[first][:, ::-1])
+    return replace(checkpoint, parameters={**checkpoint.parameters, first: turned}, color="rgb")
 
 
 def _rename(name: str, words: Mapping[str, str]) -> str:

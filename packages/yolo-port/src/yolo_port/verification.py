@@ -18,13 +18,14 @@ from yolo_core.files import PathLike
 from yolo_core.mxnet.checkpoint import Checkpoint
 from yolo_core.progress import progress
 from yolo_core.yolo.letterbox import Letterbox, check_imgsz, read_image
+from yolo_port.matching import assumptions
 from yolo_port.oracle import Oracle
 from yolo_port.readers import load
+from yolo_port.source import Answers
 
 #: Largest accepted difference of a raw head value.
 TOLERANCE = 1e-3
 _GENERATED_IMAGES = 2
-_HEADS = ("p3", "p4", "p5")
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Verification:
-    """rows: layers in the order they run, then the three heads. passed: heads within tolerance."""
+    """rows: layers in the order they run, then the heads. passed: heads within tolerance.
+
+    assumed: what the source does not say and was taken for granted, on both sides; no comparison
+    can tell whether it is right.
+    """
 
     rows: tuple[Row, ...]
     images: int
+    assumed: tuple[str, ...] = ()
 
     @property
     def largest(self) -> float:
@@ -58,30 +64,36 @@ class Verification:
 
 
 def verify(
-    source: PathLike, checkpoint: PathLike, images: Sequence[PathLike] = (), imgsz: int = 320
+    source: PathLike,
+    checkpoint: PathLike,
+    images: Sequence[PathLike] = (),
+    imgsz: int = 320,
+    answers: Answers | None = None,
 ) -> Verification:
     """Compare a source with what was made of it, on these images or on two generated ones.
 
-    imgsz: side of the square input in pixels. InputError for files that cannot be read and for
-    models of different architectures.
+    The source runs by its own description. imgsz: side of the square input in pixels. answers:
+    what the user says of the source where it is silent. InputError for files that cannot be read
+    and for models of different architectures.
     """
-    theirs, ours = load(source), load(checkpoint)
-    for what in ("size", "names", "anchors", "activation"):
+    theirs, ours = load(source, answers), load(checkpoint)
+    for what in ("size", "names", "anchors", "activation", "csp_activation"):
         wanted = getattr(theirs.architecture, what)
         if getattr(ours.architecture, what) != wanted:
             raise InputError(checkpoint, f"has other {what} than {source}", f"{wanted!s:.60}")
-    height, width = check_imgsz(imgsz, "--imgsz")
+    height, width = check_imgsz(imgsz, "--imgsz", theirs.architecture.max_stride)
     box = Letterbox(height, width)
     batch = [box.apply(read_image(image))[0] for image in images] or _generated(height, width)
     oracle, network = Oracle(theirs), _Network(ours)
     rows: dict[str, Row] = {}
+    levels = theirs.architecture.level_names
     kinds = {layer.index: layer.kind for layer in theirs.architecture.layers()}
     for image in progress(batch, "verify"):
         planar = image.transpose(2, 0, 1).astype(np.float32) / 255.0
         layers, heads = oracle.run(planar)
         found = network.run(planar)
         expected = {f"model.{index}": (kinds[index], value) for index, value in layers.items()}
-        expected.update({name: ("head", head) for name, head in zip(_HEADS, heads)})
+        expected.update({name: ("head", head) for name, head in zip(levels, heads)})
         for name, (kind, value) in expected.items():
             if name not in found:
                 continue
@@ -95,7 +107,7 @@ def verify(
                 float(np.maximum(before.difference, difference)),
                 float(np.maximum(before.magnitude, magnitude)),
             )
-    return Verification(tuple(rows.values()), len(batch))
+    return Verification(tuple(rows.values()), len(batch), assumptions(theirs))
 
 
 class _Network:
@@ -107,24 +119,15 @@ class _Network:
         self._nd = network.mx.nd
         self._flip = checkpoint.color == "bgr"
         self._net = network.build(checkpoint.architecture, checkpoint.parameters, checkpoint.fused)
-        self._found: dict[str, Array] = {}
-        for layer in checkpoint.architecture.layers():
-            block = getattr(self._net, f"layer{layer.index}", None)
-            if block is not None:
-                block.register_forward_hook(self._hook(f"model.{layer.index}"))
-
-    def _hook(self, name: str):  # type: ignore[no-untyped-def]
-        def keep(_block: object, _inputs: object, output) -> None:  # type: ignore[no-untyped-def]
-            self._found[name] = output.asnumpy()[0]
-
-        return keep
 
     def run(self, planar: Array) -> dict[str, Array]:
         """[3, H, W] RGB in 0…1 → layer and head outputs by name."""
         planar = planar[::-1] if self._flip else planar
-        heads = self._net(self._nd.array(planar[None]))
-        self._found.update({name: head.asnumpy()[0] for name, head in zip(_HEADS, heads)})
-        return self._found
+        outputs = self._net.outputs(self._nd, self._nd.array(planar[None]))
+        architecture = self._net.architecture
+        places = {f"model.{layer.index}": layer.step for layer in architecture.layers()[:-1]}
+        places.update(zip(architecture.level_names, architecture.network.heads))
+        return {name: outputs[step].asnumpy()[0] for name, step in places.items()}
 
 
 def _generated(height: int, width: int) -> list[Array]:

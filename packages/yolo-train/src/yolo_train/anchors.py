@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from yolo_core.arrays import Array
-from yolo_core.yolo.architecture import ANCHORS_PER_LEVEL, STRIDES, Anchors
+from yolo_core.yolo.architecture import Anchors
 from yolo_core.yolo.samples import Sample
 
 #: Share of boxes that good anchors recall; below it new anchors are sought.
@@ -45,7 +45,7 @@ def suited_anchors(
     after = best_possible_recall(sides, found, anchor_t)
     if after <= before:
         return anchors, before, before
-    return _levels(found), before, after
+    return _levels(found, len(anchors)), before, after
 
 
 def box_sides(samples: Sequence[Sample], imgsz: int) -> Array:
@@ -112,9 +112,9 @@ def _evolve(sides: Array, anchors: Array, anchor_t: float, rng: np.random.Genera
     return anchors
 
 
-def _levels(anchors: Array) -> Anchors:
-    """Anchors [9, 2] by area, the smallest for the finest level, rounded to hundredths."""
+def _levels(anchors: Array, levels: int) -> Anchors:
+    """Anchors [n, 2] by area, the smallest for the finest level, rounded to hundredths."""
     ordered = anchors[np.argsort(anchors.prod(axis=1))]
     pairs = [(round(float(w), 2), round(float(h), 2)) for w, h in ordered]
-    step = ANCHORS_PER_LEVEL
-    return tuple(tuple(pairs[level * step : (level + 1) * step]) for level in range(len(STRIDES)))
+    step = len(pairs) // levels
+    return tuple(tuple(pairs[level * step : (level + 1) * step]) for level in range(levels))

@@ -39,13 +39,16 @@ def _bytes(_context: Any, _parameter: Any, value: str) -> int:
 
 @main.command()
 @click.option("--data", type=click.Path(), help="The dataset's data.yaml.")
-@click.option("--model", help="yolov5n, s, m, l or x; without it that of --weights, or yolov5n.")
+@click.option("--model", help="yolov5n … x, n6 … x6; without it that of --weights, or yolov5n.")
+@click.option("--cfg", type=click.Path(), help="Model yaml of YOLOv5 instead of --model.")
 @click.option("--weights", type=click.Path(), help="Checkpoint to start from.")
 @click.option("--qat", is_flag=True, help="Finetune on the grid of an installed quantizer.")
 @click.option("--epochs", default=100, show_default=True)
 @click.option("--batch-size", default=16, show_default=True, help="Over all devices.")
 @click.option("--nominal-batch", default=64, show_default=True, help="Images per update.")
-@click.option("--imgsz", default=640, show_default=True, help="Pixels, a multiple of 32.")
+@click.option(
+    "--imgsz", default=640, show_default=True, help="Pixels, a multiple of the largest stride."
+)
 @click.option("--device", default="cpu", show_default=True, help="cpu, gpu:0, gpu:0,1 …")
 @click.option("--workers", default=2, show_default=True, help="Processes that load data.")
 @click.option("--seed", default=0, show_default=True)

@@ -59,7 +59,9 @@ class Learner:
         self._average = MovingAverage(trainable(self.average), self._all, self._devices[0])
         share = options.batch_size // sums.workers // len(self._devices)
         self._share, self._hyp = share, hyp
-        self._gains = scaled_gains(hyp, self.architecture.nc, options.imgsz)
+        self._gains = scaled_gains(
+            hyp, self.architecture.nc, options.imgsz, self.architecture.levels
+        )
         self._losses: dict[tuple[int, int], DetectionLoss] = {}
         fixed = not options.multi_scale
         self._fixed = fixed

@@ -18,36 +18,44 @@ import numpy as np
 from yolo_core.arrays import Array
 from yolo_core.mxnet.door import mxnet
 from yolo_core.mxnet.network import constant
-from yolo_core.yolo.architecture import ANCHORS_PER_LEVEL, Architecture
+from yolo_core.yolo.architecture import Architecture
 from yolo_train.hyp import Hyp
 
 mx: Any = mxnet()
 _HybridBlock: Any = mx.gluon.HybridBlock
 
-#: Weight of the objectness loss of the levels of stride 8, 16, 32.
+#: Weight of the objectness loss of each level, the finest first: of three levels, and of others.
 BALANCE = (4.0, 1.0, 0.4)
+_OTHER_BALANCE = (4.0, 1.0, 0.25, 0.06, 0.02, 0.01, 0.01, 0.01)
 #: The gains of `Hyp` are meant for this many levels, classes, pixels.
 _NOMINAL_LEVELS, _NOMINAL_CLASSES, _NOMINAL_IMGSZ = 3, 80, 640
 _EPSILON = 1e-7
 _CELLS = 3
 
 
-def scaled_gains(hyp: Hyp, nc: int, imgsz: int) -> tuple[float, float, float]:
-    """Gains of the box, objectness and class losses for this many classes and pixels."""
-    levels = _NOMINAL_LEVELS / len(BALANCE)
+def balance(levels: int) -> tuple[float, ...]:
+    """Weight of the objectness loss of each of so many levels (YOLOv5's numbers)."""
+    return BALANCE if levels == len(BALANCE) else _OTHER_BALANCE[:levels]
+
+
+def scaled_gains(
+    hyp: Hyp, nc: int, imgsz: int, levels: int = _NOMINAL_LEVELS
+) -> tuple[float, float, float]:
+    """Gains of the box, objectness and class losses for this many classes, pixels and levels."""
+    share = _NOMINAL_LEVELS / levels
     return (
-        hyp.box * levels,
-        hyp.obj * (imgsz / _NOMINAL_IMGSZ) ** 2 * levels,
-        hyp.cls * nc / _NOMINAL_CLASSES * levels,
+        hyp.box * share,
+        hyp.obj * (imgsz / _NOMINAL_IMGSZ) ** 2 * share,
+        hyp.cls * nc / _NOMINAL_CLASSES * share,
     )
 
 
 class DetectionLoss(_HybridBlock):  # type: ignore[misc]
     """Loss of a batch for inputs of one size.
 
-    Inputs: the three raw heads [B, 3 * no, h, w] and targets [T, 6] as in `batches.Batch`.
-    Outputs: loss [1], the weighted sum times B, and parts [3]: weighted box, objectness and
-    class loss, without gradient.
+    Inputs: the raw head of each level [B, anchors * no, h, w] and targets [T, 6] as in
+    `batches.Batch`, the targets last. Outputs: loss [1], the weighted sum times B, and parts [3]:
+    weighted box, objectness and class loss, without gradient.
     """
 
     def __init__(
@@ -56,6 +64,7 @@ class DetectionLoss(_HybridBlock):  # type: ignore[misc]
     ) -> None:  # fmt: skip
         super().__init__(prefix="")
         self._nc, self._no, self._batch = architecture.nc, architecture.no, batch
+        self._levels, self._anchors = architecture.levels, architecture.anchors_per_level
         self._hyp, self._gains = hyp, gains
         height, width = imgsz
         strides = np.array(architecture.strides, np.float64)
@@ -63,16 +72,16 @@ class DetectionLoss(_HybridBlock):  # type: ignore[misc]
         cells = (grid_x * grid_y).astype(np.int64)
         self._places = int(cells.sum())
         anchors = np.array(architecture.anchors, np.float64) / strides[:, None, None]
-        share = np.array(BALANCE) / (batch * ANCHORS_PER_LEVEL * cells)
+        share = np.array(balance(self._levels)) / (batch * self._anchors * cells)
         constants: dict[str, Array] = {
-            # per level [3, 1, 1]
-            "grid_x": grid_x.reshape(3, 1, 1),
-            "grid_y": grid_y.reshape(3, 1, 1),
-            "level_start": (np.cumsum(cells) - cells).reshape(3, 1, 1),
-            # per level and anchor [3, 3, 1]
+            # per level [L, 1, 1]
+            "grid_x": grid_x.reshape(-1, 1, 1),
+            "grid_y": grid_y.reshape(-1, 1, 1),
+            "level_start": (np.cumsum(cells) - cells).reshape(-1, 1, 1),
+            # per level and anchor [L, A, 1]
             "anchor_w": anchors[:, :, 0:1],
             "anchor_h": anchors[:, :, 1:2],
-            "anchor": np.tile(np.arange(ANCHORS_PER_LEVEL)[:, None], (3, 1, 1)),
+            "anchor": np.tile(np.arange(self._anchors)[:, None], (self._levels, 1, 1)),
             # per place [1, 1, P] and per number of a row [1, no]
             "objectness_share": np.repeat(share, cells).reshape(1, 1, -1),
             "column": np.arange(self._no).reshape(1, -1),
@@ -81,14 +90,13 @@ class DetectionLoss(_HybridBlock):  # type: ignore[misc]
             for name, value in constants.items():
                 setattr(self, name, constant(self.params, name, value))
 
-    def hybrid_forward(
-        self, F: Any, p3: Any, p4: Any, p5: Any, targets: Any, **constants: Any
-    ) -> tuple[Any, Any]:
-        heads = [F.reshape(head, (0, ANCHORS_PER_LEVEL, self._no, -1)) for head in (p3, p4, p5)]
+    def hybrid_forward(self, F: Any, first: Any, *rest: Any, **constants: Any) -> tuple[Any, Any]:
+        *levels, targets = (first, *rest)
+        heads = [F.reshape(head, (0, self._anchors, self._no, -1)) for head in levels]
         rows = F.concat(*heads, dim=3)
         found = self._assign(F, F.BlockGrad(targets), **constants)
         numbers = self._gather(F, rows, found, constants["column"])
-        ciou = _ciou(F, numbers, found)
+        ciou = _ciou(F, numbers, found, self._levels)
         mask, count = found["mask"], found["count"]
         box = F.sum(F.sum(mask * (1 - ciou), axis=1) / count)
         target = self._objectness_target(F, found, F.BlockGrad(F.relu(ciou)))
@@ -107,7 +115,7 @@ class DetectionLoss(_HybridBlock):  # type: ignore[misc]
         self, F: Any, targets: Any, grid_x: Any, grid_y: Any, level_start: Any, anchor_w: Any,
         anchor_h: Any, anchor: Any, **_: Any,
     ) -> dict[str, Any]:  # fmt: skip
-        """Matches of every target with 3 levels x 3 anchors x 3 cells, as arrays [3, 9 T]."""
+        """Matches of every target with every level, anchor and 3 cells, as arrays [L, 3 A T]."""
         image, label, x, y, w, h = (
             F.reshape(F.slice_axis(targets, axis=1, begin=i, end=i + 1), (1, 1, -1))
             for i in range(6)
@@ -145,19 +153,19 @@ class DetectionLoss(_HybridBlock):  # type: ignore[misc]
         found["mask"] = mask
         found["count"] = F.maximum(F.sum(mask, axis=1), F.ones_like(F.sum(mask, axis=1)))
         # float32 counts exactly to 2**24; a batch of large images has more places than that.
-        slot = F.cast(found["image"] * ANCHORS_PER_LEVEL + found["anchor"], "int32")
+        slot = F.cast(found["image"] * self._anchors + found["anchor"], "int32")
         found["slot"], found["place"] = slot, F.cast(found["place"], "int32")
         return found
 
     def _gather(self, F: Any, rows: Any, found: dict[str, Any], column: Any) -> Any:
-        """The raw numbers [9 T * 3, no] that answer for each match."""
+        """The raw numbers [L * 3 A T, no] that answer for each match."""
         start = found["slot"] * (self._no * self._places) + found["place"]
         index = F.broadcast_add(F.reshape(start, (-1, 1)), F.cast(column, "int32") * self._places)
         return F.take(F.reshape(rows, (-1,)), index, axis=0, mode="clip")
 
     def _objectness_target(self, F: Any, found: dict[str, Any], iou: Any) -> Any:
-        """[B, 3, P]: the largest IoU of the matches at each place, 0 where there is none."""
-        total = self._batch * ANCHORS_PER_LEVEL * self._places
+        """[B, A, P]: the largest IoU of the matches at each place, 0 where there is none."""
+        total = self._batch * self._anchors * self._places
         mask = F.cast(F.reshape(found["mask"], (-1,)), "int32")
         place = F.reshape(found["slot"] * self._places + found["place"], (-1,))
         place = place * mask + (1 - mask) * total
@@ -174,7 +182,7 @@ class DetectionLoss(_HybridBlock):  # type: ignore[misc]
         written = F.scatter_nd(iou, F.reshape(target, (1, -1)), shape=(total + 1,))
         return F.reshape(
             F.slice_axis(written, axis=0, begin=0, end=total),
-            (self._batch, ANCHORS_PER_LEVEL, self._places),
+            (self._batch, self._anchors, self._places),
         )
 
     def _classes(self, F: Any, numbers: Any, found: dict[str, Any]) -> Any:
@@ -185,7 +193,7 @@ class DetectionLoss(_HybridBlock):  # type: ignore[misc]
             F.reshape(found["label"], (-1,)), self._nc, on_value=1 - wrong, off_value=wrong
         )
         losses = F.sum(_cross_entropy(F, logits, truth, self._hyp.cls_pw), axis=1)
-        losses = F.reshape(losses, (len(BALANCE), -1))
+        losses = F.reshape(losses, (self._levels, -1))
         return F.sum(F.sum(losses * found["mask"], axis=1) / found["count"]) / self._nc
 
 
@@ -203,7 +211,7 @@ def _clip_cell(F: Any, own: Any, steps: Any, cells: Any) -> Any:
 
 
 def _flatten(F: Any, parts: Any) -> Any:
-    """Arrays [3, 3, T] → [3, 9 T]."""
+    """Arrays [L, A, T] → [L, 3 A T]."""
     return F.reshape(F.concat(*parts, dim=2), (0, -1))
 
 
@@ -216,12 +224,12 @@ def _cross_entropy(F: Any, logits: Any, truth: Any, positive_weight: float) -> A
     return (positive + 1 - truth) * softplus - logits * positive
 
 
-def _ciou(F: Any, numbers: Any, found: dict[str, Any]) -> Any:
-    """Complete IoU [3, 9 T] of the decoded numbers with their targets, in grid cells."""
+def _ciou(F: Any, numbers: Any, found: dict[str, Any], levels: int) -> Any:
+    """Complete IoU [L, 3 A T] of the decoded numbers with their targets, in grid cells."""
     x, y, w, h = (
         F.reshape(
             F.Activation(F.slice_axis(numbers, axis=1, begin=i, end=i + 1), act_type="sigmoid"),
-            (len(BALANCE), -1),
+            (levels, -1),
         )
         * 2
         for i in range(4)

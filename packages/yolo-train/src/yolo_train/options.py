@@ -9,6 +9,7 @@ from typing import Any
 
 from yolo_core.errors import InputError
 from yolo_core.yolo.architecture import Architecture
+from yolo_core.yolo.letterbox import check_imgsz
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
 #: Parts of the network that `freeze` counts.
@@ -24,6 +25,7 @@ class FitOptions:
 
     data: str
     model: str | None = None
+    cfg: str | None = None
     weights: str | None = None
     qat: bool = False
     epochs: int = 100
@@ -71,8 +73,11 @@ class FitOptions:
             raise InputError("--optimizer", f"is {self.optimizer!r}", expected)
         if self.name in ("", ".", "..") or Path(self.name).name != self.name:
             raise InputError("--name", f"is {self.name!r}", "a plain folder name")
-        if self.model is not None:
-            Architecture.named(self.model)
+        if self.model is not None and self.cfg is not None:
+            raise InputError("--cfg", "goes not with --model", "one of them")
+        if self.model is not None or self.cfg is not None:
+            found = Architecture.of(self.cfg or self.model or "", names=["any"])
+            check_imgsz(self.imgsz, "--imgsz", found.max_stride)
         if self.qat and self.weights is None:
             raise InputError("--qat", "has no --weights", "a trained checkpoint to finetune")
         if self.amp and self.qat:

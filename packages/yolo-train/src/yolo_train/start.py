@@ -17,7 +17,7 @@ from yolo_core.errors import InputError
 from yolo_core.files import parse_json
 from yolo_core.mxnet.checkpoint import Checkpoint, is_checkpoint, read_checkpoint
 from yolo_core.mxnet.fusing import fuse
-from yolo_core.yolo.architecture import ANCHORS_PER_LEVEL, Architecture
+from yolo_core.yolo.architecture import Architecture
 from yolo_core.yolo.letterbox import Letterbox, read_image
 from yolo_core.yolo.qat import Grid, grid_maker
 from yolo_core.yolo.samples import Sample
@@ -67,14 +67,20 @@ def new_start(
     if options.qat:
         return _quantized_start(options, names, samples, checkpoint)
     if checkpoint is None:
-        architecture = Architecture.named(options.model or "yolov5n", names=names)
+        architecture = Architecture.of(options.cfg or options.model or "yolov5n", names=names)
         architecture = _with_anchors(architecture, options, hyp, samples)
         return Start(architecture, random_parameters(architecture, options.seed))
     source = checkpoint.architecture
     architecture = dataclasses.replace(source, names=tuple(names))
-    if options.model is not None:
-        architecture = Architecture.named(
-            options.model, names=names, anchors=source.anchors, activation=source.activation
+    if options.cfg is not None:
+        architecture = Architecture.of(options.cfg, names=names)
+    elif options.model is not None:
+        architecture = Architecture.of(options.model, names=names)
+        same = len(architecture.anchors) == len(source.anchors)
+        architecture = dataclasses.replace(
+            architecture,
+            anchors=source.anchors if same else architecture.anchors,
+            activation=source.activation,
         )
     architecture = _with_anchors(architecture, options, hyp, samples)
     parameters, skipped = transfer(
@@ -168,7 +174,9 @@ def random_parameters(architecture: Architecture, seed: int) -> dict[str, Array]
         parameters[name] = value.astype(np.float32)
     detect = [conv for conv in architecture.convolutions() if conv.batch_norm is None]
     for conv, stride in zip(detect, architecture.strides):
-        bias = parameters[f"{conv.name}.bias"].reshape(ANCHORS_PER_LEVEL, architecture.no)
+        bias = parameters[f"{conv.name}.bias"].reshape(
+            architecture.anchors_per_level, architecture.no
+        )
         bias[:, 4] = math.log(_OBJECTS / (_NOMINAL_IMGSZ / stride) ** 2)
         bias[:, 5:] = math.log(_CLASS_SHARE / (architecture.nc - 0.99999))
     return parameters

@@ -77,7 +77,7 @@ class Training:
         )
         self._validator = Validator(
             self._val, architecture, side, 2 * options.batch_size, self._devices[0], self._hyp,
-            scaled_gains(self._hyp, architecture.nc, side),
+            scaled_gains(self._hyp, architecture.nc, side, architecture.levels),
         )  # fmt: skip
         self._done, self._best, self._best_epoch = 0, -1.0, 0
         self._class_map: Array = np.zeros(architecture.nc)
@@ -186,7 +186,8 @@ class Training:
         if not self._options.multi_scale:
             return side
         rng = np.random.default_rng([self._options.seed, epoch, number, 1])
-        return max(int(rng.integers(side // 2, side + side // 2 + 1)) // 32, 1) * 32
+        step = self._learner.architecture.max_stride
+        return max(int(rng.integers(side // 2, side + side // 2 + 1)) // step, 1) * step
 
     def _validate(self, epoch: int, losses: Array, rates: Rates) -> None:
         """Scores, checkpoints and state of a complete epoch; the first machine's count."""

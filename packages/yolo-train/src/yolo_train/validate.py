@@ -50,7 +50,8 @@ class Validator:
         self._samples, self._architecture, self._device = samples, architecture, device
         self._hyp, self._gains = hyp, gains
         self._truths = tuple(_boxes_in_pixels(sample) for sample in samples)
-        self._batches = rectangles([sample.size for sample in samples], imgsz, batch)
+        sizes = [sample.size for sample in samples]
+        self._batches = rectangles(sizes, imgsz, batch, architecture.max_stride)
         self._losses: dict[tuple[int, ...], DetectionLoss] = {}
 
     def run(self, net: Any, label: str) -> Validated:
@@ -63,7 +64,7 @@ class Validator:
             planar = images.transpose(0, 3, 1, 2).astype(np.float32) / 255.0
             heads = net(mx.nd.array(planar, ctx=self._device))
             totals += self._loss(heads, members, shape, placements)
-            logits = rows_of(tuple(head.asnumpy() for head in heads))
+            logits = rows_of(tuple(head.asnumpy() for head in heads), self._architecture.no)
             for number, row, placement in zip(members, logits, placements):
                 boxes = detections(row, self._architecture, shape, NmsSettings())
                 boxes[:, :4] = placement.to_image(boxes[:, :4])
@@ -121,11 +122,12 @@ class Validator:
 
 
 def rectangles(
-    sizes: Sequence[tuple[int, int]], imgsz: int, batch: int
+    sizes: Sequence[tuple[int, int]], imgsz: int, batch: int, stride: int = MAX_STRIDE
 ) -> list[tuple[list[int], tuple[int, int]]]:
-    """Batches of image numbers, each with its input (height, width), multiples of 32.
+    """Batches of image numbers, each with its input (height, width).
 
     sizes: (height, width) of every image. imgsz: longer side of every input.
+    stride: what the sides are multiples of.
     """
     order = sorted(range(len(sizes)), key=lambda n: (sizes[n][0] / sizes[n][1], n))
     batches = []
@@ -134,13 +136,14 @@ def rectangles(
         ratios = [sizes[number][0] / sizes[number][1] for number in members]
         height = min(max(ratios), 1.0)
         width = min(1 / min(ratios), 1.0)
-        batches.append((members, (_stride_up(height * imgsz), _stride_up(width * imgsz))))
+        shape = _stride_up(height * imgsz, stride), _stride_up(width * imgsz, stride)
+        batches.append((members, shape))
     return batches
 
 
-def _stride_up(side: float) -> int:
+def _stride_up(side: float, stride: int) -> int:
     # Rounded first: the letterbox rounds an image's side as well.
-    return max(-(-round(side) // MAX_STRIDE), 1) * MAX_STRIDE
+    return max(-(-round(side) // stride), 1) * stride
 
 
 def _boxes_in_pixels(sample: Sample) -> Array:

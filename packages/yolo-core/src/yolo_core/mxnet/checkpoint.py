@@ -10,7 +10,9 @@ and shape that the architecture gives it. The symbol is written for other progra
 
 from __future__ import annotations
 
+import glob
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +31,8 @@ from yolo_core.yolo.letterbox import check_imgsz
 FORMAT = "yolo-checkpoint-1"
 COLORS = ("rgb", "bgr")
 _SYMBOL, _PARAMS, _SIDECAR = "-symbol.json", "-0000.params", ".yaml"
+#: The ending of a parameter file: the number of an epoch.
+_EPOCH = re.compile(r"-\d{4}\.params$")
 _AUXILIARY = (".running_mean", ".running_var")
 
 
@@ -55,17 +59,28 @@ def checkpoint_stem(path: PathLike) -> Path:
     best = os.path.join(text, "weights", "best")
     if os.path.isfile(best + _SIDECAR):
         return Path(best)
-    for ending in (_SYMBOL, _PARAMS, _SIDECAR):
+    for ending in (_SYMBOL, _SIDECAR):
         if text.endswith(ending):
             return Path(text[: -len(ending)])
-    return Path(text)
+    return Path(_EPOCH.sub("", text))
 
 
 def checkpoint_files(path: PathLike) -> tuple[Path, Path, Path]:
     """Symbol, parameters and sidecar of a checkpoint."""
     stem = checkpoint_stem(path)
     symbol, params, sidecar = (Path(f"{stem}{ending}") for ending in (_SYMBOL, _PARAMS, _SIDECAR))
-    return symbol, params, sidecar
+    return symbol, Path(path) if _EPOCH.search(str(path)) else params, sidecar
+
+
+def parameter_file(path: PathLike) -> Path:
+    """The parameters of the symbol at a stem: the file itself where `path` names one, else those
+    of the latest epoch, `<stem>-NNNN.params`; `<stem>-0000.params` where there are none."""
+    if _EPOCH.search(str(path)):
+        return Path(path)
+    stem = checkpoint_stem(path)
+    pattern = f"{glob.escape(stem.name)}-[0-9][0-9][0-9][0-9].params"
+    found = sorted(stem.parent.glob(pattern))
+    return found[-1] if found else Path(f"{stem}{_PARAMS}")
 
 
 def is_checkpoint(path: PathLike) -> bool:

@@ -31,7 +31,8 @@ class FloatPredictor:
         checkpoint = read_checkpoint(path)
         self.architecture: Architecture = checkpoint.architecture
         # The trainer notes the size it trained at; that is where the model is at its best.
-        self.imgsz = check_imgsz(imgsz or checkpoint.meta.get("imgsz") or DEFAULT_IMGSZ, str(path))
+        size = imgsz or checkpoint.meta.get("imgsz") or DEFAULT_IMGSZ
+        self.imgsz = check_imgsz(size, str(path), self.architecture.max_stride)
         _, params, sidecar = checkpoint_files(path)
         both = sha256_file(params) + sha256_file(sidecar)
         self.digest = hashlib.sha256(both.encode("ascii")).hexdigest()
@@ -45,7 +46,7 @@ class FloatPredictor:
         self._net.hybridize(static_alloc=True, static_shape=True)
 
     def heads(self, batch: Array) -> tuple[Array, ...]:
-        """uint8 [B, height, width, 3] RGB → the three raw heads float32 [B, 3*no, h, w]."""
+        """uint8 [B, height, width, 3] RGB → the raw head of each level, float32 [B, 3*no, h, w]."""
         if batch.shape[1:] != (*self.imgsz, 3) or batch.dtype != np.uint8:
             raise InputError("images", f"are {batch.dtype} {batch.shape}", f"uint8 of {self.imgsz}")
         planar = batch[..., self._channels].transpose(0, 3, 1, 2).astype(np.float32) / 255.0
@@ -55,7 +56,7 @@ class FloatPredictor:
 
     def logits(self, batch: Array) -> Array:
         """See `Predictor.logits`; float32."""
-        return rows_of(self.heads(batch))
+        return rows_of(self.heads(batch), self.architecture.no)
 
 
 class CheckpointOpener:

@@ -1,6 +1,6 @@
 """The Gluon network: an architecture turned into something that MXNet can run and train.
 
-One parametric network for all sizes. Its parameters carry the names of
+It runs the steps of the architecture's plan. Its parameters carry the names of
 `Architecture.parameter_shapes`, so a checkpoint needs no translation. This module and what it
 returns need MXNet; nothing else in yolo-core but `float_predictor` does.
 """
@@ -16,13 +16,9 @@ import numpy as np
 
 from yolo_core.arrays import Array
 from yolo_core.mxnet.door import mxnet
-from yolo_core.yolo.architecture import (
-    BATCH_NORM_EPSILON,
-    LEAKY_SLOPE,
-    Architecture,
-    Convolution,
-    Layer,
-)
+from yolo_core.yolo.activations import split_activation
+from yolo_core.yolo.architecture import BATCH_NORM_EPSILON, Architecture
+from yolo_core.yolo.plan import IMAGE, Convolution, Step
 from yolo_core.yolo.qat import ConvolutionGrid, Grid
 
 mx = mxnet()
@@ -37,11 +33,9 @@ BATCH_NORM_MOMENTUM = 0.97
 class ConvBlock(_HybridBlock):  # type: ignore[misc]
     """Convolution, batch normalisation (or its bias, when fused) and activation."""
 
-    def __init__(
-        self, conv: Convolution, activation: str, fused: bool, grid: Grid | None, precision: str
-    ) -> None:
+    def __init__(self, conv: Convolution, fused: bool, grid: Grid | None, precision: str) -> None:
         super().__init__(prefix="")
-        self._activation = activation
+        self._activation = conv.activation
         with self.name_scope():
             self.conv = _convolution(conv, fused, grid, precision)
             self.bn = None
@@ -57,67 +51,30 @@ class ConvBlock(_HybridBlock):  # type: ignore[misc]
         x = self.conv(x)
         if self.bn is not None:
             x = self.bn(x)
-        if self._activation == "silu":
-            # As an activation oneDNN computes the sigmoid, a fifth of a training step faster.
-            return x * F.Activation(x, act_type="sigmoid")
-        if self._activation == "leaky":
-            return F.LeakyReLU(x, act_type="leaky", slope=LEAKY_SLOPE)
+        return activate(F, x, self._activation)
+
+
+def activate(F: Any, x: Any, activation: str) -> Any:
+    """The activation of that word (see `yolo_core.yolo.activations`), in MXNet's operators."""
+    kind, slope = split_activation(activation)
+    if kind == "silu":
+        # As an activation oneDNN computes the sigmoid, a fifth of a training step faster.
+        return x * F.Activation(x, act_type="sigmoid")
+    if kind == "leaky":
+        return F.LeakyReLU(x, act_type="leaky", slope=slope)
+    if kind == "relu":
         return F.relu(x)
-
-
-class Bottleneck(_HybridBlock):  # type: ignore[misc]
-    """1x1 and 3x3 convolution, added to the input where the layer has a shortcut."""
-
-    def __init__(self, first: ConvBlock, second: ConvBlock, shortcut: bool) -> None:
-        super().__init__(prefix="")
-        self.cv1, self.cv2 = first, second
-        self._shortcut = shortcut
-
-    def hybrid_forward(self, F: Any, x: Any) -> Any:
-        y = self.cv2(self.cv1(x))
-        return x + y if self._shortcut else y
-
-
-class C3(_HybridBlock):  # type: ignore[misc]
-    """Two 1x1 branches, one through a chain of bottlenecks, joined by a third 1x1."""
-
-    def __init__(
-        self, cv1: ConvBlock, chain: list[Bottleneck], cv2: ConvBlock, cv3: ConvBlock
-    ) -> None:
-        super().__init__(prefix="")
-        self.cv1, self.cv2, self.cv3 = cv1, cv2, cv3
-        self.m = mx.gluon.nn.HybridSequential(prefix="")
-        self.m.add(*chain)
-
-    def hybrid_forward(self, F: Any, x: Any) -> Any:
-        return self.cv3(F.concat(self.m(self.cv1(x)), self.cv2(x), dim=1))
-
-
-class SPPF(_HybridBlock):  # type: ignore[misc]
-    """Three chained max-pools of one kernel, all stages joined (spatial pyramid pooling)."""
-
-    def __init__(self, cv1: ConvBlock, cv2: ConvBlock, kernel: int) -> None:
-        super().__init__(prefix="")
-        self.cv1, self.cv2 = cv1, cv2
-        self._kernel = kernel
-
-    def hybrid_forward(self, F: Any, x: Any) -> Any:
-        stages = [self.cv1(x)]
-        for _ in range(3):
-            stages.append(
-                F.Pooling(
-                    stages[-1],
-                    kernel=(self._kernel, self._kernel),
-                    stride=(1, 1),
-                    pad=(self._kernel // 2, self._kernel // 2),
-                    pool_type="max",
-                )
-            )
-        return self.cv2(F.concat(*stages, dim=1))
+    if kind == "relu6":
+        return F.clip(x, a_min=0, a_max=6)
+    if kind == "hardswish":
+        return x * F.clip(x + 3, a_min=0, a_max=6) / 6
+    if kind == "mish":
+        return x * F.tanh(F.Activation(x, act_type="softrelu"))
+    return x
 
 
 class YoloV5(_HybridBlock):  # type: ignore[misc]
-    """[B, 3, H, W] float32 in 0…1 → three raw heads [B, 3 * (5 + nc), h, w], strides 8, 16, 32.
+    """[B, 3, H, W] float32 in 0…1 → a raw head [B, anchors * (5 + nc), h, w] for each level.
 
     Channel a * (5 + nc) + k of a head is number k (x, y, w, h, objectness, classes) of anchor a.
     fused: batch normalisation is folded into the convolutions, as for inference.
@@ -131,57 +88,45 @@ class YoloV5(_HybridBlock):  # type: ignore[misc]
     ) -> None:  # fmt: skip
         super().__init__(prefix="")
         self.architecture, self.fused = architecture, fused
-        self._grid, self._precision = grid, precision
-        self._convs = {conv.name: conv for conv in architecture.convolutions()}
-        self._layers = architecture.layers()
+        self._steps, self._heads = architecture.steps(), architecture.network.heads
         with self.name_scope():
-            for layer in self._layers:
-                if layer.kind not in ("Upsample", "Concat", "Detect"):
-                    setattr(self, f"layer{layer.index}", self._block(layer))
-            self.detect = mx.gluon.nn.HybridSequential(prefix="")
-            for conv in self._convs.values():
-                if conv.batch_norm is None:
-                    self.detect.add(_convolution(conv, True, grid, precision))
-
-    def _conv_block(self, stem: str) -> ConvBlock:
-        conv, activation = self._convs[f"{stem}.conv"], self.architecture.activation
-        return ConvBlock(conv, activation, self.fused, self._grid, self._precision)
-
-    def _block(self, layer: Layer) -> Any:
-        stem = f"model.{layer.index}"
-        if layer.kind == "Conv":
-            return self._conv_block(stem)
-        if layer.kind == "SPPF":
-            return SPPF(
-                self._conv_block(f"{stem}.cv1"), self._conv_block(f"{stem}.cv2"), layer.kernel
-            )
-        chain = [
-            Bottleneck(
-                self._conv_block(f"{stem}.m.{repeat}.cv1"),
-                self._conv_block(f"{stem}.m.{repeat}.cv2"),
-                layer.shortcut,
-            )
-            for repeat in range(layer.repeats)
-        ]
-        cv1, cv2, cv3 = (self._conv_block(f"{stem}.cv{number}") for number in (1, 2, 3))
-        return C3(cv1, chain, cv2, cv3)
+            for index, step in enumerate(self._steps):
+                conv = step.convolution
+                if conv is not None:
+                    block = (
+                        _convolution(conv, True, grid, precision)
+                        if conv.batch_norm is None
+                        else ConvBlock(conv, fused, grid, precision)
+                    )
+                    setattr(self, f"step{index}", block)
 
     def hybrid_forward(self, F: Any, x: Any) -> tuple[Any, ...]:
-        outputs: dict[int, Any] = {-1: x}
-        heads: tuple[Any, ...] = ()
-        for layer in self._layers:
-            sources = [outputs[source] for source in layer.sources]
-            if layer.kind == "Upsample":
-                outputs[layer.index] = F.UpSampling(
-                    sources[0], scale=layer.kernel, sample_type="nearest"
-                )
-            elif layer.kind == "Concat":
-                outputs[layer.index] = F.concat(*sources, dim=1)
-            elif layer.kind == "Detect":
-                heads = tuple(conv(source) for conv, source in zip(self.detect, sources))
-            else:
-                outputs[layer.index] = getattr(self, f"layer{layer.index}")(sources[0])
-        return heads
+        outputs = self.outputs(F, x)
+        return tuple(outputs[head] for head in self._heads)
+
+    def outputs(self, F: Any, x: Any) -> dict[int, Any]:
+        """What every step of the plan puts out, by its index. F: `mx.nd` or `mx.sym`."""
+        outputs: dict[int, Any] = {IMAGE: x}
+        for index, step in enumerate(self._steps):
+            outputs[index] = self._step(F, index, step, [outputs[each] for each in step.inputs])
+        return outputs
+
+    def _step(self, F: Any, index: int, step: Step, inputs: list[Any]) -> Any:
+        if step.operation == "conv":
+            return getattr(self, f"step{index}")(inputs[0])
+        if step.operation == "add":
+            return inputs[0] + inputs[1]
+        if step.operation == "concat":
+            return F.concat(*inputs, dim=1)
+        if step.operation == "upsample":
+            return F.UpSampling(inputs[0], scale=step.factor, sample_type="nearest")
+        return F.Pooling(
+            inputs[0],
+            kernel=(step.kernel, step.kernel),
+            stride=(step.stride, step.stride),
+            pad=(step.padding, step.padding),
+            pool_type="max",
+        )
 
 
 class MixedConvolution(_Conv2D):  # type: ignore[misc]
@@ -241,6 +186,7 @@ def _convolution(conv: Convolution, use_bias: bool, grid: Grid | None, precision
         "strides": conv.stride,
         "padding": conv.padding,
         "in_channels": conv.in_channels,
+        "groups": conv.groups,
         "use_bias": use_bias,
         "prefix": f"{conv.name}.",
     }
@@ -284,7 +230,7 @@ def parameters_of(net: YoloV5) -> dict[str, Array]:
 
 @functools.lru_cache(maxsize=8)
 def symbol_json(architecture: Architecture, fused: bool) -> str:
-    """The network as an MXNet symbol: one input `data`, three outputs."""
+    """The network as an MXNet symbol: one input `data`, an output per level."""
     # Remembered, because MXNet never gives back a megabyte for each symbol that it composes.
     # A fresh name counter: the file must not depend on what this process built before.
     with mx.name.NameManager():

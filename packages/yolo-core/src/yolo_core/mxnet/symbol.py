@@ -54,9 +54,9 @@ class SymbolLayer:
 
     name: of a convolution the stem of its weight, else the node's. node: its node, for errors.
     op: "input", "conv", "add", "concat" (axis 1), "maxpool" or "upsample" (nearest).
-    weight [out, in, kh, kw], bias [out] or None, norm: of a conv, float32. activation: "", "silu",
-    "leaky" (with its slope) or "relu", applied to a conv's result. kernel, stride, padding:
-    (vertical, horizontal), of convs and max-pools. scale: factor of an upsampling.
+    weight [out, in / groups, kh, kw], bias [out] or None, norm: of a conv, float32. activation:
+    "", "silu", "leaky" (with its slope) or "relu", applied to a conv's result. kernel, stride,
+    padding: (vertical, horizontal), of convs and max-pools. scale: factor of an upsampling.
     """
 
     name: str
@@ -72,6 +72,7 @@ class SymbolLayer:
     padding: tuple[int, int] = (0, 0)
     scale: int = 1
     slope: float = 0.0
+    groups: int = 1
 
 
 @dataclass(frozen=True)
@@ -116,10 +117,10 @@ class SymbolReader:
         return tuple(self._layers.values())
 
     def network(self) -> tuple[tuple[SymbolLayer, ...], tuple[str, ...]]:
-        """(the layers that the heads need, in order; the names of the three heads)."""
+        """(the layers that the heads need, in order; the names of the heads)."""
         names = [self._head(index) for index in _heads(self._heads, len(self._nodes), self._source)]
-        if len(set(names)) != 3:
-            raise InputError(self._source, f"has {len(names)} outputs", "3, one per stride")
+        if not 1 <= len(set(names)) == len(names) <= 8:
+            raise InputError(self._source, f"has {len(names)} outputs", "1 to 8, one per stride")
         needed = set(names)
         for layer in reversed(self.layers()):
             if layer.name in needed:
@@ -134,9 +135,7 @@ class SymbolReader:
             raise self._problems[index]
         name = self._rearranged.get(index, self._tensors.get(index))
         if name is None or self._layers[name].op != "conv" or self._layers[name].activation:
-            raise self._fail(
-                self._nodes[index].name, "is an output", "three detection convolutions"
-            )
+            raise self._fail(self._nodes[index].name, "is an output", "detection convolutions")
         return name
 
     def _visit(self, index: int, node: _Node) -> None:
@@ -201,9 +200,9 @@ class SymbolReader:
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             return text
 
-    def _number(self, node: _Node, key: str, default: float) -> float:
+    def _number(self, node: _Node, key: str, default: float, least: float = 1e-12) -> float:
         value = self._attribute(node, key, default)
-        if not isinstance(value, (int, float)) or not 0 < value < 1:
+        if not isinstance(value, (int, float)) or not least <= value < 1:
             raise self._fail(node.name, f"has no valid {key} ({value!r:.40})", "between 0 and 1")
         return float(value)
 
@@ -244,7 +243,10 @@ class SymbolReader:
 
     def _add_layer(self, index: int, layer: SymbolLayer) -> None:
         if layer.name in self._layers:
-            raise self._fail(layer.name, "has a name that is used twice")
+            # The original port gives each of its three pools one name; the second gets a number.
+            if layer.op == "conv":
+                raise self._fail(layer.name, "has a name that is used twice")
+            layer = replace(layer, name=f"{layer.name}#{index}")
         self._layers[layer.name] = layer
         self._tensors[index] = layer.name
 
@@ -269,11 +271,11 @@ class SymbolReader:
         if (
             weight.ndim != 4
             or weight.shape[2:] != kernel
-            or self._attribute(node, "num_group", 1) != 1
+            or not self._is_group(node, weight)
             or self._pair(node, "dilate", 1) != (1, 1)
         ):
             raise self._fail(
-                node.name, "is an unusual convolution: grouped, dilated or not 2-D", "a plain one"
+                node.name, "is an unusual convolution: dilated or not 2-D", "a plain one"
             )
         bias = self._array(node, 2, weight.shape[:1]) if len(node.inputs) > 2 else None
         stem = self._nodes[node.inputs[1]].name
@@ -283,8 +285,13 @@ class SymbolReader:
             SymbolLayer(
                 stem, node.name, "conv", (self._tensor(node),), weight, bias, kernel=kernel,
                 stride=self._pair(node, "stride", 1), padding=self._pair(node, "pad", 0),
+                groups=self._attribute(node, "num_group", 1),
             ),
         )  # fmt: skip
+
+    def _is_group(self, node: _Node, weight: Array) -> bool:
+        groups = self._attribute(node, "num_group", 1)
+        return type(groups) is int and groups > 0 and len(weight) % groups == 0
 
     def _batch_norm(self, index: int, node: _Node) -> None:
         layer = self._layers[self._tensor(node)]
@@ -297,7 +304,7 @@ class SymbolReader:
         gamma, beta, mean, variance = (self._array(node, i, shape) for i in range(1, 5))
         if (variance < 0).any():
             raise self._fail(node.name, "has a negative variance", "positive variances")
-        epsilon = self._number(node, "eps", _DEFAULT_EPSILON)
+        epsilon = self._number(node, "eps", _DEFAULT_EPSILON, 0.0)
         fix_gamma = bool(self._attribute(node, "fix_gamma", True))
         norm = BatchNorm(gamma, beta, mean, variance, epsilon, fix_gamma)
         self._layers[layer.name] = replace(layer, norm=norm)
@@ -390,7 +397,8 @@ def _nodes(data: dict[str, Any], source: str) -> tuple[_Node, ...]:
     for index, entry in enumerate(entries):
         node = entry if isinstance(entry, dict) else {}
         name, op, inputs = node.get("name"), node.get("op"), node.get("inputs")
-        attributes = node.get("attrs") or node.get("param") or {}
+        # MXNet 1.0 and earlier say `attr`, and before that `param`.
+        attributes = node.get("attrs") or node.get("attr") or node.get("param") or {}
         if (
             not isinstance(name, str)
             or not isinstance(op, str)

@@ -13,7 +13,7 @@ import numpy as np
 
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
-from yolo_core.yolo.architecture import ANCHORS_PER_LEVEL, Anchors, Architecture
+from yolo_core.yolo.architecture import Anchors, Architecture
 from yolo_core.yolo.elementary import sigmoid
 
 #: Candidates that enter suppression; the best ones, as in YOLOv5.
@@ -66,13 +66,15 @@ def _cells(anchors: Anchors, strides: tuple[int, ...], height: int, width: int) 
     return cells
 
 
-def rows_of(heads: tuple[Array, ...]) -> Array:
-    """Raw heads [B, 3*no, h, w] → [B, N, no]: rows by level, anchor, y, x."""
+def rows_of(heads: tuple[Array, ...], numbers: int) -> Array:
+    """Raw heads [B, anchors * numbers, h, w] → [B, N, numbers]: rows by level, anchor, y, x.
+
+    numbers: of one row, `Architecture.no`.
+    """
     parts = []
     for head in heads:
         batch, channels, height, width = head.shape
-        numbers = channels // ANCHORS_PER_LEVEL
-        split = head.reshape(batch, ANCHORS_PER_LEVEL, numbers, height * width)
+        split = head.reshape(batch, channels // numbers, numbers, height * width)
         parts.append(split.transpose(0, 1, 3, 2).reshape(batch, -1, numbers))
     return np.concatenate(parts, axis=1)
 

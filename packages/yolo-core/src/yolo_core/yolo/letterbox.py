@@ -32,20 +32,23 @@ _COEFFICIENT_BITS = 11
 _JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 
 
-def check_imgsz(value: int | Sequence[int], source: str = "imgsz") -> tuple[int, int]:
-    """(height, width) from one side or a pair; each a multiple of 32 from 32 to 8192.
+def check_imgsz(
+    value: int | Sequence[int], source: str = "imgsz", multiple: int = MAX_STRIDE
+) -> tuple[int, int]:
+    """(height, width) from one side or a pair; each a multiple of `multiple`, at most 8192.
 
-    source: the option or file the value comes from, for the error.
+    source: the option or file the value comes from, for the error. multiple: the largest stride
+    of the model, `Architecture.max_stride`, where the model is known.
     """
     sides = tuple(value) if isinstance(value, (list, tuple)) else (value, value)
     if len(sides) != 2 or any(
-        not isinstance(side, int) or side % MAX_STRIDE or not MAX_STRIDE <= side <= MAX_SIDE
+        not isinstance(side, int) or side % multiple or not multiple <= side <= MAX_SIDE
         for side in sides
     ):
         raise InputError(
             source,
             f"has the size {value!r:.40}",
-            f"multiples of {MAX_STRIDE} from {MAX_STRIDE} to {MAX_SIDE}",
+            f"multiples of {multiple} from {multiple} to {MAX_SIDE}",
         )
     return int(sides[0]), int(sides[1])
 

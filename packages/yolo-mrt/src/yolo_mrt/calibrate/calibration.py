@@ -14,7 +14,14 @@ import numpy as np
 from yolo_core.arrays import Array
 from yolo_mrt.calibrate.float_pass import THRESHOLDS, TensorStatistics
 from yolo_mrt.calibrate.scheme import Scheme, SumCodes, wide_sites
-from yolo_mrt.calibrate.tables import CODE_LIMIT, LEVELS, SILU_LOW, TABLE_SIZE, activation_low
+from yolo_mrt.calibrate.tables import (
+    CODE_LIMIT,
+    LEVELS,
+    SILU_LOW,
+    TABLE_SIZE,
+    activation_low,
+    lowest,
+)
 from yolo_mrt.network.net import Layer, Net, readable_sites
 
 #: Of the 10 % that parameters may weigh beyond a byte per weight, what the tables may take.
@@ -51,7 +58,9 @@ def importances(net: Net) -> dict[str, Array]:
     found = {name: np.zeros(count) for name, count in channels.items()}
     for layer in reversed(net.layers):
         if layer.op == "conv":
-            found[layer.inputs[0]] += (layer.weights.astype(np.float64) ** 2).sum(axis=(0, 2, 3))
+            energy = (layer.weights.astype(np.float64) ** 2).sum(axis=(2, 3))
+            energy = energy.reshape(layer.groups, -1, energy.shape[1]).sum(axis=1)
+            found[layer.inputs[0]] += energy.ravel()
         elif layer.op == "concat":
             start = 0
             for name in layer.inputs:
@@ -144,8 +153,9 @@ def make_scheme(
     peak = max((float(statistics[name].high.max()) for name in wide), default=1.0)
     span = float(THRESHOLDS[min(int(np.searchsorted(THRESHOLDS, peak)), len(THRESHOLDS) - 1)])
     menu, table, fine_tables = _menu(net, wished, fine_sites, wide, span)
-    # SiLU reaches down to its minimum however small the largest value is.
-    exponent = WIDE_BITS - 1 - int(np.ceil(np.log2(max(span, -SILU_LOW))))
+    # An activation reaches down to its minimum however small the largest value is.
+    deepest = max(-SILU_LOW, *(-lowest(layer.activation) for layer in net.convolutions()))
+    exponent = WIDE_BITS - 1 - int(np.ceil(np.log2(max(span, deepest))))
     sums = {
         layer.name: _sum_codes(layer, statistics[layer.name], weight_of[layer.name], exponent,
                                overrides)

@@ -133,6 +133,7 @@ class FloatNet:
             y = nd.Convolution(
                 inputs[0], own if weight is None else weight, bias, kernel=layer.kernel,
                 stride=layer.stride, pad=layer.padding, num_filter=own.shape[0],
+                num_group=layer.groups,
             )  # fmt: skip
             return activate(nd, layer, y)
         return pointwise(nd, layer, inputs)
@@ -140,11 +141,18 @@ class FloatNet:
 
 def activate(nd: Any, layer: Layer, y: Any) -> Any:
     """The activation of a convolution."""
-    if layer.activation == "silu":
+    kind = layer.activation
+    if kind == "silu":
         return y * nd.sigmoid(y)
-    if layer.activation == "leaky":
+    if kind == "leaky":
         return nd.LeakyReLU(y, act_type="leaky", slope=layer.slope)
-    return nd.relu(y) if layer.activation == "relu" else y
+    if kind == "relu6":
+        return nd.clip(y, 0, 6)
+    if kind == "hardswish":
+        return y * nd.clip(y + 3, 0, 6) / 6
+    if kind == "mish":
+        return y * nd.tanh(nd.Activation(y, act_type="softrelu"))
+    return nd.relu(y) if kind == "relu" else y
 
 
 def pointwise(nd: Any, layer: Layer, inputs: list[Any]) -> Any:
@@ -170,7 +178,11 @@ def measured(net: Net) -> tuple[str, ...]:
 def measure(
     net: Net, images: Iterable[Array], extents: Mapping[str, tuple[int, int]]
 ) -> dict[str, TensorStatistics]:
-    """Statistics of every measured tensor over planes [1, 3, h, w] float32 in 0…1."""
+    """Statistics of every measured tensor over planes [1, 3, h, w] float32 in 0…1.
+
+    Of a convolution without activation, whose codes span as much below zero as above, magnitudes.
+    """
+    plain = {layer.name for layer in net.convolutions() if layer.activation == "identity"}
     channels = net.channels()
     found = {name: TensorStatistics.empty(channels[name]) for name in measured(net)}
     steps = {
@@ -182,7 +194,8 @@ def measure(
 
         def visit(name: str, value: Any) -> None:
             if name in found:
-                later(found[name].add, value.asnumpy()[0], steps[name])
+                values = value.asnumpy()[0]
+                later(found[name].add, np.abs(values) if name in plain else values, steps[name])
 
         for image in images:
             float_net.run(image, visit)

@@ -213,10 +213,5 @@ class Scheme:
 
 def wide_sites(net: Net) -> tuple[str, ...]:
     """The convolutions whose result enters a sum."""
-    layers = net.by_name()
-    return tuple(
-        dict.fromkeys(
-            name for layer in net.layers if layer.op == "add"
-            for name in layer.inputs if layers[name].op == "conv"
-        )
-    )  # fmt: skip
+    summed = net.summed()
+    return tuple(layer.name for layer in net.convolutions() if layer.name in summed)

@@ -25,15 +25,48 @@ LEVELS = 2 * CODE_LIMIT
 FINE = 8
 #: Minimum of x * sigmoid(x), and how far below zero its argument still matters.
 SILU_LOW, SILU_REACH = -0.27846454276107374, 8.0
+#: The same of Hardswish, exactly, and of Mish.
+HARDSWISH_LOW, HARDSWISH_REACH = -0.375, 3.0
+MISH_LOW, MISH_REACH = -0.30884307, 12.0
 #: Arguments of a leaky ReLU go this many times as far below zero as above.
 LEAKY_REACH = 2.0
+#: Minimum of each activation that has one of its own, and how far below zero arguments matter.
+_DIPS = {
+    "silu": (SILU_LOW, SILU_REACH),
+    "hardswish": (HARDSWISH_LOW, HARDSWISH_REACH),
+    "mish": (MISH_LOW, MISH_REACH),
+}
+
+
+def lowest(activation: str) -> float:
+    """The minimum of an activation that has one of its own below zero, else 0."""
+    return _DIPS.get(activation, (0.0, 0.0))[0]
 
 
 def activation_low(activation: str, threshold: Array, slope: float) -> Array:
     """The smallest value that codes up to `threshold` have to span."""
-    if activation == "silu":
-        return np.full_like(threshold, SILU_LOW)
+    if activation in _DIPS:
+        return np.full_like(threshold, _DIPS[activation][0])
+    if activation == "identity":
+        return -threshold
     return -slope * LEAKY_REACH * threshold if activation == "leaky" else np.zeros_like(threshold)
+
+
+def activated(activation: str, x: Array, slope: float) -> Array:
+    """The activation of float64 arguments; the same bits on every machine."""
+    if activation == "silu":
+        return x * sigmoid(x)
+    if activation == "mish":
+        # With s = 1 / (1 + exp(x)): tanh(log(1 + exp(x))) = (1 - s^2) / (1 + s^2).
+        square = sigmoid(-x) * sigmoid(-x)
+        return x * ((1.0 - square) / (1.0 + square))
+    if activation == "hardswish":
+        return x * np.clip(x + 3.0, 0.0, 6.0) / 6.0
+    if activation == "identity":
+        return x
+    if activation == "relu6":
+        return np.clip(x, 0.0, 6.0)
+    return np.where(x > 0, x, x * slope)
 
 
 @dataclass(frozen=True)
@@ -66,14 +99,17 @@ class Table:
 
     @property
     def _reach(self) -> float:
-        if self.activation == "silu":
-            return SILU_REACH
+        if self.activation in _DIPS:
+            return _DIPS[self.activation][1]
+        if self.activation == "identity":
+            return self.span
         return LEAKY_REACH * self.span if self.activation == "leaky" else self.span / 64
 
     @property
     def _top(self) -> float:
-        # x - x * sigmoid(x) is at most -SILU_LOW where x is positive.
-        return self.span - SILU_LOW if self.activation == "silu" else self.span
+        # x - f(x) is at most -f's minimum where x is positive: for SiLU and Hardswish f(x) - x is
+        # f(-x); for Mish it is smaller still.
+        return self.span - _DIPS[self.activation][0] if self.activation in _DIPS else self.span
 
     @property
     def index_step(self) -> float:
@@ -88,9 +124,7 @@ class Table:
     def values(self) -> Array:
         """The activation at every index, float64 [TABLE_SIZE]; the same bits everywhere."""
         x = self.index_centre + np.arange(-INDEX_LIMIT, INDEX_LIMIT + 1) * self.index_step
-        if self.activation == "silu":
-            return x * sigmoid(x)
-        return np.where(x > 0, x, x * self.slope)
+        return activated(self.activation, x, self.slope)
 
     def codes(self) -> Array:
         """int64 [TABLE_SIZE] in -127…127."""

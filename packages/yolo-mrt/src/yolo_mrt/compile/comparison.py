@@ -37,7 +37,8 @@ def compare(
     for image in images:
         planes = image if source.color == "rgb" else image[..., ::-1]
         planes = planes.transpose(2, 0, 1)[None]
-        exact = rows_of(float_net.run(planes.astype(np.float32) / np.float32(255)))[0]
+        heads = float_net.run(planes.astype(np.float32) / np.float32(255))
+        exact = rows_of(heads, source.architecture.no)[0]
         codes = np.clip(planes.astype(np.int32) + INPUT_ZERO, -CODE_LIMIT, CODE_LIMIT)
         integers = interpret.run(graph, codes)[0][0]
         logits = np.ldexp(integers.astype(np.float64), -scheme.head_exponent)

@@ -14,7 +14,6 @@ import numpy as np
 from yolo_core.arrays import Array
 from yolo_core.graph import Graph, GraphBuilder, Ref
 from yolo_core.graph.integers import bits_for
-from yolo_core.yolo.architecture import ANCHORS_PER_LEVEL
 from yolo_mrt.calibrate.scheme import Codes, Scheme, wide_sites
 from yolo_mrt.calibrate.tables import CODE_LIMIT, INDEX_BITS, INDEX_LIMIT, TABLE_SIZE
 from yolo_mrt.network.net import INPUT, Layer, Net
@@ -35,8 +34,8 @@ class _Lowering:
         self._net, self._scheme, self._convs = net, scheme, convs
         self._layers = net.by_name()
         self._wide_sites = set(wide_sites(net))
+        self._coded, self._summed = net.coded(), net.summed()
         self._fine_sites = {name for fine in scheme.fine.values() for name in fine}
-        self._consumers = net.consumers()
         self._builder = GraphBuilder()
         data = self._builder.input("data", (1, 3, *imgsz), CODE_BITS)
         self._plain: dict[str, Ref] = {INPUT: data}
@@ -58,9 +57,10 @@ class _Lowering:
             elif layer.op == "add":
                 self._add(layer)
             elif layer.op != "input":
-                self._plain[layer.name] = self._pointwise(
-                    layer, [self._plain[name] for name in layer.inputs]
-                )
+                for kind, wanted in ((self._plain, self._coded), (self._wide, self._summed)):
+                    if layer.name in wanted:
+                        inputs = [kind[name] for name in layer.inputs]
+                        kind[layer.name] = self._pointwise(layer, inputs)
         order = [rows[self._head_order().index(name)] for name in self._net.heads]
         head = self._builder.operator("concatenate", order, axis=1)
         return self._builder.build([head])
@@ -131,9 +131,11 @@ class _Lowering:
             x, padding = self._pad(layer, x, codes), (0, 0)
         weight = self._parameter(f"{layer.name}.weight", conv.weight, CODE_BITS)
         bias = self._parameter(f"{layer.name}.bias", conv.bias)
+        groups = {} if layer.groups == 1 else {"groups": layer.groups}
         y = self._builder.operator(
             "conv2d", [x, weight, bias], channels=len(conv.bias), kernel_size=layer.kernel,
             strides=layer.stride, padding=padding, use_bias=True,
+            **groups,  # type: ignore[arg-type]  # only attributes, never the name
         )  # fmt: skip
         if conv.clip_bits < y.precision:
             y = self._builder.operator("cvm_clip", [y], precision=conv.clip_bits)
@@ -147,8 +149,7 @@ class _Lowering:
     def _activate(self, layer: Layer, index: Ref) -> None:
         menu = self._scheme.tables(layer)
         kind = layer.activation if layer.activation != "leaky" else f"leaky{layer.slope:g}"
-        read = {reader.op for reader in self._consumers[layer.name]}
-        if read - {"add"}:
+        if layer.name in self._coded:
             moved = self._move(index, layer.name, self._scheme.table[layer.name])
             codes = np.concatenate([t.codes() for t in menu])
             self._plain[layer.name] = self._look_up(moved, f"{kind}.codes", codes, CODE_BITS)
@@ -178,12 +179,14 @@ class _Lowering:
     def _add(self, layer: Layer) -> None:
         sums = self._scheme.sums[layer.name]
         total = self._builder.operator("elemwise_add", [self._wide[i] for i in layer.inputs])
-        self._terms[layer.name] = sum(self._terms.get(name, 1) for name in layer.inputs)
+        self._terms[layer.name] = sum(map(self._summands, layer.inputs))
         if total.precision > LONGEST_SUM:
             # Long chains declare a bit more with every addition; the true bound is far lower.
             bound = ((1 << (WIDE_TABLE_BITS - 1)) - 1) * self._terms[layer.name]
             total = self._builder.operator("cvm_clip", [total], precision=bits_for(bound))
         self._wide[layer.name] = total
+        if layer.name not in self._coded:
+            return
         multiplier = self._parameter(
             f"{layer.name}.multiplier", sums.multiplier.reshape(1, -1, 1, 1), MULTIPLIER_BITS
         )
@@ -196,13 +199,21 @@ class _Lowering:
             "cvm_right_shift", [y], precision=CODE_BITS, shift_bit=sums.shift
         )
 
+    def _summands(self, name: str) -> int:
+        """How many tables of wide codes a value of this tensor is the sum of, at most."""
+        layer = self._layers[name]
+        if layer.op in ("concat", "upsample"):
+            return max(map(self._summands, layer.inputs))
+        return self._terms.get(name, 1)
+
     def _rows(self, layer: Layer, y: Ref) -> Ref:
         """[1, anchors * numbers, h, w] → [1, anchors * h * w, numbers]."""
         _, channels, height, width = y.shape
-        numbers, area = channels // ANCHORS_PER_LEVEL, height * width
-        y = self._builder.operator("reshape", [y], shape=(1, ANCHORS_PER_LEVEL, numbers, area))
+        anchors = self._net.anchors
+        numbers, area = channels // anchors, height * width
+        y = self._builder.operator("reshape", [y], shape=(1, anchors, numbers, area))
         y = self._builder.operator("transpose", [y], axes=(0, 1, 3, 2))
-        return self._builder.operator("reshape", [y], shape=(1, ANCHORS_PER_LEVEL * area, numbers))
+        return self._builder.operator("reshape", [y], shape=(1, anchors * area, numbers))
 
 
 def lower(

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.mxnet.symbol import SymbolLayer, SymbolReader
-from yolo_core.yolo import architecture as yolo
-from yolo_core.yolo.architecture import LEAKY_SLOPE, Architecture
+from yolo_core.yolo.activations import split_activation
+from yolo_core.yolo.architecture import Architecture
+from yolo_core.yolo.plan import IMAGE, Convolution, Step
 from yolo_mrt.network.net import INPUT, Layer, Net
+
+#: Side of the image, in pixels, by which the strides of a symbol's outputs are found.
+_PROBE = 256
+_STRIDES = (4, 8, 16, 32, 64, 128)
 
 
 def net_of(architecture: Architecture, parameters: Mapping[str, Array]) -> Net:
@@ -23,85 +28,62 @@ def net_of(architecture: Architecture, parameters: Mapping[str, Array]) -> Net:
     return _Builder(architecture, parameters).net()
 
 
+#: Operation of a plan → what MXNet calls such a tensor, and its op in a `Net`.
+_NUMBERED = {
+    "add": ("_plus", "add"),
+    "concat": ("concat", "concat"),
+    "maxpool": ("pooling", "maxpool"),
+    "upsample": ("upsampling", "upsample"),
+}
+
+
 class _Builder:
     def __init__(self, architecture: Architecture, parameters: Mapping[str, Array]) -> None:
         self._architecture, self._parameters = architecture, parameters
-        self._convolutions = {conv.name: conv for conv in architecture.convolutions()}
         self._layers = [Layer(INPUT, "input")]
+        self._names = {IMAGE: INPUT}
         self._counts: dict[str, int] = {}
 
     def net(self) -> Net:
+        steps, heads = self._architecture.steps(), self._architecture.network.heads
         # A detection convolution runs as soon as the layer that it reads is there.
-        *body, detect = self._architecture.layers()
-        levels = {source: level for level, source in enumerate(detect.sources)}
-        heads: dict[int, str] = {}
-        outputs = {-1: INPUT}
-        for layer in body:
-            sources = tuple(outputs[source] for source in layer.sources)
-            outputs[layer.index] = self._layer(layer, sources)
-            if layer.index in levels:
-                level = levels[layer.index]
-                heads[level] = self._conv(f"model.{detect.index}.m.{level}", outputs[layer.index])
-        return Net(tuple(self._layers), tuple(heads[level] for level in sorted(heads)))
+        waiting: dict[int, list[int]] = {}
+        for head in heads:
+            waiting.setdefault(steps[head].inputs[0], []).append(head)
+        for index, step in enumerate(steps):
+            if index not in heads:
+                self._place(index, step)
+            for head in waiting.get(index, ()):
+                self._place(head, steps[head])
+        return Net(
+            tuple(self._layers), tuple(self._names[head] for head in heads),
+            self._architecture.anchors_per_level,
+        )  # fmt: skip
 
-    def _layer(self, layer: yolo.Layer, sources: tuple[str, ...]) -> str:
-        stem = f"model.{layer.index}"
-        if layer.kind == "Conv":
-            return self._conv(f"{stem}.conv", sources[0])
-        if layer.kind == "Concat":
-            return self._numbered("concat", "concat", sources)
-        if layer.kind == "Upsample":
-            return self._numbered("upsampling", "upsample", sources, scale=layer.kernel)
-        if layer.kind == "SPPF":
-            return self._sppf(stem, sources[0], layer.kernel)
-        return self._c3(stem, sources[0], layer.repeats, layer.shortcut)
+    def _place(self, index: int, step: Step) -> None:
+        sources = tuple(self._names[source] for source in step.inputs)
+        if step.convolution is not None:
+            layer = self._conv(step.convolution, sources)
+        else:
+            word, op = _NUMBERED[step.operation]
+            number = self._counts.get(word, 0)
+            self._counts[word] = number + 1
+            sides = ((step.kernel,) * 2, (step.stride,) * 2, (step.padding,) * 2)
+            layer = Layer(f"{word}{number}", op, sources, kernel=sides[0], stride=sides[1],
+                          padding=sides[2], scale=step.factor)  # fmt: skip
+        self._layers.append(layer)
+        self._names[index] = layer.name
 
-    def _c3(self, stem: str, x: str, repeats: int, shortcut: bool) -> str:
-        y = self._conv(f"{stem}.cv1.conv", x)
-        for repeat in range(repeats):
-            inside = self._conv(f"{stem}.m.{repeat}.cv1.conv", y)
-            inside = self._conv(f"{stem}.m.{repeat}.cv2.conv", inside)
-            y = self._numbered("_plus", "add", (y, inside)) if shortcut else inside
-        joined = (y, self._conv(f"{stem}.cv2.conv", x))
-        return self._conv(f"{stem}.cv3.conv", self._numbered("concat", "concat", joined))
-
-    def _sppf(self, stem: str, x: str, side: int) -> str:
-        stages = [self._conv(f"{stem}.cv1.conv", x)]
-        for _ in range(3):
-            pooled = self._numbered(
-                "pooling", "maxpool", stages[-1:], kernel=(side, side),
-                padding=(side // 2, side // 2),
-            )  # fmt: skip
-            stages.append(pooled)
-        return self._conv(f"{stem}.cv2.conv", self._numbered("concat", "concat", stages))
-
-    def _conv(self, name: str, source: str) -> str:
-        conv = self._convolutions[name]
+    def _conv(self, conv: Convolution, sources: tuple[str, ...]) -> Layer:
         weight, bias = (
-            np.asarray(self._parameters[f"{name}.{part}"], np.float32)
+            np.asarray(self._parameters[f"{conv.name}.{part}"], np.float32)
             for part in ("weight", "bias")
         )
-        activation = self._architecture.activation if conv.batch_norm else ""
-        self._layers.append(
-            Layer(
-                name, "conv", (source,), weight, bias, activation, (conv.kernel, conv.kernel),
-                (conv.stride, conv.stride), (conv.padding, conv.padding),
-                slope=LEAKY_SLOPE if activation == "leaky" else 0.0,
-            )
+        activation, slope = split_activation(conv.activation) if conv.activation else ("", 0.0)
+        return Layer(
+            conv.name, "conv", sources, weight, bias, activation, conv.kernel,
+            (conv.stride, conv.stride), conv.padding, slope=slope, groups=conv.groups,
         )  # fmt: skip
-        return name
-
-    def _numbered(
-        self, word: str, op: str, sources: Sequence[str], *, kernel: tuple[int, int] = (1, 1),
-        padding: tuple[int, int] = (0, 0), scale: int = 1,
-    ) -> str:  # fmt: skip
-        number = self._counts.get(word, 0)
-        self._counts[word] = number + 1
-        name = f"{word}{number}"
-        self._layers.append(
-            Layer(name, op, tuple(sources), kernel=kernel, padding=padding, scale=scale)
-        )
-        return name
 
 
 def read_net(text: str, parameters: Mapping[str, Array], source: str) -> Net:
@@ -111,14 +93,13 @@ def read_net(text: str, parameters: Mapping[str, Array], source: str) -> Net:
     """
     layers, heads = SymbolReader(text, parameters, source).network()
     net = Net(tuple(_folded(layer) for layer in layers), heads)
-    extents = net.extents(64, 64)
-    expected = ((8, 8), (4, 4), (2, 2))
-    found = tuple(extents[name] for name in net.heads)
-    if found != expected:
-        order = sorted(range(3), key=lambda i: -found[i][0])
-        net = Net(net.layers, tuple(net.heads[i] for i in order))
-        if tuple(extents[name] for name in net.heads) != expected:
-            raise InputError(source, f"has outputs of {found} for 64 pixels", "strides 8, 16, 32")
+    extents = net.extents(_PROBE, _PROBE)
+    net = Net(net.layers, tuple(sorted(net.heads, key=lambda name: -extents[name][0])))
+    for name in net.heads:
+        rows, columns = extents[name]
+        if rows != columns or rows not in (_PROBE // stride for stride in _STRIDES):
+            raise InputError(source, f"has an output of {rows} x {columns} for {_PROBE} pixels",
+                             f"a stride of {', '.join(map(str, _STRIDES))}")  # fmt: skip
     return net
 
 
@@ -135,5 +116,5 @@ def _folded(layer: SymbolLayer) -> Layer:
         bias = (norm.beta.astype(np.float64) + shift).astype(np.float32)
     return Layer(
         layer.name, layer.op, layer.inputs, weight, bias, layer.activation, layer.kernel,
-        layer.stride, layer.padding, layer.scale, layer.slope,
+        layer.stride, layer.padding, layer.scale, layer.slope, layer.groups,
     )  # fmt: skip

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from yolo_core.arrays import Array
 
 INPUT = "data"
-ACTIVATIONS = ("silu", "leaky", "relu")
 
 
 @dataclass(frozen=True)
@@ -19,9 +20,9 @@ class Layer:
     """One tensor and how it is made.
 
     op: "input", "conv", "add", "concat" (axis 1), "maxpool" or "upsample" (nearest).
-    weight [out, in, kh, kw] and bias [out], float32: of a conv. activation: "" or one of
-    ACTIVATIONS, applied to a conv's result. kernel, stride, padding: (vertical, horizontal), of
-    convs and max-pools. scale: factor of an upsampling.
+    weight [out, in / groups, kh, kw] and bias [out], float32: of a conv. activation: a kind of
+    `yolo_core.yolo.activations` for a conv's result, empty for a head. kernel, stride, padding:
+    (vertical, horizontal), of convs and max-pools. scale: factor of an upsampling.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Layer:
     padding: tuple[int, int] = (0, 0)
     scale: int = 1
     slope: float = 0.0
+    groups: int = 1
 
     @property
     def weights(self) -> Array:
@@ -51,10 +53,14 @@ class Layer:
 
 @dataclass(frozen=True)
 class Net:
-    """Layers in the order they run; heads: the three detection convs, stride 8 first."""
+    """Layers in the order they run; heads: the detection convs by level.
+
+    anchors: of each level.
+    """
 
     layers: tuple[Layer, ...]
     heads: tuple[str, ...]
+    anchors: int = 3
 
     def by_name(self) -> dict[str, Layer]:
         """Name → layer."""
@@ -94,6 +100,28 @@ class Net:
                 found[layer.name] = found[layer.inputs[0]]
         return found
 
+    def coded(self) -> frozenset[str]:
+        """The tensors that a convolution reads, at once or through joins, pools, upsamplings.
+
+        These need codes of 8 bits; what enters nothing but sums does not.
+        """
+        found = {name for layer in self.convolutions() for name in layer.inputs}
+        for layer in reversed(self.layers):
+            if layer.name in found and layer.op in ("concat", "maxpool", "upsample"):
+                found.update(layer.inputs)
+        return frozenset(found)
+
+    def summed(self) -> frozenset[str]:
+        """The tensors that a sum reads, at once or through joins and upsamplings.
+
+        These need wide codes.
+        """
+        found = {name for layer in self.layers if layer.op == "add" for name in layer.inputs}
+        for layer in reversed(self.layers):
+            if layer.name in found and layer.op in ("concat", "upsample"):
+                found.update(layer.inputs)
+        return frozenset(found)
+
     def weight_count(self) -> int:
         """Number of convolution weights."""
         return sum(layer.weights.size for layer in self.convolutions())
@@ -129,3 +157,12 @@ def readable_sites(net: Net, name: str) -> tuple[tuple[str, int], ...]:
             found += [(site, start + offset) for site, offset in readable_sites(net, part)]
             start += channels[part]
     return tuple(found)
+
+
+def per_output(layer: Layer, values: Array) -> Array:
+    """What belongs to each channel that a convolution reads, [P] → [out, P / groups].
+
+    Row o holds the values of the channels that output channel o reads.
+    """
+    rows = values.reshape(layer.groups, -1)
+    return np.repeat(rows, layer.weights.shape[0] // layer.groups, axis=0)

@@ -10,7 +10,13 @@ import numpy as np
 
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, read_text, sha256_file
-from yolo_core.mxnet.checkpoint import checkpoint_files, is_checkpoint, read_checkpoint
+from yolo_core.mxnet.checkpoint import (
+    checkpoint_files,
+    checkpoint_stem,
+    is_checkpoint,
+    parameter_file,
+    read_checkpoint,
+)
 from yolo_core.mxnet.fusing import fuse
 from yolo_core.mxnet.params import read_params
 from yolo_core.yolo.architecture import SIZES, Architecture
@@ -57,14 +63,17 @@ def _checkpoint(path: PathLike) -> Source:
 
 
 def _export_files(path: PathLike) -> tuple[Path, Path]:
-    stem = str(path)
-    for ending in ("-symbol.json", "-0000.params", ".json", ".params"):
-        if stem.endswith(ending):
-            stem = stem[: -len(ending)]
-            break
-    for symbol, params in ((".json", ".params"), ("-symbol.json", "-0000.params")):
-        if Path(stem + symbol).is_file() and Path(stem + params).is_file():
-            return Path(stem + symbol), Path(stem + params)
+    stem = checkpoint_stem(path)
+    for plain in (".json", ".params"):
+        if stem.suffix == plain:
+            stem = stem.with_suffix("")
+    pairs = (
+        (Path(f"{stem}.json"), Path(f"{stem}.params")),
+        (Path(f"{stem}-symbol.json"), parameter_file(path)),
+    )
+    for symbol, params in pairs:
+        if symbol.is_file() and params.is_file():
+            return symbol, params
     raise InputError(
         path,
         "is not a checkpoint",
@@ -103,6 +112,6 @@ def check_weights(net: Net, source: str) -> None:
         for array, kind in ((layer.weights, "weight"), (layer.biases, "bias")):
             if not np.isfinite(array).all():
                 raise InputError(source, f"has a {kind} in {layer.name} that is not finite")
-        if layer.weights.shape[1] != channels[layer.inputs[0]]:
+        if layer.weights.shape[1] * layer.groups != channels[layer.inputs[0]]:
             raise InputError(source, f"{layer.name} reads {layer.weights.shape[1]} channels",
                              f"{channels[layer.inputs[0]]}")  # fmt: skip

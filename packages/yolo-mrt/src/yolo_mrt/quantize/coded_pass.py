@@ -18,7 +18,7 @@ from yolo_mrt.calibrate.beside import beside
 from yolo_mrt.calibrate.float_pass import pointwise
 from yolo_mrt.calibrate.scheme import INPUT_ZERO, Scheme, wide_sites
 from yolo_mrt.calibrate.tables import CODE_LIMIT, INDEX_LIMIT, TABLE_SIZE
-from yolo_mrt.network.net import Layer, Net
+from yolo_mrt.network.net import Layer, Net, per_output
 from yolo_mrt.quantize.weights import IntegerConv
 
 #: Positions of each tensor and image that the second moments are taken at.
@@ -32,6 +32,7 @@ class CodedNet:
         self._mx = mxnet()
         self._net, self._scheme = net, scheme
         self._layers = net.by_name()
+        self._coded, self._summed = net.coded(), net.summed()
         self._wide = set(wide_sites(net))
         fine_sites = {name for fine in scheme.fine.values() for name in fine}
         array = self._mx.nd.array
@@ -39,7 +40,8 @@ class CodedNet:
         for layer in net.convolutions():
             conv = convs[layer.name]
             codes = scheme.codes(net, layer.inputs[0], scheme.fine.get(layer.name, ()))
-            bias = conv.bias + conv.weight.sum(axis=(2, 3), dtype=np.int64) @ codes.zero
+            taps = conv.weight.sum(axis=(2, 3), dtype=np.int64)
+            bias = conv.bias + (taps * per_output(layer, codes.zero)).sum(axis=1)
             ratio = np.ldexp(conv.multiplier.astype(np.float64), -conv.shift)
             self._constants[layer.name] = (
                 array(conv.weight.astype(np.float32)),
@@ -89,8 +91,10 @@ class CodedNet:
             elif layer.op == "add":
                 self._add(layer, plain, wide)
             else:
-                inputs = [plain[name] for name in layer.inputs]
-                plain[layer.name] = pointwise(nd, layer, inputs)
+                for kind, wanted in ((plain, self._coded), (wide, self._summed)):
+                    if layer.name in wanted:
+                        inputs = [kind[name] for name in layer.inputs]
+                        kind[layer.name] = pointwise(nd, layer, inputs)
             for name in layer.inputs:
                 if last[name] == index and not fine:
                     plain.pop(name, None)
@@ -118,7 +122,7 @@ class CodedNet:
         weight, bias, ratio = self._constants[layer.name]
         y = nd.Convolution(
             x, weight, bias, kernel=layer.kernel, stride=layer.stride, pad=layer.padding,
-            num_filter=weight.shape[0],
+            num_filter=weight.shape[0], num_group=layer.groups,
         )  # fmt: skip
         y = nd.floor(nd.broadcast_mul(y, ratio) + 0.5)
         if not layer.activation:

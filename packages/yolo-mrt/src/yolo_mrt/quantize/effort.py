@@ -35,7 +35,7 @@ def candidates(net: Net) -> list[tuple[Layer, str, int]]:
         (conv, site, start)
         for conv in net.convolutions()
         for site, start in readable_sites(net, conv.inputs[0])
-        if site not in wide
+        if site not in wide and conv.groups == 1
     ]
 
 

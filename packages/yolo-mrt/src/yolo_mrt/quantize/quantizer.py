@@ -23,7 +23,7 @@ def integer_convs(
 ) -> dict[str, IntegerConv]:
     """Every convolution in integers; moments as of `second_moments`, or None for plain rounding."""
     return {
-        layer.name: _integer_conv(net, layer, scheme, moments[layer.name] if moments else None)
+        layer.name: _integer_conv(net, layer, scheme, moments.get(layer.name) if moments else None)
         for layer in net.convolutions()
     }
 
@@ -59,9 +59,11 @@ def learn_rounding(
     learned: dict[str, IntegerConv] = {}
     for number, group in enumerate(groups):
         label = "rounding" if len(groups) == 1 else f"rounding {number + 1}/{len(groups)}"
-        moments = second_moments(coded, {layer.name for layer in group}, images(label))
+        names = {layer.name for layer in group if layer.groups == 1}
+        moments = second_moments(coded, names, images(label))
         for layer in group:
-            learned[layer.name] = _integer_conv(net, layer, scheme, moments.pop(layer.name))
+            # Grouped convolutions have few weights to a sum and round to nearest.
+            learned[layer.name] = _integer_conv(net, layer, scheme, moments.pop(layer.name, None))
     return learned
 
 
@@ -70,7 +72,7 @@ def _groups(net: Net, convs: Mapping[str, IntegerConv]) -> list[list[Layer]]:
     groups: list[list[Layer]] = [[]]
     held = 0
     for layer in net.convolutions():
-        columns = convs[layer.name].weight[0].size
+        columns = convs[layer.name].weight[0].size if layer.groups == 1 else 0
         size = columns * columns * 8
         if groups[-1] and held + size > MOMENT_BYTES:
             groups.append([])

@@ -78,14 +78,14 @@ class Judge:
 
     def distances(self, trials: Sequence[Trial], planes: Iterable[Array]) -> Array:
         """Mean over the images of (scores, boxes) of every trial: float64 [len(trials), 2]."""
-        total = np.zeros((len(trials), 2))
+        total, numbers = np.zeros((len(trials), 2)), self._source.architecture.no
         count = 0
         for plane in planes:
             values: dict[str, Any] = {}
-            exact = rows_of(self._net.run(plane, values.__setitem__))[0].astype(np.float64)
+            exact = rows_of(self._net.run(plane, values.__setitem__), numbers)[0].astype(np.float64)
             for index, trial in enumerate(trials):
                 heads = self._net.rerun(values, *trial(self._net, values))
-                total[index] += self._compare(exact, rows_of(heads)[0])
+                total[index] += self._compare(exact, rows_of(heads, numbers)[0])
             count += 1
         return total / max(count, 1)
 

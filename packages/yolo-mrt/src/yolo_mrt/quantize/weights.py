@@ -13,7 +13,7 @@ import numpy as np
 from yolo_core.arrays import Array
 from yolo_mrt.calibrate.scheme import Codes
 from yolo_mrt.calibrate.tables import CODE_LIMIT
-from yolo_mrt.network.net import Layer
+from yolo_mrt.network.net import Layer, per_output
 from yolo_mrt.quantize.rounding import round_compensating, round_nearest
 
 #: Steps tried, as shares of the one that just holds the largest weight.
@@ -29,7 +29,7 @@ SHIFT_ROOM = 31
 class IntegerConv:
     """A convolution in integers.
 
-    weight int8 [out, P, kh, kw] in ±127 over P channels of codes; bias [out]; result =
+    weight int8 [out, P / groups, kh, kw] in ±127 over P channels of codes; bias [out]; result =
     (accumulator * multiplier) >> shift, rounded half up. clip_bits: of the accumulator, lossless.
     step [out]: real value of one accumulator unit.
     """
@@ -43,9 +43,11 @@ class IntegerConv:
 
 
 def code_weights(layer: Layer, codes: Codes) -> Array:
-    """Real weights per unit of code, float64 [out, P, kh, kw]."""
-    weight = layer.weights.astype(np.float64)[:, codes.channel]
-    result: Array = weight * codes.scale[None, :, None, None]
+    """Real weights per unit of code, float64 [out, P / groups, kh, kw]."""
+    weight = layer.weights.astype(np.float64)
+    if layer.groups == 1:
+        weight = weight[:, codes.channel]
+    result: Array = weight * per_output(layer, codes.scale)[:, :, None, None]
     return result
 
 
@@ -108,7 +110,8 @@ def quantize_conv(
         rounded = round_compensating(flat, step, moments)
     weight = rounded.reshape(real.shape).astype(np.int8)
     # The codes carry their zero points: what they add is taken out here, once and exactly.
-    taps = weight.sum(axis=(2, 3), dtype=np.int64) @ codes.zero.astype(np.int64)
+    zeros = per_output(layer, codes.zero.astype(np.int64))
+    taps = (weight.sum(axis=(2, 3), dtype=np.int64) * zeros).sum(axis=1)
     integer_bias = np.rint(bias / step).astype(np.int64) - taps
     reach = np.abs(weight).sum(axis=(1, 2, 3), dtype=np.int64) * CODE_LIMIT + np.abs(integer_bias)
     clip_bits = int(reach.max()).bit_length() + 1

@@ -14,7 +14,7 @@ from yolo_port.readers.onnx_file import read_onnx
 from yolo_port.readers.original_port import original_files, read_original
 from yolo_port.readers.safetensors_file import is_safetensors, read_safetensors
 from yolo_port.readers.torch_model import check_globals, read_torch
-from yolo_port.source import SourceModel
+from yolo_port.source import Answers, SourceModel
 
 _EXPECTED = "a .pt, .safetensors, .npy, .npz or .onnx file, or an MXNet checkpoint"
 _ZIP = b"PK\x03\x04"
@@ -29,12 +29,13 @@ _MXNET_PARAMS = b"\x12\x01\0\0\0\0\0\0"
 _ONNX = b"\x08"
 
 
-def load(path: PathLike) -> Checkpoint:
+def load(path: PathLike, answers: Answers | None = None) -> Checkpoint:
     """The YOLOv5 checkpoint in a file of any supported format, or at a checkpoint's stem.
 
-    As stored: fused only if the source is. InputError names the file and what is wrong with it.
+    As stored: fused only if the source is. answers: what the user says where the file is silent.
+    InputError names the file and what is wrong with it.
     """
-    return read_checkpoint(path) if is_checkpoint(path) else match(read(path))
+    return read_checkpoint(path) if is_checkpoint(path) else match(read(path), answers)
 
 
 def read(path: PathLike) -> SourceModel:

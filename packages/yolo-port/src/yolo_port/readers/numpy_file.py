@@ -10,6 +10,7 @@ import math
 import zipfile
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import read_bytes
+from yolo_core.yolo.architecture import BATCH_NORM_EPSILON, SIZES, Architecture
 from yolo_core.yolo.npy import OBJECT, read_npy_header
 from yolo_port.pickle_machine import Global, Record, read_pickle
 from yolo_port.readers.zip_container import open_zip
@@ -32,6 +34,8 @@ _MAX_RATIO = 64
 _SMALL = 1 << 20
 #: What NumPy writes; the other methods of zip are nobody's.
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+#: What follows the weight of a normalised convolution.
+_NORM = ("weight", "bias", "running_mean", "running_var")
 _EXPECTED = "a dictionary of YOLOv5's arrays"
 
 _RECONSTRUCT = frozenset(
@@ -79,11 +83,15 @@ def read_npz(path: Path) -> SourceModel:
 
 
 def read_npy(path: Path) -> SourceModel:
-    """The dictionary in an `.npy`. InputError for any global but NumPy's own, and for damage."""
+    """The dictionary, or the ordered list, of arrays in an `.npy`.
+
+    A list has the order of a state dict of release 6 or later and no names (see `named_in_order`).
+    InputError for any global but NumPy's own, and for damage.
+    """
     source = str(path)
     data = read_bytes(path, FILE_LIMIT)
     header = read_npy_header(data, source, "the array", _EXPECTED)
-    if header.shape != () or header.code != OBJECT:
+    if len(header.shape) > 1 or header.code != OBJECT:
         raise InputError(source, f"holds one array of shape {header.shape}", _EXPECTED)
 
     def admit(reference: Global) -> None:
@@ -96,6 +104,15 @@ def read_npy(path: Path) -> SourceModel:
 
     content, _ = read_pickle(memoryview(data)[header.start :], source, admit)
     cell = _array_state(content, source, "the dictionary")[-1]
+    if header.shape and isinstance(cell, list):
+        if not 0 < len(cell) <= _MAX_TENSORS:
+            raise InputError(source, f"holds {len(cell)} arrays", _EXPECTED)
+        listed = [_pickled_array(value, source, f"array {at}") for at, value in enumerate(cell)]
+        return replace(
+            _model(named_in_order(listed, source), source, "npy"),
+            form="NumPy list in the order of a state dict",
+            assumed=("names of the tensors by their order", f"epsilon {BATCH_NORM_EPSILON:g}"),
+        )
     values = cell[0] if isinstance(cell, list) and len(cell) == 1 else None
     if isinstance(values, Record):
         values = values.pairs
@@ -109,9 +126,55 @@ def read_npy(path: Path) -> SourceModel:
     return _model(arrays, source, "npy")
 
 
+def named_in_order(arrays: list[Array], source: str) -> dict[str, Array]:
+    """Arrays in the order of a state dict, by their names there.
+
+    A convolution begins with its weight, which alone has four axes; four vectors behind it are a
+    normalisation, one is a bias. Batch counters are scalars and not used; three axes are the
+    anchors.
+    """
+    groups: list[list[Array]] = []
+    found: dict[str, Array] = {}
+    for array in arrays:
+        if array.ndim == 4:
+            groups.append([array])
+        elif array.ndim == 3:
+            found["model.24.anchors"] = array
+        elif array.ndim == 1 and groups:
+            groups[-1].append(array)
+    names = _names_in_order(len(groups))
+    if names is None:
+        raise InputError(source, f"holds {len(groups)} convolutions in a list",
+                         "as many as an official size of YOLOv5 has")  # fmt: skip
+    for name, (weight, *rest) in zip(names, groups):
+        found[f"{name}.weight"] = weight
+        if len(rest) == 1:
+            found[f"{name}.bias"] = rest[0]
+        elif len(rest) == len(_NORM):
+            stem = f"{name[: -len('.conv')]}.bn"
+            found.update({f"{stem}.{part}": array for part, array in zip(_NORM, rest)})
+        else:
+            raise InputError(source, f"holds {len(rest)} vectors behind {name}", "1 or 4")
+    return found
+
+
+def _names_in_order(count: int) -> list[str] | None:
+    """The convolutions of the official size with so many, in the order of its state dict."""
+    for size in SIZES:
+        names = [conv.name for conv in Architecture.named(size).convolutions()]
+        if len(names) == count:
+            return sorted(names, key=_natural)
+    return None
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sort key under which `m.2` comes before `m.10`."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in name.split(".")]
+
+
 def _model(arrays: Mapping[str, Array], source: str, form: str) -> SourceModel:
     tensors, anchors = tidy(arrays, source)
-    return SourceModel(source, f"NumPy dictionary ({form})", tensors, anchors=anchors)
+    return SourceModel(source, f"NumPy dictionary ({form})", tensors, grid_anchors=anchors)
 
 
 def _plain_array(data: bytes, source: str, name: str) -> Array:

@@ -1,12 +1,13 @@
 """An ONNX export of YOLOv5, from Ultralytics or from here: weights and proof of the wiring.
 
-Exporters rename tensors as they like, so names are not trusted. Convolutions are taken in the
-order of the graph, and what feeds each one is then compared, operator by operator, with what the
-architecture says. A graph that computes anything else up to the heads is refused.
+Exporters rename tensors as they like, so names are not trusted: the nodes are read operator by
+operator into the layers that `graph` describes as an architecture. A graph that computes anything
+else up to the heads is refused.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,15 +17,18 @@ import numpy as np
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import read_bytes
-from yolo_core.yolo.architecture import LEAKY_SLOPE, SIZES, Anchors, Architecture, Convolution
+from yolo_core.yolo.activations import leaky
+from yolo_core.yolo.architecture import BATCH_NORM_EPSILON, Anchors
 from yolo_port.description import KEY, understand, understand_ultralytics_names
 from yolo_port.onnx_door import onnx, parse
-from yolo_port.readers.wiring import IMAGE, Terms, expected_inputs
-from yolo_port.source import SourceModel, Structure
+from yolo_port.readers.graph import GraphLayer, describe_graph
+from yolo_port.source import SourceModel, is_shape
 
 FILE_LIMIT = 1 << 30
+#: Most bytes that are read from the data file beside a graph.
+_EXTERNAL_LIMIT = 1 << 30
 _MAX_NODES = 20_000
-_EXPECTED = "an ONNX export of YOLOv5 v6.0 to v7.0"
+_EXPECTED = "an ONNX export of YOLOv5"
 #: ONNX's codes of attribute types, and the field that holds the value.
 _FIELDS = {1: "f", 2: "i", 3: "s", 6: "floats", 7: "ints"}
 _REPEATED = (6, 7)
@@ -42,152 +46,402 @@ def read_onnx(path: Path) -> SourceModel:
     return _Reader(path).read()
 
 
+#: What the value of a node is beside a layer: a step on the way to an activation, or a part of
+#: the image. The first entry says which, the rest is what it was made of.
+_Value = tuple[Any, ...]
+
+
 class _Reader:
-    """One graph: its constants, and the terms that its values are."""
+    """One graph: its constants, and the layers that its nodes amount to."""
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)
+        self._folder = path.parent
         self._onnx = onnx()
         self._model = parse(read_bytes(path, FILE_LIMIT), self.path)
         graph = self._model.graph
         if len(graph.node) > _MAX_NODES:
             raise InputError(path, f"has {len(graph.node)} nodes", f"at most {_MAX_NODES}")
         self._constants = {tensor.name: tensor for tensor in graph.initializer}
-        for node in graph.node:
-            if node.op_type == "Constant" and len(node.output) == 1:
-                for attribute in node.attribute:
-                    if attribute.name == "value":
-                        self._constants[node.output[0]] = attribute.t
-        self._terms = Terms()
-        self._tensors: dict[str, Array] = {}
-        self._geometry: dict[str, tuple[int, int]] = {}
+        self._arrays: dict[str, Array] = {}
+        self._layers: list[GraphLayer] = []
+        self._values: dict[str, _Value] = {}
+        self._readers: dict[int, set[str]] = {}
         self._epsilons: set[float] = set()
+        self._external = _EXTERNAL_LIMIT
 
     def read(self) -> SourceModel:
-        for node in self._model.graph.node:
+        graph = self._model.graph
+        for value in graph.input:
+            if value.name not in self._constants:
+                self._values[value.name] = ("image",)
+        for node in graph.node:
             if not isinstance(node.op_type, str):  # protobuf's way with what is not UTF-8
                 raise InputError(self.path, "has an operator without a name", _EXPECTED)
             if node.op_type.startswith(("Quantize", "QLinear", "Dequantize", "ConvInteger")):
                 raise InputError(self.path, f"is quantized (it has {node.op_type})", _EXPECTED)
-        architecture = self._architecture()
-        self._check_wiring(architecture)
+            self._visit(node)
         if len(self._epsilons) > 1:
             raise InputError(self.path, "has batch normalisations of different epsilon", "one")
-        epsilon = {"epsilon": self._epsilons.pop()} if self._epsilons else {}
+        epsilon = self._epsilons.pop() if self._epsilons else BATCH_NORM_EPSILON
+        described = self._described()
+        names, anchors = described.pop("names", None), described.pop("anchors", None)
+        described.pop("architecture", None)
+        described.pop("activation", None)
+        found = describe_graph(self._layers, self._heads(), self.path, anchors, names)
+        silent = () if anchors is not None else ("anchors of COCO",)
+        tail = self._tail()
+        left_out = {"left out": tail} if tail else {}
         return SourceModel(
-            self.path,
-            "ONNX graph",
-            self._tensors,
-            **{"activation": architecture.activation, **self._described(), **epsilon},
-            structure=Structure(None, self._geometry, {}),
-        )
+            self.path, "ONNX graph", found.tensors, names=names, architecture=found.architecture,
+            activation=found.architecture.activation, assumed=silent,
+            notes={**described.pop("notes", {}), **left_out}, epsilon=epsilon,
+        )  # fmt: skip
 
-    def _architecture(self) -> Architecture:
-        """The size whose convolutions are as many and as wide as the graph's; any classes."""
-        nodes = [node for node in self._model.graph.node if node.op_type == "Conv"]
-        widths = [self._dims(node.input[1])[0] for node in nodes if len(node.input) > 1]
-        for size in SIZES:
-            known = Architecture.named(size, activation=self._activation())
-            body = [conv.out_channels for conv in known.convolutions() if conv.batch_norm]
-            if len(widths) == len(known.convolutions()) and widths[: len(body)] == body:
-                return known
-        raise InputError(
-            self.path, f"has {len(widths)} convolutions that fit no size of YOLOv5", _EXPECTED
-        )
+    def _tail(self) -> str:
+        """What the graph computes behind the boxes, in a word; it is not read."""
+        kinds = {node.op_type for node in self._model.graph.node}
+        for kind in sorted(kinds):
+            if "NMS" in kind or kind == "NonMaxSuppression":
+                return f"suppression of overlapping boxes ({kind})"
+        return ""
 
-    def _dims(self, name: str) -> tuple[int, ...]:
-        tensor = self._constants.get(name)
-        if tensor is None or not tensor.dims:
-            raise InputError(self.path, f"has a convolution whose weight {name} is not stored",
-                             _EXPECTED)  # fmt: skip
-        return tuple(tensor.dims)
+    def _heads(self) -> list[int]:
+        """The convolutions that no other layer reads, in the order of their levels."""
+        read = {each for layer in self._layers for each in layer.inputs}
+        return [
+            index
+            for index, layer in enumerate(self._layers)
+            if layer.operation == "conv" and index not in read and not layer.activation
+        ]
+
+    def _visit(self, node: Any) -> None:
+        """Enter the layer that a node is, or what it does to one."""
+        if node.op_type == "Constant" and len(node.output) == 1:
+            self._constant(node)
+            return
+        if node.op_type == "Conv":
+            self._put(node, ("layer", self._convolution(node)))
+            return
+        inputs = [self._values.get(name) for name in node.input]
+        if not any(inputs):
+            self._fold(node)
+            return
+        value = self._value(node, inputs)
+        if value is not None:
+            self._put(node, value)
+
+    def _put(self, node: Any, value: _Value) -> None:
+        if node.output:
+            self._values[node.output[0]] = value
+
+    def _constant(self, node: Any) -> None:
+        for attribute in node.attribute:
+            if attribute.name == "value":
+                self._constants[node.output[0]] = attribute.t
+            elif attribute.name in ("value_float", "value_floats", "value_int", "value_ints"):
+                value = getattr(attribute, _FIELDS.get(attribute.type, "f"))
+                self._arrays[node.output[0]] = np.array(
+                    list(value) if attribute.name.endswith("s") else value
+                )
+
+    def _fold(self, node: Any) -> None:
+        """Small arithmetic of constants, as exporters leave it unfolded around a Resize."""
+        if node.op_type not in ("Concat", "Cast", "Unsqueeze", "Identity", "Reshape", "Gather",
+                                "Slice", "Squeeze") or not node.output:  # fmt: skip
+            return
+        arrays = [self._known(name) for name in node.input if name]
+        if any(array is None or array.size > 64 for array in arrays) or not arrays:
+            return
+        flat = [np.atleast_1d(array).ravel() for array in arrays if array is not None]
+        if node.op_type == "Concat":
+            self._arrays[node.output[0]] = np.concatenate(flat)
+        elif node.op_type in ("Cast", "Unsqueeze", "Identity", "Reshape", "Squeeze"):
+            self._arrays[node.output[0]] = flat[0]
+
+    def _known(self, name: str) -> Array | None:
+        """The array of a constant, None for what is none."""
+        if name in self._arrays:
+            return self._arrays[name]
+        return self._array(name, name) if name in self._constants else None
 
     def _array(self, name: str, what: str) -> Array:
+        if name in self._arrays:
+            return self._arrays[name]
         tensor = self._constants.get(name)
         if tensor is None:
-            raise InputError(self.path, f"has no stored {what}", _EXPECTED)
-        if tensor.data_location == self._onnx.TensorProto.EXTERNAL:
-            raise InputError(self.path, f"keeps {what} in another file", "one file")
+            raise InputError(self.path, f"has no stored {what[:80]}", _EXPECTED)
         try:
+            if tensor.data_location == self._onnx.TensorProto.EXTERNAL:
+                return self._external_array(tensor, what)
             return np.array(self._onnx.numpy_helper.to_array(tensor))
         except (ValueError, TypeError, KeyError) as error:
-            raise InputError(self.path, f"has a damaged {what} ({error})", _EXPECTED) from error
+            raise InputError(self.path, f"has a damaged {what[:80]} ({error!s:.60})",
+                             _EXPECTED) from error  # fmt: skip
 
-    def _activation(self) -> str:
-        kinds = {node.op_type for node in self._model.graph.node}
-        if "LeakyRelu" in kinds:
-            return "leaky"
-        return "relu" if "Relu" in kinds else "silu"
+    def _external_array(self, tensor: Any, what: str) -> Array:
+        """A tensor in a file beside the graph; the file must lie in the same folder."""
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        name = entries.get("location", "")
+        if not name or name in (".", "..") or "/" in name or "\\" in name:
+            raise InputError(self.path, f"keeps {what[:80]} in {name[:80]!r}, which leads away",
+                             "a file beside it")  # fmt: skip
+        data = self._folder / name
+        if not data.is_file() or data.is_symlink():
+            raise InputError(self.path, f"keeps its weights in {name[:80]}, which is not there",
+                             "both files in one folder")  # fmt: skip
+        dtype = self._onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+        shape = tuple(tensor.dims)
+        if not is_shape(shape):
+            raise InputError(self.path, f"has {what[:80]} of shape {shape!s:.60}", _EXPECTED)
+        size = math.prod(shape) * dtype.itemsize
+        start, length = int(entries.get("offset", 0)), int(entries.get("length", size))
+        self._external -= size
+        if length != size or start < 0 or start + size > data.stat().st_size:
+            raise InputError(self.path, f"has {what[:80]} outside of {name[:80]}",
+                             f"{size} bytes")  # fmt: skip
+        if self._external < 0:
+            raise InputError(self.path, "has too much in its data file", f"{_EXTERNAL_LIMIT} bytes")
+        with open(data, "rb") as stream:
+            stream.seek(start)
+            return np.frombuffer(stream.read(size), dtype.newbyteorder("<")).reshape(shape)
 
-    def _check_wiring(self, architecture: Architecture) -> None:
-        wanted = expected_inputs(self._terms, architecture)
-        initial = [value.name for value in self._model.graph.input]
-        values: dict[str, int] = {name: IMAGE for name in initial if name not in self._constants}
-        remaining = iter(architecture.convolutions())
-        for node in self._model.graph.node:
-            inputs = [values.get(name) for name in node.input]
-            term = None
-            if node.op_type == "Conv":
-                conv = next(remaining)
-                if inputs[0] != wanted[conv.name]:
-                    raise InputError(
-                        self.path, f"feeds its convolution {conv.name} in another way", _EXPECTED
-                    )
-                self._take_convolution(node, conv)
-                term = self._terms.of("conv", conv.name)
-            elif node.op_type == "BatchNormalization" and inputs[0] is not None:
-                term = self._take_batch_norm(node, inputs[0])
-            elif inputs and inputs[0] is not None:
-                term = self._term(node, inputs)
-            if term is not None and node.output:
-                values[node.output[0]] = term
+    def _convolution(self, node: Any) -> int:
+        name = (node.name or (node.output[0] if node.output else "?"))[:80]
+        source = self._values.get(node.input[0]) if len(node.input) > 1 else None
+        weight_name = node.input[1] if len(node.input) > 1 else ""
+        if weight_name not in self._constants:
+            raise InputError(self.path, f"has a convolution {name} whose weight is not stored",
+                             _EXPECTED)  # fmt: skip
+        weight = np.asarray(self._array(weight_name, weight_name))
+        bias = None
+        if len(node.input) > 2 and node.input[2]:
+            bias = np.asarray(self._array(node.input[2], node.input[2]))
+        strides = self._attribute(node, "strides", (1, 1))
+        pads = self._attribute(node, "pads", (0, 0, 0, 0))
+        plain = (
+            weight.ndim == 4
+            and set(self._attribute(node, "dilations", (1, 1))) == {1}
+            and self._attribute(node, "auto_pad", b"NOTSET") == b"NOTSET"
+            and len(strides) == 2
+            and strides[0] == strides[1]
+            and len(pads) == 4
+            and pads[:2] == pads[2:]
+        )
+        if not plain:
+            raise InputError(self.path, f"has an unusual convolution at {name}", _EXPECTED)
+        layer = GraphLayer(
+            "conv", (self._tensor(source, name),), name, weight, bias,
+            kernel=(weight.shape[2], weight.shape[3]), stride=strides[0],
+            padding=(pads[0], pads[1]), groups=self._attribute(node, "group", 1),
+        )  # fmt: skip
+        if source is not None and source[0] == "focus":
+            _unfold(layer, source[1], self.path)
+        return self._add(layer)
 
-    def _term(self, node: Any, inputs: Sequence[int | None]) -> int | None:
-        """The term that a node computes, None for operators that a YOLOv5 body has not."""
-        kind, data = node.op_type, inputs[0]
-        if kind in _PASS:
-            return data
-        known = [each for each in inputs if each is not None]
-        if kind in ("Mul", "Add") and len(known) == 2:
-            return self._terms.of(kind, *sorted(known))
-        if kind in ("Sigmoid", "Relu"):
-            return self._terms.of(kind, data)
+    def _add(self, layer: GraphLayer) -> int:
+        self._layers.append(layer)
+        return len(self._layers) - 1
+
+    def _tensor(self, value: _Value | None, what: str) -> int:
+        """The layer that a value is; -1 for the image."""
+        if value is not None and value[0] == "layer":
+            return int(value[1])
+        if value is not None and value[0] in ("image", "focus"):
+            return -1
+        raise InputError(self.path, f"feeds {what[:80]} by an operator that YOLOv5 has not",
+                         _EXPECTED)  # fmt: skip
+
+    def _value(self, node: Any, inputs: list[_Value | None]) -> _Value | None:
+        """What a node makes of values; None for what no YOLOv5 has before its heads."""
+        kind, first = node.op_type, inputs[0]
+        if kind in _PASS and first is not None:
+            return first
+        if kind in ("Div", "Mul", "Cast") and ("image",) in inputs:
+            return None if len([each for each in inputs if each]) > 1 else ("image",)
+        if kind == "BatchNormalization" and first is not None and first[0] == "layer":
+            return self._batch_norm(node, int(first[1]))
+        if kind == "Slice" and first is not None and first[0] in ("image", "slice"):
+            return self._slice(node, first)
+        if kind == "Concat":
+            return self._concat(node, inputs)
+        if kind in ("Mul", "Add", "Div"):
+            return self._arithmetic(node, inputs)
+        if first is None or first[0] not in ("layer", "plus3", "softplus"):
+            return None
+        return self._unary(node, first)
+
+    def _unary(self, node: Any, value: _Value) -> _Value | None:
+        kind = node.op_type
+        if value[0] == "plus3":
+            return ("clip6", value[1]) if kind == "Clip" and self._clips(node, 6.0) else None
+        if value[0] == "softplus":
+            return ("tanhsoft", value[1]) if kind == "Tanh" else None
+        index = int(value[1])
+        if kind == "Sigmoid":
+            return ("sigmoid", index)
+        if kind == "Softplus":
+            return ("softplus", index)
+        if kind == "HardSigmoid":
+            alpha, beta = (self._attribute(node, word, 0.2 if word == "alpha" else 0.5)
+                           for word in ("alpha", "beta"))  # fmt: skip
+            sixth = abs(alpha - 1 / 6) < 1e-4 and abs(beta - 0.5) < 1e-6
+            return ("hardsigmoid", index) if sixth else None
+        word = {"Relu": "relu", "HardSwish": "hardswish", "Mish": "mish"}.get(kind)
         if kind == "LeakyRelu":
-            slope = self._attribute(node, "alpha", 0.01)
-            return self._terms.of(kind, data) if abs(slope - LEAKY_SLOPE) < 1e-6 else None
-        if kind == "Concat" and len(known) == len(inputs):
-            return self._terms.of(kind, *known) if self._attribute(node, "axis", 0) == 1 else None
+            word = leaky(round(self._attribute(node, "alpha", 0.01), 6))
+        if kind == "Clip" and self._clips(node, 6.0):
+            word = "relu6"
+        if word is not None:
+            return self._activate(index, word)
         if kind == "MaxPool":
-            return self._pool(node, data)
-        if kind in ("Resize", "Upsample") and self._doubles(node):
-            return self._terms.of("double", data)
+            return self._pool(node, index)
+        if kind in ("Resize", "Upsample"):
+            return self._resize(node, index)
         return None
 
-    def _pool(self, node: Any, data: int | None) -> int | None:
-        """A pool of 9 or 13 is two or three chained pools of 5."""
-        kernel = self._attribute(node, "kernel_shape", (0,))
-        side = kernel[0] if kernel else 0
-        same = (
-            kernel == (side, side)
-            and self._attribute(node, "strides", (1, 1)) == (1, 1)
-            and self._attribute(node, "pads", (0,)) == (side // 2,) * 4
-            and self._attribute(node, "dilations", (1, 1)) == (1, 1)
-        )
-        if not same or side not in (5, 9, 13):
-            return None
-        for _ in range(side // 4):
-            data = self._terms.of("pool5", data)
-        return data
+    def _clips(self, node: Any, high: float) -> bool:
+        """Whether a Clip limits to 0…high."""
+        bounds = [self._attribute(node, "min", -1.0), self._attribute(node, "max", -1.0)]
+        for at, name in enumerate(node.input[1:3]):
+            array = self._known(name)
+            if array is not None and array.size == 1:
+                bounds[at] = float(array.ravel()[0])
+        return bounds == [0.0, high]
 
-    def _doubles(self, node: Any) -> bool:
-        """Whether a resize repeats each pixel twice in both directions."""
-        if self._attribute(node, "mode", b"nearest") != b"nearest":
+    def _arithmetic(self, node: Any, inputs: list[_Value | None]) -> _Value | None:
+        known = [each for each in inputs if each is not None]
+        kind = node.op_type
+        if len(inputs) != 2:
+            return None
+        if len(known) == 1:
+            constant = self._known(node.input[inputs.index(None)])
+            if constant is None or constant.size != 1:
+                return None
+            number = float(constant.ravel()[0])
+            value = known[0]
+            if kind == "Add" and value[0] == "layer" and number == 3.0:
+                return ("plus3", value[1])
+            sixth = (kind == "Div" and number == 6.0 and inputs[0] is not None) or (
+                kind == "Mul" and abs(number - 1 / 6) < 1e-6
+            )
+            if sixth and value[0] == "hard":
+                return self._activate(int(value[1]), "hardswish")
+            return ("hardsigmoid", value[1]) if sixth and value[0] == "clip6" else None
+        words = {value[0]: value for value in known}
+        if kind == "Mul" and "layer" in words:
+            for word, activation in (("sigmoid", "silu"), ("hardsigmoid", "hardswish"),
+                                     ("tanhsoft", "mish")):  # fmt: skip
+                if word in words and words[word][1] == words["layer"][1]:
+                    return self._activate(int(words["layer"][1]), activation)
+            if "clip6" in words and words["clip6"][1] == words["layer"][1]:
+                return ("hard", words["layer"][1])
+        if kind == "Add" and all(value[0] == "layer" for value in known):
+            pair = (int(known[0][1]), int(known[1][1]))
+            return ("layer", self._add(GraphLayer("add", pair, node.name[:80])))
+        return None
+
+    def _activate(self, index: int, word: str) -> _Value | None:
+        """Give a convolution, or each of those that are joined, its activation."""
+        layer = self._layers[index]
+        if layer.operation == "concat":
+            parts = [self._activate(each, word) for each in layer.inputs]
+            return ("layer", index) if all(parts) else None
+        if layer.operation != "conv" or layer.activation:
+            return None
+        layer.activation = word
+        return ("layer", index)
+
+    def _batch_norm(self, node: Any, index: int) -> _Value | None:
+        """Batch normalisation belongs to the convolution before it, or to each that is joined."""
+        if len(node.input) != 5:
+            raise InputError(self.path, "has a normalisation without its parameters", _EXPECTED)
+        arrays = [np.asarray(self._array(name, name)) for name in node.input[1:]]
+        epsilon = self._attribute(node, "epsilon", 1e-5)
+        if not 0 < epsilon < 1:
+            raise InputError(self.path, f"has epsilon {epsilon}", "0 to 1")
+        self._epsilons.add(round(epsilon, 9))
+        if not self._normalise(index, arrays):
+            raise InputError(self.path, "normalises what is no convolution", _EXPECTED)
+        return ("layer", index)
+
+    def _normalise(self, index: int, arrays: Sequence[Array]) -> bool:
+        layer = self._layers[index]
+        if layer.operation == "conv":
+            fits = all(array.shape == (len(np.asarray(layer.weight)),) for array in arrays)
+            free = layer.norm is None and not layer.activation
+            layer.norm = tuple(arrays)
+            return fits and free
+        if layer.operation != "concat":
             return False
+        start = 0
+        for each in layer.inputs:
+            count = len(np.asarray(self._layers[each].weight)) if each >= 0 else 0
+            if not self._normalise(each, [array[start : start + count] for array in arrays]):
+                return False
+            start += count
+        return start == len(arrays[0])
+
+    def _concat(self, node: Any, inputs: list[_Value | None]) -> _Value | None:
+        if self._attribute(node, "axis", 0) != 1 or not all(inputs):
+            return None
+        values = [each for each in inputs if each is not None]
+        if all(value[0] == "slice" for value in values) and len(values) == 4:
+            return ("focus", tuple((value[1], value[2]) for value in values))
+        if not all(value[0] == "layer" for value in values):
+            return None
+        sources = tuple(int(value[1]) for value in values)
+        return ("layer", self._add(GraphLayer("concat", sources, node.name[:80])))
+
+    def _slice(self, node: Any, value: _Value) -> _Value | None:
+        """Every second row or column of the image, as a Focus takes them."""
+        words = [self._attribute(node, word, (0,)) for word in ("starts", "ends", "axes")]
+        found = [words[0], words[2], (1,)]
+        for at, name in ((0, 1), (1, 3), (2, 4)):
+            array = self._known(node.input[name]) if len(node.input) > name else None
+            if array is not None:
+                found[at] = tuple(int(each) for each in array.ravel())
+        starts, axes, steps = found
+        place = [None, None] if value[0] == "image" else list(value[1:])
+        for start, axis, step in zip(starts, axes, steps):
+            if axis not in (2, 3) or step != 2 or start not in (0, 1):
+                return None
+            place[axis - 2] = start
+        return ("slice", *place)
+
+    def _pool(self, node: Any, index: int) -> _Value | None:
+        kernel = self._attribute(node, "kernel_shape", (0,))
+        strides = self._attribute(node, "strides", (1, 1))
+        pads = self._attribute(node, "pads", (0, 0, 0, 0))
+        even = (
+            len(set(kernel)) == len(set(strides)) == len(set(pads)) == 1
+            and len(kernel) == 2
+            and set(self._attribute(node, "dilations", (1, 1))) == {1}
+            and self._attribute(node, "ceil_mode", 0) == 0
+        )
+        if not even:
+            return None
+        layer = GraphLayer(
+            "maxpool", (index,), node.name[:80], kernel=(kernel[0], kernel[0]),
+            stride=strides[0], padding=(pads[0], pads[0]),
+        )  # fmt: skip
+        return ("layer", self._add(layer))
+
+    def _resize(self, node: Any, index: int) -> _Value | None:
+        """A resize that repeats each pixel a whole number of times in both directions."""
+        if self._attribute(node, "mode", b"nearest") != b"nearest":
+            return None
         factors = [self._attribute(node, "scales", (0.0,))]
         for name in node.input[1:]:
-            if name in self._constants:
-                factors.append(tuple(self._array(name, name).ravel().tolist()))
-        return (1, 1, 2, 2) in factors
+            array = self._known(name) if name else None
+            if array is not None and array.size == 4:
+                factors.append(tuple(float(each) for each in array.ravel()))
+        for factor in factors:
+            even = len(factor) == 4 and factor[:2] == (1, 1) and factor[2] == factor[3]
+            if even and factor[2] in (2, 4, 8):
+                layer = GraphLayer("upsample", (index,), node.name[:80], factor=int(factor[2]))
+                return ("layer", self._add(layer))
+        return None
 
     def _attribute(self, node: Any, name: str, default: _Attribute) -> _Attribute:
         """A node's attribute, `default` where it is absent; of the default's type."""
@@ -202,37 +456,6 @@ class _Reader:
                     )
                 return value
         return default
-
-    def _take_convolution(self, node: Any, conv: Convolution) -> None:
-        strides = set(self._attribute(node, "strides", (1, 1)))
-        pads = set(self._attribute(node, "pads", (0,)))
-        plain = (
-            self._attribute(node, "group", 1) == 1
-            and set(self._attribute(node, "dilations", (1, 1))) == {1}
-            and self._attribute(node, "auto_pad", b"NOTSET") == b"NOTSET"
-            and len(strides) == len(pads) == 1
-        )
-        if not plain:
-            raise InputError(self.path, f"has an unusual convolution at {conv.name}", _EXPECTED)
-        self._geometry[conv.name] = (strides.pop(), pads.pop())
-        weight = f"{conv.name}.weight"
-        self._tensors[weight] = self._array(node.input[1], weight)
-        if len(node.input) > 2 and node.input[2]:
-            self._tensors[f"{conv.name}.bias"] = self._array(node.input[2], f"{conv.name}.bias")
-
-    def _take_batch_norm(self, node: Any, data: int) -> int:
-        """Batch normalisation belongs to the convolution before it and leaves its term."""
-        label = self._terms.label(data)
-        if label[0] != "conv" or len(node.input) != 5:
-            raise InputError(self.path, "normalises what is no convolution", _EXPECTED)
-        stem = f"{str(label[1])[: -len('.conv')]}.bn"
-        for part, name in zip(("weight", "bias", "running_mean", "running_var"), node.input[1:]):
-            self._tensors[f"{stem}.{part}"] = self._array(name, f"{stem}.{part}")
-        epsilon = self._attribute(node, "epsilon", 1e-5)
-        if not 0 < epsilon < 1:
-            raise InputError(self.path, f"has epsilon {epsilon} in {stem}", "0 to 1")
-        self._epsilons.add(round(epsilon, 9))
-        return data
 
     def _described(self) -> dict[str, Any]:
         """Names and anchors, from our own description or from what Ultralytics leaves."""
@@ -264,15 +487,25 @@ class _Reader:
             if array.size % 6 == 0 and (cells == cells[:, :1]).all() and (cells > 0).all():
                 pairs = tuple((float(width), float(height)) for width, height in cells[:, 0])
                 levels[sum(width * height for width, height in pairs)] = pairs
-        if len(levels) == 3:
+        if 1 <= len(levels) <= 8:
             return tuple(levels[area] for area in sorted(levels))
-        if any(node.op_type in ("Pow", "Range", "NonMaxSuppression") for node in self._tail()):
+        if any(node.op_type in ("Pow", "Range") for node in self._model.graph.node):
             raise InputError(self.path, "decodes boxes by anchors that cannot be found",
                              "an export of fixed image size")  # fmt: skip
         return None
 
-    def _tail(self) -> list[Any]:
-        """The nodes behind the last convolution."""
-        nodes = list(self._model.graph.node)
-        last = max(index for index, node in enumerate(nodes) if node.op_type == "Conv")
-        return nodes[last + 1 :]
+
+def _unfold(layer: GraphLayer, order: Sequence[tuple[int, int]], path: str) -> None:
+    """A convolution on the quarters of the image as the one on the image itself."""
+    weight = np.asarray(layer.weight)
+    quarters = {(0, 0), (0, 1), (1, 0), (1, 1)}
+    if set(order) != quarters or weight.shape[1] % 4 or layer.groups != 1:
+        raise InputError(path, "takes the image apart in another way than Focus", _EXPECTED)
+    out, inside, rows, columns = weight.shape
+    whole = np.zeros((out, inside // 4, rows, 2, columns, 2), weight.dtype)
+    for number, (row, column) in enumerate(order):
+        first = number * (inside // 4)
+        whole[:, :, :, row, :, column] = weight[:, first : first + inside // 4]
+    layer.weight = whole.reshape(out, inside // 4, 2 * rows, 2 * columns)
+    layer.kernel = (2 * rows, 2 * columns)
+    layer.stride, layer.padding = 2 * layer.stride, (2 * layer.padding[0], 2 * layer.padding[1])

@@ -48,7 +48,7 @@ def read_safetensors(path: Path) -> SourceModel:
     # The library has found the header sound, and hands over all of it but the metadata.
     metadata = json.loads(data[_LENGTH_BYTES : _LENGTH_BYTES + size]).get("__metadata__") or {}
     tensors, anchors = tidy({name: _array(each, name, source) for name, each in found}, source)
-    described = understand(metadata[KEY], source) if KEY in metadata else {"anchors": anchors}
+    described = understand(metadata[KEY], source) if KEY in metadata else {"grid_anchors": anchors}
     return SourceModel(source, "safetensors", tensors, **described)
 
 

@@ -176,6 +176,9 @@ def _open(path: Path) -> tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]:
                 raise InputError(
                     source, f"has the encrypted zip entry {name[:80]}", "plain entries"
                 )
+            if "/code/" in name or name.endswith("/constants.pkl"):
+                expected = "the .pt that it was exported from, or an ONNX export"
+                raise InputError(source, "is a TorchScript export, whose layers are code", expected)
             if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
                 raise InputError(source, f"has the compressed zip entry {name[:80]} (a zip bomb?)",
                                  "stored entries, as PyTorch writes them")  # fmt: skip

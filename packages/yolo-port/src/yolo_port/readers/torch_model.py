@@ -14,44 +14,63 @@ from typing import Any
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.yolo.architecture import BATCH_NORM_EPSILON
-from yolo_port.description import KEY, checked_names, understand
+from yolo_core.yolo.kinds import KINDS, UNSUPPORTED
+from yolo_port.description import KEY, checked_names, plain, understand
+from yolo_port.matching import usual_activation
 from yolo_port.pickle_machine import Admit, Global, Record, named_globals
 from yolo_port.readers.torch_archive import TENSOR_GLOBALS, TorchArchive
 from yolo_port.readers.torch_modules import ModuleTree, mapping
 from yolo_port.source import SourceModel
 from yolo_port.state_dict import tidy
 
-_MODELS = frozenset({Global("models.yolo", "Model"), Global("models.yolo", "DetectionModel")})
-
-#: Every global that a YOLOv5 detection checkpoint names, those of `TENSOR_GLOBALS` aside.
-_ALLOWED = (
-    TENSOR_GLOBALS
-    | _MODELS
-    | {
-        Global(module, name)
-        for module, names in {
-            "models.yolo": ("Detect",),
-            "models.common": ("Conv", "C3", "Bottleneck", "SPP", "SPPF", "Concat"),
-            "torch.nn.modules.container": ("Sequential", "ModuleList"),
-            "torch.nn.modules.conv": ("Conv2d",),
-            "torch.nn.modules.batchnorm": ("BatchNorm2d",),
-            "torch.nn.modules.activation": ("SiLU", "LeakyReLU", "ReLU"),
-            "torch.nn.modules.pooling": ("MaxPool2d",),
-            "torch.nn.modules.upsampling": ("Upsample",),
-            "torch": ("Size", "device", "float16", "float32", "float64"),
-            "collections": ("OrderedDict", "defaultdict"),
-            "__builtin__": ("set", "dict", "list", "int", "float"),
-            "builtins": ("set", "dict", "list", "int", "float"),
-            "_codecs": ("encode",),
-            "numpy": ("dtype", "ndarray"),
-            "numpy.core.multiarray": ("scalar", "_reconstruct"),
-            "numpy._core.multiarray": ("scalar", "_reconstruct"),
-            "argparse": ("Namespace",),
-            "pathlib": ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath"),
-        }.items()
-        for name in names
-    }
-)
+#: Classes of YOLOv5's repository that are a whole model.
+_MODELS = ("Model", "DetectionModel")
+#: What may stand around a model, and the name that it has in there.
+_WRAPPERS = {
+    "DataParallel": "module",
+    "DistributedDataParallel": "module",
+    "OptimizedModule": "_orig_mod",
+    "AutoShape": "model",
+    "autoShape": "model",
+    "DetectMultiBackend": "model",
+}
+#: Modules of Python whose every class is inert here: their records are read or left alone.
+_INERT_MODULES = ("torch.nn.modules.", "torch.nn.parallel.", "pathlib.")
+_BUILTINS = ("set", "dict", "list", "tuple", "int", "float", "str", "bool", "slice", "getattr")
+#: Every other global that a YOLOv5 detection checkpoint may name, those of `TENSOR_GLOBALS` aside.
+_ALLOWED = TENSOR_GLOBALS | {
+    Global(module, name)
+    for module, names in {
+        "models.yolo": (*_MODELS, "Detect"),
+        "models.common": (
+            *KINDS, "Classes", "AutoShape", "autoShape", "DetectMultiBackend", "C3TR",
+            "TransformerBlock", "TransformerLayer", "CrossConv",
+        ),
+        "models.experimental": ("CrossConv", "GhostConv", "GhostBottleneck", "C3Ghost",
+                                "MixConv2d"),
+        "torch.nn.utils.prune": ("L1Unstructured", "RandomUnstructured", "LnStructured",
+                                 "RandomStructured", "CustomFromMask", "Identity",
+                                 "PruningContainer", "BasePruningMethod"),
+        "torch._dynamo.eval_frame": ("OptimizedModule",),
+        "torch": ("Size", "device", "float16", "float32", "float64", "int64"),
+        "torch._utils": ("_rebuild_parameter_with_state",),
+        "collections": ("OrderedDict", "defaultdict", "Counter"),
+        "__builtin__": _BUILTINS,
+        "builtins": _BUILTINS,
+        "_codecs": ("encode",),
+        "copyreg": ("_reconstructor",),
+        "numpy": ("dtype", "ndarray", "str_", "float64", "int64"),
+        "numpy.core.multiarray": ("scalar", "_reconstruct"),
+        "numpy._core.multiarray": ("scalar", "_reconstruct"),
+        "argparse": ("Namespace",),
+        "pathlib": ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath", "Path"),
+        "datetime": ("datetime", "timedelta"),
+        "utils.downloads": ("attempt_download", "is_url", "safe_download"),
+        "utils.general": ("Profile",),
+        "types": ("SimpleNamespace",),
+    }.items()
+    for name in names
+}  # fmt: skip
 
 #: Module and name prefix of a global → what the file is, for files that are known and unsupported.
 _UNSUPPORTED = (
@@ -59,8 +78,6 @@ _UNSUPPORTED = (
     ("models.common", "Proto", "a YOLOv5 segmentation checkpoint"),
     ("models.yolo", "Classif", "a YOLOv5 classification checkpoint"),
     ("models.common", "Classify", "a YOLOv5 classification checkpoint"),
-    ("models.common", "Focus", "a YOLOv5 checkpoint from before v6.0"),
-    ("models.common", "BottleneckCSP", "a YOLOv5 checkpoint from before v4.0"),
     ("models.yolo", "IDetect", "a YOLOv7 checkpoint"),
     ("models.yolo", "IAuxDetect", "a YOLOv7 checkpoint"),
     ("models.yolo", "IKeypoint", "a YOLOv7 checkpoint"),
@@ -70,17 +87,19 @@ _UNSUPPORTED = (
     ("models.common", "RepNCSP", "a YOLOv9 checkpoint"),
     ("models.common", "Silence", "a YOLOv9 checkpoint"),
     ("models.common", "SPPCSPC", "a YOLOv7 checkpoint"),
+    ("models.yolo", "DualDDetect", "a YOLOv9 checkpoint"),
     ("models.", "", "a YOLOv5 variant with other layers"),
     ("ultralytics.", "", "a checkpoint of the ultralytics package (YOLOv8 or later)"),
     ("yolov6.", "", "a YOLOv6 checkpoint"),
     ("yolox.", "", "a YOLOX checkpoint"),
-    ("torch.nn.modules.activation", "", "a model with another activation than SiLU or ReLU"),
     ("torch.jit", "", "a TorchScript module"),
     ("__torch__", "", "a TorchScript module"),
 )  # fmt: skip
 
-_EXPECTED = "a YOLOv5 v6.0 to v7.0 detection checkpoint"
-_MAX_TENSORS = 4000
+_EXPECTED = "a YOLOv5 detection checkpoint"
+#: Keys of a checkpoint that may hold the model, the averaged weights first.
+_HOLDERS = ("ema", "ema_state_dict", "model", "state_dict", "model_state_dict", "net", "weights")
+_MAX_TENSORS = 8000
 _MAX_NAME = 200
 
 
@@ -111,7 +130,9 @@ def _admission(path: Path) -> Admit:
     """The doorkeeper of a file: passes what is on the list, and names what is not."""
 
     def admit(reference: Global) -> None:
-        if reference in _ALLOWED:
+        if reference.module.startswith("yolov5."):  # the package of the same repository
+            reference = Global(reference.module[len("yolov5.") :], reference.name)
+        if reference in _ALLOWED or reference.module.startswith(_INERT_MODULES):
             return
         for module, name, what in _UNSUPPORTED:
             if reference.module.startswith(module) and reference.name.startswith(name):
@@ -136,16 +157,19 @@ def _interpret(archive: TorchArchive) -> SourceModel:
         if isinstance(top.get(key), (int, str)) and top[key] != -1
     }
     notes.update(_training_size(top.get("opt")))
-    for key in ("ema", "model", "state_dict"):
+    for key in _HOLDERS:
         model = _model(top.get(key))
         if model is not None:
             return _whole_model(archive, model, {**notes, "weights": key})
         inner = mapping(top.get(key))
         if inner is not None and any(archive.is_tensor(each) for each in inner.values()):
-            return _state_dict(archive, inner, {**notes, "weights": key})
+            return _state_dict(archive, inner, {**notes, "weights": key}, top)
     if any(archive.is_tensor(each) for each in top.values()):
-        return _state_dict(archive, top, {})
-    raise InputError(archive.path, "holds no model", _EXPECTED)
+        return _state_dict(archive, top, {}, top)
+    raise InputError(
+        archive.path, f"holds no model among {', '.join(map(str, list(top)[:8]))[:80]}",
+        f"{_EXPECTED} with one of {', '.join(_HOLDERS)}",
+    )  # fmt: skip
 
 
 def _training_size(options: Any) -> dict[str, object]:
@@ -155,27 +179,54 @@ def _training_size(options: Any) -> dict[str, object]:
 
 
 def _model(value: Any) -> Record | None:
-    """The value, when it is a pickled YOLOv5 model with its state."""
-    if isinstance(value, Record) and value.function in _MODELS and isinstance(value.state, dict):
-        return value
+    """The value, when it is a pickled YOLOv5 model with its state, wrapped or not."""
+    for _ in range(len(_WRAPPERS)):
+        if not isinstance(value, Record) or not isinstance(value.state, dict):
+            return None
+        if value.function.name in _MODELS and value.function.module.endswith("models.yolo"):
+            return value
+        inside = _WRAPPERS.get(value.function.name)
+        value = (mapping(value.state.get("_modules")) or {}).get(inside)
     return None
 
 
 def _whole_model(archive: TorchArchive, model: Record, notes: Mapping[str, object]) -> SourceModel:
     tree = ModuleTree(model, archive.path)
+    _refuse_kinds(tree, archive.path)
     structure = tree.structure()
     tensors, anchors = tidy(_read(archive, tree.tensors()), archive.path)
+    joined = tree.joined()
+    apart = {stem: word for stem, word in structure.activations.items() if stem not in joined}
+    together = {stem: word for stem, word in structure.activations.items() if stem in joined}
     return SourceModel(
         path=archive.path,
         form="PyTorch model",
         tensors=tensors,
-        names=checked_names(model.state.get("names"), archive.path),
-        anchors=anchors,
-        activation=tree.activation(),
+        names=checked_names(plain(model.state.get("names")), archive.path),
+        grid_anchors=anchors,
+        activation=usual_activation(apart),
+        csp_activation=usual_activation(together),
         epsilon=tree.epsilon(BATCH_NORM_EPSILON),
+        description=_yaml(model.state.get("yaml")),
         structure=structure,
         notes=notes,
     )
+
+
+def _yaml(value: Any) -> dict[str, Any] | None:
+    """The description that a model was built from, as plain data; None where there is none."""
+    found = mapping(value)
+    if found is None or "backbone" not in found or "head" not in found:
+        return None
+    return {str(key): plain(each) for key, each in found.items() if key not in ("names", "ch")}
+
+
+def _refuse_kinds(tree: ModuleTree, path: str) -> None:
+    """Name the kinds of layers that integers cannot follow, before anything else is said."""
+    for _, module in tree.modules:
+        kind = module.function.name
+        if kind in UNSUPPORTED and kind != "ZeroPad2d":
+            raise InputError(path, f"has a layer {kind}: {UNSUPPORTED[kind]}", "another kind")
 
 
 def _read(archive: TorchArchive, records: Mapping[str, Any]) -> dict[str, Array]:
@@ -189,21 +240,34 @@ def _read(archive: TorchArchive, records: Mapping[str, Any]) -> dict[str, Array]
 
 
 def _state_dict(
-    archive: TorchArchive, values: dict[Any, Any], notes: Mapping[str, object]
-) -> SourceModel:
+    archive: TorchArchive, values: dict[Any, Any], notes: Mapping[str, object],
+    beside: Mapping[Any, Any],
+) -> SourceModel:  # fmt: skip
+    """beside: the dictionary that the state dict lies in, which may hold names or a yaml."""
     records = {
         name: value
         for name, value in values.items()
         if isinstance(name, str) and archive.is_tensor(value)
     }
     tensors, anchors = tidy(_read(archive, records), archive.path)
-    description = _description(archive.content)
-    described = (
-        {"anchors": anchors, "notes": notes}
-        if description is None
-        else understand(description, archive.path)
-    )
-    return SourceModel(archive.path, "PyTorch state dict", tensors, **described)
+    text = _description(archive.content)
+    form = "PyTorch state dict"
+    if text is not None:
+        described = understand(text, archive.path)
+        return SourceModel(archive.path, form, tensors, **described)
+    names, description = None, None
+    for place in (beside, mapping(beside.get("opt")) or {}, mapping(beside.get("hyp")) or {}):
+        names = names if names is not None else checked_names(plain(place.get("names")),
+                                                              archive.path)  # fmt: skip
+        yaml = mapping(place.get("yaml"))
+        if yaml is not None:
+            description = description or _yaml(yaml)
+            if names is None:
+                names = checked_names(plain(yaml.get("names")), archive.path)
+    return SourceModel(
+        archive.path, form, tensors, names=names, grid_anchors=anchors,
+        description=description, notes=notes,
+    )  # fmt: skip
 
 
 def _description(content: Any) -> str | None:

@@ -10,16 +10,16 @@ from __future__ import annotations
 from typing import Any
 
 from yolo_core.errors import InputError
-from yolo_core.yolo.architecture import LEAKY_SLOPE
+from yolo_core.yolo.activations import TORCH_ACTIVATIONS, leaky
+from yolo_core.yolo.layout import kind_named
+from yolo_core.yolo.plan import LayoutError
 from yolo_port.pickle_machine import Record
 from yolo_port.source import Structure
 
-_EXPECTED = "the modules of YOLOv5 v6.0 to v7.0"
+_EXPECTED = "the modules of YOLOv5"
 _MAX_DEPTH = 12
 _MAX_MODULES = 8000
-_MAX_SOURCES = 8
-_ACTIVATIONS = {"SiLU": "silu", "LeakyReLU": "leaky", "ReLU": "relu"}
-_KINDS = {"SPP": "SPPF"}  # three parallel pools give what three chained ones give
+_MAX_SOURCES = 16
 
 
 def mapping(value: Any) -> dict[Any, Any] | None:
@@ -70,19 +70,36 @@ class ModuleTree:
             if module.function.name == kind
         ]
 
-    def activation(self) -> str:
-        """The one activation that the model uses."""
-        kinds = {kind for kind in _ACTIVATIONS if self._settings(kind)}
-        if len(kinds) != 1:
-            raise InputError(self.path, f"uses {len(kinds)} kinds of activation", "one")
-        for name, state in self._settings("LeakyReLU"):
-            if state.get("negative_slope") != LEAKY_SLOPE:
-                raise InputError(self.path, f"has another slope in {name}", f"{LEAKY_SLOPE}")
-        return _ACTIVATIONS[kinds.pop()]
+    def activations(self) -> dict[str, str]:
+        """Stem of every convolution block, and of every block with one of its own → activation."""
+        found = {}
+        for name, module in self.modules:
+            act = (mapping(self._state(module).get("_modules")) or {}).get("act")
+            if isinstance(act, Record):
+                found[name] = self._activation(act, name)
+        return found
+
+    def _activation(self, act: Record, name: str) -> str:
+        word = TORCH_ACTIVATIONS.get(act.function.name)
+        if word is None:
+            raise InputError(self.path, f"has the activation {act.function.name} in {name}",
+                             ", ".join(TORCH_ACTIVATIONS))  # fmt: skip
+        if word != "leaky":
+            return word
+        slope = self._state(act).get("negative_slope")
+        try:
+            return leaky(float(slope) if isinstance(slope, (int, float)) else 0.0)
+        except ValueError as error:
+            raise InputError(self.path, f"has the slope {slope!r:.20} in {name}",
+                             "0 to 1") from error  # fmt: skip
+
+    def joined(self) -> set[str]:
+        """Stems of the blocks that activate joined branches."""
+        return {name for name, _ in self._settings("BottleneckCSP")}
 
     def epsilon(self, default: float) -> float:
         """The one epsilon of all batch normalisations; `default` where there are none."""
-        settings = self._settings("BatchNorm2d")
+        settings = [*self._settings("BatchNorm2d"), *self._settings("SyncBatchNorm")]
         if not settings:
             return default
         found = [state.get("eps") for _, state in settings]
@@ -95,7 +112,7 @@ class ModuleTree:
         return values.pop()
 
     def structure(self) -> Structure:
-        """Layers, convolutions and shortcuts as the modules' settings have them."""
+        """Layers, convolutions, shortcuts and pools as the modules' settings have them."""
         self._check_fixed_settings()
         layers = []
         for index, (name, module) in enumerate(self._layers()):
@@ -105,21 +122,50 @@ class ModuleTree:
             sound = len(sources) <= _MAX_SOURCES and all(type(each) is int for each in sources)
             if state.get("i") != index or not sound:
                 raise InputError(self.path, f"has no valid place for layer {name}", _EXPECTED)
-            kind = module.function.name
             layers.append(
                 (
-                    _KINDS.get(kind, kind),
+                    self._kind(module),
                     tuple(index + each if each < 0 else each for each in sources),
                 )
             )
         convolutions = {}
         for name, state in self._settings("Conv2d"):
-            convolutions[name] = (
-                self._side(state.get("stride"), name),
-                self._side(state.get("padding"), name),
-            )
+            padding, groups = state.get("padding"), state.get("groups")
+            pair = isinstance(padding, tuple) and len(padding) == 2
+            if not pair or type(groups) is not int:
+                raise InputError(self.path, f"has no valid padding or groups in {name}", _EXPECTED)
+            pads = tuple(side if type(side) is int else -1 for side in padding or ())
+            stride = self._side(state.get("stride"), name)
+            convolutions[name] = (stride, (pads[0], pads[1]), groups)
         shortcuts = {name: state.get("add") is True for name, state in self._settings("Bottleneck")}
-        return Structure(tuple(layers), convolutions, shortcuts)
+        return Structure(tuple(layers), convolutions, shortcuts, self.activations(), self._pools())
+
+    def _kind(self, module: Record) -> str:
+        """The kind of a layer; of several in a row, that of each."""
+        kind = module.function.name
+        if kind == "Sequential":
+            kind = str(self._state(module).get("type", kind)).rpartition(".")[2]
+        try:
+            return kind_named(kind)
+        except LayoutError as error:
+            raise InputError(self.path, error.cause, error.expected) from error
+
+    def _pools(self) -> dict[str, tuple[int, ...]]:
+        """Layer → kernels of its pools, for the layers that are pyramids of pools."""
+        found: dict[str, tuple[int, ...]] = {}
+        for kind in ("SPP", "SPPF"):
+            for stem, _ in self._settings(kind):
+                sides = []
+                for name, state in self._settings("MaxPool2d"):
+                    if name.startswith(f"{stem}."):
+                        side = state.get("kernel_size")
+                        plain = (state.get("stride"), state.get("padding"))
+                        if type(side) is not int or plain != (1, side // 2):
+                            raise InputError(self.path, f"has another pool in {name}",
+                                             "stride 1, the same size out")  # fmt: skip
+                        sides.append(side)
+                found[stem] = tuple(sides)
+        return found
 
     def _side(self, pair: Any, name: str) -> int:
         """The one number of a stride or padding that is the same in both directions."""
@@ -139,26 +185,15 @@ class ModuleTree:
         ]
 
     def _check_fixed_settings(self) -> None:
-        """What is the same in every YOLOv5: pools, upsampling, joining, plain convolutions."""
+        """What is the same in every YOLOv5: upsampling, joining, plain convolutions."""
         wanted: dict[str, dict[str, tuple[Any, ...]]] = {
-            "Conv2d": {"dilation": ((1, 1),), "groups": (1,), "padding_mode": ("zeros",)},
+            "Conv2d": {"dilation": ((1, 1),), "padding_mode": ("zeros",)},
             "Upsample": {"scale_factor": (2.0, 2), "mode": ("nearest",)},
             "Concat": {"d": (1,)},
-            "Detect": {"nl": (3,), "na": (3,)},
         }
         for kind, settings in wanted.items():
             for name, state in self._settings(kind):
                 for key, allowed in settings.items():
                     value = state.get(key)
-                    if key == "nl" and value == 4:
-                        raise InputError(self.path, "is a P6 model (four detection levels)",
-                                         "three levels")  # fmt: skip
                     if value not in allowed:
                         raise InputError(self.path, f"has another {key} in {name}", f"{allowed[0]}")
-        for name, state in self._settings("MaxPool2d"):
-            # SPPF has one pool of 5; SPP, before v6.0's default, pools of 5, 9 and 13.
-            size = 5 + 4 * int(name[-1]) if name[-2:] in (".0", ".1", ".2") else 5
-            if (state.get("kernel_size"), state.get("stride"), state.get("padding")) != (
-                size, 1, size // 2,
-            ):  # fmt: skip
-                raise InputError(self.path, f"has another pool in {name}", f"{size} wide, stride 1")

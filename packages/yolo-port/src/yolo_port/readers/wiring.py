@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 
 from yolo_core.yolo.architecture import Architecture
+from yolo_core.yolo.plan import IMAGE as IMAGE_STEP
 
 #: The number of the term that is the input image.
 IMAGE = 0
@@ -37,47 +38,23 @@ class Terms:
 def expected_inputs(terms: Terms, architecture: Architecture) -> Mapping[str, int]:
     """Convolution → the term that feeds it in this architecture.
 
-    The words are those of ONNX (`Mul`, `Add`, `Sigmoid`, `Relu`, `LeakyRelu`, `Concat`), `conv`
-    with a name, `pool5` and `double`. Operands of `Mul` and `Add` stand in ascending order.
+    The words are `conv` with a name and an activation, `add` (operands in ascending order),
+    `concat`, `maxpool` with kernel, stride and padding, and `upsample` with its factor.
     """
     inputs: dict[str, int] = {}
-
-    def convolve(name: str, x: int) -> int:
-        inputs[name] = x
-        return terms.of("conv", name)
-
-    def block(stem: str, x: int) -> int:
-        y = convolve(f"{stem}.conv", x)
-        if architecture.activation == "silu":
-            return terms.of("Mul", *sorted((y, terms.of("Sigmoid", y))))
-        return terms.of("LeakyRelu" if architecture.activation == "leaky" else "Relu", y)
-
-    outputs = {-1: IMAGE}
-    for layer in architecture.layers():
-        stem = f"model.{layer.index}"
-        sources = [outputs[source] for source in layer.sources]
-        x = sources[0]
-        if layer.kind == "Conv":
-            y = block(stem, x)
-        elif layer.kind == "Concat":
-            y = terms.of("Concat", *sources)
-        elif layer.kind == "Upsample":
-            y = terms.of("double", x)
-        elif layer.kind == "SPPF":
-            stages = [block(f"{stem}.cv1", x)]
-            for _ in range(3):
-                stages.append(terms.of("pool5", stages[-1]))
-            y = block(f"{stem}.cv2", terms.of("Concat", *stages))
-        elif layer.kind == "Detect":
-            for level, source in enumerate(sources):
-                convolve(f"{stem}.m.{level}", source)
-            y = x
+    outputs = {IMAGE_STEP: IMAGE}
+    for index, step in enumerate(architecture.steps()):
+        sources = [outputs[source] for source in step.inputs]
+        if step.convolution is not None:
+            conv = step.convolution
+            inputs[conv.name] = sources[0]
+            outputs[index] = terms.of("conv", conv.name, conv.activation)
+        elif step.operation == "add":
+            outputs[index] = terms.of("add", *sorted(sources))
+        elif step.operation == "concat":
+            outputs[index] = terms.of("concat", *sources)
+        elif step.operation == "upsample":
+            outputs[index] = terms.of("upsample", step.factor, sources[0])
         else:
-            y = block(f"{stem}.cv1", x)
-            for repeat in range(layer.repeats):
-                name = f"{stem}.m.{repeat}"
-                inner = block(f"{name}.cv2", block(f"{name}.cv1", y))
-                y = terms.of("Add", *sorted((y, inner))) if layer.shortcut else inner
-            y = block(f"{stem}.cv3", terms.of("Concat", y, block(f"{stem}.cv2", x)))
-        outputs[layer.index] = y
+            outputs[index] = terms.of("maxpool", step.kernel, step.stride, step.padding, sources[0])
     return inputs

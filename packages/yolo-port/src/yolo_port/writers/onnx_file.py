@@ -17,13 +17,9 @@ from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import atomic_write
 from yolo_core.mxnet.checkpoint import Checkpoint
-from yolo_core.yolo.architecture import (
-    ANCHORS_PER_LEVEL,
-    BATCH_NORM_EPSILON,
-    LEAKY_SLOPE,
-    Convolution,
-    Layer,
-)
+from yolo_core.yolo.activations import split_activation
+from yolo_core.yolo.architecture import BATCH_NORM_EPSILON
+from yolo_core.yolo.plan import IMAGE, Convolution, Step
 from yolo_port.description import KEY, describe
 from yolo_port.onnx_door import onnx, onnxruntime
 from yolo_port.oracle import Oracle
@@ -33,8 +29,8 @@ OPSET = 17
 _IR_VERSION = 8
 #: Largest accepted difference between onnxruntime and the oracle, in raw head values.
 TOLERANCE = 1e-3
-_CHECK_HEIGHT, _CHECK_WIDTH = 64, 96
-_HEADS = ("p3", "p4", "p5")
+#: Size of the image that an export is checked on, in largest strides.
+_CHECK_HEIGHT, _CHECK_WIDTH = 2, 3
 
 
 def write_onnx(stem: Path, checkpoint: Checkpoint) -> list[Path]:
@@ -58,13 +54,16 @@ def check(model: Any, checkpoint: Checkpoint, path: str) -> float | None:
     runtime = onnxruntime()
     if runtime is None:
         return None
-    for head in _HEADS:
+    heads = checkpoint.architecture.level_names
+    for head in heads:
         model.graph.output.append(onnx().helper.make_empty_tensor_value_info(head))
     probe = model.SerializeToString()
-    del model.graph.output[-len(_HEADS) :]
+    del model.graph.output[-len(heads) :]
     session = runtime.InferenceSession(probe, providers=["CPUExecutionProvider"])
-    image = np.random.default_rng(0).random((3, _CHECK_HEIGHT, _CHECK_WIDTH), np.float32)
-    found = session.run(list(_HEADS), {"images": image[None]})
+    side = checkpoint.architecture.max_stride
+    shape = (3, _CHECK_HEIGHT * side, _CHECK_WIDTH * side)
+    image = np.random.default_rng(0).random(shape, np.float32)
+    found = session.run(list(heads), {"images": image[None]})
     _, expected = Oracle(checkpoint).run(image)
     difference = max(float(np.abs(head[0] - ours).max()) for head, ours in zip(found, expected))
     if not difference <= TOLERANCE:
@@ -81,7 +80,6 @@ class _Graph:
         self._onnx = library
         self._nodes: list[Any] = []
         self._constants: dict[str, Array] = {}
-        self._convolutions = {conv.name: conv for conv in checkpoint.architecture.convolutions()}
 
     def model(self) -> Any:
         """The complete, checked ModelProto."""
@@ -90,10 +88,14 @@ class _Graph:
         self._constant("batch_rest", np.array([-1, architecture.no], np.int64))
         self._node("Shape", ["images"], "batch", start=0, end=1)
         self._node("Concat", ["batch", "batch_rest"], "rows_shape", axis=0)
-        outputs = {-1: "images"}
-        for layer in architecture.layers():
-            sources = [outputs[source] for source in layer.sources]
-            outputs[layer.index] = self._layer(layer, sources)
+        network = architecture.network
+        names = {layer.step: f"model.{layer.index}" for layer in network.layers[:-1]}
+        names.update(zip(network.heads, architecture.level_names))
+        outputs = {IMAGE: "images"}
+        for index, step in enumerate(network.steps):
+            sources = [outputs[source] for source in step.inputs]
+            outputs[index] = self._step(step, sources, names.get(index, f"step.{index}"))
+        self._detect([outputs[head] for head in network.heads])
         graph = helper.make_graph(
             self._nodes,
             architecture.model_name,
@@ -113,7 +115,11 @@ class _Graph:
         names = dict(enumerate(architecture.names))
         helper.set_model_props(
             model,
-            {"stride": "32", "names": repr(names), KEY: describe(self._checkpoint)},
+            {
+                "stride": str(architecture.max_stride),
+                "names": repr(names),
+                KEY: describe(self._checkpoint),
+            },
         )
         self._onnx.checker.check_model(model)
         return model
@@ -128,78 +134,75 @@ class _Graph:
         )
         return output
 
-    def _layer(self, layer: Layer, sources: list[str]) -> str:
-        stem, x = f"model.{layer.index}", sources[0]
-        if layer.kind == "Conv":
-            return self._block(stem, x)
-        if layer.kind == "Concat":
-            return self._node("Concat", sources, stem, axis=1)
-        if layer.kind == "Upsample":
-            scales = np.array([1, 1, layer.kernel, layer.kernel], np.float32)
-            self._constant(f"{stem}.scales", scales)
+    def _step(self, step: Step, sources: list[str], name: str) -> str:
+        if step.convolution is not None:
+            return self._block(step.convolution, sources[0], name)
+        if step.operation == "concat":
+            return self._node("Concat", sources, name, axis=1)
+        if step.operation == "upsample":
+            scales = np.array([1, 1, step.factor, step.factor], np.float32)
+            self._constant(f"{name}.scales", scales)
             return self._node(
-                "Resize", [x, "", f"{stem}.scales"], stem, mode="nearest", nearest_mode="floor",
-                coordinate_transformation_mode="asymmetric",
+                "Resize", [sources[0], "", f"{name}.scales"], name, mode="nearest",
+                nearest_mode="floor", coordinate_transformation_mode="asymmetric",
             )  # fmt: skip
-        if layer.kind == "SPPF":
-            stages, side = [self._block(f"{stem}.cv1", x)], layer.kernel
-            for stage in range(3):
-                stages.append(
-                    self._node(
-                        "MaxPool",
-                        [stages[-1]],
-                        f"{stem}.m.{stage}",
-                        kernel_shape=[side, side],
-                        strides=[1, 1],
-                        pads=[side // 2] * 4,
-                    )
-                )
-            joined = self._node("Concat", stages, f"{stem}.joined", axis=1)
-            return self._block(f"{stem}.cv2", joined)
-        if layer.kind == "Detect":
-            return self._detect(stem, sources)
-        y = self._block(f"{stem}.cv1", x)
-        for repeat in range(layer.repeats):
-            name = f"{stem}.m.{repeat}"
-            inner = self._block(f"{name}.cv2", self._block(f"{name}.cv1", y))
-            y = self._node("Add", [y, inner], f"{name}.sum") if layer.shortcut else inner
-        joined = self._node("Concat", [y, self._block(f"{stem}.cv2", x)], f"{stem}.joined", axis=1)
-        return self._block(f"{stem}.cv3", joined)
+        if step.operation == "maxpool":
+            return self._node(
+                "MaxPool", sources, name, kernel_shape=[step.kernel] * 2,
+                strides=[step.stride] * 2, pads=[step.padding] * 4,
+            )  # fmt: skip
+        return self._node("Add", sources, name)
 
-    def _block(self, stem: str, x: str) -> str:
-        y = self._convolve(f"{stem}.conv", x, f"{stem}.conv")
-        if not self._checkpoint.fused:
+    def _block(self, conv: Convolution, x: str, name: str) -> str:
+        """Convolution, normalisation and activation; the last of them has the name."""
+        kept = conv.batch_norm is not None and not self._checkpoint.fused
+        plain = conv.activation in ("", "identity")
+        y = self._convolve(conv, x, name if plain and not kept else conv.name)
+        if kept:
             parts = ("gamma", "beta", "running_mean", "running_var")
-            inputs = [self._parameter(f"{stem}.bn.{part}") for part in parts]
+            inputs = [self._parameter(f"{conv.batch_norm}.{part}") for part in parts]
             y = self._node(
-                "BatchNormalization", [y, *inputs], f"{stem}.bn", epsilon=BATCH_NORM_EPSILON
-            )
-        activation = self._checkpoint.architecture.activation
-        if activation == "silu":
-            return self._node("Mul", [y, self._node("Sigmoid", [y], f"{stem}.sigmoid")], stem)
-        if activation == "leaky":
-            return self._node("LeakyRelu", [y], stem, alpha=LEAKY_SLOPE)
-        return self._node("Relu", [y], stem)
+                "BatchNormalization", [y, *inputs], name if plain else f"{conv.batch_norm}",
+                epsilon=BATCH_NORM_EPSILON,
+            )  # fmt: skip
+        return y if plain else self._activate(conv.activation, y, name)
 
-    def _convolve(self, name: str, x: str, output: str) -> str:
-        conv: Convolution = self._convolutions[name]
-        inputs = [x, self._parameter(f"{name}.weight")]
+    def _activate(self, activation: str, y: str, name: str) -> str:
+        kind, slope = split_activation(activation)
+        if kind == "silu":
+            return self._node("Mul", [y, self._node("Sigmoid", [y], f"{name}.sigmoid")], name)
+        if kind == "hardswish":
+            return self._node("HardSwish", [y], name)
+        if kind == "mish":
+            soft = self._node("Softplus", [y], f"{name}.softplus")
+            return self._node("Mul", [y, self._node("Tanh", [soft], f"{name}.tanh")], name)
+        if kind == "relu6":
+            bounds = [
+                self._constant(word, np.array(value, np.float32))
+                for word, value in (("zero", 0.0), ("six", 6.0))
+            ]
+            return self._node("Clip", [y, *bounds], name)
+        if kind == "leaky":
+            return self._node("LeakyRelu", [y], name, alpha=slope)
+        return self._node("Relu", [y], name)
+
+    def _convolve(self, conv: Convolution, x: str, output: str) -> str:
+        inputs = [x, self._parameter(f"{conv.name}.weight")]
         if self._checkpoint.fused or conv.batch_norm is None:
-            inputs.append(self._parameter(f"{name}.bias"))
-        side = conv.kernel
+            inputs.append(self._parameter(f"{conv.name}.bias"))
         return self._node(
-            "Conv", inputs, output, kernel_shape=[side, side], strides=[conv.stride] * 2,
-            pads=[conv.padding] * 4, dilations=[1, 1], group=1,
+            "Conv", inputs, output, kernel_shape=list(conv.kernel), strides=[conv.stride] * 2,
+            pads=[*conv.padding, *conv.padding], dilations=[1, 1], group=conv.groups,
         )  # fmt: skip
 
     def _parameter(self, name: str) -> str:
         return self._constant(name, self._checkpoint.parameters[name])
 
-    def _detect(self, stem: str, sources: list[str]) -> str:
+    def _detect(self, heads: list[str]) -> str:
         architecture = self._checkpoint.architecture
         for name, values in {
             "anchors_apart": [-1, architecture.no, 0, 0],
-            "anchors_joined": [-1, 2 * ANCHORS_PER_LEVEL, 0, 0],
+            "anchors_joined": [-1, 2 * architecture.anchors_per_level, 0, 0],
             "pairs_apart": [-1, 2, 0, 0],
             "parts": [1, 1, 2, architecture.no - 4],
             "row_axis": [1],
@@ -207,18 +210,15 @@ class _Graph:
             self._constant(name, np.array(values, np.int64))
         for name, value in {"one": 1.0, "half": 0.5, "two": 2.0, "zero": 0.0}.items():
             self._constant(name, np.array(value, np.float32))
-        rows = [
-            self._decode(head, self._convolve(f"{stem}.m.{level}", source, head), level)
-            for level, (head, source) in enumerate(zip(_HEADS, sources))
-        ]
+        rows = [self._decode(head, level) for level, head in enumerate(heads)]
         return self._node("Concat", rows, "output0", axis=1)
 
-    def _decode(self, name: str, head: str, level: int) -> str:
-        """Raw head [batch, 3 * no, h, w] → rows [batch, 3 * h * w, no].
+    def _decode(self, head: str, level: int) -> str:
+        """Raw head [batch, anchors * no, h, w] → rows [batch, anchors * h * w, no].
 
         With s = sigmoid: centre (2s - 0.5 + cell) * stride, size (2s)^2 * anchor.
         """
-        architecture = self._checkpoint.architecture
+        architecture, name = self._checkpoint.architecture, head
         stride = self._constant(f"{name}.stride", np.array(architecture.strides[level], np.float32))
         anchors = np.array(architecture.anchors[level], np.float32).reshape(1, -1, 1, 1)
         self._constant(f"{name}.anchors", anchors)

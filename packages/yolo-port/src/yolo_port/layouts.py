@@ -1,0 +1,128 @@
+"""Layouts of YOLOv5 that a file without a description may have, and which of them fits.
+
+A state dict names its tensors by layer and does not say how wide or deep the network was meant:
+those numbers are read off the tensors themselves.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from yolo_core.arrays import Array
+from yolo_core.yolo.architecture import Architecture
+from yolo_core.yolo.kinds import KINDS
+from yolo_core.yolo.layout import Row
+
+_LAYER = re.compile(r"model\.(\d+)\.(.+)")
+#: The tensor whose first axis is a layer's output channels.
+_WIDTH_OF = {
+    "Conv": "conv.weight",
+    "Focus": "conv.conv.weight",
+    "C3": "cv3.conv.weight",
+    "BottleneckCSP": "cv4.conv.weight",
+    "SPP": "cv2.conv.weight",
+    "SPPF": "cv2.conv.weight",
+}
+_REPEAT = re.compile(r"m\.(\d+)\.")
+
+
+def layouts() -> Iterator[tuple[Row, ...]]:
+    """The layouts that releases of YOLOv5 have shipped weights of, and the one of P2."""
+    for size, last in (("n", 9), ("n6", 11)):
+        rows = Architecture.named(size).layout
+        yield rows
+        yield before_6(rows, last)
+        yield tuple(_csp(row) for row in before_6(rows, last))
+        yield tuple(_csp(row) for row in rows)
+    yield p2(Architecture.named("n").layout)
+
+
+def before_6(rows: tuple[Row, ...], last: int) -> tuple[Row, ...]:
+    """The layout of releases 2 to 5: Focus first, SPP before the last block of the backbone.
+
+    last: index of the backbone's last layer.
+    """
+    pools = (5, 9, 13) if last == 9 else (3, 5, 7)
+    width = rows[last].arguments[0]
+    changed = list(rows)
+    changed[0] = Row((-1,), 1, "Focus", (64, 3))
+    changed[4] = replace(rows[4], repeats=9)
+    changed[last - 1] = Row((-1,), 1, "SPP", (width, pools))
+    changed[last] = Row((-1,), 3, "C3", (width, False))
+    return tuple(changed)
+
+
+def _csp(row: Row) -> Row:
+    return replace(row, kind="BottleneckCSP") if row.kind == "C3" else row
+
+
+def p2(rows: tuple[Row, ...]) -> tuple[Row, ...]:
+    """The layout with a fourth, finer level of stride 4."""
+    up = Row((-1,), 1, "Upsample", (None, 2, "nearest"))
+
+    def conv(width: int, kernel: int, stride: int) -> Row:
+        return Row((-1,), 1, "Conv", (width, kernel, stride))
+
+    def join(layer: int) -> Row:
+        return Row((-1, layer), 1, "Concat", (1,))
+
+    def block(width: int) -> Row:
+        return Row((-1,), 3, "C3", (width, False))
+
+    return (
+        *rows[:18],
+        conv(128, 1, 1), up, join(2), block(128),
+        conv(128, 3, 2), join(18), block(256),
+        conv(256, 3, 2), join(14), block(512),
+        conv(512, 3, 2), join(10), block(1024),
+        Row((21, 24, 27, 30), 1, "Detect", ("nc", "anchors")),
+    )  # fmt: skip
+
+
+def fitted(tensors: Mapping[str, Array]) -> tuple[Row, ...] | None:
+    """The layout whose layers have such tensors, with the widths and repeats that these have."""
+    parts: dict[int, set[str]] = {}
+    for name in tensors:
+        found = _LAYER.fullmatch(name)
+        if found and len(found.group(1)) < 4:
+            parts.setdefault(int(found.group(1)), set()).add(found.group(2))
+    for rows in layouts():
+        if _is_like(rows, parts):
+            return tuple(_sized(index, row, tensors) for index, row in enumerate(rows))
+    return None
+
+
+def _is_like(rows: tuple[Row, ...], parts: Mapping[int, set[str]]) -> bool:
+    """Whether exactly the layers that have tensors have those of their kind."""
+    for index, row in enumerate(rows):
+        found = parts.get(index, set())
+        if row.kind == "Detect":
+            levels = {f"m.{level}.weight" for level in range(len(row.sources))}
+            if {name for name in found if name.endswith("weight")} != levels:
+                return False
+        elif row.kind not in _WIDTH_OF:
+            if found:
+                return False
+        elif _WIDTH_OF[row.kind] not in found or (row.kind == "C3" and "cv4.conv.weight" in found):
+            return False
+    return max(parts, default=-1) == len(rows) - 1
+
+
+def _sized(index: int, row: Row, tensors: Mapping[str, Array]) -> Row:
+    if row.kind not in _WIDTH_OF:
+        return row
+    stem = f"model.{index}."
+    width = tensors[f"{stem}{_WIDTH_OF[row.kind]}"].shape[:1]
+    repeats = row.repeats
+    if KINDS[row.kind].repeats:
+        repeats = 1 + max(
+            (
+                int(found.group(1))
+                for name in tensors
+                if name.startswith(stem) and (found := _REPEAT.match(name[len(stem) :]))
+            ),
+            default=0,
+        )
+    return replace(row, repeats=min(repeats, 200), arguments=(*width, *row.arguments[1:]))
