@@ -40,8 +40,12 @@ def test_one_unreadable_image_among_good_ones(
     for picture in pictures.iterdir():
         (folder / picture.name).write_bytes(picture.read_bytes())
     (folder / "broken.jpg").write_bytes(b"\xff\xd8 no picture")
-    refuse(quantize(checkpoint, folder, tmp_path / "out"), "broken.jpg")
+    refuse(quantize(checkpoint, folder, tmp_path / "out", "--strict"), "broken.jpg")
     assert not (tmp_path / "out").exists()
+    result = quantize(checkpoint, folder, tmp_path / "out", "--stage", "prepare")
+    assert result.exit_code == 0, result.output
+    assert "left out: " in result.output
+    assert "broken.jpg" in result.output
 
 
 def test_missing_checkpoint(pictures: Path, tmp_path: Path) -> None:
