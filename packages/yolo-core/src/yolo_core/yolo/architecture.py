@@ -18,7 +18,6 @@ from typing import Any
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike
 from yolo_core.words import text_fault
-from yolo_core.yaml_file import read_yaml
 from yolo_core.yolo.activations import ACTIVATIONS, LEAKY_SLOPE, from_torch_text, is_activation
 from yolo_core.yolo.coco import COCO_NAMES
 from yolo_core.yolo.layout import Layer, Network, Row, Terms, rows_of, write_out
@@ -62,6 +61,8 @@ COCO_ANCHORS: Anchors = (
 @functools.cache
 def _model_yaml(size: str) -> Mapping[str, Any]:
     """The description of an official size, as its file has it."""
+    from yolo_core.yaml_file import read_yaml  # a runtime that reads none is spared the library
+
     file = resources.files("yolo_core.yolo") / "models" / f"yolov5{size}.yaml"
     with resources.as_file(file) as path:
         found: Mapping[str, Any] = read_yaml(path)
@@ -181,6 +182,8 @@ class Architecture:
 
         Names, or a number of classes, replace those of the file.
         """
+        from yolo_core.yaml_file import read_yaml
+
         description = read_yaml(path)
         if isinstance(description, dict) and (names is not None or nc is not None):
             description = {**description, "nc": nc, "names": None}
