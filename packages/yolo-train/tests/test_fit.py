@@ -120,7 +120,9 @@ def test_ctrl_c_ends_the_trainer_and_its_workers_say_nothing(shapes: Path, tmp_p
         time.sleep(5)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert said.decode().splitlines()[-1] == "Interrupted."
+    # A bar that is still open when the process ends repeats its last state.
+    told = [line for line in said.decode().splitlines() if "batches/s" not in line]
+    assert told[-1] == "Interrupted."
     assert "multiprocessing" not in said.decode()
 
 
@@ -248,7 +250,7 @@ def test_training_stops_when_nothing_gets_better(shapes: Path, tmp_path: Path) -
     assert not list((run / "weights").glob(".*"))
 
 
-def test_strict_stops_at_a_faulty_file(shapes: Path, tmp_path: Path) -> None:
+def test_a_dataset_without_labels_stops_at_once_and_says_where_it_looked(shapes: Path, tmp_path: Path) -> None:
     folder = tmp_path / "data"
     for split in ("train", "val"):
         (folder / "images" / split).mkdir(parents=True)
@@ -257,8 +259,7 @@ def test_strict_stops_at_a_faulty_file(shapes: Path, tmp_path: Path) -> None:
     (folder / "data.yaml").write_bytes(shapes.read_bytes())
     result = fit(folder / "data.yaml", tmp_path, "--epochs", "1", "--strict")
     assert result.exit_code == 2
-    assert "8 without a label file" in result.output
-    assert "8 faulty files" in result.output
+    assert f"expected files such as {folder / 'labels/train/000000.txt'}" in result.output
 
 
 def eighths(architecture: Architecture) -> Any:
