@@ -250,7 +250,9 @@ def test_training_stops_when_nothing_gets_better(shapes: Path, tmp_path: Path) -
     assert not list((run / "weights").glob(".*"))
 
 
-def test_a_dataset_without_labels_stops_at_once_and_says_where_it_looked(shapes: Path, tmp_path: Path) -> None:
+def test_a_dataset_without_labels_stops_at_once_and_says_where_it_looked(
+    shapes: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "data"
     for split in ("train", "val"):
         (folder / "images" / split).mkdir(parents=True)
