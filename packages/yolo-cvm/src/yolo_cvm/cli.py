@@ -13,6 +13,15 @@ from yolo_cvm.node.command import node, serve
 _MODEL = click.argument("model", type=click.Path())
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _ENGINE = click.option("--engine", default=None, help="compiled, reference, or a CPU arch.")
+_CONF = click.option(
+    "--conf", type=float, help="Smallest score. Default: the model's own, or 0.25."
+)
+_IOU = click.option(
+    "--iou", type=float, help="Overlap that suppresses. Default: the model's own, or 0.45."
+)
+_MAX_DET = click.option(
+    "--max-det", type=int, help="Detections per picture. Default: the model's own, or 300."
+)
 _THREADS = click.option("--threads", type=click.IntRange(1, 1024), help="Cores of one run.")
 _COMPAT = click.option(
     "--compat",
@@ -249,13 +258,9 @@ def conform(context: click.Context, folder: str, quiet: bool, engine: str | None
 @_MODEL
 @click.argument("pictures", nargs=-1, required=True, type=click.Path())
 @click.option("--out", type=click.Path(), help="Folder for annotated pictures and JSON.")
-@click.option("--conf", type=float, help="Smallest score. Default: the model's own, or 0.25.")
-@click.option(
-    "--iou", type=float, help="Overlap that suppresses. Default: the model's own, or 0.45."
-)
-@click.option(
-    "--max-det", type=int, help="Detections per picture. Default: the model's own, or 300."
-)
+@_CONF
+@_IOU
+@_MAX_DET
 @_JSON
 @_ENGINE
 @_THREADS
@@ -327,13 +332,9 @@ def encode(model: str, picture: str, out: str, comment: str, piece_length: int) 
 )
 @click.option("--picture", type=click.Path(), help="Draw the boxes into this picture.")
 @click.option("--out", type=click.Path(), help="Where the drawn picture goes.")
-@click.option("--conf", type=float, help="Smallest score. Default: the model's own, or 0.25.")
-@click.option(
-    "--iou", type=float, help="Overlap that suppresses. Default: the model's own, or 0.45."
-)
-@click.option(
-    "--max-det", type=int, help="Detections per picture. Default: the model's own, or 300."
-)
+@_CONF
+@_IOU
+@_MAX_DET
 @_JSON
 def decode(
     model: str,
