@@ -3,7 +3,8 @@
 `FakePredictor` finds patches of pure colour and answers with logits for them.
 Its model file is JSON: kind, score (of every box), shift (pixels to the right), drop (class
 indices that it does not see), fail (stop with an interrupt after so many images), slow (seconds
-per image), decides (settings that it has built in, as `NmsSettings` takes them).
+per image), mode (how images are fitted), decides (settings that it has built in, as `NmsSettings`
+takes them).
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class FakePredictor:
         self._shift = options.get("shift", 0)
         self._drop = options.get("drop", [])
         self._left = options.get("fail")
+        self.mode = options.get("mode", "letterbox")
         self._slow = options.get("slow", 0)
         built_in = options.get("decides")
         self.decided = NmsSettings(**built_in) if built_in else None

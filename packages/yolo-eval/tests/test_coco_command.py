@@ -294,9 +294,15 @@ def test_several_models_write_into_a_folder(
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {"a.fake.json", "b.fake.json"}
 
 
-def test_squash_is_recorded(model: Callable[..., Path], shapes: Path, tmp_path: Path) -> None:
+def test_images_are_fitted_as_the_model_says_unless_told_otherwise(
+    model: Callable[..., Path], shapes: Path, tmp_path: Path
+) -> None:
     content = coco(model(), shapes, tmp_path / "run.json", "--squash")
     assert content["settings"]["mode"] == "squash"
+    squashed = model("squash.fake", mode="squash")
+    assert coco(squashed, shapes, tmp_path / "own.json")["settings"]["mode"] == "squash"
+    told = coco(squashed, shapes, tmp_path / "told.json", "--letterbox")
+    assert told["settings"]["mode"] == "letterbox"
 
 
 @pytest.mark.parametrize(

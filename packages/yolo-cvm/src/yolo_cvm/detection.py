@@ -42,7 +42,7 @@ def detect_pictures(
         check_outputs(files=[Path(out) / file for file in [*files, RESULTS]])
     for picture, file in zip(pictures, files):
         image = read_image(picture)
-        found = detect(predictor, image, settings, predictor.extension.letterbox)
+        found = detect(predictor, image, settings)
         record = {
             "image": Path(picture).name,
             "height": image.shape[0],

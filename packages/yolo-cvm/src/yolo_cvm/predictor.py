@@ -34,7 +34,8 @@ MANIFEST = "manifest.json"
 class IntegerPredictor:
     """A detector that computes in integers alone: to its final boxes, or to its rows of logits.
 
-    decided: how the graph decides, None where the host does from the rows.
+    decided: how the graph decides, None where the host does from the rows. mode: how images are
+    fitted, "letterbox" or "squash".
     """
 
     kind = "integer"
@@ -52,6 +53,7 @@ class IntegerPredictor:
         self.extension = extension
         self.architecture = extension.architecture
         self.imgsz = extension.imgsz
+        self.mode = extension.letterbox
         self._engine_of = engine_of
         self.decision: Decision | None = getattr(extension, "boxes", None)
         self.decided = self.decision.nms() if self.decision else None

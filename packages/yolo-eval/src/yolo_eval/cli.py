@@ -36,6 +36,7 @@ def main() -> None:
 @click.option("--jobs", type=click.IntRange(1, 256), default=1, show_default=True,
               help="Processes that share the images.")  # fmt: skip
 @click.option("--shard", help="Only every n-th image: i/n; see merge.")
+@options.class_options
 @options.model_options
 def coco(
     models: tuple[str, ...],
@@ -54,8 +55,10 @@ def coco(
     rows: bool,
     jobs: int,
     shard: str | None,
+    classes: str | None,
+    map_classes: Path | None,
     imgsz: str | None,
-    squash: bool,
+    squash: bool | None,
     threads: int | None,
     device: str,
 ) -> None:
@@ -72,22 +75,25 @@ def coco(
     A run with --json or --out that was interrupted goes on when the same command is given again.
     """
     from yolo_eval.pages.text import summary
+    from yolo_eval.runs.classes import parse_classes, read_map
     from yolo_eval.runs.evaluate import OutputFiles, evaluate_all
     from yolo_eval.runs.predict import PredictSettings, threads_per_process
 
     settings = PredictSettings(
         imgsz=options.imgsz(imgsz),
-        mode="squash" if squash else "letterbox",
+        mode=options.mode(squash),
         conf=conf,
         iou=iou,
         max_det=max_det,
         rows=rows,
+        classes=parse_classes(classes),
+        class_map=read_map(map_classes),
         threads=threads or threads_per_process(jobs),
         device=device,
     )
     outputs = OutputFiles(json_, out, predictions, text)
     part = options.shard(shard)
-    outputs.check(models, part, [data, images, annotations])
+    outputs.check(models, part, [data, images, annotations, map_classes])
     truth = options.truth(data, split, images, annotations, strict)
     for run in evaluate_all(models, truth, settings, jobs, part, outputs):
         click.echo(summary(run))
@@ -112,6 +118,9 @@ def merge(shards: tuple[Path, ...], json_: Path) -> None:
 @click.option("--resamples", type=click.IntRange(1, 100000), default=1000, show_default=True,
               help="Draws of the bootstrap.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
+@click.option("--different-settings", is_flag=True,
+              help="Compare runs of different settings, and name every difference.")  # fmt: skip
+@options.class_options
 def compare(
     runs: tuple[Path, ...],
     out: Path,
@@ -119,19 +128,29 @@ def compare(
     annotations: Path | None,
     resamples: int,
     seed: int,
+    different_settings: bool,
+    classes: str | None,
+    map_classes: Path | None,
 ) -> None:
     """Say what changed from run A to B, with intervals.
 
     \b
     yolo-eval compare float.json quant.json --out runs/compare
+
+    Runs that differ in more than the model (input size, resize, confidence, suppression, boxes per
+    image, classes) are refused without --different-settings.
     """
     from yolo_eval.figures.compare import compare as compare_runs
     from yolo_eval.figures.compare import read_runs
     from yolo_eval.pages.publish import check_place, markdown, publish
+    from yolo_eval.runs.classes import parse_classes, read_map
 
-    check_place(out, [*runs, annotations])
+    check_place(out, [*runs, annotations, map_classes])
     truth = options.truth(None, "val", images, annotations, pictures=False) if annotations else None
-    comparison = compare_runs(read_runs(runs, truth), resamples, seed)
+    found = read_runs(
+        runs, truth, parse_classes(classes), read_map(map_classes), different_settings
+    )
+    comparison = compare_runs(found, resamples, seed)
     written = publish(comparison, out, images)
     click.echo(markdown(comparison))
     click.echo("\n".join(str(path) for path in written))
@@ -179,7 +198,7 @@ def detect(
     iou: float | None,
     max_det: int | None,
     imgsz: str | None,
-    squash: bool,
+    squash: bool | None,
     threads: int | None,
     device: str,
 ) -> None:
@@ -196,7 +215,7 @@ def detect(
         sources,
         out,
         options.imgsz(imgsz),
-        "squash" if squash else "letterbox",
+        options.mode(squash),
         threads,
         device,
         conf=conf,

@@ -52,7 +52,7 @@ def detect_sources(
     sources: Sequence[str],
     out: Path,
     imgsz: tuple[int, int] | None = None,
-    mode: str = "letterbox",
+    mode: str | None = None,
     threads: int | None = None,
     device: str = "cpu",
     conf: float | None = None,
@@ -149,7 +149,7 @@ def _in_folder(folder: Path) -> list[Path]:
 
 
 def _video(
-    predictor: Predictor, path: Path, name: Path, out: Path, settings: NmsSettings, mode: str
+    predictor: Predictor, path: Path, name: Path, out: Path, settings: NmsSettings, mode: str | None
 ) -> list[Found]:
     """Detect in every frame and write the annotated video beside its labels."""
     cv2 = opencv()

@@ -29,6 +29,11 @@ def imgsz(value: str | None) -> tuple[int, int] | None:
     return check_imgsz((height, int(match[2] or height)), "--imgsz")
 
 
+def mode(squash: bool | None) -> str | None:
+    """How images are fitted; None where nothing was said."""
+    return None if squash is None else ("squash" if squash else "letterbox")
+
+
 def shard(value: str | None) -> tuple[int, int] | None:
     """`2/3` as (2, 3)."""
     if value is None:
@@ -89,12 +94,30 @@ def ground_truth_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def class_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Which classes count, and which names mean the same."""
+    for option in (
+        click.option(
+            "--map-classes",
+            type=PATH,
+            help="YAML or JSON file with lines like `car: vehicle`: other names of classes.",
+        ),
+        click.option("--classes", help="Only these classes, by name: person,car"),
+    ):
+        command = option(command)
+    return command
+
+
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """How models are opened."""
     for option in (
         click.option("--device", default="cpu", show_default=True, help="cpu or gpu:0."),
         click.option("--threads", type=click.IntRange(1, 1024), help="Threads per process."),
-        click.option("--squash", is_flag=True, help="Stretch images instead of letterboxing."),
+        click.option(
+            "--squash/--letterbox",
+            default=None,
+            help="Stretch images, or keep their proportions; default as the model says.",
+        ),
         click.option("--imgsz", help="640 or 480x640 (height x width); default the model's own."),
     ):
         command = option(command)

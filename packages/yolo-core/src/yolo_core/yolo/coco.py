@@ -45,6 +45,6 @@ def category_ids(
         return tuple(ordered)
     raise InputError(
         source,
-        f"has no category named {names[0]!r}",
-        f"the model's {len(names)} classes among its {len(categories)} categories",
+        f"has no category named {names[0]!r:.60} or any other of the model's {len(names)} classes",
+        "categories with their names, or a file that says which class is which category",
     )

@@ -18,7 +18,7 @@ from yolo_core.errors import InputError
 from yolo_core.files import PathLike
 from yolo_core.yolo.architecture import Architecture
 from yolo_core.yolo.boxes import NmsSettings, detections
-from yolo_core.yolo.letterbox import Letterbox
+from yolo_core.yolo.letterbox import MODES, Letterbox
 
 ENTRY_POINTS = "yolo_core.predictors"
 FOREIGN_ENDINGS = (".pt", ".pth", ".onnx", ".safetensors", ".npz")
@@ -127,6 +127,12 @@ def foreign_weights(path: PathLike) -> str | None:
     return f"a checkpoint: yolo-port convert {path} --out weights/ makes one"
 
 
+def mode_of(predictor: Predictor) -> str:
+    """How the images of this model are fitted, "letterbox" or "squash"; what says nothing
+    letterboxes. An integer model says it in its `ext`."""
+    return str(getattr(predictor, "mode", MODES[0]))
+
+
 def decision_of(predictor: Predictor) -> NmsSettings | None:
     """What the model itself decides by; None where the host decides."""
     return predictor.decided if isinstance(predictor, Decider) else None
@@ -187,13 +193,14 @@ def detect(
     predictor: Predictor,
     image: Array,
     settings: NmsSettings | None = None,
-    mode: str = "letterbox",
+    mode: str | None = None,
 ) -> Array:
     """Detections float64 [n, 6] of one RGB image: x1 y1 x2 y2 in its own pixels, score, class.
 
-    settings: None takes what the model decides by, or what a person wants to see.
+    settings: None takes what the model decides by, or what a person wants to see. mode: None fits
+    the image as the model says.
     """
-    canvas, placement = Letterbox(*predictor.imgsz, mode=mode).apply(image)
+    canvas, placement = Letterbox(*predictor.imgsz, mode=mode or mode_of(predictor)).apply(image)
     settings = settings or settle(predictor, NmsSettings.for_display())
     found = detect_batch(predictor, canvas[None], settings)[0]
     found[:, :4] = placement.to_image(found[:, :4])

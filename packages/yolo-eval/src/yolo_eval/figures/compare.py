@@ -6,7 +6,6 @@ from the predictions in the run files, never copied from them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,14 +32,19 @@ from yolo_eval.figures.bootstrap import (
 from yolo_eval.figures.curves import curves
 from yolo_eval.figures.metrics import from_scoring
 from yolo_eval.figures.scoring import score
+from yolo_eval.figures.settings import (
+    SettingDifference,
+    on_common_classes,
+    refuse_differences,
+)
+from yolo_eval.figures.settings import differences as setting_differences
 from yolo_eval.runs import provenance
+from yolo_eval.runs.classes import rename_run, restrict_run
 from yolo_eval.runs.ground_truth import GroundTruth
 from yolo_eval.runs.run import Run, read_run
 
 #: Images shown side by side, bins of the drift histogram (odd, so that one lies around 0).
 SHOWN_IMAGES = 20
-#: Settings of a run that decide which boxes there are; mode is named with the run.
-SETTINGS = ("conf", "iou", "max_det", "multi_label", "agnostic")
 DRIFT_EDGES = np.linspace(-0.21, 0.21, 22)
 
 
@@ -94,34 +98,44 @@ class Comparison:
                 _pair_to_dict(pair, self.labels[0], label)
                 for pair, label in zip(self.pairs, self.labels[1:])
             ],
-            "different_settings": self.different_settings(),
+            "different_settings": {
+                found.key: list(found.values) for found in self.different_settings()
+            },
             "provenance": dict(self.provenance),
         }
 
-    def different_settings(self) -> dict[str, list[Any]]:
-        """The settings in which runs differ: value of every run, None where a run says nothing.
-
-        Runs of bare lists of detections say nothing at all and are left out of the judgement.
-        """
-        told = [run.settings for run in self.runs if run.settings]
-        return {
-            key: [run.settings.get(key) for run in self.runs]
-            for key in SETTINGS
-            if len({json.dumps(settings.get(key)) for settings in told}) > 1
-        }
+    def different_settings(self) -> tuple[SettingDifference, ...]:
+        """The settings in which the runs differ."""
+        return setting_differences(self.runs)
 
 
-def read_runs(paths: Sequence[Path], truth: GroundTruth | None) -> list[Run]:
+def read_runs(
+    paths: Sequence[Path],
+    truth: GroundTruth | None,
+    classes: Sequence[str] | None = None,
+    class_map: Mapping[str, str] | None = None,
+    different: bool = False,
+) -> list[Run]:
     """Read run files and check that they can be compared.
 
-    truth: needed for bare lists of detections. Raises InputError when images, boxes or picture
-    contents differ, or a file is only a shard.
+    truth: needed for bare lists of detections. classes: the categories to look at, None for all.
+    class_map: new names for categories; those that get one name become one. different: runs of
+    different settings are taken too, over the classes that all of them have. Raises InputError
+    when images, boxes or picture contents differ, or a file is only a shard.
     """
     if len(paths) < 2:
         raise InputError(
             paths[0] if paths else "runs", "is the only run", "two run files or more to compare"
         )
     runs = [read_run(path, truth) for path in paths]
+    if not different:
+        refuse_differences(runs, [str(path) for path in paths])
+    if class_map:
+        runs = [rename_run(run, class_map) for run in runs]
+    if classes is not None:
+        runs = [restrict_run(run, classes) for run in runs]
+    elif different:
+        runs = on_common_classes(runs)
     for path, run in zip(paths, runs):
         if run.shard is not None:
             raise InputError(path, "is one shard of a run", "the result of yolo-eval merge")

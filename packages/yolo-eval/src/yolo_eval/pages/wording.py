@@ -52,6 +52,10 @@ def tone(value: Interval) -> str:
 
 
 def title(comparison: Comparison) -> str:
+    """What the comparison is about; the settings in which the runs differ are part of it."""
+    different = [difference.name for difference in comparison.different_settings()]
+    if different:
+        return f"What changed between runs of different settings: {', '.join(different)}"
     kinds = [run.model["kind"] for run in comparison.runs]
     if kinds[0] == "float" and set(kinds[1:]) == {"integer"}:
         return "What quantization cost"
@@ -60,15 +64,13 @@ def title(comparison: Comparison) -> str:
 
 def warning(comparison: Comparison) -> str:
     """What must be known before figures of different settings are compared; empty where equal."""
-    parts = []
-    for key, values in comparison.different_settings().items():
-        listed = ", ".join(f"{value} in {label}" for value, label in zip(values, comparison.labels))
-        parts.append(f"{key.replace('_', '-')} is {listed}")
-    if not parts:
+    different = comparison.different_settings()
+    if not different:
         return ""
+    parts = "; ".join(difference.told(comparison.labels) for difference in different)
     return (
-        "The runs chose their boxes by different settings, so that the figures do not compare the "
-        f"models alone: {'; '.join(parts)}."
+        "The runs were made with different settings, so that the figures do not compare the "
+        f"models alone: {parts}."
     )
 
 

@@ -14,29 +14,32 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import sha256_file
 from yolo_core.progress import progress
-from yolo_core.yolo.boxes import NmsSettings
-from yolo_core.yolo.coco import category_ids
+from yolo_core.yolo.boxes import NmsSettings, nms
 from yolo_core.yolo.letterbox import read_image
 from yolo_core.yolo.predictor import (
     Decider,
     Predictor,
     decision_of,
     detect,
+    mode_of,
     open_predictor,
     settle,
 )
-from yolo_eval.runs import provenance
+from yolo_eval.runs import classes, provenance
 from yolo_eval.runs.ground_truth import GroundTruth, Image
 from yolo_eval.runs.journal import Journal
 from yolo_eval.runs.run import BOX_DIGITS, SCORE_DIGITS, Predictions, Row, Run
@@ -47,17 +50,21 @@ class PredictSettings:
     """How a model is opened and its boxes are chosen.
 
     imgsz: side or (height, width) in pixels, None for the model's own. mode: "letterbox" keeps
-    the aspect ratio, "squash" stretches. conf, iou, max_det: None takes what a model decides by
-    itself, else what COCO evaluation takes. rows: the host decides even where the model could, from
-    the rows inside it. threads: per process, None for the model's default.
+    the aspect ratio, "squash" stretches, None does what the model says. conf, iou, max_det: None
+    takes what a model decides by itself, else what COCO evaluation takes. rows: the host decides
+    even where the model could, from the rows inside it. classes: the categories that are scored,
+    None for all. class_map: a class of the model → its category, where the names differ. threads:
+    per process, None for the model's default.
     """
 
     imgsz: tuple[int, int] | None = None
-    mode: str = "letterbox"
+    mode: str | None = None
     conf: float | None = None
     iou: float | None = None
     max_det: int | None = None
     rows: bool = False
+    classes: tuple[str, ...] | None = None
+    class_map: Mapping[str, str] = field(default_factory=dict)
     threads: int | None = None
     device: str = "cpu"
 
@@ -74,9 +81,13 @@ class PredictSettings:
 
     def recorded(self, predictor: Predictor) -> dict[str, Any]:
         """What decides the predictions, for the run file; as it is decided, not as asked for."""
-        record = {"mode": self.mode, **asdict(self.nms(predictor))}
+        record = {"mode": self.mode or mode_of(predictor), **asdict(self.nms(predictor))}
         if decision_of(predictor) is not None:
             record["decided"] = "graph"
+        if self.classes is not None:
+            record["classes"] = sorted(self.classes)
+        if self.class_map:
+            record["class_map"] = dict(sorted(self.class_map.items()))
         return record
 
 
@@ -93,13 +104,11 @@ def predict(
     journal: where predictions are kept until the caller has written the run; an existing one
     of the same run is continued. Raises InputError for a bad model, image or journal.
     """
-    if shard is not None:
-        truth = truth.shard(*shard)
     predictor = settings.opened(model)
     description, recorded = describe(model, predictor), settings.recorded(predictor)
-    categories = [{"id": c.id, "name": c.name} for c in truth.categories]
-    ids = category_ids(predictor.architecture.names, categories, truth.source)
-    _tell_unnamed(predictor.architecture.names, ids, truth.source)
+    truth, ids = _scored_classes(predictor.architecture.names, truth, settings)
+    if shard is not None:
+        truth = truth.shard(*shard)
     bound = [description, recorded, truth.digest(), shard]
     begin, started = time.monotonic(), datetime.datetime.now(datetime.timezone.utc)
     done: dict[int, tuple[str, list[Row]]] = {}
@@ -137,13 +146,22 @@ def predict(
                digests, record, shard)  # fmt: skip
 
 
-def _tell_unnamed(names: Sequence[str], ids: Sequence[int | None], source: str) -> None:
-    """Say which classes of the model the annotation file lacks."""
-    unnamed = [name for name, number in zip(names, ids) if number is None]
-    if unnamed:
-        listed = ", ".join(unnamed[:5]) + (" …" if len(unnamed) > 5 else "")
-        line = f"{source} lacks {len(unnamed)} of the model's classes ({listed})"
-        print(f"{line}; what is found of them does not count", file=sys.stderr)
+def _scored_classes(
+    names: Sequence[str], truth: GroundTruth, settings: PredictSettings
+) -> tuple[GroundTruth, tuple[int | None, ...]]:
+    """The ground truth of the classes that count, and the category of each of the model's classes.
+
+    What is left out is said on standard error.
+    """
+    ids = classes.targets(names, truth, settings.class_map)
+    whole = len(truth.categories)
+    if settings.classes is not None:
+        truth = classes.restrict(truth, settings.classes)
+        kept = {category.id for category in truth.categories}
+        ids = tuple(number if number in kept else None for number in ids)
+    for line in classes.left_out(names, ids, truth, whole):
+        print(line, file=sys.stderr)
+    return truth, ids
 
 
 def describe(path: str, predictor: Predictor) -> dict[str, Any]:
@@ -173,15 +191,29 @@ def _one(
             f"is {pixels.shape[1]} by {pixels.shape[0]} pixels",
             f"{image.width} by {image.height} as in {truth.source}",
         )
+    chosen = settings.nms(predictor)
     rows: list[Row] = []
-    for x1, y1, x2, y2, score, index in detect(
-        predictor, pixels, settings.nms(predictor), mode=settings.mode
-    ).tolist():
+    found = detect(predictor, pixels, chosen, mode=settings.mode)
+    for x1, y1, x2, y2, score, category in _of_categories(found, ids, chosen).tolist():
         box = [round(value, BOX_DIGITS) for value in (x1, y1, x2 - x1, y2 - y1)]
-        category = ids[int(index)]
-        if category is not None:
-            rows.append((image.id, category, box, round(score, SCORE_DIGITS)))
+        rows.append((image.id, int(category), box, round(score, SCORE_DIGITS)))
     return image.id, digest, rows
+
+
+def _of_categories(found: Array, ids: tuple[int | None, ...], chosen: NmsSettings) -> Array:
+    """Detections [n, 6] with the category's id in the last column instead of the class.
+
+    Where several classes are scored as one category they suppress each other as one class does.
+    """
+    known = [number for number in ids if number is not None]
+    label = found[:, 5].astype(np.int64)
+    scored = np.array([number is not None for number in ids])[label]
+    numbers = np.array([number or 0 for number in ids], dtype=np.int64)
+    found, category = found[scored], numbers[label[scored]]
+    if len(set(known)) < len(known):
+        keep = nms(found[:, :4], found[:, 4], category, chosen.iou, chosen.max_det)
+        found, category = found[keep], category[keep]
+    return np.concatenate((found[:, :5], category[:, None]), axis=1)
 
 
 # One process of several: its arguments arrive once, its predictor opens with the first image.

@@ -87,7 +87,10 @@ class Predictions:
 
     def above(self, confidence: float) -> Predictions:
         """The detections with at least this score."""
-        keep = self.score >= confidence
+        return self.only(self.score >= confidence)
+
+    def only(self, keep: Array) -> Predictions:
+        """The detections that `keep`, bool [n], marks."""
         return Predictions(self.image[keep], self.category[keep], self.box[keep], self.score[keep])
 
 
