@@ -25,7 +25,8 @@ from yolo_core.yolo.architecture import MAX_CLASSES
 from yolo_core.yolo.labels import label_path as label_path
 from yolo_core.yolo.labels import read_labels as read_labels
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+#: YOLOv5 takes these for pictures; what is in them is told from their bytes.
+IMAGE_ENDINGS = (".bmp", ".dng", ".jpeg", ".jpg", ".mpo", ".pfm", ".png", ".tif", ".tiff", ".webp")
 _SPLITS = ("train", "val", "test")
 
 

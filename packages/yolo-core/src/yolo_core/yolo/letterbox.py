@@ -18,18 +18,18 @@ import numpy as np
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, read_bytes
-from yolo_core.yolo import webp
+from yolo_core.media import webp
+from yolo_core.media.picture import READ, check_picture, pixel_limit
 
 FILL = 114
 MODES = ("letterbox", "squash")
 MAX_STRIDE = 32
 MAX_SIDE = 8192
-#: Largest image file, and largest image in pixels, that is decoded.
+#: Largest image file that is decoded, in bytes.
 FILE_LIMIT = 256 << 20
-PIXEL_LIMIT = 1 << 27
 
 _COEFFICIENT_BITS = 11
-_JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+_ROWS_AT_ONCE = 256
 
 
 def check_imgsz(
@@ -58,7 +58,7 @@ def opencv() -> Any:
 
     InputError with the remedy where it is not installed.
     """
-    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(PIXEL_LIMIT))
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(pixel_limit()))
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
     try:
         import cv2
@@ -74,60 +74,51 @@ def opencv() -> Any:
 def read_image(path: PathLike) -> Array:
     """uint8 [height, width, 3] RGB, turned upright by its EXIF orientation.
 
-    InputError when the file is missing, no image, too large, or a JPEG that ends too early
-    (which decoders fill up with grey and call a success).
+    InputError when the file is missing, no image of a kind that is read, larger than the limit
+    (`yolo_core.media.picture`), or known to be cut.
     """
-    return decode_complete(read_bytes(path, FILE_LIMIT), str(path))
-
-
-def decode_complete(data: bytes, source: str) -> Array:
-    """The picture in the bytes of an image file, refused as in `read_image`."""
-    if data.startswith(_JPEG_START) and not _jpeg_ends(data):
-        raise InputError(source, "is a JPEG that ends too early", "a complete image")
-    return decode_image(data, source)
-
-
-def _jpeg_ends(data: bytes) -> bool:
-    """Whether an end marker follows the start of the first scan.
-
-    The segments before it are stepped over, since a thumbnail in them has an end of its own;
-    what follows the end (phones append films) is no matter.
-    """
-    at = len(_JPEG_START)
-    while data[at : at + 1] == b"\xff" and data[at : at + 2] != _JPEG_SCAN:
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return data.find(_JPEG_END, at) >= 0
+    return decode_image(read_bytes(path, FILE_LIMIT), str(path))
 
 
 def decode_image(data: bytes, source: str) -> Array:
-    """uint8 [height, width, 3] RGB from the bytes of an image file."""
+    """The picture in the bytes of an image file, refused as in `read_image`.
+
+    It takes three bytes a pixel, and while it is decoded up to eight more.
+    """
+    kind = check_picture(data, source)
     cv2 = opencv()
-    _refuse_ambiguous(data, source)
     how, turned = cv2.IMREAD_COLOR, 1
-    if webp.is_webp(data):
+    if kind == "WebP":
         how, turned = how | cv2.IMREAD_IGNORE_ORIENTATION, webp.orientation(data)
+    elif kind == "PFM":
+        how = cv2.IMREAD_UNCHANGED
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), how) if data else None
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), how)
     except cv2.error as error:
         raise InputError(source, "cannot be decoded", "an image of reasonable size") from error
     if image is None:
-        raise InputError(source, "is not an image that can be decoded", "JPEG, PNG, BMP …")
-    if image.shape[0] * image.shape[1] > PIXEL_LIMIT:
-        raise InputError(source, f"has {image.shape[1]}x{image.shape[0]} pixels", "a smaller image")
-    result: Array = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    return webp.upright(result, turned) if turned != 1 else result
+        raise InputError(source, "is not an image that can be decoded", READ)
+    if image.dtype != np.uint8:
+        image = _from_numbers(image, source)
+    for at in range(0, len(image), _ROWS_AT_ONCE):  # in place, or it would take twice the memory
+        rows = image[at : at + _ROWS_AT_ONCE]
+        rows[:] = cv2.cvtColor(rows, cv2.COLOR_BGR2RGB)
+    return webp.upright(image, turned) if turned != 1 else image
 
 
-def _refuse_ambiguous(data: bytes, source: str) -> None:
-    """Refuse formats that some versions of OpenCV decode and others do not, or otherwise."""
-    kinds = {
-        "a GIF": data[:4] == b"GIF8",
-        "an AVIF": data[4:12] in (b"ftypavif", b"ftypavis"),
-        "an animated WebP": webp.is_webp(data) and webp.is_animated(data),
-    }
-    for kind, found in kinds.items():
-        if found:
-            raise InputError(source, f"is {kind}", "a JPEG, PNG, BMP, TIFF or still WebP")
+def _from_numbers(image: Array, source: str) -> Array:
+    """A picture of floats as one of bytes; grey becomes three channels alike.
+
+    The numbers mean 0 to 255, as YOLOv5 takes them. InputError for a picture from 0 to 1, which
+    would be black, and for what is no number.
+    """
+    if not np.isfinite(image).all():
+        raise InputError(source, "holds infinite numbers or none", "0 to 255")
+    if image.max() <= 1:
+        raise InputError(source, "holds numbers from 0 to 1, which would be black", "0 to 255")
+    grey = image[..., None] if image.ndim == 2 else image
+    whole = np.rint(np.clip(grey, 0, 255)).astype(np.uint8)
+    return np.broadcast_to(whole, (*whole.shape[:2], 3)).copy()
 
 
 def _taps(source: int, target: int) -> tuple[Array, Array, Array, Array]:

@@ -16,7 +16,7 @@ from yolo_core.errors import InputError
 from yolo_core.graph import Graph, load_program
 from yolo_core.graph.costs.gas import gas
 from yolo_core.yolo.boxes import NmsSettings
-from yolo_core.yolo.letterbox import decode_complete
+from yolo_core.yolo.letterbox import decode_image
 from yolo_core.yolo.model_folder import Extension, check_extension
 from yolo_core.yolo.predictor import settle
 from yolo_cvm.arrays import array_from
@@ -108,7 +108,7 @@ class Page:
             begin = time.monotonic()
             predictor = self._detector(info_hash)
             settings = settle(predictor, NmsSettings.for_display(), conf, iou)
-            image = decode_complete(fields.get("picture", b""), "picture")
+            image = decode_image(fields.get("picture", b""), "picture")
             values, placement = predictor.encode(image)
             heads, told = _computed(predictor, values, with_receipt)
             found = predictor.decode(heads, settings)
@@ -142,7 +142,7 @@ class Page:
             if "picture" not in fields:
                 raise InputError("picture", "is missing", "the picture that the receipt is about")
             predictor = self._detector(info_hash)
-            values, _ = predictor.encode(decode_complete(fields["picture"], "picture"))
+            values, _ = predictor.encode(decode_image(fields["picture"], "picture"))
             return verify(receipt, predictor.model, values)
 
         difference = self._workers.run(object(), job, _PATIENCE_SECONDS)

@@ -12,15 +12,36 @@ from collections.abc import Iterator
 import numpy as np
 
 from yolo_core.arrays import Array
+from yolo_core.errors import InputError
 
 _ORIENTATION, _SHORT = 0x0112, 3
 _ENTRY = 12
+_SIDE = 0x3FFF
 _MOST_ENTRIES = 1000
 
 
 def is_webp(data: bytes) -> bool:
     """Whether the bytes of a file are a WebP."""
     return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
+
+
+def size(data: bytes, source: str) -> tuple[int, int]:
+    """(width, height) of a WebP; (0, 0) where it says none. InputError for an animated one."""
+    if is_animated(data):
+        raise InputError(source, "is an animated WebP", "a still one")
+    for name, content in _chunks(data):
+        if name == b"VP8X":
+            return _number(content, 4, 3) + 1, _number(content, 7, 3) + 1
+        if name == b"VP8L":
+            sides = _number(content, 1, 4)
+            return (sides & _SIDE) + 1, (sides >> 14 & _SIDE) + 1
+        if name == b"VP8 ":
+            return _number(content, 6, 2) & _SIDE, _number(content, 8, 2) & _SIDE
+    return 0, 0
+
+
+def _number(content: bytes, at: int, size: int) -> int:
+    return int.from_bytes(content[at : at + size], "little")
 
 
 def is_animated(data: bytes) -> bool:

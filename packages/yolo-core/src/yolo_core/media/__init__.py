@@ -1,0 +1,1 @@
+"""What picture and video files are, told from their bytes before any library opens them."""
