@@ -1,4 +1,5 @@
 // The C functions which Python calls. No exception crosses; sizes are checked when a plan is made.
+#include <atomic>
 #include <chrono>
 #include <new>
 
@@ -62,12 +63,19 @@ CVM_API int cvm_execution_new(const void* plan, int threads, void** execution) {
 }
 CVM_API void cvm_execution_free(void* execution) { delete static_cast<Execution*>(execution); }
 
-// Sets the buffers of a run; they must stay until it is complete.
-CVM_API void cvm_begin(void* execution, const int32_t* input, int32_t* const* outputs) {
+// Sets the buffers of a run; they must stay until it is complete. Returns whether all of the input
+// lies within [-bound, bound].
+CVM_API int cvm_begin(void* execution, const int32_t* input, int32_t* const* outputs,
+                      int32_t bound) {
   Execution& e = *static_cast<Execution*>(execution);
   e.input = input;
   for (size_t i = 0; i < e.outputs.size(); ++i) e.outputs[i] = outputs[i];
   e.next_step = 0;
+  std::atomic<bool> inside{true};
+  e.split(e.plan.input_count, kGrain, [&](int64_t begin, int64_t end) {
+    if (!e.loops().within(input + begin, end - begin, bound)) inside.store(false);
+  });
+  return inside.load();
 }
 
 // Runs steps until all are done, `stop` is reached, or `seconds` have passed; returns the next step.

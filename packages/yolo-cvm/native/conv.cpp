@@ -7,11 +7,12 @@
 namespace cvm {
 namespace {
 
-std::vector<Block> blocks_of(int64_t channels, const Kernels& k) {
+// most: registers of a block.
+std::vector<Block> blocks_of(int64_t channels, const Kernels& k, int64_t most) {
   std::vector<Block> blocks;
   for (int64_t o = 0; o < channels;) {
     const int64_t left = channels - o;
-    const int64_t vectors = left > k.vector_lanes ? k.max_vectors : 1;
+    const int64_t vectors = left > k.vector_lanes ? most : 1;
     const int64_t lanes = vectors * k.vector_lanes;
     blocks.push_back({o, vectors, lanes, std::min(lanes, left)});
     o += lanes;
@@ -19,48 +20,73 @@ std::vector<Block> blocks_of(int64_t channels, const Kernels& k) {
   return blocks;
 }
 
+// What a block of outputs reads: some channels, in runs that follow each other in memory.
+struct Reach {
+  int64_t first, channels;       // input channels: all, or those of the groups in the block
+  int64_t run_words;             // a run is padded with zero weights to whole words
+  std::vector<int64_t> offsets;  // of runs, relative to the pixel under the first tap
+  int64_t start;                 // first byte of the block's weights
+};
+
 struct DirectStep : Step {
   Convolution c;
-  std::vector<int64_t> offsets;  // of runs, relative to the pixel under the first tap
-  int64_t run_words;
+  std::vector<Reach> reaches;  // of every block
+  int64_t weight_bytes = 0;
   PackedWeights weights;  // [block][run][word][lane][4]
   bool flat;
 
   explicit DirectStep(Convolution&& convolution) : c(std::move(convolution)) {
-    pack();
+    for (const Block& b : c.blocks) {
+      reaches.push_back(reach_of(b));
+      weight_bytes += lane_bytes(reaches.back()) * b.lanes;
+    }
+    weights = packed_zeros(weight_bytes);
+    for (size_t i = 0; i < reaches.size(); ++i) pack(c.blocks[i], reaches[i]);
     take_off_offset();
     flat = c.kh * c.kw == 1 && c.sh * c.sw == 1 && c.ph + c.pw == 0 && c.flat();
   }
 
-  int64_t lane_bytes() const { return (int64_t)offsets.size() * run_words * 4; }
+  static int64_t lane_bytes(const Reach& r) { return (int64_t)r.offsets.size() * r.run_words * 4; }
 
-  // Taps that follow each other in memory become one run; runs are padded with zero weights.
-  void pack() {
-    const int64_t channels = c.in.dims[3];
-    const bool joined = c.dw == 1 && c.in.pixel_stride == channels;
-    const int64_t taps = joined ? c.kw : 1, per_row = c.kw / taps;
-    run_words = (taps * channels + 3) / 4;
-    for (int64_t r = 0; r < c.kh; ++r)
-      for (int64_t s = 0; s < per_row; ++s)
-        offsets.push_back((r * c.dh - c.ph) * c.in.row_stride +
-                          (s * c.dw - c.pw) * c.in.pixel_stride);
-    weights = packed_zeros(c.padded_channels() * lane_bytes());
-    for (const Block& b : c.blocks) {
-      int8_t* packed = weights.get() + b.channel * lane_bytes();
-      for (int64_t l = 0; l < b.valid; ++l)
-        for (int64_t ch = 0; ch < channels; ++ch)
-          for (int64_t t = 0; t < c.kh * c.kw; ++t) {
-            const int64_t run = joined ? t / c.kw : t;
-            const int64_t at = joined ? t % c.kw * channels + ch : ch;
-            packed[((run * run_words + at / 4) * b.lanes + l) * 4 + at % 4] =
-                c.weight_at(b.channel + l, ch, t);
-          }
+  // Whether taps that follow each other in memory are one run.
+  bool joined(const Reach& r) const {
+    return c.dw == 1 && r.channels == c.in.pixel_stride;
+  }
+
+  Reach reach_of(const Block& b) const {
+    Reach r;
+    const int64_t group = b.channel / c.group_outputs;
+    const int64_t last = (b.channel + b.valid - 1) / c.group_outputs;
+    r.first = group * c.group_inputs;
+    r.channels = (last - group + 1) * c.group_inputs;
+    const int64_t taps = joined(r) ? c.kw : 1, per_row = c.kw / taps;
+    r.run_words = (taps * r.channels + 3) / 4;
+    for (int64_t y = 0; y < c.kh; ++y)
+      for (int64_t x = 0; x < per_row; ++x)
+        r.offsets.push_back((y * c.dh - c.ph) * c.in.row_stride +
+                            (x * c.dw - c.pw) * c.in.pixel_stride + r.first);
+    r.start = weight_bytes;
+    return r;
+  }
+
+  void pack(const Block& b, const Reach& r) {
+    int8_t* packed = weights.get() + r.start;
+    for (int64_t l = 0; l < b.valid; ++l) {
+      const int64_t output = b.channel + l;
+      const int64_t first = output / c.group_outputs * c.group_inputs - r.first;
+      for (int64_t ch = 0; ch < c.group_inputs; ++ch)
+        for (int64_t t = 0; t < c.kh * c.kw; ++t) {
+          const int64_t run = joined(r) ? t / c.kw : t;
+          const int64_t at = (joined(r) ? t % c.kw * r.channels : 0) + first + ch;
+          packed[((run * r.run_words + at / 4) * b.lanes + l) * 4 + at % 4] =
+              c.weight_at(output, ch, t);
+        }
     }
   }
 
   // Bytes are stored with an offset; its share of the sum is taken off beforehand, mod 2^32.
   void take_off_offset() {
-    const int64_t taps = c.in.dims[3] * c.kh * c.kw;
+    const int64_t taps = c.group_inputs * c.kh * c.kw;
     for (int64_t o = 0; o < c.shape[3]; ++o) {
       uint32_t sum = 0;
       for (int64_t j = 0; j < taps; ++j) sum += (uint32_t)c.weight[o * taps + j];
@@ -77,7 +103,6 @@ struct DirectStep : Step {
     const int64_t most = c.k->max_pixels[c.blocks[0].vectors];
     const int64_t tiles = (width + most - 1) / most, items = rows * tiles;
     // Wide layers split their channels, so that each weight is read once; others their pixels.
-    const int64_t weight_bytes = c.blocks.back().channel * lane_bytes();
     const int64_t pixel_bytes = items * most * c.in.dims[3];
     const bool by_channel = weight_bytes > pixel_bytes && c.blocks.size() > 1;
     const int64_t parts = by_channel ? (int64_t)c.blocks.size() : 1;
@@ -92,7 +117,7 @@ struct DirectStep : Step {
       const auto visit = [&](size_t b, int64_t i) {
         const int64_t row = i / tiles, t = i % tiles;
         const int64_t x0 = piece_start(width, tiles, t), x1 = piece_start(width, tiles, t + 1);
-        add_up(e, epilogue, input, c.blocks[b], flat ? row : row / c.shape[1],
+        add_up(e, epilogue, input, b, flat ? row : row / c.shape[1],
                flat ? 0 : row % c.shape[1], x0, x1 - x0);
       };
       if (c.scatters()) {
@@ -106,15 +131,17 @@ struct DirectStep : Step {
   }
 
   void add_up(const Execution& e, const Convolution::Epilogue& epilogue, const uint8_t* input,
-              const Block& b, int64_t image, int64_t y, int64_t x, int64_t pixels) const {
+              size_t block, int64_t image, int64_t y, int64_t x, int64_t pixels) const {
+    const Block& b = c.blocks[block];
+    const Reach& r = reaches[block];
     ConvTile t;
     t.input = input + image * c.in.image_stride + y * c.sh * c.in.row_stride +
               x * c.sw * c.in.pixel_stride;
     t.step = c.sw * c.in.pixel_stride;
-    t.offsets = offsets.data();
-    t.runs = e.products ? (int64_t)offsets.size() : 0;
-    t.run_words = run_words;
-    t.weights = weights.get() + b.channel * lane_bytes();
+    t.offsets = r.offsets.data();
+    t.runs = e.products ? (int64_t)r.offsets.size() : 0;
+    t.run_words = r.run_words;
+    t.weights = weights.get() + r.start;
     t.start = c.bias.data() + b.channel;
     t.start_step = 0;
     c.tile(epilogue, t, b, image, y, x, pixels);
@@ -138,10 +165,14 @@ Convolution::Convolution(const ConvImageFields& f, Words& w, const Plan& p)
       dw(f.dilation_w) {
   const int64_t o = shape[3];
   require(in.dtype == kInt8 && in.dims[0] == shape[0], "convolution reads byte images");
-  require((__int128)o * in.dims[3] * kh * kw == weight.count, "weight size differs");
+  require(in.dims[3] % f.groups == 0 && o % f.groups == 0, "groups do not divide channels");
+  group_inputs = in.dims[3] / f.groups, group_outputs = o / f.groups;
+  require((__int128)o * group_inputs * kh * kw == weight.count, "weight size differs");
   check_window(1, kh, sh, ph, dh);
   check_window(2, kw, sw, pw, dw);
-  blocks = blocks_of(o, *k);
+  // A block multiplies the channels of all its groups: few groups, little work in vain.
+  const bool narrow = group_outputs < k->max_vectors * k->vector_lanes && grouped();
+  blocks = blocks_of(o, *k, narrow ? 1 : k->max_vectors);
   bias.assign((size_t)padded_channels(), 0);
   if (f.bias.data) {
     require(f.bias.count == o, "bias size differs");
@@ -152,7 +183,7 @@ Convolution::Convolution(const ConvImageFields& f, Words& w, const Plan& p)
 }
 
 int8_t Convolution::weight_at(int64_t output, int64_t channel, int64_t tap) const {
-  const int32_t v = weight[(output * in.dims[3] + channel) * kh * kw + tap];
+  const int32_t v = weight[(output * group_inputs + channel) * kh * kw + tap];
   require(v >= -127 && v <= 127, "a weight does not fit a byte");
   return (int8_t)v;
 }

@@ -29,17 +29,19 @@ class Convolution {
 
   const Kernels* k;
   Tensor in;
-  Weights weight;          // [outputs, channels, kh, kw]; valid while the plan is made
+  Weights weight;          // [outputs, group_inputs, kh, kw]; valid while the plan is made
   int64_t shape[4];        // output: batch, height, width, channels
   int64_t kh, kw, sh, sw, ph, pw, dh, dw;
+  int64_t group_inputs, group_outputs;  // channels of a group
   std::vector<Block> blocks;
   std::vector<int32_t> bias;  // padded to the last block
 
   int64_t padded_channels() const { return blocks.back().channel + blocks.back().lanes; }
-  // Weights of [-127, 127], or PlanError.
+  // Weights of [-127, 127], or PlanError. channel: counted from the first of the output's group.
   int8_t weight_at(int64_t output, int64_t channel, int64_t tap) const;
   // Whether images and views walk pixel by pixel, as if every image were a single row.
   bool flat() const;
+  bool grouped() const { return group_inputs != in.dims[3]; }
   // Whether results are scattered: then their cache lines should be filled at once.
   bool scatters() const { return scatters_; }
 

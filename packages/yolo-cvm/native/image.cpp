@@ -10,29 +10,31 @@ namespace {
 int64_t round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
 
 struct PointwiseStep : Step {
-  int64_t shape[4], lanes;
+  static constexpr int64_t kTileSize = 8 * kMaxLanes;  // values of a register
+  int64_t shape[4], lanes, pixels;  // lanes and pixels of a tile
   std::unique_ptr<TileCode> code;
   const Kernels* k;
   PointwiseStep(Words& w, const Plan& p) : PointwiseStep(PointwiseFields(w, p), w, p) {}
   PointwiseStep(const PointwiseFields& f, Words& w, const Plan& p)
-      : shape{f.batch, f.height, f.width, f.channels}, lanes(f.channels > 32 ? kMaxLanes : 32),
+      : shape{f.batch, f.height, f.width, f.channels},
+        lanes(std::min<int64_t>(kMaxLanes, round_up(f.channels, p.kernels->vector_lanes))),
+        pixels(kTileSize / lanes),
         code(std::make_unique<TileCode>(w, p, shape, round_up(f.channels, lanes))), k(p.kernels) {}
   void run(Execution& e) const override {
-    constexpr int64_t kPixels = 8;
     TileOp ops[kMaxOps];
     code->bind(e, ops);
     const bool flat = code->flat();
     const int64_t rows = flat ? shape[0] : shape[0] * shape[1];
     const int64_t width = flat ? shape[1] * shape[2] : shape[2];
-    const int64_t tiles = (width + kPixels - 1) / kPixels;
-    e.split(rows * tiles, std::max<int64_t>(1, 4096 / (kPixels * shape[3])),
+    const int64_t tiles = (width + pixels - 1) / pixels;
+    e.split(rows * tiles, std::max<int64_t>(1, 4096 / (pixels * shape[3])),
             [&](int64_t begin, int64_t end) {
-              alignas(64) int32_t buffer[kTileRegisters * kPixels * kMaxLanes];
+              alignas(64) int32_t buffer[kTileRegisters * kTileSize];
               for (int64_t i = begin; i < end; ++i)
                 for (int64_t c = 0; c < shape[3]; c += lanes) {
                   Tile t;
-                  t.x = i % tiles * kPixels;
-                  t.pixels = std::min(kPixels, width - t.x);
+                  t.x = i % tiles * pixels;
+                  t.pixels = std::min(pixels, width - t.x);
                   for (int r = 0; r < kTileRegisters; ++r)
                     t.registers[r] = buffer + r * t.pixels * lanes;
                   t.ops = ops;
@@ -130,9 +132,8 @@ struct CopyImage : Step, CopyImageFields {
 struct PoolImage : Step, PoolImageFields {
   const Kernels* k;
   PoolImage(Words& w, const Plan& p) : PoolImageFields(w, p), k(p.kernels) {
-    require(x.dtype == kInt8 && out.dtype == kInt8 && x.dims[0] == out.dims[0] &&
-                x.dims[3] == out.dims[3],
-            "pooling takes byte images of equal channels");
+    require(x.dtype == out.dtype && x.dims[0] == out.dims[0] && x.dims[3] == out.dims[3],
+            "pooling takes images of one type and equal channels");
     const auto inside = [](int64_t size, int64_t outs, int64_t kernel, int64_t stride,
                            int64_t pad) {
       return kernel > pad && (outs - 1) * stride - pad < size;
@@ -152,9 +153,9 @@ struct PoolImage : Step, PoolImageFields {
           uint8_t* to = pixel(d, out, n, i % ho, q);
           const int64_t left = q * stride_w - pad_w;
           const int64_t x0 = std::max<int64_t>(0, left), x1 = std::min(w, left + kernel_w);
-          std::memcpy(to, pixel(s, x, n, y0, x0), (size_t)c);
+          std::memcpy(to, pixel(s, x, n, y0, x0), (size_t)(c * bytes_of(x)));
           for (int64_t y = y0; y < y1; ++y)
-            for (int64_t z = x0; z < x1; ++z) k->max_bytes(to, pixel(s, x, n, y, z), c);
+            for (int64_t z = x0; z < x1; ++z) k->max_pixel(x.dtype, to, pixel(s, x, n, y, z), c);
         }
       }
     });

@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "plan.h"
-#include "plain_math.h"
 
 namespace cvm {
 namespace {
@@ -28,20 +27,26 @@ int64_t product(const std::vector<Axis>& axes) {
   return n;
 }
 
-// Calls body(at[0..k), inner) for rows of the innermost axis; rows are those in [begin, end).
+// Calls body(at[0..k)) with the start of every row of the innermost axis, for rows in [begin, end).
 template <int K, class Body>
 void for_rows(const std::vector<Axis>& axes, int64_t begin, int64_t end, const int64_t* start,
               const Body& body) {
   const size_t outer = axes.empty() ? 0 : axes.size() - 1;
+  int64_t at[K], index[kMaxAxes], rest = begin;
+  for (int j = 0; j < K; ++j) at[j] = start[j];
+  for (size_t i = outer; i-- > 0;) {
+    index[i] = rest % axes[i].size;
+    rest /= axes[i].size;
+    for (int j = 0; j < K; ++j) at[j] += index[i] * axes[i].stride[j];
+  }
   for (int64_t row = begin; row < end; ++row) {
-    int64_t at[K], rest = row;
-    for (int j = 0; j < K; ++j) at[j] = start[j];
-    for (size_t i = outer; i-- > 0;) {
-      const int64_t x = rest % axes[i].size;
-      rest /= axes[i].size;
-      for (int j = 0; j < K; ++j) at[j] += x * axes[i].stride[j];
-    }
     body(at);
+    for (size_t i = outer; i-- > 0;) {
+      for (int j = 0; j < K; ++j) at[j] += axes[i].stride[j];
+      if (++index[i] < axes[i].size) break;
+      for (int j = 0; j < K; ++j) at[j] -= index[i] * axes[i].stride[j];
+      index[i] = 0;
+    }
   }
 }
 
@@ -52,6 +57,8 @@ int64_t inner_of(const std::vector<Axis>& axes) { return axes.empty() ? 1 : axes
 int64_t row_grain(const std::vector<Axis>& axes) {
   return std::max<int64_t>(1, kGrain / inner_of(axes));
 }
+
+constexpr int64_t kLongRow = 16;  // elements from which a call that copies is worth it
 
 // out[strided] = in[strided]: transpose, repeat, tile, slices, upsampling, concatenate, copies.
 struct Copy : Step, CopyFields {
@@ -70,7 +77,7 @@ struct Copy : Step, CopyFields {
       for_rows<2>(axes, begin, end, start, [&](const int64_t* at) {
         const int32_t* a = s + at[0];
         int32_t* b = d + at[1];
-        if (is == 1 && os == 1) {
+        if (is == 1 && os == 1 && n >= kLongRow) {
           std::memcpy(b, a, (size_t)n * 4);
         } else {
           for (int64_t i = 0; i < n; ++i) b[i * os] = a[i * is];
@@ -87,33 +94,12 @@ struct Unary : Step, UnaryFields {
                         (UnaryKind)kind == UnaryKind::kLeftShift;
     require(!shifts || shift >= 1, "shift out of range");
   }
-  template <class F>
-  void map(Execution& e, const F& f) const {
+  void run(Execution& e) const override {
     const int32_t* s = e.values(x);
     int32_t* d = e.values(out);
     e.split(x.count, kGrain, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) d[i] = f(s[i]);
+      e.loops().unary((UnaryKind)kind, {s + begin, d + begin, end - begin, low, high, shift});
     });
-  }
-  void run(Execution& e) const override {
-    const int32_t lo = low, hi = high, by = shift;
-    switch ((UnaryKind)kind) {
-      case UnaryKind::kClamp:
-        return map(e, [=](int32_t x) { return x < lo ? lo : (x > hi ? hi : x); });
-      case UnaryKind::kAbs: return map(e, [](int32_t x) { return x < 0 ? wrap_neg(x) : x; });
-      case UnaryKind::kNegative: return map(e, wrap_neg);
-      case UnaryKind::kPrecision: return map(e, precision_of);
-      case UnaryKind::kRightShift:
-        return map(e, [=](int32_t x) {
-          const int32_t y = round_shift(x, by);
-          return y < lo ? lo : (y > hi ? hi : y);
-        });
-      case UnaryKind::kLeftShift:
-        return map(e, [=](int32_t x) {
-          const int32_t y = by > 31 ? 0 : (int32_t)((uint32_t)x << by);
-          return y < lo ? lo : (y > hi ? hi : y);
-        });
-    }
   }
 };
 
@@ -123,39 +109,17 @@ struct Binary : Step, BinaryFields {
     check_reach(axes, 1, 0, b.count);
     check_reach(axes, 2, 0, out.count);
   }
-  template <class F>
-  void zip(Execution& e, const F& f) const {
+  void run(Execution& e) const override {
     const int32_t *x = e.values(a), *y = e.values(b);
     int32_t* z = e.values(out);
     const int64_t n = inner_of(axes), start[3] = {0, 0, 0};
-    const int64_t xs = axes.empty() ? 0 : axes.back().stride[0];
-    const int64_t ys = axes.empty() ? 0 : axes.back().stride[1];
-    const int64_t zs = axes.empty() ? 0 : axes.back().stride[2];
+    const int64_t* step = axes.empty() ? start : axes.back().stride;
     e.split(rows_of(axes), row_grain(axes), [&](int64_t begin, int64_t end) {
       for_rows<3>(axes, begin, end, start, [&](const int64_t* at) {
-        const int32_t *s = x + at[0], *t = y + at[1];
-        int32_t* d = z + at[2];
-        if (xs == 1 && ys == 0 && zs == 1) {
-          const int32_t k = *t;
-          for (int64_t i = 0; i < n; ++i) d[i] = f(s[i], k);
-        } else if (xs == 1 && ys == 1 && zs == 1) {
-          for (int64_t i = 0; i < n; ++i) d[i] = f(s[i], t[i]);
-        } else {
-          for (int64_t i = 0; i < n; ++i) d[i * zs] = f(s[i * xs], t[i * ys]);
-        }
+        e.loops().binary((BinaryKind)kind,
+                         {x + at[0], y + at[1], z + at[2], step[0], step[1], step[2], n});
       });
     });
-  }
-  void run(Execution& e) const override {
-    switch ((BinaryKind)kind) {
-      case BinaryKind::kAdd: return zip(e, wrap_add);
-      case BinaryKind::kSub: return zip(e, wrap_sub);
-      case BinaryKind::kMul: return zip(e, wrap_mul);
-      case BinaryKind::kMax: return zip(e, [](int32_t x, int32_t y) { return x > y ? x : y; });
-      case BinaryKind::kDiv: return zip(e, divide);
-      case BinaryKind::kGreater:
-        return zip(e, [](int32_t x, int32_t y) { return (int32_t)(x > y); });
-    }
   }
 };
 
@@ -169,24 +133,48 @@ struct Reduce : Step, ReduceFields {
     require(product(kept) == out.count, "reduction size differs");
   }
   void run(Execution& e) const override {
+    if (!reduced.empty() && !kept.empty() && kept.back().stride[0] == 1) {
+      by_rows(e);
+    } else {
+      by_elements(e);
+    }
+  }
+  int32_t first() const { return maximum && !floor_zero ? INT32_MIN : 0; }
+  // Where neighbours in the output are neighbours in the input: whole rows at a time.
+  void by_rows(Execution& e) const {
     const int32_t* s = e.values(x);
     int32_t* d = e.values(out);
-    const int64_t each = product(reduced), none[1] = {0};
-    const int64_t n = inner_of(reduced), step = reduced.empty() ? 0 : reduced.back().stride[0];
+    const int64_t n = kept.back().size, none[1] = {0};
+    const auto join = maximum ? e.loops().max_rows : e.loops().add_rows;
+    std::vector<Axis> each = reduced;
+    each.push_back({1, {0, 0, 0}});
+    const int64_t grain = std::max<int64_t>(1, kGrain / (n * product(reduced)));
+    e.split(rows_of(kept), grain, [&](int64_t begin, int64_t end) {
+      int32_t* to = d + begin * n;
+      for_rows<1>(kept, begin, end, none, [&](const int64_t* base) {
+        std::fill(to, to + n, first());
+        for_rows<1>(each, 0, rows_of(each), base,
+                    [&](const int64_t* at) { join(to, s + at[0], n); });
+        to += n;
+      });
+    });
+  }
+  void by_elements(Execution& e) const {
+    const int32_t* s = e.values(x);
+    int32_t* d = e.values(out);
+    const int64_t n = inner_of(reduced), none[1] = {0};
+    const int64_t step = reduced.empty() ? 0 : reduced.back().stride[0];
+    const auto join = maximum ? e.loops().max : e.loops().sum;
     std::vector<Axis> flat = kept;
     flat.push_back({1, {0, 0, 0}});
-    e.split(out.count, std::max<int64_t>(1, kGrain / each), [&](int64_t begin, int64_t end) {
+    const int64_t grain = std::max<int64_t>(1, kGrain / product(reduced));
+    e.split(out.count, grain, [&](int64_t begin, int64_t end) {
       int64_t o = begin;
       for_rows<1>(flat, begin, end, none, [&](const int64_t* base) {
-        int32_t acc = maximum ? (floor_zero ? 0 : INT32_MIN) : 0;
-        for_rows<1>(reduced, 0, rows_of(reduced), base, [&](const int64_t* at) {
-          const int32_t* from = s + at[0];
-          for (int64_t i = 0; i < n; ++i) {
-            const int32_t v = from[i * step];
-            acc = maximum ? std::max(acc, v) : wrap_add(acc, v);
-          }
-        });
-        d[o++] = acc;
+        int32_t result = first();
+        for_rows<1>(reduced, 0, rows_of(reduced), base,
+                    [&](const int64_t* at) { result = join(result, s + at[0], step, n); });
+        d[o++] = result;
       });
     });
   }
@@ -203,15 +191,21 @@ struct Take : Step, TakeFields {
     const int32_t *s = e.values(data), *ix = e.values(index);
     int32_t* d = e.values(out);
     const int64_t last = size - 1, picks = index.count;
+    if (inner == 1) {
+      e.split(outer * picks, kGrain, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin, stop; i < end; i = stop) {
+          const int64_t o = i / picks;
+          stop = std::min(end, (o + 1) * picks);
+          e.loops().lookup(s + o * size, size, ix + (i - o * picks), stop - i, d + i);
+        }
+      });
+      return;
+    }
     e.split(outer * picks, std::max<int64_t>(1, kGrain / inner), [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const int64_t o = i / picks, v = ix[i % picks];
         const int64_t k = v < 0 ? 0 : (v > last ? last : v);
-        if (inner == 1) {
-          d[i] = s[o * size + k];
-        } else {
-          std::memcpy(d + i * inner, s + (o * size + k) * inner, (size_t)inner * 4);
-        }
+        std::memcpy(d + i * inner, s + (o * size + k) * inner, (size_t)inner * 4);
       }
     });
   }

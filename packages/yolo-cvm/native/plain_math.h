@@ -1,29 +1,8 @@
-// Scalar arithmetic of the machine: int32 that wraps, shifts that are always defined.
+// Overlap of boxes.
 #pragma once
 #include <cstdint>
 
 namespace cvm {
-
-inline int32_t wrap_add(int32_t a, int32_t b) { return (int32_t)((uint32_t)a + (uint32_t)b); }
-inline int32_t wrap_sub(int32_t a, int32_t b) { return (int32_t)((uint32_t)a - (uint32_t)b); }
-inline int32_t wrap_mul(int32_t a, int32_t b) { return (int32_t)((uint32_t)a * (uint32_t)b); }
-inline int32_t wrap_neg(int32_t a) { return (int32_t)(0u - (uint32_t)a); }
-
-// floor(x / 2^s + 1/2), s in 1..32.
-inline int32_t round_shift(int32_t x, int32_t s) {
-  return (int32_t)((((int64_t)x >> (s - 1)) + 1) >> 1);
-}
-
-// Bits of the magnitude, at least one.
-inline int32_t precision_of(int32_t x) {
-  const uint32_t m = x < 0 ? 0u - (uint32_t)x : (uint32_t)x;
-  return m ? 32 - __builtin_clz(m) : 1;
-}
-
-// Quotient towards zero; by zero gives zero.
-inline int32_t divide(int32_t a, int32_t b) {
-  return b == 0 ? 0 : (int32_t)((int64_t)a / b);
-}
 
 // Overlap of two boxes [.., .., x1, y1, x2, y2] in percent of their union (specification 3.3);
 // int64 arithmetic that wraps, areas are signed.

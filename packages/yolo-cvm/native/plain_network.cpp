@@ -22,10 +22,8 @@ struct Dense : Step, DenseFields {
     const int64_t k = inner, u = units;
     e.split(rows * u, std::max<int64_t>(1, kGrain / k), [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        const int32_t *p = a + i / u * k, *q = b + i % u * k;
-        uint32_t acc = c ? (uint32_t)c[i % u] : 0;
-        for (int64_t j = 0; j < k; ++j) acc += (uint32_t)p[j] * (uint32_t)q[j];
-        d[i] = (int32_t)acc;
+        const int64_t row = i / u, unit = i % u;
+        d[i] = e.loops().dot(c ? c[unit] : 0, a + row * k, b + unit * k, k);
       }
     });
   }
@@ -58,7 +56,7 @@ struct Conv : Step, ConvFields {
             const int64_t iy = y * stride_h + r * dilation_h - pad_h;
             if (iy < 0 || iy >= height) continue;
             for (int64_t t = 0; t < kernel_w; ++t) {
-              const uint32_t tap = (uint32_t)k[((ch * cg + c) * kernel_h + r) * kernel_w + t];
+              const int32_t tap = k[((ch * cg + c) * kernel_h + r) * kernel_w + t];
               if (!tap) continue;
               // columns q with 0 <= q * stride_w + shift < width
               const int64_t shift = t * dilation_w - pad_w;
@@ -66,9 +64,9 @@ struct Conv : Step, ConvFields {
               const int64_t past =
                   shift >= width ? 0
                                  : std::min(out_width, (width - shift + stride_w - 1) / stride_w);
-              const int32_t* in = plane + iy * width + shift;
-              for (int64_t q = first; q < past; ++q)
-                row[q] = (int32_t)((uint32_t)row[q] + (uint32_t)in[q * stride_w] * tap);
+              if (past <= first) continue;
+              const int32_t* in = plane + iy * width + shift + first * stride_w;
+              e.loops().multiply(row + first, in, stride_w, tap, past - first);
             }
           }
         }

@@ -186,6 +186,7 @@ class Execution {
       default: return (uint8_t*)outputs[(size_t)t.index] + t.offset;
     }
   }
+  const Loops& loops() const { return plan.kernels->loops; }
   int32_t* values(const Tensor& t) const { return (int32_t*)address(t); }
   // Working memory of the step that runs; aligned to 64 bytes.
   uint8_t* shared() const { return scratch_; }

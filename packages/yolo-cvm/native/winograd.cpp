@@ -250,7 +250,8 @@ bool stays_below(const Convolution& c) {
 std::unique_ptr<Step> make_winograd(Convolution& c) {
   const Winograd* w = c.k->winograd;
   if (!w || c.kh != 3 || c.kw != 3 || c.sh * c.sw * c.dh * c.dw != 1) return nullptr;
-  if (std::min(c.in.dims[3], c.shape[3]) < w->least_channels || !stays_below(c)) return nullptr;
+  const int64_t channels = std::min(c.in.dims[3], c.shape[3]);
+  if (c.grouped() || channels < w->least_channels || !stays_below(c)) return nullptr;
   // Borders of tiles that do not exist are work too.
   const auto padded = [](int64_t size) { return (size + kSide - 1) / kSide * kSide; };
   if (padded(c.shape[1]) * padded(c.shape[2]) > 2 * c.shape[1] * c.shape[2]) return nullptr;

@@ -117,6 +117,34 @@ struct Winograd {
                  int32_t* out, int64_t row_step);
 };
 
+// One row of a plain step: `count` values, neighbours `step` elements apart.
+struct UnaryRow {
+  const int32_t* x;
+  int32_t* out;
+  int64_t count;
+  int32_t lo, hi, shift;
+};
+struct BinaryRow {
+  const int32_t *a, *b;
+  int32_t* out;
+  int64_t a_step, b_step, out_step, count;
+};
+
+// What plain steps do innermost; see loops.h.
+struct Loops {
+  void (*unary)(UnaryKind kind, const UnaryRow& row);
+  void (*binary)(BinaryKind kind, const BinaryRow& row);
+  int32_t (*sum)(int32_t from, const int32_t* x, int64_t step, int64_t count);
+  int32_t (*max)(int32_t from, const int32_t* x, int64_t step, int64_t count);
+  void (*add_rows)(int32_t* into, const int32_t* x, int64_t count);
+  void (*max_rows)(int32_t* into, const int32_t* x, int64_t count);
+  void (*lookup)(const int32_t* table, int64_t size, const int32_t* index, int64_t count,
+                 int32_t* out);
+  int32_t (*dot)(int32_t from, const int32_t* x, const int32_t* y, int64_t count);
+  bool (*within)(const int32_t* x, int64_t count, int32_t bound);
+  void (*multiply)(int32_t* into, const int32_t* x, int64_t step, int32_t factor, int64_t count);
+};
+
 struct Kernels {
   const char* name;
   int32_t offset;         // stored byte = value + offset (0 or 128)
@@ -126,10 +154,12 @@ struct Kernels {
   // conv[vectors][pixels], pixels from 1 to max_pixels[vectors]
   ConvKernel conv[3][kMaxPixels + 1];
   void (*tile_code)(const Tile&);
-  void (*max_bytes)(uint8_t* into, const uint8_t* other, int64_t count);
+  // the larger of two pixels of `count` channels
+  void (*max_pixel)(int32_t dtype, uint8_t* into, const uint8_t* other, int64_t count);
   // int32 planes to interleaved bytes: out[x * pixel_stride + c] = plane c, element x, + offset
   void (*interleave)(uint8_t* out, int64_t pixel_stride, const int32_t* planes, int64_t plane_stride,
                      int64_t channels, int64_t pixels);
+  Loops loops;
   const Winograd* winograd;  // null where the direct way is always faster
   // a loop that only multiplies registers, for the measured ceiling
   int64_t (*ceiling)(int64_t rounds);

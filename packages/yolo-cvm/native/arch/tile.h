@@ -11,12 +11,10 @@
 #endif
 
 #include "kernels.h"
+#include "loops.h"
 
 namespace cvm {
 namespace {
-
-inline int32_t wrap_add(int32_t a, int32_t b) { return (int32_t)((uint32_t)a + (uint32_t)b); }
-inline int32_t clamp(int32_t x, int32_t lo, int32_t hi) { return x < lo ? lo : (x > hi ? hi : x); }
 
 // The requantization of the registers of one pixel; constants are loaded once per tile.
 template <class V, int N>
@@ -308,6 +306,11 @@ void run_op(const Tile& t, const TileOp& op) {
         int32_t* o = (int32_t*)op.view.base + at + offset[l];
         const int32_t* row = a + l;
         const int64_t count = end - l;
+        if (count == 1) {
+          for (int64_t m = 0; m < pixels; ++m) o[m * stride] = row[m * lanes];
+          l = end;
+          continue;
+        }
         for (int64_t m = 0; m < pixels; ++m, o += stride, row += lanes) {
           int64_t i = 0;
           for (; i + V::L <= count; i += V::L) V::store(o + i, V::load(row + i));
@@ -332,14 +335,20 @@ void run_tile_code(const Tile& t) {
   for (int64_t i = 0; i < t.op_count; ++i) run_op<V>(t, t.ops[i]);
 }
 
+template <class T>
+inline void max_channels(uint8_t* into, const uint8_t* other, int64_t count) {
+  T* d = (T*)into;
+  const T* s = (const T*)other;
+  for (int64_t i = 0; i < count; ++i) d[i] = d[i] > s[i] ? d[i] : s[i];
+}
 template <class V>
-void max_bytes(uint8_t* into, const uint8_t* other, int64_t count) {
-  if (V::offset) {
-    for (int64_t i = 0; i < count; ++i) into[i] = into[i] > other[i] ? into[i] : other[i];
-  } else {
-    int8_t* d = (int8_t*)into;
-    const int8_t* s = (const int8_t*)other;
-    for (int64_t i = 0; i < count; ++i) d[i] = d[i] > s[i] ? d[i] : s[i];
+void max_pixel(int32_t dtype, uint8_t* into, const uint8_t* other, int64_t count) {
+  switch (dtype) {
+    case kInt16: return max_channels<int16_t>(into, other, count);
+    case kInt32: return max_channels<int32_t>(into, other, count);
+    default:
+      return V::offset ? max_channels<uint8_t>(into, other, count)
+                       : max_channels<int8_t>(into, other, count);
   }
 }
 
@@ -422,8 +431,9 @@ Kernels make_kernels(const char* name, const Winograd* winograd = nullptr) {
   Fill<V, M1, 1>::into(k.conv);
   Fill<V, M2, 2>::into(k.conv);
   k.tile_code = run_tile_code<V>;
-  k.max_bytes = max_bytes<V>;
+  k.max_pixel = max_pixel<V>;
   k.interleave = interleave<V>;
+  fill_loops(k.loops);
   k.winograd = winograd;
   k.ceiling = ceiling<V>;
   return k;

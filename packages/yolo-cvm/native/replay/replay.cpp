@@ -17,7 +17,7 @@ int cvm_plan_new(const int64_t*, int64_t, const void* const*, const int64_t*, co
 void cvm_plan_free(void*);
 int cvm_execution_new(const void*, int, void**);
 void cvm_execution_free(void*);
-void cvm_begin(void*, const int32_t*, int32_t* const*);
+int cvm_begin(void*, const int32_t*, int32_t* const*, int32_t);
 int64_t cvm_advance(void*, int64_t, double);
 }
 
@@ -86,7 +86,7 @@ bool replay(const char* path, const char* name) {
   std::vector<int32_t*> targets;
   for (const auto& e : expected) outputs.emplace_back(e.size(), 12345);
   for (auto& o : outputs) targets.push_back(o.data());
-  cvm_begin(execution, input.data(), targets.data());
+  cvm_begin(execution, input.data(), targets.data(), INT32_MAX);
   const int64_t all = INT64_MAX;
   int64_t last = -1;
   for (int64_t next = 0; next != last;) {

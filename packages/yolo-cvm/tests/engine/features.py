@@ -42,6 +42,8 @@ MEANS = (
     "shift that could carry",
     "convolution without bias",
     "weights in 32 bits",
+    "convolution by groups",
+    "maximum of pixels in 16 or 32 bits",
     "Winograd",
     "no region cut",
     "region cut",
@@ -143,6 +145,8 @@ def _regions(form: Form) -> Iterator[str]:
         yield from _requantizations(step)
         if step.kind == Step.CONV_IMAGE:
             yield from _convolution(form, step)
+        if step.kind == Step.POOL_IMAGE and step.fields["x"].dtype != DType.INT8:
+            yield "maximum of pixels in 16 or 32 bits"
 
 
 def _table(form: Form, root: int, whole: int) -> Iterator[str]:
@@ -169,6 +173,8 @@ def _convolution(form: Form, step: PlanStep) -> Iterator[str]:
         yield "convolution without bias"
     if form.steps.literals[fields["weight"]].itemsize == 4:
         yield "weights in 32 bits"
+    if fields["groups"] > 1:
+        yield "convolution by groups"
     window = [fields[f"{name}_{axis}"] for name in ("stride", "dilation") for axis in "hw"]
     three = fields["kernel_h"] == fields["kernel_w"] == 3
     if three and window == [1, 1, 1, 1] and min(fields["channels"], fields["image"].dims[3]) >= 64:

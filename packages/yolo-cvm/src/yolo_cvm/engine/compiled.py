@@ -12,6 +12,7 @@ import numpy as np
 
 from yolo_core.arrays import Array
 from yolo_core.graph import Entry, Graph, interpret
+from yolo_core.graph.integers import INT32_MAX, limit
 from yolo_cvm.engine import library, planner
 from yolo_cvm.engine.planner.encoding import Plan
 
@@ -76,18 +77,22 @@ class Execution:
     def __init__(self, native: NativePlan, threads: int) -> None:
         self.native = native
         self._handle = c_void_p()
+        self._pointers = c_void_p * len(native.plan.outputs)
         library.check(
             native.library,
             native.library.cvm_execution_new(native._handle, threads, byref(self._handle)),
         )
 
-    def begin(self, data: Array) -> list[Array]:
-        """Start a run; the arrays returned are filled by `advance`."""
+    def begin(self, data: Array, bound: int) -> list[Array] | None:
+        """Start a run; the arrays returned are filled by `advance`.
+
+        data: contiguous int32 of the input's shape. None where a value is beyond +-bound.
+        """
         outputs = [np.empty(shape, np.int32) for shape in self.native.plan.outputs]
-        pointers = (library.Int32P * len(outputs))(*[_pointer(a) for a in outputs])
+        pointers = self._pointers(*map(_address, outputs))
         self._kept = (data, outputs)
-        self.native.library.cvm_begin(self._handle, _pointer(data), pointers)
-        return outputs
+        inside = self.native.library.cvm_begin(self._handle, _address(data), pointers, bound)
+        return outputs if inside else None
 
     def advance(self, stop: int = _EVERY_STEP) -> None:
         """Run up to step `stop`. KeyboardInterrupt is seen between steps."""
@@ -117,7 +122,7 @@ class Execution:
         best = np.full(len(self.native.plan.names), np.inf)
         for _ in range(runs):
             before = self.seconds()
-            self.begin(data)
+            self.begin(data, INT32_MAX)
             self.advance()
             best = np.minimum(best, self.seconds() - before)
         return best
@@ -127,8 +132,11 @@ class Execution:
             self.native.library.cvm_execution_free(self._handle)
 
 
-def _pointer(array: Array) -> ctypes._Pointer[ctypes.c_int32]:
-    return array.ctypes.data_as(library.Int32P)
+def _address(array: Array) -> int:
+    """Where a contiguous array lies. `ctypes.data` tells it too, and takes microseconds."""
+    if array.flags.writeable:
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))
+    return int(array.ctypes.data)
 
 
 class CompiledEngine:
@@ -143,6 +151,7 @@ class CompiledEngine:
         self._graph = graph
         self._threads = threads
         self._native = _native(graph, instruction_set)
+        self._bound = limit(graph.input_precision)
         self._lock = threading.Lock()
         self._idle: list[Execution] = []
 
@@ -153,9 +162,8 @@ class CompiledEngine:
 
     def run(self, data: Array) -> list[Array]:
         """See `Engine.run`."""
-        data = interpret.check_input(self._graph, data)
         execution = self._take()
-        outputs = execution.begin(data)
+        outputs = self._begin(execution, data)
         execution.advance()
         with self._lock:
             self._idle.append(execution)
@@ -181,7 +189,7 @@ class CompiledEngine:
         plan, tensors, done = planner.trace_plan(self._graph)
         native = NativePlan(plan, self._native.instruction_set)
         execution = native.execution(self._threads)
-        execution.begin(data)
+        execution.begin(data, INT32_MAX)
         for index, node in enumerate(self._graph.nodes):
             execution.advance(done[index])
             if not node.is_variable:
@@ -192,6 +200,17 @@ class CompiledEngine:
                         for output, shape in enumerate(node.shapes)
                     ),
                 )
+
+    def _begin(self, execution: Execution, data: Array) -> list[Array]:
+        """Start a run with any input that `Engine.run` takes; LogicError for others."""
+        ready = isinstance(data, np.ndarray) and data.dtype == np.int32 and data.flags.c_contiguous
+        if not ready or data.shape != self._graph.input_shape:
+            data = interpret.check_input(self._graph, data)
+        outputs = execution.begin(data, self._bound)
+        if outputs is None:
+            interpret.check_input(self._graph, data)  # says what is wrong
+        assert outputs is not None, "both look for the same values"
+        return outputs
 
     def _take(self) -> Execution:
         with self._lock:

@@ -205,6 +205,7 @@ STEPS: dict[Step, Sequence[Field]] = {
         *_numbers("stride_h stride_w", _WINDOW),
         *_numbers("pad_h pad_w", (0, 4096)),
         *_numbers("dilation_h dilation_w", _WINDOW),
+        *_numbers("groups", _DIM),
         Field("code", CODE),
     ],
     Step.POINTWISE: [*_numbers("batch height width channels", _DIM), Field("code", CODE)],

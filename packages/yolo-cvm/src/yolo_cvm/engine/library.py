@@ -14,7 +14,6 @@ from pathlib import Path
 from yolo_cvm.engine.format import FINGERPRINT
 
 INVALID, MEMORY = 1, 2
-Int32P = POINTER(c_int32)
 
 _SIGNATURES = {
     "cvm_message": (c_char_p, []),
@@ -35,7 +34,7 @@ _SIGNATURES = {
     "cvm_plan_instruction_set": (c_char_p, [c_void_p]),
     "cvm_execution_new": (c_int, [c_void_p, c_int, POINTER(c_void_p)]),
     "cvm_execution_free": (None, [c_void_p]),
-    "cvm_begin": (None, [c_void_p, Int32P, POINTER(Int32P)]),
+    "cvm_begin": (c_int, [c_void_p, c_void_p, POINTER(c_void_p), c_int32]),
     "cvm_advance": (c_int64, [c_void_p, c_int64, c_double]),
     "cvm_address": (c_void_p, [c_void_p, c_int64]),
     "cvm_products": (None, [c_void_p, c_int]),

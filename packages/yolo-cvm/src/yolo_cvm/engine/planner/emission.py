@@ -252,6 +252,7 @@ class _Emission:
             **lowering.pair("stride", a.strides),
             **lowering.pair("pad", a.padding),
             **lowering.pair("dilation", a.dilation),
+            groups=a.groups,
             code=resolved,
         )
 

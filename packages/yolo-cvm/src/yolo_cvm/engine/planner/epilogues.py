@@ -156,6 +156,8 @@ class RegionWriter:
             value = code.clamp(value, a.a_min, a.a_max)
         elif node.op == "cvm_clip":
             value = code.clamp(value, -limit(a.precision), limit(a.precision))
+        elif node.op == "negative":
+            value = code.multiply(value, np.array([-1]), known)
         elif node.op == "cvm_right_shift":
             bound = limit(a.precision)
             value = code.shift(value, a.shift_bit, -bound, bound, known)

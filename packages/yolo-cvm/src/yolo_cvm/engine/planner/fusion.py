@@ -70,9 +70,9 @@ def _begin(g: _Growing, index: int) -> None:
 
 
 def _takes_bytes(form: Form, node: Node) -> bool:
-    """Whether a convolution can run on bytes: constant weights, proven ranges, one group."""
+    """Whether a convolution can run on bytes: constant weights, proven ranges."""
     a, (batch, channels, height, width) = node.attributes, form.graph.shape(node.inputs[0])
-    if a.groups != 1 or not all(form.is_constant(e) for e in node.inputs[1:]):
+    if not all(form.is_constant(e) for e in node.inputs[1:]):
         return False
     if any(form.dtype(e) != DType.INT8 for e in node.inputs[:2]):
         return False
@@ -92,7 +92,7 @@ def _pointwise(form: Form, node: Node) -> bool:
     if len(node.shapes[0]) != 4:
         return False
     channels = node.shapes[0][1]
-    if node.op in _CLAMPS or node.op == "cvm_right_shift":
+    if node.op in _CLAMPS or node.op in ("cvm_right_shift", "negative"):
         return True
     if node.op == "cvm_lut":
         return form.is_constant(node.inputs[1]) and not form.is_constant(node.inputs[0])
@@ -136,10 +136,8 @@ def _is_pad(g: _Growing, index: int) -> bool:
 
 def _moves_pixels(g: _Growing, node: Node) -> bool:
     """Whether pooling, upsampling or concatenation can stay in image form."""
-    if node.op == "upsampling":
+    if node.op in ("upsampling", "max_pool2d"):
         return node.inputs[0] in g.images
-    if node.op == "max_pool2d":
-        return node.inputs[0] in g.images and g.form.dtype(node.inputs[0]) == DType.INT8
     if node.op == "concatenate":
         return (
             len(node.shapes[0]) == 4

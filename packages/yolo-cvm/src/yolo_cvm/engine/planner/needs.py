@@ -52,9 +52,17 @@ def _copied(form: Form, step: PlanStep) -> int:
                 total += 5 * count + _SEGMENTS if table else 4 * channels
     if step.kind == Step.CONV_IMAGE:
         taps = step.fields["kernel_h"] * step.fields["kernel_w"]
-        inputs, outputs = step.fields["image"].dims[3], step.fields["channels"]
+        outputs = step.fields["channels"]
+        inputs = _inputs_of_a_block(step)
         total += (outputs + _LANES) * ((inputs + 3) * taps + 4)
     return total
+
+
+def _inputs_of_a_block(step: PlanStep) -> int:
+    """Most input channels that a block of outputs reads: those of the groups that it touches."""
+    channels, groups = int(step.fields["image"].dims[3]), int(step.fields["groups"])
+    touched = _LANES // (step.fields["channels"] // groups) + 2
+    return min(channels, touched * (channels // groups))
 
 
 def _expanded(step: PlanStep) -> int:

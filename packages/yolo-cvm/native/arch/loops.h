@@ -1,0 +1,162 @@
+// Loops over rows of int32 values: what plain steps do innermost. Included by every
+// arch/<isa>/kernels.cpp, so that the compiler writes them in the instructions of that set.
+//
+// All names live in an anonymous namespace, so no two instruction sets share a symbol.
+#pragma once
+#include <stdint.h>
+
+#include "kernels.h"
+
+namespace cvm {
+namespace {
+
+// Scalar arithmetic of the machine: int32 that wraps, shifts that are always defined.
+inline int32_t wrap_add(int32_t a, int32_t b) { return (int32_t)((uint32_t)a + (uint32_t)b); }
+inline int32_t wrap_sub(int32_t a, int32_t b) { return (int32_t)((uint32_t)a - (uint32_t)b); }
+inline int32_t wrap_mul(int32_t a, int32_t b) { return (int32_t)((uint32_t)a * (uint32_t)b); }
+inline int32_t wrap_neg(int32_t a) { return (int32_t)(0u - (uint32_t)a); }
+inline int32_t clamp(int32_t x, int32_t lo, int32_t hi) { return x < lo ? lo : (x > hi ? hi : x); }
+
+// Bits of the magnitude, at least one.
+inline int32_t precision_of(int32_t x) {
+  const uint32_t m = x < 0 ? 0u - (uint32_t)x : (uint32_t)x;
+  return m ? 32 - __builtin_clz(m) : 1;
+}
+
+// Quotient towards zero; by zero gives zero.
+inline int32_t divide(int32_t a, int32_t b) {
+  return b == 0 ? 0 : (int32_t)((int64_t)a / b);
+}
+
+template <class F>
+inline void map_row(const UnaryRow& r, const F& f) {
+  const int32_t* x = r.x;
+  int32_t* out = r.out;
+  for (int64_t i = 0; i < r.count; ++i) out[i] = f(x[i]);
+}
+
+inline void unary_row(UnaryKind kind, const UnaryRow& r) {
+  const int32_t lo = r.lo, hi = r.hi, by = r.shift;
+  switch (kind) {
+    case UnaryKind::kClamp: return map_row(r, [=](int32_t x) { return clamp(x, lo, hi); });
+    case UnaryKind::kAbs: return map_row(r, [](int32_t x) { return x < 0 ? wrap_neg(x) : x; });
+    case UnaryKind::kNegative: return map_row(r, wrap_neg);
+    case UnaryKind::kPrecision: return map_row(r, precision_of);
+    case UnaryKind::kRightShift:
+      // floor(x / 2^by + 1/2); no int32 is as large as half of 2^32 rounded up
+      if (by > 31) return map_row(r, [=](int32_t) { return clamp(0, lo, hi); });
+      return map_row(r, [=](int32_t x) {
+        return clamp((x >> by) + ((x >> (by - 1)) & 1), lo, hi);
+      });
+    case UnaryKind::kLeftShift:
+      if (by > 31) return map_row(r, [=](int32_t) { return clamp(0, lo, hi); });
+      return map_row(r, [=](int32_t x) { return clamp((int32_t)((uint32_t)x << by), lo, hi); });
+  }
+}
+
+template <class F>
+inline void zip_row(const BinaryRow& r, const F& f) {
+  const int32_t *a = r.a, *b = r.b;
+  int32_t* out = r.out;
+  const int64_t n = r.count;
+  if (r.a_step == 1 && r.b_step == 0 && r.out_step == 1) {
+    const int32_t k = *b;
+    for (int64_t i = 0; i < n; ++i) out[i] = f(a[i], k);
+  } else if (r.a_step == 0 && r.b_step == 1 && r.out_step == 1) {
+    const int32_t k = *a;
+    for (int64_t i = 0; i < n; ++i) out[i] = f(k, b[i]);
+  } else if (r.a_step == 1 && r.b_step == 1 && r.out_step == 1) {
+    for (int64_t i = 0; i < n; ++i) out[i] = f(a[i], b[i]);
+  } else {
+    for (int64_t i = 0; i < n; ++i) out[i * r.out_step] = f(a[i * r.a_step], b[i * r.b_step]);
+  }
+}
+
+inline void binary_row(BinaryKind kind, const BinaryRow& r) {
+  switch (kind) {
+    case BinaryKind::kAdd: return zip_row(r, wrap_add);
+    case BinaryKind::kSub: return zip_row(r, wrap_sub);
+    case BinaryKind::kMul: return zip_row(r, wrap_mul);
+    case BinaryKind::kMax: return zip_row(r, [](int32_t x, int32_t y) { return x > y ? x : y; });
+    case BinaryKind::kDiv: return zip_row(r, divide);
+    case BinaryKind::kGreater:
+      return zip_row(r, [](int32_t x, int32_t y) { return (int32_t)(x > y); });
+  }
+}
+
+// `from` and all values of a row added up, wrapping, or the largest of them.
+inline int32_t sum_row(int32_t from, const int32_t* x, int64_t step, int64_t count) {
+  uint32_t sum = (uint32_t)from;
+  if (step == 1) {
+    for (int64_t i = 0; i < count; ++i) sum += (uint32_t)x[i];
+  } else {
+    for (int64_t i = 0; i < count; ++i) sum += (uint32_t)x[i * step];
+  }
+  return (int32_t)sum;
+}
+inline int32_t max_row(int32_t from, const int32_t* x, int64_t step, int64_t count) {
+  if (step == 1) {
+    for (int64_t i = 0; i < count; ++i) from = from > x[i] ? from : x[i];
+  } else {
+    for (int64_t i = 0; i < count; ++i) from = from > x[i * step] ? from : x[i * step];
+  }
+  return from;
+}
+
+// into[i] = into[i] + x[i], or the larger of the two.
+inline void add_rows(int32_t* into, const int32_t* x, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) into[i] = wrap_add(into[i], x[i]);
+}
+inline void max_rows(int32_t* into, const int32_t* x, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) into[i] = into[i] > x[i] ? into[i] : x[i];
+}
+
+// out[i] = table[index[i] brought into the table].
+inline void lookup_row(const int32_t* table, int64_t size, const int32_t* index, int64_t count,
+                       int32_t* out) {
+  const int32_t last = size > INT32_MAX ? INT32_MAX : (int32_t)(size - 1);
+  for (int64_t i = 0; i < count; ++i) out[i] = table[clamp(index[i], 0, last)];
+}
+
+// Sum of products, wrapping.
+inline int32_t dot_row(int32_t from, const int32_t* x, const int32_t* y, int64_t count) {
+  uint32_t sum = (uint32_t)from;
+  for (int64_t i = 0; i < count; ++i) sum += (uint32_t)x[i] * (uint32_t)y[i];
+  return (int32_t)sum;
+}
+
+// into[i] += x[i * step] * factor, wrapping.
+inline void multiply_row(int32_t* into, const int32_t* x, int64_t step, int32_t factor,
+                         int64_t count) {
+  if (step == 1) {
+    for (int64_t i = 0; i < count; ++i) into[i] = wrap_add(into[i], wrap_mul(x[i], factor));
+  } else {
+    for (int64_t i = 0; i < count; ++i) into[i] = wrap_add(into[i], wrap_mul(x[i * step], factor));
+  }
+}
+
+// Whether all values lie in [-bound, bound].
+inline bool within_row(const int32_t* x, int64_t count, int32_t bound) {
+  int32_t least = 0, most = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    least = least < x[i] ? least : x[i];
+    most = most > x[i] ? most : x[i];
+  }
+  return least >= -bound && most <= bound;
+}
+
+inline void fill_loops(Loops& l) {
+  l.unary = unary_row;
+  l.binary = binary_row;
+  l.sum = sum_row;
+  l.max = max_row;
+  l.add_rows = add_rows;
+  l.max_rows = max_rows;
+  l.lookup = lookup_row;
+  l.dot = dot_row;
+  l.within = within_row;
+  l.multiply = multiply_row;
+}
+
+}  // namespace
+}  // namespace cvm
