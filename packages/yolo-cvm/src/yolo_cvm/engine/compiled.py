@@ -135,7 +135,7 @@ class Execution:
 def _address(array: Array) -> int:
     """Where a contiguous array lies. `ctypes.data` tells it too, and takes microseconds."""
     if array.flags.writeable:
-        return ctypes.addressof(ctypes.c_char.from_buffer(array))
+        return ctypes.addressof(ctypes.c_char.from_buffer(array.data))
     return int(array.ctypes.data)
 
 

@@ -62,7 +62,7 @@ def _inputs_of_a_block(step: PlanStep) -> int:
     """Most input channels that a block of outputs reads: those of the groups that it touches."""
     channels, groups = int(step.fields["image"].dims[3]), int(step.fields["groups"])
     touched = _LANES // (step.fields["channels"] // groups) + 2
-    return min(channels, touched * (channels // groups))
+    return int(min(channels, touched * (channels // groups)))
 
 
 def _expanded(step: PlanStep) -> int:
