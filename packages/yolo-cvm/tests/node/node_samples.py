@@ -53,6 +53,11 @@ def npy(array: Array) -> bytes:
     return stream.getvalue()
 
 
+def ok(data: bytes) -> bytes:
+    """The answer with this output."""
+    return b'{"data":"0x' + data.hex().encode() + b'","info":"ok"}'
+
+
 class Client:
     """Requests to a server."""
 

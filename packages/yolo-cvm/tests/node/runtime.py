@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+import signal
 from pathlib import Path
 
 SENTINEL = 0x5555
@@ -56,3 +58,24 @@ class Runtime:
     def free(self, net: int | None) -> int:
         """Return code."""
         return int(self.c.CVMAPIFreeModel(ctypes.c_void_p(net)))
+
+
+def daemons() -> list[int]:
+    """Processes that this one has started to serve the library."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
+            if b"yolo_cvm.node.daemon" in words and parent == str(os.getpid()):
+                found.append(int(entry.name))
+    return found
+
+
+def kill_daemon() -> None:
+    """Kill the one daemon of this process, and wait until it is dead."""
+    (process,) = daemons()
+    os.kill(process, signal.SIGKILL)
+    os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)

@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from runtime import GETTERS, SENTINEL, Runtime
+from cvm_samples import heads_of, write_model
+from runtime import GETTERS, SENTINEL, Runtime, daemons, kill_daemon
 
 from yolo_core.errors import InputError
 from yolo_core.graph import GraphError
@@ -44,26 +45,6 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def runtime(library: Path) -> Runtime:
     return Runtime(library)
-
-
-def daemons() -> list[int]:
-    """Processes that this one has started to serve the library."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        with contextlib.suppress(OSError):
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-            parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
-            if b"yolo_cvm.node.daemon" in words and parent == str(os.getpid()):
-                found.append(int(entry.name))
-    return found
-
-
-def kill_daemon() -> None:
-    (process,) = daemons()
-    os.kill(process, signal.SIGKILL)
-    os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)
 
 
 @pytest.fixture
@@ -152,6 +133,109 @@ def test_texts(runtime: Runtime, sample: Any) -> None:
         assert text.value == expected
         assert text.raw[34:40] == b"?" * 6
     runtime.free(net)
+
+
+@pytest.mark.parametrize(
+    ("postprocess", "heads"), [("argmax", 1), ("detection", 2), ("", 1), ("no word", 1)]
+)
+def test_the_method_is_the_post_processing_word(
+    runtime: Runtime, tmp_path: Path, postprocess: str, heads: int
+) -> None:
+    import ctypes
+
+    folder = write_model(tmp_path, heads_of(*[(2, 3)] * heads, postprocess=postprocess))
+    _, net = runtime.load((folder / "symbol").read_bytes(), (folder / "params").read_bytes())
+    text = ctypes.create_string_buffer(34)
+    assert runtime.c.CVMAPIGetPreprocessMethod(ctypes.c_void_p(net), text) == 0
+    assert text.value.decode() == postprocess
+    runtime.free(net)
+
+
+def test_null_is_runtime_and_touches_nothing(runtime: Runtime, sample: Any) -> None:
+    symbol, params = sample.files["symbol"], sample.files["params"]
+    _, net = runtime.load(symbol, params)
+    data = sample.values.tobytes()
+    c = runtime.c
+    assert c.CVMAPILoadModel(symbol, len(symbol), params, len(params), None, 0, 0) == 2
+    assert c.CVMAPILoadModel(None, 0, params, len(params), None, 0, 0) == 2
+    for call in GETTERS.values():
+        assert getattr(c, call)(net_of(net), None) == 2
+    for call in ("CVMAPIGetVersion", "CVMAPIGetPreprocessMethod"):
+        assert getattr(c, call)(net_of(net), None) == 2
+        assert getattr(c, call)(None, b"?" * 34) == 2
+    assert c.CVMAPIInference(net_of(net), None, len(data), b"?" * 4096) == 2
+    assert c.CVMAPIInference(net_of(net), data, len(data), None) == 2
+    assert runtime.infer(None, data, 8) == (2, b"\xa5" * 8)
+    assert c.CVMAPIGetGasFromGraphFile(None, None) == 2
+    assert c.CVMAPIGetGasFromGraphFile(symbol, None) == 2
+    runtime.free(net)
+
+
+def net_of(handle: int | None) -> Any:
+    import ctypes
+
+    return ctypes.c_void_p(handle)
+
+
+def test_files_belong_to_the_caller_and_their_lengths_count(
+    runtime: Runtime, sample: Any, answer: bytes
+) -> None:
+    import ctypes
+
+    symbol, params = sample.files["symbol"], sample.files["params"]
+    held = [ctypes.create_string_buffer(f + b"{" * 50, len(f) + 50) for f in (symbol, params)]
+    net = ctypes.c_void_p()
+    code = runtime.c.CVMAPILoadModel(
+        held[0], len(symbol), held[1], len(params), ctypes.byref(net), 0, 7
+    )
+    assert code == 0
+    for buffer in held:
+        ctypes.memset(buffer, 0xFF, len(buffer))
+    kill_daemon()  # so that the library has to load its own copy again
+    data = ctypes.create_string_buffer(sample.values.tobytes())
+    assert runtime.infer(net.value, data.raw[:-1], len(answer)) == (0, answer)
+    runtime.free(net.value)
+
+
+def test_stale_bytes_after_params_are_read_over(
+    runtime: Runtime, sample: Any, answer: bytes
+) -> None:
+    """The original's writer leaves them where one process saves several models."""
+    stale = sample.files["params"] + sample.files["params"][-700:]
+    code, net = runtime.load(sample.files["symbol"], stale)
+    assert code == 0
+    assert runtime.infer(net, sample.values.tobytes(), len(answer)) == (0, answer)
+    runtime.free(net)
+
+
+def test_heads_of_different_rows_have_figures_and_no_output(
+    runtime: Runtime, tmp_path: Path
+) -> None:
+    folder = write_model(tmp_path, heads_of((2, 3), (3, 2), (1, 5)))
+    code, net = runtime.load((folder / "symbol").read_bytes(), (folder / "params").read_bytes())
+    assert code == 0
+    told = {name: runtime.figure(call, net) for name, call in GETTERS.items()}
+    assert told["output_length"] == (0, 6 + 6 + 5)
+    assert all(code == 0 for code, _ in told.values())
+    assert runtime.infer(net, bytes(24), 17) == (1, b"\xa5" * 17)
+    runtime.free(net)
+
+
+def test_a_handle_is_freed_by_another_thread_than_its_own(
+    runtime: Runtime, sample: Any, answer: bytes
+) -> None:
+    symbol, params = sample.files["symbol"], sample.files["params"]
+    _, first = runtime.load(symbol, params)
+    _, second = runtime.load(symbol, params)
+    assert first != second
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(runtime.free(first)))
+    thread.start()
+    thread.join()
+    assert codes == [0]
+    assert runtime.infer(first, sample.values.tobytes(), 8)[0] == 2
+    assert runtime.infer(second, sample.values.tobytes(), len(answer)) == (0, answer)
+    runtime.free(second)
 
 
 def test_a_graph_without_a_nul_at_the_end_of_memory(runtime: Runtime, sample: Any) -> None:
@@ -243,8 +327,7 @@ def test_the_daemon_ends_with_its_node(library: Path, sample: Any) -> None:
     code = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
         "from pathlib import Path\n"
-        "from runtime import Runtime\n"
-        "from test_library import daemons\n"
+        "from runtime import Runtime, daemons\n"
         "folder = Path(sys.argv[3])\n"
         "files = [(folder / n).read_bytes() for n in ('symbol', 'params')]\n"
         "assert Runtime(Path(sys.argv[1])).load(*files)[0] == 0\n"

@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cvm_samples import some_input, write_model
-from node_samples import BIG, BUDGET, LOGIC, RUNTIME, Client, name_of, npy, put, running
+from click.testing import CliRunner
+from cvm_samples import heads_of, write_model
+from node_samples import BIG, BUDGET, LOGIC, RUNTIME, Client, name_of, npy, ok, put, running
 
 from yolo_core.graph import GraphBuilder, RuntimeFault
 from yolo_cvm.bundle import torrent
+from yolo_cvm.cli import main
 from yolo_cvm.node import machine, requests
 from yolo_cvm.node.digits import Digits
 from yolo_cvm.node.keccak import keccak256_of_string
@@ -23,10 +25,6 @@ from yolo_cvm.node.store import Store
 
 UNKNOWN = requests.failure("unknown request property type")
 UNREADABLE = requests.failure("data parse error") + RUNTIME
-
-
-def ok(data: bytes) -> bytes:
-    return b'{"data":"0x' + data.hex().encode() + b'","info":"ok"}'
 
 
 def content(sample: Any) -> str:
@@ -46,6 +44,42 @@ def test_three_requests_are_answered(client: Client, sample: Any) -> None:
         inputSize=BIG, cvm_version=1, cvm_networkid=21,
     )  # fmt: skip
     assert stored == ok(sample.answer)
+
+
+def test_the_address_of_the_stock_server_is_the_default() -> None:
+    assert "[default: 127.0.0.1:4321]" in CliRunner().invoke(main, ["serve", "--help"]).output
+
+
+def test_headers_and_query_are_not_looked_at(client: Client, sample: Any) -> None:
+    body = json.dumps({"type": 3, "model": sample.model, "modelSize": BIG}).encode()
+    for headers in (
+        {"Content-Type": "application/json; charset=utf-8", "Accept": "text/html;q=0"},
+        {
+            "Content-Type": "multipart/form-data",
+            "Authorization": "Basic x",
+            "Accept-Encoding": "br",
+        },
+        {"Host": "elsewhere", "Origin": "http://elsewhere"},
+    ):
+        answer = client.ask("POST", "/infer?type=1&model=0", body, headers)
+        assert answer == (200, "text/plain; charset=utf-8", gas_of(sample))
+
+
+def test_the_method_is_looked_at_before_the_body(client: Client) -> None:
+    with client.raw() as connection:
+        connection.sendall(b"PUT /infer HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+        answer = b""
+        while part := connection.recv(4096):
+            answer += part
+    assert answer.endswith(requests.failure("request method not POST"))
+
+
+def test_spelling_of_answers() -> None:
+    assert bytes(requests.success(np.empty(0, np.int8))) == b'{"data":"0x","info":"ok"}'
+    assert requests.gas_answer(23792) == b'{"data":"0x0000000000005cf0","info":"ok"}'
+    assert requests.failure("data parse error") == (
+        b'{"data":"0x64617461207061727365206572726f72","info":"error"}'
+    )
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS", "BREW"])
@@ -176,6 +210,27 @@ def test_hits_ignore_sizes_and_files_that_have_gone(client: Client, sample: Any)
     assert client.infer(type=2, input="0x" + other, **nothing).endswith(b'"ok"}')
 
 
+def test_version_and_network_change_nothing(client: Client, sample: Any) -> None:
+    asked = {"type": 2, "model": sample.model, "input": content(sample)}
+    assert client.infer(**asked, modelSize=BIG, cvm_version=0, cvm_networkid=21) == (
+        ok(sample.answer)
+    )
+    for version, network in ((1, 42), (-7, 43), (1 << 62, 0)):
+        given = {"cvm_version": version, "cvm_networkid": network}
+        assert client.infer(**asked, **given) == ok(sample.answer)
+
+
+def test_contents_that_differ_are_different_inputs(client: Client, sample: Any) -> None:
+    """The whole content names a result, though the model reads its beginning alone."""
+    asked = {"type": 2, "model": sample.model}
+    assert client.infer(**asked, input=content(sample), modelSize=BIG) == ok(sample.answer)
+    (sample.root / sample.model).unlink()
+    client.tell(bytes([1]))
+    while "reload" not in client.log.getvalue():
+        pass
+    assert client.infer(**asked, input=content(sample) + "00", modelSize=BIG) == RUNTIME
+
+
 def test_failures_are_not_kept(client: Client, sample: Any) -> None:
     asked = {"type": 1, "model": sample.model, "input": sample.stored, "inputSize": BIG}
     assert client.infer(**asked, modelSize=1) == RUNTIME
@@ -196,96 +251,59 @@ def test_each_file_alone_is_held_to_its_size(client: Client, sample: Any) -> Non
     assert client.infer(**stored, inputSize=size) == ok(sample.answer)
 
 
-def npy_text(header: str, data: bytes, version: bytes = b"\x01\x00") -> bytes:
-    text = header.encode()
-    size = len(text).to_bytes(2 if version[0] == 1 else 4, "little")
-    return b"\x93NUMPY" + version + size + text + data
-
-
-HEADER = "{'descr': '|i1', 'fortran_order': False, 'shape': (1, 2, 4, 5), }"
-
-
-@pytest.mark.parametrize(
-    ("header", "expected"),
-    [
-        (HEADER, "ok"),
-        (HEADER.replace("|i1", "<i1").replace("False", "True"), "ok"),
-        ("'shape': (40) 'descr':   '?i1' 'fortran_order': True", "ok"),
-        (HEADER.replace("1, 2, 4, 5", "40, , -7"), "ok"),
-        (HEADER.replace("1, 2, 4, 5", "41"), LOGIC),
-        (HEADER.replace("1, 2, 4, 5", ""), RUNTIME),
-        (HEADER.replace("1, 2, 4, 5", "0"), RUNTIME),
-        (HEADER.replace("|i1", "|u1"), LOGIC),
-        (HEADER.replace("|i1", "<f4"), LOGIC),
-        (HEADER.replace("'descr'", '"descr"'), LOGIC),
-        (HEADER.replace("False", "0"), LOGIC),
-        (HEADER.replace("shape", "form"), LOGIC),
-        (HEADER.replace("1, 2, 4, 5", "1, x"), RUNTIME),
-        (HEADER.replace("1, 2, 4, 5", "-40"), RUNTIME),
-        (HEADER.replace("|i1", ""), RUNTIME),
-    ],
-)
-def test_headers_of_stored_inputs(
-    client: Client, sample: Any, header: str, expected: str | bytes
-) -> None:
-    put(sample.root, name_of("odd"), {"data": npy_text(header, sample.values.tobytes())})
-    answer = client.infer(
-        type=1, model=sample.model, input=name_of("odd"), modelSize=BIG, inputSize=BIG
-    )
-    assert answer == (ok(sample.answer) if expected == "ok" else expected)
-
-
-@pytest.mark.parametrize("version", [b"\x01\x00", b"\x02\x00", b"\x03\x00", b"\x01\x01"])
-def test_versions_of_stored_inputs(client: Client, sample: Any, version: bytes) -> None:
-    data = npy_text(HEADER, sample.values.tobytes() + b"more", version)
-    put(sample.root, name_of("odd"), {"data": data})
-    answer = client.infer(
-        type=1, model=sample.model, input=name_of("odd"), modelSize=BIG, inputSize=BIG
-    )
-    assert answer == (ok(sample.answer) if version[1] == 0 and version[0] < 3 else LOGIC)
-
-
-def test_a_bad_input_is_told_before_the_model_is_looked_at(client: Client, sample: Any) -> None:
-    put(sample.root, name_of("odd"), {"data": b"no array"})
-    asked = {"type": 1, "input": name_of("odd"), "inputSize": BIG, "modelSize": BIG}
-    assert client.infer(model="ab" * 20, **asked) == LOGIC
-    assert client.infer(model="ab" * 19, **asked) == RUNTIME
-    assert client.infer(model="ab" * 20, **{**asked, "inputSize": 1}) == RUNTIME
-
-
-def test_integers_of_four_bytes_pass_as_the_original_passes_them(tmp_path: Path) -> None:
-    b = GraphBuilder()
-    graph = b.build([b.operator("abs", [b.input("data", (1, 3, 5), 12)])])
-    folder = write_model(tmp_path / "model", graph)
-    put(tmp_path, name_of("m"), {n: (folder / n).read_bytes() for n in ("symbol", "params")})
-    values = some_input(graph)
-    big = values.astype(">i4").tobytes()
-    forms = {
-        "honest": npy(values),
-        "big": npy(values.astype(">i4")),
-        "reversed": npy(np.frombuffer(big, "<i4").reshape(values.shape)),
-        "bytes": npy(np.frombuffer(big, np.int8)),
-    }
-    for name, data in forms.items():
-        put(tmp_path, name_of(name), {"data": data})
-    with running(tmp_path) as client:
-        asked = {"model": name_of("m"), "modelSize": BIG}
-        right = client.infer(type=2, input="0x" + big.hex(), **asked)
-        turned = client.infer(type=2, input="0x" + values.astype("<i4").tobytes().hex(), **asked)
-        assert right.endswith(b'"ok"}')
-        assert turned != right
-        for name, expected in (
-            ("honest", turned), ("big", turned), ("reversed", right), ("bytes", right),
-        ):  # fmt: skip
-            stored = client.infer(type=1, input=name_of(name), inputSize=BIG, **asked)
-            assert stored == expected, name
-
-
 def test_long_contents_are_cut_and_short_ones_refused(client: Client, sample: Any) -> None:
     asked = {"type": 2, "model": sample.model, "modelSize": BIG}
     assert client.infer(input=content(sample) + "00" * 24, **asked) == ok(sample.answer)
     assert client.infer(input=content(sample)[:-2], **asked) == RUNTIME
     assert client.infer(input="", **asked) == RUNTIME
+
+
+def test_the_prefix_of_contents_has_either_case(client: Client, sample: Any) -> None:
+    spelled = "0X" + sample.values.tobytes().hex().upper()
+    answer = client.infer(type=2, model=sample.model, input=spelled, modelSize=BIG)
+    assert answer == ok(sample.answer)
+
+
+def test_values_beyond_the_precision_are_clamped(tmp_path: Path) -> None:
+    b = GraphBuilder()
+    graph = b.build([b.operator("abs", [b.input("data", (1, 4), 12)])])
+    folder = write_model(tmp_path / "model", graph)
+    put(tmp_path, name_of("m"), {n: (folder / n).read_bytes() for n in ("symbol", "params")})
+    given = np.array([2**31 - 1, -(2**31), 2048, -5], ">i4").tobytes()
+    with running(tmp_path) as client:
+        answer = client.infer(type=2, model=name_of("m"), input="0x" + given.hex(), modelSize=BIG)
+    assert answer == ok(np.array([2047, 2047, 2047, 5], ">i4").tobytes())
+
+
+@pytest.mark.parametrize(
+    ("shapes", "bits", "postprocess", "expected"),
+    [
+        (((2, 3),), 8, "", np.array([0, 1, 2, 3, 4, 5], np.int8)),
+        (((2, 3), (2, 2)), 8, "", np.array([0, 1, 2, 0, 1, 3, 4, 5, 2, 3], np.int8)),
+        (((2, 3), (2, 2)), 12, "", np.array([0, 1, 2, 0, 1, 3, 4, 5, 2, 3], ">i4")),
+        (((2, 3), (2, 2)), 8, "detection", np.array([0, 1, 2, 0, 1, 3, 4, 5, 2, 3], ">i4")),
+        (((2, 3),), 8, "argmax", np.array([2, 2], ">i4")),
+        (((2, 3),), 8, "detection", None),
+        (((2, 3), (3, 2)), 8, "", None),
+    ],
+)
+def test_outputs_of_one_head_and_of_several(
+    tmp_path: Path, shapes: Any, bits: int, postprocess: str, expected: Any
+) -> None:
+    folder = write_model(tmp_path / "m", heads_of(*shapes, bits=bits, postprocess=postprocess))
+    put(tmp_path, name_of("m"), {n: (folder / n).read_bytes() for n in ("symbol", "params")})
+    with running(tmp_path) as client:
+        asked = {"type": 2, "model": name_of("m"), "input": "0x" + "00" * 24, "modelSize": BIG}
+        assert client.infer(**asked) == (RUNTIME if expected is None else ok(expected.tobytes()))
+
+
+def test_stale_bytes_after_params_are_read_over(client: Client, sample: Any) -> None:
+    """The original's writer leaves them where one process saves several models."""
+    stale = {**sample.files, "params": sample.files["params"] + sample.files["params"][-700:]}
+    put(sample.root, name_of("stale"), stale)
+    asked = {"model": name_of("stale"), "modelSize": BIG}
+    assert client.infer(type=3, **asked) == gas_of(sample)
+    assert client.infer(type=2, input=content(sample), **asked) == ok(sample.answer)
 
 
 @pytest.mark.parametrize(
@@ -304,6 +322,12 @@ def test_bad_models_are_runtime_to_inference(
     asked = {"model": name_of("bad"), "modelSize": BIG}
     assert client.infer(type=3, **asked) == gas
     assert client.infer(type=2, input="0x00", **asked) == infer
+
+
+def test_empty_params_are_runtime(client: Client, sample: Any) -> None:
+    put(sample.root, name_of("bare"), {"symbol": sample.files["symbol"], "params": b""})
+    asked = {"type": 2, "model": name_of("bare"), "input": content(sample), "modelSize": BIG}
+    assert client.infer(**asked) == RUNTIME
 
 
 def test_gas_needs_no_params(client: Client, sample: Any) -> None:

@@ -26,7 +26,7 @@ _MIB = 1 << 20
 @click.option("--threads", type=click.IntRange(1, 1024), help="Cores of one inference.")
 @click.option("--models-mib", type=click.IntRange(0), help="Memory for models.")
 @click.option(
-    "--results-mib", default=256, show_default=True, type=click.IntRange(0),
+    "--results-mib", default=64, show_default=True, type=click.IntRange(0),
     help="Memory for results.",
 )  # fmt: skip
 @click.option(

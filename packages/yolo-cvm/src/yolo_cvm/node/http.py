@@ -23,7 +23,7 @@ Body = Union[bytes, Digits]
 
 TEXT = "text/plain; charset=utf-8"
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 18
 _HEAD_LIMIT = 64 << 10
 _LINGER_SECONDS = 2.0
 

@@ -115,10 +115,10 @@ def unreadable() -> bytes:
 
 @dataclass(frozen=True)
 class _Content:
-    """Bytes that stood in a body as digits."""
+    """Bytes that stood in a body as digits, and these, which are not copied."""
 
     data: bytes
-    digits: bytes
+    digits: memoryview
 
 
 def _members(body: bytes) -> tuple[list[tuple[str, Any]], dict[str, _Content]]:
@@ -150,6 +150,7 @@ def _set_aside(body: bytes) -> tuple[bytes, dict[str, _Content]]:
     """The body with every long string of digits replaced by a name of it."""
     parts: list[bytes] = []
     contents: dict[str, _Content] = {}
+    whole = memoryview(body)
     at = 0
     for _ in range(_TOKENS):
         start = body.find(b'"', at) + 1
@@ -157,9 +158,8 @@ def _set_aside(body: bytes) -> tuple[bytes, dict[str, _Content]]:
         if end < 0 or body.find(b"\\", start, end) >= 0:
             break
         if end - start > _LONG and body[start : start + 2] in (b"0x", b"0X"):
-            digits = body[start:end]
             try:
-                content = _Content(binascii.unhexlify(digits[2:]), digits)
+                content = _Content(binascii.unhexlify(whole[start + 2 : end]), whole[start:end])
             except binascii.Error:
                 break
             name = secrets.token_hex(16)
@@ -195,7 +195,7 @@ def _kind(pairs: list[tuple[str, Any]]) -> int:
 def _text(value: Any, contents: dict[str, _Content]) -> str:
     if not isinstance(value, str) or isinstance(value, _Number):
         raise Unreadable
-    return contents[value].digits.decode("ascii") if value in contents else value
+    return str(contents[value].digits, "ascii") if value in contents else value
 
 
 def _bytes(value: Any, contents: dict[str, _Content]) -> bytes:

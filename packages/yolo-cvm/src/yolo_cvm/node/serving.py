@@ -56,7 +56,7 @@ class Budget:
     """
 
     model_bytes: int
-    result_bytes: int = 256 << 20
+    result_bytes: int = 64 << 20
     parallel: int = 2
     waiting: int = 64
     threads: int | None = None
