@@ -47,7 +47,7 @@ def test_memory_for_models_is_the_original_s(
     monkeypatch: pytest.MonkeyPatch, machine_bytes: int, budget: int
 ) -> None:
     pages = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": machine_bytes // 4096}
-    monkeypatch.setattr(server.os, "sysconf", pages.__getitem__)
+    monkeypatch.setattr("os.sysconf", pages.__getitem__)
     assert server.model_budget() == budget
 
 

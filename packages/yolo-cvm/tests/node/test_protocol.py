@@ -32,7 +32,8 @@ def content(sample: Any) -> str:
 
 
 def gas_of(sample: Any) -> bytes:
-    return ok(machine.gas(sample.files["symbol"]).to_bytes(8, "big"))
+    gas: int = machine.gas(sample.files["symbol"])
+    return ok(gas.to_bytes(8, "big"))
 
 
 def test_three_requests_are_answered(client: Client, sample: Any) -> None:
