@@ -19,7 +19,7 @@ from yolo_core.errors import InputError
 from yolo_core.graph.files import symbol
 from yolo_cvm import receipts
 from yolo_cvm.cli import main
-from yolo_cvm.receipts import digests, version_2
+from yolo_cvm.receipts import digests, trees, version_2
 
 
 def make(folder: Path, engine: str | None = None) -> receipts.Receipt:
@@ -116,7 +116,7 @@ def test_the_model_root_is_over_every_node_and_parameter(model_folder: Path) -> 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 7, 8, 9, 33])
 def test_trees_are_those_of_rfc_6962(count: int) -> None:
     leaves = [sha(bytes([k])) for k in range(count)]
-    assert digests.tree_top(leaves) == page_top(leaves)
+    assert trees.tree_top(leaves) == page_top(leaves)
 
 
 def test_commands_verify_and_bisect(model_folder: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import click
 
 from yolo_core.command import Group
 from yolo_cvm.bundle.command import bundle, model_meta
+from yolo_cvm.dispute.command import claim, judge, witness
 from yolo_cvm.node.command import node, serve
 
 _MODEL = click.argument("model", type=click.Path())
@@ -397,3 +398,6 @@ main.add_command(bundle)
 main.add_command(model_meta)
 main.add_command(serve)
 main.add_command(node)
+main.add_command(claim)
+main.add_command(witness)
+main.add_command(judge)

@@ -18,7 +18,7 @@ from yolo_core.arrays import Array
 from yolo_core.graph import Graph, GraphBuilder
 from yolo_cvm import receipts
 from yolo_cvm.cli import main
-from yolo_cvm.receipts import digests, version_1, version_2
+from yolo_cvm.receipts import digests, trees, version_1, version_2
 
 
 def heads(first: bool) -> Graph:
@@ -182,15 +182,15 @@ def test_names_of_another_node_are_shown_on_one_line(model_folder: Path, tmp_pat
 
 
 def test_trees_of_other_titles_lengths_and_shapes_never_meet() -> None:
-    leaf = digests.leaf(b"x")
-    roots = {digests.tree_root(title, [leaf] * count) for title in ("a", "b") for count in range(5)}
+    leaf = trees.leaf(b"x")
+    roots = {trees.tree_root(title, [leaf] * count) for title in ("a", "b") for count in range(5)}
     assert len(roots) == 10
     flat = np.arange(600, dtype=np.int32)
     shapes: list[Array] = [flat, flat.reshape(1, 600), flat.reshape(1, 1, 1, 600), flat[:599]]
     assert len({digests.tensor_root(array) for array in shapes}) == 4
     # A branch, taken for a leaf, is another one: leaves and branches begin with different bytes.
-    left, right = digests.leaf(b"l"), digests.leaf(b"r")
-    assert digests.tree_top([left, right]) != digests.leaf(left + right)
+    left, right = trees.leaf(b"l"), trees.leaf(b"r")
+    assert trees.tree_top([left, right]) != trees.leaf(left + right)
 
 
 def test_engines_agree_on_the_identity(tmp_path: Path) -> None:

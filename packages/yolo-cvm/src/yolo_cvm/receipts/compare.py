@@ -36,6 +36,17 @@ def first_difference(left: AnyReceipt, right: AnyReceipt) -> str | None:
     InputError where the receipts are of different versions, models or inputs, which no node
     explains.
     """
+    check_comparable(left, right)
+    for a, b in zip(left.nodes, right.nodes):
+        if a != b:
+            outputs = [k for k, (p, q) in enumerate(zip(a.outputs, b.outputs)) if p != q]
+            which = f", output {outputs[0]}" if len(a.outputs) > 1 and outputs else ""
+            return f"node {a.node} '{shown(a.name)}' ({shown(a.op)}){which}"
+    return None if left == right else "no node, but the heads, the output or the gas"
+
+
+def check_comparable(left: AnyReceipt, right: AnyReceipt) -> None:
+    """InputError where two receipts are of different versions, models, inputs or node lists."""
     if type(left) is not type(right):
         raise InputError("receipts", "are of different versions", "two of one version")
     for name in ("symbol", "params", "model", "input"):
@@ -45,9 +56,3 @@ def first_difference(left: AnyReceipt, right: AnyReceipt) -> str | None:
             )
     if [node.node for node in left.nodes] != [node.node for node in right.nodes]:
         raise InputError("receipts", "list different nodes", "two runs of one model")
-    for a, b in zip(left.nodes, right.nodes):
-        if a != b:
-            outputs = [k for k, (p, q) in enumerate(zip(a.outputs, b.outputs)) if p != q]
-            which = f", output {outputs[0]}" if len(a.outputs) > 1 and outputs else ""
-            return f"node {a.node} '{shown(a.name)}' ({shown(a.op)}){which}"
-    return None if left == right else "no node, but the heads, the output or the gas"

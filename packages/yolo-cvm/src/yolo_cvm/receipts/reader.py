@@ -36,6 +36,14 @@ def read_receipt(path: PathLike) -> AnyReceipt:
     return receipt_from(read_bytes(path, RECEIPT_LIMIT), path)
 
 
+def read_version_2(path: PathLike) -> Receipt:
+    """As `read_receipt`; InputError for a receipt of version 1 too, which binds too little."""
+    receipt = read_receipt(path)
+    if not isinstance(receipt, Receipt):
+        raise InputError(path, "is a receipt of version 1", f"{version_2.FORMAT!r}")
+    return receipt
+
+
 def receipt_from(data: bytes, path: PathLike) -> AnyReceipt:
     """The receipt in the bytes of its file; see `read_receipt`. path: its name, for the error."""
     try:

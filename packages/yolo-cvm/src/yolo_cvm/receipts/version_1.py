@@ -14,8 +14,9 @@ from typing import ClassVar
 from yolo_core.arrays import Array
 from yolo_core.graph.costs.gas import gas
 from yolo_cvm.model import Model
-from yolo_cvm.receipts.digests import leaf, tensor_digest, tree_top
+from yolo_cvm.receipts.digests import tensor_digest
 from yolo_cvm.receipts.record import SPECIFICATION, NodeDigest, observe, sha256_of
+from yolo_cvm.receipts.trees import leaf, tree_top
 
 FORMAT = "yolo-cvm receipt 1"
 

@@ -15,8 +15,9 @@ from typing import ClassVar
 from yolo_core.arrays import Array
 from yolo_core.graph.costs.gas import gas
 from yolo_cvm.model import Model
-from yolo_cvm.receipts.digests import canonical, leaf, model_root, tensor_root, tree_root
+from yolo_cvm.receipts.digests import canonical, model_root, tensor_root
 from yolo_cvm.receipts.record import SPECIFICATION, NodeDigest, observe
+from yolo_cvm.receipts.trees import leaf, tree_root
 
 FORMAT = "yolo-cvm receipt 2"
 

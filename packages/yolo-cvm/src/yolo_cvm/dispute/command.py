@@ -1,0 +1,115 @@
+"""The commands `claim`, `witness` and `judge`. They parse, call one function and print."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from yolo_core.command import Command
+
+_MODEL = click.argument("model", type=click.Path())
+_INPUT = click.option(
+    "--input", "input_file", required=True, type=click.Path(), help="Integers (.npy)."
+)
+_NODE = click.option(
+    "--node", required=True, type=click.IntRange(0), help="The operator's number, as bisect says."
+)
+_OUT = click.option("--out", required=True, type=click.Path(), help="File to write.")
+
+
+def _run(model: str, input_file: str, node: int) -> Any:
+    from yolo_cvm.arrays import read_array
+    from yolo_cvm.dispute import observe_node
+    from yolo_cvm.model import load
+
+    return observe_node(load(model), read_array(input_file), node)
+
+
+def _write(out: str, inputs: list[str | None], model: str, content: bytes) -> None:
+    from yolo_core.files import atomic_write
+    from yolo_core.outputs import check_outputs
+    from yolo_core.yolo.model_folder import model_sources
+
+    check_outputs(inputs=[*model_sources(model), *inputs], files=[out])
+    atomic_write(out, content)
+    click.echo(f"wrote {out}, {len(content):,} bytes")
+
+
+@click.command(cls=Command)
+@_MODEL
+@_INPUT
+@_NODE
+@click.option(
+    "--output-index", default=0, show_default=True, type=click.IntRange(0), help="Which result."
+)
+@click.option("--against", type=click.Path(), help="The other's claim, which this one answers.")
+@_OUT
+def claim(
+    model: str, input_file: str, node: int, output_index: int, against: str | None, out: str
+) -> None:
+    """Narrow a dispute about one operator to 256 elements of its result.
+
+    Two people answer each other's claims until one of them names elements; the other answers
+    that one with a witness.
+
+    Example: yolo-cvm claim model --input x.npy --node 7 --against theirs --out mine
+    """
+    from yolo_core.errors import InputError
+    from yolo_cvm.dispute import first_claim, next_claim, read_claim
+
+    run = _run(model, input_file, node)
+    theirs = None if against is None else read_claim(against)
+    output = output_index if theirs is None else theirs.output
+    if output >= len(run.results) or (theirs is not None and theirs.node != node):
+        raise InputError("claim", "is of another node or output", f"of node {node}")
+    result = run.results[output]
+    made = first_claim(node, output, result) if theirs is None else next_claim(result, theirs)
+    _write(out, [input_file, against], model, made.to_json())
+    place = "elements of leaf" if made.is_leaf else f"level {made.level}, branch"
+    click.echo(f"{place} {made.index}")
+
+
+@click.command(cls=Command)
+@_MODEL
+@_INPUT
+@_NODE
+@click.option("--against", type=click.Path(), help="The other's claim of elements.")
+@_OUT
+def witness(model: str, input_file: str, node: int, against: str | None, out: str) -> None:
+    """Write what is needed to run one operator again without the model.
+
+    With --against only what one disputed element depends on, else all of the operands.
+
+    Example: yolo-cvm witness model --input x.npy --node 7 --against theirs --out w
+    """
+    from yolo_cvm.dispute import make_witness, read_claim
+
+    theirs = None if against is None else read_claim(against)
+    made = make_witness(_run(model, input_file, node), theirs)
+    _write(out, [input_file, against], model, made.to_json())
+
+
+@click.command(cls=Command)
+@click.argument("witness", type=click.Path())
+@click.argument("first", type=click.Path())
+@click.argument("second", type=click.Path())
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def judge(witness: str, first: str, second: str, as_json: bool) -> None:
+    """Decide whose receipt is wrong at the first node where two part. Needs no model.
+
+    Example: yolo-cvm judge w alice.json bob.json
+    """
+    from dataclasses import asdict
+
+    from yolo_cvm.dispute import judge, read_witness
+    from yolo_cvm.receipts.reader import read_version_2
+
+    verdict = judge(
+        read_witness(witness), read_version_2(first), read_version_2(second), path=witness
+    )
+    if as_json:
+        click.echo(json.dumps(asdict(verdict), indent=1))
+    else:
+        click.echo("\n".join(verdict.lines({"first": first, "second": second})))
