@@ -145,6 +145,7 @@ def include(path: str, page: str) -> str:
     }
     known |= {
         "packages/yolo-cvm/docs/receipt.md": "formats/receipt.md",
+        "packages/yolo-cvm/docs/witness.md": "formats/witness.md",
         "packages/yolo-cvm/docs/bundle.md": "formats/bundle.md",
     }
 

@@ -17,6 +17,7 @@ from typing import Any
 import networks
 import numpy as np
 from cases import CASES, MINIMUM, Case
+from disputes import DISPUTES, write_dispute
 from files import FILES
 from streams import values
 
@@ -175,6 +176,9 @@ def generate(root: Path) -> None:
         write_file_case(root / "reject" / name, name)
     for name in networks.NETWORKS:
         write_network(root / "network" / name, name)
+    for name in DISPUTES:
+        folder = root / "dispute" / name
+        write_json(folder / "verdict.json", write_dispute(folder, name))
 
 
 if __name__ == "__main__":

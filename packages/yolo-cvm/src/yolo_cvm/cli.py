@@ -211,6 +211,8 @@ def bisect(context: click.Context, left: str, right: str) -> None:
     difference = first_difference(first, read_receipt(right))
     agreed = f"the receipts agree, {first.told()}"
     click.echo(f"first difference: {difference}" if difference else agreed)
+    if difference and difference.startswith("node "):
+        click.echo(f"Next: yolo-cvm witness MODEL --input X --node {difference.split()[1]} --out W")
     context.exit(1 if difference else 0)
 
 

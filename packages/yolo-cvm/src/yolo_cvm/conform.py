@@ -7,13 +7,15 @@ vector is a folder with `symbol` and `params` and one of
     meta.json with `expect`    a model to refuse or to accept
     node_crc.json              a network: the checksum of every operator's output, the bytes of
                                the C interface, and the figures of meta.json where it is there
+    verdict.json               a dispute: receipt, witness and verdict, byte for byte
 """
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +28,12 @@ from yolo_core.graph import GraphError, Limits, chain_gas
 from yolo_core.graph.costs.gas import gas
 from yolo_core.graph.costs.storage import storage_bytes
 from yolo_core.graph.integers import INT32_MAX, limit
+from yolo_cvm import dispute
 from yolo_cvm.arrays import read_array
 from yolo_cvm.chain_io import input_type_size, output_type_size, write_output
 from yolo_cvm.model import SYMBOL, Model, load
+from yolo_cvm.receipts import run_with_receipt
+from yolo_cvm.receipts.reader import read_version_2
 
 PASSED, FAILED, KNOWN = "passed", "failed", "known divergence"
 
@@ -66,6 +71,8 @@ def conform(path: PathLike, engine: str | None = None) -> Iterator[Outcome]:
 def _judge(folder: Path, engine: str | None) -> tuple[str, str]:
     if (folder / "node_crc.json").is_file():
         return _network(folder, engine)
+    if (folder / "verdict.json").is_file():
+        return _dispute(folder, engine)
     meta = read_json(folder / "meta.json")
     if not isinstance(meta, dict) or not ({"op", "expect"} & set(meta)):
         raise InputError(folder / "meta.json", "says neither `op` nor `expect`", "one of them")
@@ -197,6 +204,24 @@ def _network(folder: Path, engine: str | None) -> tuple[str, str]:
     data = read_array(folder / "input.npy")
     wrong = _figures(model, meta) or _nodes(model, data, folder) or _outputs(model, data, folder)
     return wrong or (PASSED, "")
+
+
+def _dispute(folder: Path, engine: str | None) -> tuple[str, str]:
+    """The receipt and the witness that this runtime writes, and what the judge says of them."""
+    model = load(folder, engine=engine)
+    data = read_array(folder / "input.npy")
+    _, receipt = run_with_receipt(model, data)
+    if receipt.to_json().encode("ascii") != (folder / "receipt.json").read_bytes():
+        return FAILED, "the receipt differs"
+    claim = dispute.read_claim(folder / "claim.json")
+    witness = dispute.make_witness(dispute.observe_node(model, data, claim.node), claim)
+    if witness.to_json() != (folder / "witness.json").read_bytes():
+        return FAILED, "the witness differs"
+    false = read_version_2(folder / "false_receipt.json")
+    verdict = dispute.judge(dispute.read_witness(folder / "witness.json"), receipt, false)
+    if json.loads(json.dumps(asdict(verdict))) != read_json(folder / "verdict.json"):
+        return FAILED, f"the verdict is {verdict}"
+    return PASSED, ""
 
 
 def _nodes(model: Model, data: Array, folder: Path) -> tuple[str, str] | None:

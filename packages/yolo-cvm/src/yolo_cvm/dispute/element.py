@@ -98,7 +98,7 @@ def element(operation: Operation, output: int, position: int, read: Read) -> int
 
 def _positions(shape: Shape, index: Sequence[Array]) -> Array:
     """Row-major positions, int64, of broadcastable indices."""
-    positions = np.zeros((), np.int64)
+    positions: Array = np.zeros((), np.int64)
     for size, axis in zip(shape, index):
         positions = positions * size + axis
     return positions
