@@ -11,12 +11,16 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from cvm_samples import write_model
+from cvm_samples import deciding_detector, write_detector, write_model
 from node_samples import Client, running
 from test_detection import ARCHITECTURE, SIDE, constant_detector
 
+from yolo_core.yolo.boxes import NmsSettings
 from yolo_core.yolo.model_folder import Extension
+from yolo_core.yolo.predictor import settle
 from yolo_cvm.bundle import Choices, write_bundle
+from yolo_cvm.detection import detect_pictures
+from yolo_cvm.predictor import open_detector
 from yolo_cvm.receipts import receipt_from
 
 
@@ -42,6 +46,14 @@ def client(bundle: Path) -> Iterator[Client]:
 def picture() -> bytes:
     image = np.random.default_rng(0).integers(0, 256, (100, 200, 3), dtype=np.uint8)
     return bytes(cv2.imencode(".png", image)[1])
+
+
+@pytest.fixture
+def decided(tmp_path: Path) -> Path:
+    """A bundle of a model whose graph decides."""
+    folder = write_detector(tmp_path / "decides", *deciding_detector())
+    write_bundle(folder, tmp_path / "decided", Choices(comment="boxes"))
+    return tmp_path / "decided"
 
 
 def form(**parts: bytes) -> tuple[bytes, dict[str, str]]:
@@ -100,6 +112,37 @@ def test_detect_and_verify(client: Client, picture: bytes) -> None:
         False,
         "It differs: the input is another one.",
     )
+
+
+def test_a_model_whose_graph_decides(decided: Path, picture: bytes, tmp_path: Path) -> None:
+    (tmp_path / "picture.png").write_bytes(picture)
+    predictor = open_detector(decided)
+    settings = settle(predictor, NmsSettings.for_display())
+    (record,) = detect_pictures(predictor, [tmp_path / "picture.png"], None, settings)
+    assert record["detections"]
+    with running(decided) as client:
+        (model,) = json.loads(client.ask("GET", "/models")[2])
+        assert (model["detector"], model["error"]) == (True, None)
+        assert model["facts"]["Output"] == "1×20×6"
+        answer = json.loads(client.ask("POST", "/detect", picture)[2])
+        assert answer["detections"] == record["detections"]
+        body, headers = form(receipt=answer["receipt"].encode(), picture=picture)
+        assert json.loads(client.ask("POST", "/verify", body, headers)[2])["verified"]
+
+
+def test_a_manifest_that_claims_what_the_graph_does_not_do(decided: Path, picture: bytes) -> None:
+    """The model is shown with the reason, and other requests are answered."""
+    (params,) = decided.glob("*/data/params")
+    data = bytearray(params.read_bytes())
+    data[-1] ^= 1
+    params.write_bytes(data)
+    with running(decided) as client:
+        (model,) = json.loads(client.ask("GET", "/models")[2])
+        assert not model["detector"]
+        assert "boxes.scores" in model["error"]
+        status, _, answer = client.ask("POST", "/detect", picture)
+        assert (status, client.ask("GET", "/healthz")[0]) == (400, 200)
+        assert "a store with a detector" in json.loads(answer)["error"]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
-from yolo_core.graph import Graph, load_program
+from yolo_core.graph import Graph, bind, load_program
 from yolo_core.graph.costs.gas import gas
 from yolo_core.yolo.boxes import NmsSettings
 from yolo_core.yolo.letterbox import decode_image
@@ -189,7 +189,7 @@ class Page:
         }  # fmt: skip
         try:
             symbol = self._serving.store.read(info_hash, (DATA, SYMBOL), machine.SYMBOL_LIMIT)
-            graph = load_program(symbol)
+            graph = load_program(symbol, compat=True)
             record["facts"] = {
                 "Gas": f"{gas(graph):,}",
                 "Input": f"{_sizes(graph.input_shape)}, {graph.input_precision} bits",
@@ -197,13 +197,26 @@ class Page:
             }
             content = self._manifest(info_hash, root)
             if content is not None:
-                extension = _detection(content, graph)
+                extension = self._detection(info_hash, content, graph)
                 record["card"] = write_card(content, extension)
                 record["detector"] = extension is not None
                 record["title"] = record["card"].splitlines()[0].lstrip("# ").replace("\\", "")
         except InputError as error:
             record["error"] = str(error)
         return record
+
+    def _detection(
+        self, info_hash: str, content: dict[str, Any], program: Graph
+    ) -> Extension | None:
+        """What the integers mean, where a manifest says so about a program of its own."""
+        given = content.get("extension")
+        if not isinstance(given, dict) or "detection" not in given:
+            return None
+        extension = Extension.from_dict(given, MANIFEST)
+        # How a graph decides stands in its parameters, too.
+        params = self._serving.store.read(info_hash, (DATA, PARAMS), _NO_LIMIT)
+        check_extension(extension, bind(program, params, compat=True), MANIFEST)
+        return extension
 
     def _model_of(self, receipt: AnyReceipt) -> str:
         """The model of the store that a receipt is about."""
@@ -263,16 +276,6 @@ def _fields(head: Head, body: bytes) -> dict[str, bytes]:
         if name:
             fields[name[1].decode("latin-1")] = data[: -len(b"\r\n")]
     return fields
-
-
-def _detection(content: dict[str, Any], graph: Graph) -> Extension | None:
-    """What the integers mean, where a manifest says so about a program of its own."""
-    given = content.get("extension")
-    if not isinstance(given, dict) or "detection" not in given:
-        return None
-    extension = Extension.from_dict(given, MANIFEST)
-    check_extension(extension, graph, MANIFEST)
-    return extension
 
 
 def _number(fields: dict[str, bytes], name: str) -> float | None:
