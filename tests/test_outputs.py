@@ -311,7 +311,10 @@ def test_no_module_writes_but_through_yolo_core() -> None:
     """A write past `yolo_core.files` would escape the rule."""
     calls = {"write_text", "write_bytes", "imwrite", "savefig", "savetxt", "rmtree", "copyfile"}
     for path in SOURCES.glob("*/src/**/*.py"):
-        if path.name in ("files.py", "outputs.py") and path.parent.name == "yolo_core":
+        if (
+            path.name in ("files.py", "outputs.py", "replacing.py")
+            and path.parent.name == "yolo_core"
+        ):
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Call):

@@ -71,8 +71,10 @@ def test_reading_has_limits(tmp_path: Path) -> None:
     (tmp_path / "deep.json").write_text("[" * 100_000)
     with pytest.raises(InputError, match="not valid JSON"):
         read_json(tmp_path / "deep.json")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="does not exist"):
         sha256_file(tmp_path / "none")
+    with pytest.raises(InputError, match="regular file"):
+        sha256_file(tmp_path / "pipe")
 
 
 def test_errors_are_one_line() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import tracemalloc
 import warnings
@@ -195,6 +196,24 @@ def test_a_size_that_the_parameters_contradict(multiple: float, tmp_path: Path) 
     stem = write(tmp_path, PARAMETERS, size="custom", width_multiple=multiple)
     with pytest.raises(InputError, match="of shape"):
         read_checkpoint(stem)
+
+
+def test_parameters_under_the_sidecar_of_others_are_refused(tmp_path: Path) -> None:
+    content = encode_params(PARAMETERS)
+    digest = hashlib.sha256(content).hexdigest()
+    assert read_checkpoint(write(tmp_path, PARAMETERS, params_sha256=digest)).fused
+    other = {name: value + 1 for name, value in PARAMETERS.items()}
+    (tmp_path / "x-0000.params").write_bytes(encode_params(other))
+    with pytest.raises(InputError, match="SHA-256"):
+        read_checkpoint(tmp_path / "x")
+    # Parameters of another epoch are others, and named on purpose.
+    (tmp_path / "x-0012.params").write_bytes(encode_params(other))
+    assert read_checkpoint(tmp_path / "x-0012.params").fused
+    wrong: list[Any] = [1, [digest], "0" * 64, {}]
+    for stated in wrong:
+        with pytest.raises(InputError, match="SHA-256"):
+            read_checkpoint(write(tmp_path, PARAMETERS, params_sha256=stated))
+    assert read_checkpoint(write(tmp_path, PARAMETERS)).fused
 
 
 @pytest.mark.parametrize("name", ["", "/", ".", "..", ".yaml", "a\0b", "a" * 5000])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -197,6 +198,44 @@ def test_pictures_that_are_gone_leave_frames_with_boxes(
     page = (tmp_path / "x/report.html").read_text()
     assert '<rect class="blank"' in page
     assert "data:image" not in page
+
+
+def test_a_received_run_file_brings_in_no_picture_that_it_does_not_know(
+    runs: tuple[Path, Path], shapes: Path, tmp_path: Path
+) -> None:
+    files = []
+    for path in runs:
+        content = json.loads(path.read_text())
+        for image in content["images"]:
+            image.pop("sha256", None)
+        files.append(tmp_path / path.name)
+        files[-1].write_text(json.dumps(content))
+    for more, embedded in (((), False), (("--images", shapes / "images/val"), True)):
+        result = run("compare", *files, "--out", tmp_path / "x", "--resamples", 10, *more)
+        assert result.exit_code == 0, result.output
+        assert ("data:image" in (tmp_path / "x/report.html").read_text()) == embedded
+
+
+@pytest.mark.parametrize("digest", [None, "0" * 64])
+def test_a_run_file_whose_picture_is_a_device_is_not_read(
+    digest: str | None, runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "picture.png")
+    files = []
+    for path in runs:
+        content = json.loads(path.read_text())
+        content["folder"] = str(tmp_path)
+        for number, image in enumerate(content["images"]):
+            image["file_name"] = "picture.png" if not number else f"{number}.png"
+            image.pop("sha256", None)
+            if digest:
+                image["sha256"] = digest
+        files.append(tmp_path / path.name)
+        files[-1].write_text(json.dumps(content))
+    for more in ((), ("--images", tmp_path)):
+        result = run("compare", *files, "--out", tmp_path / "x", "--resamples", 10, *more)
+        assert result.exit_code == (2 if more or digest else 0), result.output
+        assert result.exit_code == 0 or "picture" in result.output or ".png" in result.output
 
 
 def test_bare_result_lists_need_ground_truth(

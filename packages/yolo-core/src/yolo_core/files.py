@@ -12,13 +12,11 @@ import hashlib
 import json
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from yolo_core import outputs
+from yolo_core import outputs, replacing
 from yolo_core.errors import InputError
 from yolo_core.outputs import PathLike as PathLike
 
@@ -35,10 +33,7 @@ def read_bytes(path: PathLike, limit: int) -> bytes:
     """The content of a regular file of at most `limit` bytes."""
     path = Path(path)
     try:
-        # A FIFO or a device would block or never end, so only regular files are opened.
-        if not path.is_file():
-            cause = "is not a regular file" if path.exists() else "does not exist"
-            raise InputError(path, cause, "a file")
+        _require_regular(path)
         with open(path, "rb") as stream:
             # No more memory is asked for than the file is long, whatever the limit.
             size = os.fstat(stream.fileno()).st_size
@@ -48,6 +43,13 @@ def read_bytes(path: PathLike, limit: int) -> bytes:
     if max(size, len(data)) > limit:
         raise InputError(path, f"is larger than {limit} bytes", "a smaller file")
     return data
+
+
+def _require_regular(path: Path) -> None:
+    """A FIFO or a device would block or never end, so only regular files are opened."""
+    if not path.is_file():
+        cause = "is not a regular file" if path.exists() else "does not exist"
+        raise InputError(path, cause, "a file")
 
 
 def read_start(path: PathLike, most: int, limit: int) -> tuple[bytes, int, str]:
@@ -67,9 +69,7 @@ def read_start(path: PathLike, most: int, limit: int) -> tuple[bytes, int, str]:
 def _blocks(path: Path, limit: int) -> Iterator[bytes]:
     """The content of a regular file piece by piece. InputError beyond `limit` bytes."""
     try:
-        if not path.is_file():
-            cause = "is not a regular file" if path.exists() else "does not exist"
-            raise InputError(path, cause, "a file")
+        _require_regular(path)
         with open(path, "rb") as stream:
             size = os.fstat(stream.fileno()).st_size
             while size <= limit and (block := stream.read(1 << 16)):
@@ -118,9 +118,10 @@ def parse_json(text: str, source: PathLike, values: int = JSON_VALUES) -> Any:
 
 
 def sha256_file(path: PathLike) -> str:
-    """SHA-256 of a file's bytes, 64 lower-case hexadecimal digits."""
+    """SHA-256 of a regular file's bytes, 64 lower-case hexadecimal digits."""
     digest = hashlib.sha256()
     try:
+        _require_regular(Path(path))
         with open(path, "rb") as stream:
             for block in iter(lambda: stream.read(1 << 20), b""):
                 digest.update(block)
@@ -140,7 +141,7 @@ def atomic_write(path: PathLike, content: str | bytes, cache: bool = False) -> N
     data = content.encode("utf-8") if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, temporary = replacing.part_file(path)
     except (OSError, ValueError) as error:
         raise InputError(path, f"cannot be written ({_reason(error)})") from error
     try:
@@ -148,7 +149,7 @@ def atomic_write(path: PathLike, content: str | bytes, cache: bool = False) -> N
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        _put(Path(temporary), path, hashlib.sha256(data).hexdigest())
+            _put(temporary, path, hashlib.sha256(data).hexdigest())
     except OSError as error:
         raise InputError(path, f"cannot be written ({_reason(error)})") from error
     finally:
@@ -184,33 +185,26 @@ def atomic_folder(path: PathLike, cache: bool = False) -> Iterator[Path]:
     cache: a folder that only programs read, replaced also when its files were changed.
     """
     path = Path(path)
+    replacing.recover(path)
     outputs.check_folder(path, cache)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        parts = replacing.part_folder(path)
+        place = parts.__enter__()
     except (OSError, ValueError) as error:
         raise InputError(path, f"cannot be written ({_reason(error)})") from error
-    fresh, old = temporary / "new", temporary / "old"
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.push(parts)
+        fresh = place / replacing.NEW
         fresh.mkdir()
         yield fresh
         outputs.mark_folder(fresh)
-        outputs.check_folder(path, cache)  # again: the work may have taken hours
-        _take_place(fresh, path, old)
-    finally:
-        if old.exists() and not path.exists():
-            os.replace(old, path)
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _take_place(fresh: Path, path: Path, old: Path) -> None:
-    """Put what is at `path` aside and the fresh folder in its place."""
-    try:
-        if path.exists():
-            os.replace(path, old)
-        os.replace(fresh, path)
-    except OSError as error:
-        raise InputError(path, f"cannot be written ({_reason(error)})") from error
+        with replacing.in_turn(path.parent):
+            outputs.check_folder(path, cache)  # again: the work may have taken hours
+            try:
+                replacing.take_place(fresh, path, place / replacing.OLD)
+            except OSError as error:
+                raise InputError(path, f"cannot be written ({_reason(error)})") from error
 
 
 def _umask() -> int:

@@ -33,8 +33,9 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Union
+from typing import BinaryIO, Union
 
+from yolo_core import replacing
 from yolo_core.errors import InputError
 
 PathLike = Union[str, "os.PathLike[str]"]
@@ -72,6 +73,8 @@ def check_outputs(
     targets = [Path(path) for path in files if path is not None]
     wholes = [Path(path) for path in folders if path is not None]
     _check_apart([*targets, *wholes])
+    for path in (*targets, *wholes):
+        replacing.recover(path)
     identities = {identity: path for path in sources for identity in _identity(path)}
     for target in targets:
         for identity in _identity(target):
@@ -162,10 +165,13 @@ def is_result(path: PathLike, changed: bool = False) -> bool:
     changed: take a marked file whose content has changed as well.
     """
     path = Path(path)
-    digests = _marks(path)
-    if not digests:
+    try:
+        with open(path, "rb") as stream:
+            # Mark and content are those of one file, also while another command replaces it.
+            digests = _marks(path, stream.fileno())
+            return bool(digests) and (changed or _digest(stream) in digests)
+    except OSError:
         return False
-    return changed or _digest(path) in digests
 
 
 def mark(path: PathLike, name: str | None = None, digest: str | None = None) -> None:
@@ -175,7 +181,9 @@ def mark(path: PathLike, name: str | None = None, digest: str | None = None) -> 
     digest: SHA-256 of its content where the caller knows it.
     """
     path = Path(path)
-    digest = digest or _digest(path)
+    if digest is None:
+        with open(path, "rb") as stream:
+            digest = _digest(stream)
     try:
         os.setxattr(path, ATTRIBUTE, digest.encode("ascii"))
     except (OSError, AttributeError):
@@ -192,10 +200,10 @@ def mark_folder(folder: PathLike) -> None:
             mark(path)
 
 
-def _marks(path: Path) -> set[str]:
-    """Digests that the file was marked with."""
+def _marks(path: Path, handle: int) -> set[str]:
+    """Digests that the file of this name, open as `handle`, was marked with."""
     try:
-        return {os.getxattr(path, ATTRIBUTE).decode("ascii", "replace")}
+        return {os.getxattr(handle, ATTRIBUTE).decode("ascii", "replace")}
     except (OSError, AttributeError):
         pass
     try:
@@ -212,19 +220,20 @@ def _escaped(name: str) -> bytes:
     return os.fsencode(name).replace(b"\\", b"\\\\").replace(b"\n", b"\\n")
 
 
-def _digest(path: Path) -> str:
+def _digest(stream: BinaryIO) -> str:
     digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(block)
+    for block in iter(lambda: stream.read(1 << 20), b""):
+        digest.update(block)
     return digest.hexdigest()
 
 
 def _files_in(folder: Path) -> Iterator[Path]:
-    """Everything below a folder but folders and our own lists; links are not followed."""
+    """Everything below a folder but folders, our lists and parts; links are not followed."""
     for place, folders, names in os.walk(folder):
         links = [name for name in folders if os.path.islink(os.path.join(place, name))]
-        yield from (Path(place) / name for name in sorted([*names, *links]) if name != LIST)
+        for name in sorted([*names, *links]):
+            if name != LIST and not replacing.is_part(name):
+                yield Path(place) / name
 
 
 def _identity(path: Path) -> Iterator[tuple[int, int]]:

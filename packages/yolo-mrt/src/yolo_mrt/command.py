@@ -15,6 +15,7 @@ from yolo_core.errors import InputError
 from yolo_core.files import PathLike, atomic_write, read_json
 from yolo_core.mxnet.checkpoint import checkpoint_stem, trained_imgsz
 from yolo_core.outputs import check_outputs
+from yolo_core.replacing import only_one
 from yolo_core.yolo.letterbox import check_imgsz
 from yolo_core.yolo.model_folder import model_sources
 from yolo_mrt import stages as stage_module
@@ -136,10 +137,14 @@ def _check_outputs(settings: Settings, stages: Sequence[str], read: Sequence[Pat
 
 
 def _run(settings: Settings, stages: Sequence[str], say: Callable[[str], None]) -> None:
-    """Run the stages; nothing is written where the checkpoint is refused."""
-    stage_module.run(settings, [stage for stage in stages if stage == "prepare"], say)
-    _remember(settings, stages)
-    stage_module.run(settings, [stage for stage in stages if stage != "prepare"], say)
+    """Run the stages; nothing is written where the checkpoint is refused.
+
+    InputError while another command works with the same stage files.
+    """
+    with only_one(settings.work):
+        stage_module.run(settings, [stage for stage in stages if stage == "prepare"], say)
+        _remember(settings, stages)
+        stage_module.run(settings, [stage for stage in stages if stage != "prepare"], say)
 
 
 def _remember(settings: Settings, stages: Sequence[str]) -> None:

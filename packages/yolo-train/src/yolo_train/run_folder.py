@@ -20,6 +20,7 @@ from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, atomic_write, read_bytes
 from yolo_core.outputs import mark_folder, new_folder
+from yolo_core.replacing import remove_parts
 from yolo_core.yaml_file import read_yaml, yaml_text
 from yolo_core.yolo.npy import read_npy_header
 
@@ -70,9 +71,7 @@ class RunFolder:
             raise InputError(path, "has no run to resume", f"a folder with {STATE}")
         # The state says that the folder is a run of ours, also where it was copied from elsewhere.
         mark_folder(folder.path)
-        # What a killed run had half written when it died.
-        for leftover in (folder.path / "weights").glob(".*"):
-            leftover.unlink(missing_ok=True)
+        remove_parts(folder.path / "weights")
         return folder
 
     @classmethod

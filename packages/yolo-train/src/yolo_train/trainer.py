@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -19,6 +20,7 @@ from yolo_core.mxnet.checkpoint import Checkpoint, read_checkpoint, write_checkp
 from yolo_core.mxnet.device import contexts
 from yolo_core.mxnet.network import parameters_of
 from yolo_core.progress import progress
+from yolo_core.replacing import only_one
 from yolo_core.yolo.dataset import read_data_yaml
 from yolo_core.yolo.letterbox import check_imgsz
 from yolo_core.yolo.samples import Sample, check_samples
@@ -115,7 +117,15 @@ class Training:
             raise InputError(source, f"has a state of another network ({error})") from error
 
     def run(self) -> RunFolder | None:
-        """Train to the end. Returns the run folder; None on all machines but the first."""
+        """Train to the end. Returns the run folder; None on all machines but the first.
+
+        InputError while another command trains in the same folder.
+        """
+        with only_one(self._folder.path) if self._folder else nullcontext():
+            self._run()
+        return self._folder
+
+    def _run(self) -> None:
         options = self._options
         begin = time.monotonic()
         if self._folder and self._done == 0:
@@ -131,7 +141,6 @@ class Training:
                 self._epoch(self._done, loader)
         if self._folder:
             self._conclude(self._folder, time.monotonic() - begin)
-        return self._folder
 
     def _exhausted(self) -> bool:
         """Whether nothing got better for too long. From the state alone: a resumed run agrees."""

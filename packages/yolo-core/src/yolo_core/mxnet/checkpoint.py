@@ -11,6 +11,7 @@ and shape that the architecture gives it. The symbol is written for other progra
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -22,8 +23,9 @@ import numpy as np
 
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
-from yolo_core.files import PathLike, atomic_write
-from yolo_core.mxnet.params import encode_params, read_params
+from yolo_core.files import PathLike, atomic_write, read_bytes
+from yolo_core.mxnet.params import FILE_LIMIT, decode_params, encode_params
+from yolo_core.replacing import in_turn
 from yolo_core.yaml_file import read_yaml, yaml_text
 from yolo_core.yolo.architecture import Architecture
 from yolo_core.yolo.letterbox import check_imgsz
@@ -140,14 +142,29 @@ def read_checkpoint(path: PathLike) -> Checkpoint:
     if not isinstance(fused, bool) or color not in COLORS or not isinstance(meta, dict):
         raise InputError(sidecar, "has no valid fused, color or meta", "true or false, rgb or bgr")
     parameters: dict[str, Array] = {}
-    for full_name, array in read_params(params).items():
+    content = read_bytes(params, FILE_LIMIT)
+    for full_name, array in decode_params(content, str(params)).items():
         kind, _, name = full_name.partition(":")
         if kind not in ("arg", "aux") or name in parameters:
             raise InputError(params, f"has {full_name}", "each name once, after arg: or aux:")
         with np.errstate(over="ignore"):  # what overflows is refused below, as not finite
             parameters[name] = np.asarray(array, np.float32)
     check_parameters(parameters, architecture, fused, str(params))
+    _check_digest(content, params, sidecar, data.get("params_sha256"))
     return Checkpoint(architecture, parameters, fused, color, meta)
+
+
+def _check_digest(content: bytes, params: Path, sidecar: Path, stated: Any) -> None:
+    """InputError where the sidecar is that of other parameters.
+
+    stated: SHA-256 of `<stem>-0000.params` by the sidecar; None in those of earlier versions.
+    """
+    if stated is None or not params.name.endswith(_PARAMS):
+        return
+    found = hashlib.sha256(content).hexdigest()
+    if found != stated:
+        cause = f"has the SHA-256 {found}, but {sidecar.name} is that of {stated!r:.70}"
+        raise InputError(params, cause, "the files of one checkpoint")
 
 
 def write_checkpoint(path: PathLike, checkpoint: Checkpoint) -> tuple[Path, Path, Path]:
@@ -164,14 +181,19 @@ def write_checkpoint(path: PathLike, checkpoint: Checkpoint) -> tuple[Path, Path
     for name in architecture.parameter_shapes(checkpoint.fused):
         kind = "aux" if name.endswith(_AUXILIARY) else "arg"
         arrays[f"{kind}:{name}"] = np.asarray(checkpoint.parameters[name], np.float32)
-    record = {
+    record: dict[str, Any] = {
         "format": FORMAT,
         **architecture.to_dict(),
         "fused": checkpoint.fused,
         "color": checkpoint.color,
         "meta": dict(checkpoint.meta),
     }
-    atomic_write(symbol, symbol_json(architecture, checkpoint.fused))
-    atomic_write(params, encode_params(arrays))
-    atomic_write(sidecar, yaml_text(record, default_flow_style=None, width=100))
+    symbol_text, values = symbol_json(architecture, checkpoint.fused), encode_params(arrays)
+    # A kill between the files leaves new parameters under an old sidecar, which this tells.
+    record["params_sha256"] = hashlib.sha256(values).hexdigest()
+    symbol.parent.mkdir(parents=True, exist_ok=True)
+    with in_turn(symbol.parent):
+        atomic_write(symbol, symbol_text)
+        atomic_write(params, values)
+        atomic_write(sidecar, yaml_text(record, default_flow_style=None, width=100))
     return symbol, params, sidecar

@@ -28,7 +28,9 @@ def publish(comparison: Comparison, out: Path, images: Path | None = None) -> li
     """Write all files of a comparison into the folder `out` and return their paths.
 
     images: the image folder, for runs that were made elsewhere. Without it, the folder named in
-    the first run is used; when that is gone, the pictures are empty frames with their boxes.
+    the first run is used, and of it only pictures whose digest stands in the run: a run file from
+    elsewhere cannot bring in a file that its author has not. Other pictures are empty frames with
+    their boxes.
     """
     if images is not None and not images.is_dir():
         raise InputError(images, "is not a folder", "the folder of the images")
@@ -39,7 +41,7 @@ def publish(comparison: Comparison, out: Path, images: Path | None = None) -> li
         "metrics.json": json.dumps(comparison.to_dict(), indent=1) + "\n",
         "summary.md": markdown(comparison),
         **_seed_lines(comparison),
-        "report.html": report.page(comparison, folder),
+        "report.html": report.page(comparison, folder, any_picture=images is not None),
     }
     check_outputs(files=[out / name for name in contents])
     for name, content in contents.items():

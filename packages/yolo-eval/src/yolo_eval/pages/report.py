@@ -28,14 +28,21 @@ CHARTED_CLASSES = 8
 CHARTED_FIGURES = ("AP", "AP50", "AP75", "AR100", "precision", "recall", "f1")
 
 
-def page(comparison: Comparison, folder: Path | None) -> str:
-    """The report as HTML. folder: where the images lie; None shows boxes on empty frames."""
+def page(comparison: Comparison, folder: Path | None, any_picture: bool) -> str:
+    """The report as HTML. folder: where the images lie; None shows boxes on empty frames.
+
+    any_picture: also embed pictures whose digest is not in their run.
+    """
     sections = [
         ("figures", "Figures", _figures(comparison)),
         ("curves", "Curves", _curves(comparison)),
         ("classes", "Classes", _classes(comparison)),
         ("agreement", "Agreement", _agreement(comparison)),
-        ("pictures", "Pictures that changed most", report_pictures.pictures(comparison, folder)),
+        (
+            "pictures",
+            "Pictures that changed most",
+            report_pictures.pictures(comparison, folder, any_picture),
+        ),
         ("confusion", "Confusion", report_facts.confusion(comparison)),
         ("provenance", "Where the numbers come from", report_facts.provenance(comparison)),
     ]

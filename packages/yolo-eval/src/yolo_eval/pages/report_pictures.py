@@ -16,14 +16,17 @@ from yolo_eval.pages.rendering import render
 from yolo_eval.runs.run import Run
 
 
-def pictures(comparison: Comparison, folder: Path | None) -> Markup:
+def pictures(comparison: Comparison, folder: Path | None, any_picture: bool) -> Markup:
     parts = []
     number = 0
     for pair, label in pairs(comparison):
         shown = []
         for changed in pair.changed:
             number += 1
-            shown.append(_picture(comparison, pair, label, changed, number, folder))
+            image = next(i for i in pair.run.truth.images if i.id == changed.image_id)
+            digest = pair.run.image_digests.get(image.id)
+            place = folder if any_picture or digest is not None else None
+            shown.append(_picture(comparison, pair, label, changed, number, place))
         parts.append((label, shown))
     return render("pictures.html", shown=SHOWN, parts=parts)
 
