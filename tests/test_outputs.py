@@ -72,7 +72,7 @@ WRITERS = (
     Writer("yolo-cvm contract b --out new", ("new",), (("new", "b"), ("new", "."))),
     Writer(
         "yolo-cvm detect m p/a.png --out new",
-        ("new/a.jpg", "new/detections.json"),
+        ("new/a.png", "new/detections.json"),
         (("new", "p"), ("new", ".")),
     ),
     Writer("yolo-cvm encode m p/a.png --out new", ("new",), (("new", "m"), ("new", "p"))),
@@ -83,7 +83,7 @@ WRITERS = (
     ),
     Writer("yolo-cvm node install new", ("new/plugins/libcvm_runtime.so",)),
     Writer(
-        "yolo-eval detect m p --out new",
+        "yolo-eval detect m p --out new --save-txt",
         ("new/a.png", "new/labels/a.txt", "new/detections.json"),
         (("new", "p"), ("new", ".")),
     ),
@@ -285,7 +285,7 @@ def test_results_of_an_earlier_run_are_replaced(place: Path, writer: Writer) -> 
 def test_a_result_that_the_user_changed_is_the_users(place: Path) -> None:
     words = "yolo-eval detect m p --out new"
     assert invoke(words, place).exit_code == 0
-    (place / "new/labels/a.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    (place / "new/detections.json").write_text("{}")
     refused(Writer(words, ()), place)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,10 @@ from yolo_core.yolo.predictor import detect, open_predictor
 from yolo_cvm.cli import main
 
 SIDE = 32
+#: Older releases of click mix the two streams unless told otherwise.
+STREAMS: dict[str, Any] = (
+    {"mix_stderr": False} if "mix_stderr" in signature(CliRunner).parameters else {}
+)
 ARCHITECTURE = Architecture.named("n", nc=2, names=("cat", "dog"))
 ROWS = ARCHITECTURE.rows(SIDE, SIDE)
 #: The last row is the only cell of the coarsest level with its largest anchor.
@@ -89,16 +94,51 @@ def test_command_draws_and_tells(detector: Path, tmp_path: Path) -> None:
     (record,) = json.loads((out / "detections.json").read_text())
     assert (record["image"], record["width"], record["height"]) == ("street.png", 128, 96)
     assert record["detections"][0]["name"] == "dog"
-    drawn = cv2.imread(str(out / "street.jpg"))
+    drawn = cv2.imread(str(out / "street.png"))
     assert drawn.shape == (96, 128, 3)
     assert np.abs(drawn.astype(int) - 90).max() > 50
 
 
-def test_two_pictures_of_one_name_are_refused(detector: Path, tmp_path: Path) -> None:
-    words = [str(tmp_path / name) for name in ("a.png", "a.jpg")]
-    result = CliRunner().invoke(main, ["detect", str(detector), *words, "--out", str(tmp_path)])
+def test_command_takes_folders_videos_and_the_words_of_yolov5(
+    detector: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "p/sub").mkdir(parents=True)
+    picture = np.full((96, 128, 3), 90, np.uint8)
+    for name in ("a.png", "a.jpg", "sub/a.jpg"):
+        cv2.imwrite(str(tmp_path / "p" / name), picture)
+    (tmp_path / "p/bad.jpg").write_bytes(b"nothing")
+    writer = cv2.VideoWriter(
+        str(tmp_path / "p/film.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 5, (128, 96)
+    )
+    for _ in range(2):
+        writer.write(picture)
+    writer.release()
+    monkeypatch.chdir(tmp_path)
+    words = ["detect", str(detector), "p", "--save-txt", "--save-crop", "--classes", "1", "--json"]
+    result = CliRunner(**STREAMS).invoke(main, words)
     assert result.exit_code == 2
-    assert "same name" in result.output
+    assert "1 of 5 could not be read, first p/bad.jpg" in result.stderr
+    records = json.loads(result.stdout)
+    assert [(record["image"], record.get("frame")) for record in records] == [
+        ("a.jpg", None), ("a_2.png", None), ("film.avi", 1), ("film.avi", 2), ("sub/a.jpg", None),
+    ]  # fmt: skip
+    out = tmp_path / "runs/detect/exp"
+    assert sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()) == [
+        "a.jpg", "a_2.png", "crops/dog/a_1.jpg", "crops/dog/a_2_1.jpg", "crops/dog/film_1_1.jpg",
+        "crops/dog/film_2_1.jpg", "crops/dog/sub/a_1.jpg", "detections.json", "film.mp4",
+        "labels/a.txt", "labels/a_2.txt", "labels/film_1.txt", "labels/film_2.txt",
+        "labels/sub/a.txt", "sub/a.jpg",
+    ]  # fmt: skip
+    assert len((out / "labels/a.txt").read_text().split()) == 5
+
+
+def test_nothing_is_written_unless_asked(
+    detector: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((96, 128, 3), 90, np.uint8))
+    monkeypatch.chdir(tmp_path)
+    assert CliRunner().invoke(main, ["detect", str(detector), "a.png"]).exit_code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
 @pytest.mark.parametrize("change", [{"input_shapes": [[-1, 3, 64, 64]]}, {"detection": {}}])

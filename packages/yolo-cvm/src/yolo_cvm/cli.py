@@ -7,6 +7,8 @@ from typing import Any
 import click
 
 from yolo_core.command import Group
+from yolo_core.detecting.command import detect_options
+from yolo_core.detecting.options import DetectOptions
 from yolo_cvm.bundle.command import bundle, model_meta
 from yolo_cvm.dispute.command import claim, judge, witness
 from yolo_cvm.node.command import node, serve
@@ -259,46 +261,39 @@ def conform(context: click.Context, folder: str, quiet: bool, engine: str | None
 @main.command()
 @_MAX_SECONDS
 @_MODEL
-@click.argument("pictures", nargs=-1, required=True, type=click.Path())
-@click.option("--out", type=click.Path(), help="Folder for annotated pictures and JSON.")
-@_CONF
-@_IOU
-@_MAX_DET
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option("--out", type=click.Path(), help="Folder for annotated pictures, labels and JSON.")
+@detect_options
 @_JSON
 @_ENGINE
 @_THREADS
 def detect(
     model: str,
-    pictures: tuple[str, ...],
+    sources: tuple[str, ...],
     out: str | None,
-    conf: float | None,
-    iou: float | None,
-    max_det: int | None,
+    wishes: DetectOptions,
     as_json: bool,
     engine: str | None,
     threads: int | None,
 ) -> None:
-    """Find objects in pictures with an integer detector.
+    """Find objects in pictures and videos with an integer detector.
 
+    A SOURCE is a picture, a video, a folder, a glob, a list (.txt), the number of a camera, or a
+    stream (rtsp://…). Nothing is written without --out, --save-txt or --save-crop.
     Of a model whose graph decides, its own boxes are shown; a higher --conf and a smaller
     --max-det leave some out.
 
     Example: yolo-cvm detect model street.jpg --out found
     """
-    from yolo_core.yolo.boxes import NmsSettings
-    from yolo_core.yolo.predictor import settle
-    from yolo_cvm.detection import describe, detect_pictures
-    from yolo_cvm.predictor import open_detector
+    from yolo_core.detecting.command import tell
+    from yolo_cvm.detection import describe, detection, records
 
-    predictor = open_detector(model, threads=threads, engine=engine)
-    settings = settle(predictor, NmsSettings.for_display(), conf, iou, max_det)
-    records = []
-    for record in detect_pictures(predictor, pictures, out, settings):
-        records.append(record)
-        if not as_json:
-            click.echo(describe(record))
-    if as_json:
-        _print_json(records)
+    done = detection(model, sources, out, wishes, threads, engine)
+    try:
+        tell(done, None if as_json else describe)
+    finally:
+        if as_json:
+            _print_json(records(done))
 
 
 @main.command()

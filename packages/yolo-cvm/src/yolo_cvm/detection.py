@@ -1,84 +1,65 @@
-"""Detections of pictures for people: JSON data, and the picture with its boxes drawn."""
+"""Detections of an integer model for people: JSON data, and pictures with the boxes drawn."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-from yolo_core.arrays import Array
-from yolo_core.errors import InputError
-from yolo_core.files import PathLike, atomic_write
-from yolo_core.outputs import check_holds_no_input, check_outputs
+from yolo_core.detecting.options import DetectOptions
+from yolo_core.detecting.run import Detection, Found, prepare
+from yolo_core.files import PathLike
 from yolo_core.words import shown
-from yolo_core.yolo.boxes import NmsSettings
-from yolo_core.yolo.drawing import draw, encode_picture, labelled
-from yolo_core.yolo.letterbox import read_image
-from yolo_core.yolo.predictor import detect
-from yolo_cvm.predictor import IntegerPredictor
-
-RESULTS = "detections.json"
+from yolo_cvm.predictor import IntegerPredictor, open_detector
 
 
-def detect_pictures(
-    predictor: IntegerPredictor,
-    pictures: Sequence[PathLike],
-    out: PathLike | None,
-    settings: NmsSettings,
-) -> Iterator[dict[str, Any]]:
-    """Detect in each picture in turn; yields its record as plain JSON data.
+def detection(
+    model: PathLike,
+    sources: Sequence[PathLike],
+    out: PathLike | None = None,
+    wishes: DetectOptions | None = None,
+    threads: int | None = None,
+    engine: str | None = None,
+) -> Detection:
+    """Detection in pictures, folders, globs, lists, videos, a camera or a stream, ready to run.
 
-    out: folder for the annotated pictures (`<name>.jpg`) and, once all are done, for all records
-    (`detections.json`); None writes nothing. InputError where a picture cannot be read.
+    out: None writes nothing unless labels or crops are wished for. threads, engine: as for
+    `yolo_cvm.load`. InputError for a source that is nothing of that kind, or a damaged model.
     """
-    records = []
-    names = predictor.architecture.names
-    files = [Path(picture).stem + ".jpg" for picture in pictures]
-    if out is not None and len(set(files)) != len(files):
-        raise InputError("pictures", "two have the same name", "names that differ")
-    if out is not None:
-        check_holds_no_input(out, pictures)
-        check_outputs(files=[Path(out) / file for file in [*files, RESULTS]])
-    for picture, file in zip(pictures, files):
-        image = read_image(picture)
-        found = detect(predictor, image, settings)
-        record = {
-            "image": Path(picture).name,
-            "height": image.shape[0],
-            "width": image.shape[1],
-            "model": predictor.digest,
-            "detections": as_records(found, names),
-        }
-        records.append(record)
-        if out is not None:
-            atomic_write(Path(out) / file, encode_picture(draw(image, labelled(found, names))))
-        yield record
-    if out is not None:
-        atomic_write(Path(out) / RESULTS, json.dumps(records, indent=1) + "\n")
+
+    def opened() -> IntegerPredictor:
+        return open_detector(model, threads=threads, engine=engine)
+
+    return prepare(
+        opened, model, sources, out, wishes or DetectOptions(), records, always=False
+    )  # fmt: skip
 
 
-def as_records(found: Array, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Detections [n, 6] (x1 y1 x2 y2, score, class) as plain JSON data."""
-    return [
-        {
-            "box": [round(float(value), 2) for value in row[:4]],
-            "score": round(float(row[4]), 5),
-            "class": int(row[5]),
-            "name": names[int(row[5])],
-        }
-        for row in found
-    ]
+def records(done: Detection) -> list[dict[str, Any]]:
+    """All that was found, as plain JSON data."""
+    return [_record(item, done.predictor.digest) for item in done.found]
 
 
-def describe(record: dict[str, Any]) -> str:
-    """A record as one line per picture and one per detection."""
-    first = f"{shown(record['image'])}  {record['width']}x{record['height']}"
-    return "\n".join([first, *describe_detections(record["detections"])])
+def _record(item: Found, digest: str) -> dict[str, Any]:
+    return {
+        "image": item.name,
+        "source": item.place,
+        **({} if item.frame is None else {"frame": item.frame}),
+        "height": item.height,
+        "width": item.width,
+        "model": digest,
+        "detections": item.records(),
+    }
+
+
+def describe(item: Found) -> str:
+    """One line for a picture or frame and one per detection."""
+    frame = "" if item.frame is None else f" frame {item.frame}"
+    first = f"{shown(item.name)}{frame}  {item.width}x{item.height}"
+    return "\n".join([first, *describe_detections(item.records())])
 
 
 def describe_detections(detections: Sequence[dict[str, Any]]) -> list[str]:
-    """One line per detection of `as_records`: score, name, corners."""
+    """One line per detection of `yolo_core.detecting.run.as_records`: score, name, corners."""
     lines = []
     for item in detections:
         corners = " ".join(f"{value:.0f}" for value in item["box"])

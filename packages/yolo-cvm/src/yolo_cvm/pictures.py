@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from yolo_core.arrays import Array
+from yolo_core.detecting.run import as_records
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, atomic_folder, atomic_write, read_bytes, read_json
 from yolo_core.yolo.boxes import NmsSettings
@@ -29,7 +30,6 @@ from yolo_cvm import chain_io
 from yolo_cvm.arrays import read_array, write_array
 from yolo_cvm.bundle import npy, torrent
 from yolo_cvm.bundle.payload import InputMeta
-from yolo_cvm.detection import as_records
 from yolo_cvm.predictor import IntegerPredictor, open_detector
 from yolo_cvm.receipts import tensor_digest
 

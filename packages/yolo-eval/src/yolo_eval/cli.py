@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 
 from yolo_core.command import Group
+from yolo_core.detecting.command import detect_options
+from yolo_core.detecting.options import DetectOptions
 from yolo_core.outputs import check_outputs
 from yolo_eval import __version__, options
 from yolo_eval.options import PATH
@@ -182,48 +184,35 @@ def score(
 @main.command()
 @click.argument("model")
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@click.option("--out", type=PATH, required=True, help="Folder for pictures, labels and JSON.")
-@click.option("--conf", type=click.FloatRange(0, 1),
-              help="Smallest score. Default: the model's own, or 0.25.")  # fmt: skip
-@click.option("--iou", type=click.FloatRange(0, 1),
-              help="Overlap that suppresses. Default: the model's own, or 0.45.")  # fmt: skip
-@click.option("--max-det", type=click.IntRange(1, 10000),
-              help="Boxes per picture. Default: the model's own, or 300.")  # fmt: skip
+@click.option(
+    "--out", type=PATH, help="Folder of the results. Default: runs/detect/exp, exp2 and so on."
+)
+@detect_options
 @options.model_options
 def detect(
     model: str,
     sources: tuple[str, ...],
-    out: Path,
-    conf: float | None,
-    iou: float | None,
-    max_det: int | None,
+    out: Path | None,
+    wishes: DetectOptions,
     imgsz: str | None,
     squash: bool | None,
     threads: int | None,
     device: str,
 ) -> None:
-    """Find objects in images, folders, globs and videos.
+    """Find objects in pictures and videos.
+
+    A SOURCE is a picture, a video, a folder, a glob, a list (.txt), the number of a camera, or a
+    stream (rtsp://…).
 
     \b
     yolo-eval detect weights/yolov5n bus.jpg 'holiday/*.jpg' drive.mp4 --out results
     """
-    from yolo_eval.detect import detect_sources
+    from yolo_core.detecting.command import tell
+    from yolo_eval.detect import detection
     from yolo_eval.pages.text import one_line
 
-    found = detect_sources(
-        model,
-        sources,
-        out,
-        options.imgsz(imgsz),
-        options.mode(squash),
-        threads,
-        device,
-        conf=conf,
-        iou=iou,
-        max_det=max_det,
-    )
-    for item in found:
-        click.echo(one_line(item))
+    size, mode = options.imgsz(imgsz), options.mode(squash)
+    tell(detection(model, sources, out, size, mode, threads, device, wishes), one_line)
 
 
 @main.command()

@@ -7,6 +7,7 @@ the detections of one integer output are the same bits on every machine.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -162,11 +163,16 @@ def nms(boxes: Array, scores: Array, classes: Array, iou_threshold: float, max_d
 
 
 def detections(
-    logits: Array, architecture: Architecture, imgsz: tuple[int, int], settings: NmsSettings
+    logits: Array,
+    architecture: Architecture,
+    imgsz: tuple[int, int],
+    settings: NmsSettings,
+    classes: Sequence[int] | None = None,
 ) -> Array:
     """One image's numbers [N, 5 + nc] → detections float64 [n, 6], best first.
 
     Columns x1 y1 x2 y2 (pixels of the network's input), score (0 to 1), class index.
+    classes: take boxes of these alone, before any box suppresses another.
     """
     expected = (architecture.rows(*imgsz), architecture.no)
     if logits.shape != expected:
@@ -179,6 +185,9 @@ def detections(
     else:
         which = np.flatnonzero(scores.max(axis=1, initial=0.0) > settings.conf)
         labels = scores[which].argmax(axis=1) if len(which) else which
+    if classes is not None:
+        wanted = np.isin(labels, list(classes))
+        which, labels = which[wanted], labels[wanted]
     best = scores[which, labels]
     if len(best) > MAX_CANDIDATES:
         top = np.sort(np.argsort(-best, kind="stable")[:MAX_CANDIDATES])

@@ -160,7 +160,7 @@ def list_images(place: PathLike) -> list[Path]:
     if os.path.isdir(place):
         found = sorted(path for path in files_below(place) if is_image_name(path))
     elif place.suffix == ".txt":
-        found = sorted(path for path in _listed(place) if is_image_name(path))
+        found = sorted(path for path in listed(place) if is_image_name(path))
     elif os.path.isfile(place):
         if not is_image_name(place):
             raise InputError(place, "is no image", f"a name with {' '.join(IMAGE_ENDINGS)}")
@@ -201,7 +201,8 @@ def files_below(folder: PathLike) -> Iterator[Path]:
         yield from (Path(place) / name for name in names if not name.startswith("."))
 
 
-def _listed(place: Path) -> Iterator[Path]:
+def listed(place: Path) -> Iterator[Path]:
+    """The places that the lines of a .txt list name, read as `list_images` says."""
     for line in read_text(place).splitlines():
         line = line.strip()
         if line.startswith("./"):

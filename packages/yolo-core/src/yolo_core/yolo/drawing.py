@@ -26,26 +26,36 @@ class LabelledBox:
     label: int
 
 
-def labelled(detections: Array, names: Sequence[str]) -> list[LabelledBox]:
-    """Detections [n, 6] (x1 y1 x2 y2, score, class) with the name of the class and the score."""
+def labelled(
+    detections: Array, names: Sequence[str], hide_labels: bool = False
+) -> list[LabelledBox]:
+    """Detections [n, 6] (x1 y1 x2 y2, score, class) with the name of the class and the score.
+
+    hide_labels: boxes without a text.
+    """
     return [
-        LabelledBox(corners, f"{names[int(label)]} {score:.2f}", int(label))
+        LabelledBox(corners, "" if hide_labels else f"{names[int(label)]} {score:.2f}", int(label))
         for *corners, score, label in detections.tolist()
     ]
 
 
-def draw(image: Array, boxes: Iterable[LabelledBox]) -> Array:
-    """A copy of the uint8 [H, W, 3] RGB picture with the boxes, the first one on top."""
+def draw(image: Array, boxes: Iterable[LabelledBox], line_width: int | None = None) -> Array:
+    """A copy of the uint8 [H, W, 3] RGB picture with the boxes, the first one on top.
+
+    line_width: of the frames, in pixels; None lets it grow with the picture.
+    """
     cv2 = opencv()
     canvas = np.ascontiguousarray(image).copy()
     # Lines and letters grow with the picture, so that they look alike in a thumbnail.
-    line = max(1, round((image.shape[0] + image.shape[1]) / 600))
+    line = line_width or max(1, round((image.shape[0] + image.shape[1]) / 600))
     size = max(0.4, (image.shape[0] + image.shape[1]) / 3000)
     stroke = max(1, round(size * 1.5))
     for box in reversed(list(boxes)):
         color = _PALETTE[box.label % len(_PALETTE)]
         x1, y1, x2, y2 = (round(value) for value in box.corners)
         cv2.rectangle(canvas, (x1, y1), (x2, y2), color, line, cv2.LINE_AA)
+        if not box.text:
+            continue
         # OpenCV's letters are ASCII only.
         text = box.text.encode("ascii", "replace").decode()
         (width, height), under = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, stroke)

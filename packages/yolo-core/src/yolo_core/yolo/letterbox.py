@@ -60,6 +60,7 @@ def opencv() -> Any:
     """
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(pixel_limit()))
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet
     try:
         import cv2
     except ImportError as error:

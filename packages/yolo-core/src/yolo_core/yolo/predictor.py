@@ -8,10 +8,12 @@ image) is done here once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib import metadata
 from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
 
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
@@ -144,13 +146,14 @@ def settle(
     conf: float | None = None,
     iou: float | None = None,
     max_det: int | None = None,
+    agnostic: bool | None = None,
 ) -> NmsSettings:
     """The settings of a run. usual: what holds where a user says nothing and the host decides.
 
     A model that decides by itself gives what it has built in; of that a user can ask for less
     (a higher confidence, fewer boxes). InputError for anything else.
     """
-    said = {"conf": conf, "iou": iou, "max_det": max_det}
+    said = {"conf": conf, "iou": iou, "max_det": max_det, "agnostic": agnostic}
     wishes: dict[str, Any] = {name: value for name, value in said.items() if value is not None}
     settings = replace(decision_of(predictor) or usual, **wishes)
     check_settings(predictor, settings)
@@ -176,15 +179,33 @@ def check_settings(predictor: Predictor, settings: NmsSettings) -> None:
             )
 
 
-def detect_batch(predictor: Predictor, batch: Array, settings: NmsSettings) -> list[Array]:
+def detect_batch(
+    predictor: Predictor,
+    batch: Array,
+    settings: NmsSettings,
+    classes: Sequence[int] | None = None,
+) -> list[Array]:
     """Detections [n, 6] (input pixels) of each image of uint8 [B, height, width, 3].
 
-    InputError where the model has other settings built in.
+    classes: boxes of these alone. InputError where the model has other settings built in.
     """
-    if isinstance(predictor, Decider):
+    if not isinstance(predictor, Decider):
+        return _decided_here(predictor, batch, settings, classes)
+    if classes is None:
         return predictor.detections(batch, settings)
+    if predictor.decided is None:
+        return _decided_here(predictor.undecided(), batch, settings, classes)
+    whole = replace(settings, max_det=predictor.decided.max_det)
+    found = predictor.detections(batch, whole)
+    kept = (boxes[np.isin(boxes[:, 5], list(classes))] for boxes in found)
+    return [boxes[: settings.max_det] for boxes in kept]
+
+
+def _decided_here(
+    predictor: Predictor, batch: Array, settings: NmsSettings, classes: Sequence[int] | None
+) -> list[Array]:
     return [
-        detections(logits, predictor.architecture, predictor.imgsz, settings)
+        detections(logits, predictor.architecture, predictor.imgsz, settings, classes)
         for logits in predictor.logits(batch)
     ]
 
@@ -194,14 +215,15 @@ def detect(
     image: Array,
     settings: NmsSettings | None = None,
     mode: str | None = None,
+    classes: Sequence[int] | None = None,
 ) -> Array:
     """Detections float64 [n, 6] of one RGB image: x1 y1 x2 y2 in its own pixels, score, class.
 
     settings: None takes what the model decides by, or what a person wants to see. mode: None fits
-    the image as the model says.
+    the image as the model says. classes: boxes of these alone; None is all.
     """
     canvas, placement = Letterbox(*predictor.imgsz, mode=mode or mode_of(predictor)).apply(image)
     settings = settings or settle(predictor, NmsSettings.for_display())
-    found = detect_batch(predictor, canvas[None], settings)[0]
+    found = detect_batch(predictor, canvas[None], settings, classes)[0]
     found[:, :4] = placement.to_image(found[:, :4])
     return found

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from yolo_core.arrays import Array
+from yolo_core.detecting.run import as_records
 from yolo_core.errors import InputError
 from yolo_core.graph import Graph, bind, load_program
 from yolo_core.graph.costs.gas import gas
@@ -24,7 +25,6 @@ from yolo_cvm.bundle import manifest as bundle_manifest
 from yolo_cvm.bundle.build import MANIFEST
 from yolo_cvm.bundle.card import write_card
 from yolo_cvm.bundle.layout import manifest_beside
-from yolo_cvm.detection import as_records
 from yolo_cvm.node import machine
 from yolo_cvm.node.caches import ByteCache
 from yolo_cvm.node.http import Head, Response

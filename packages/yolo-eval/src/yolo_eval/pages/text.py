@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+from yolo_core.detecting.run import Found
 from yolo_core.words import shown
-from yolo_eval.detect import Found
 from yolo_eval.figures.metrics import percent
 from yolo_eval.runs.run import Run
 

@@ -1,0 +1,1 @@
+"""Detection for people: which pictures and videos are meant, and what is written about them."""
