@@ -15,12 +15,9 @@ from cvm_samples import deciding_detector, write_detector, write_model
 from node_samples import Client, running
 from test_detection import ARCHITECTURE, SIDE, constant_detector
 
-from yolo_core.yolo.boxes import NmsSettings
 from yolo_core.yolo.model_folder import Extension
-from yolo_core.yolo.predictor import settle
 from yolo_cvm.bundle import Choices, write_bundle
-from yolo_cvm.detection import detect_pictures
-from yolo_cvm.predictor import open_detector
+from yolo_cvm.detection import detection, records
 from yolo_cvm.receipts import receipt_from
 
 
@@ -116,9 +113,9 @@ def test_detect_and_verify(client: Client, picture: bytes) -> None:
 
 def test_a_model_whose_graph_decides(decided: Path, picture: bytes, tmp_path: Path) -> None:
     (tmp_path / "picture.png").write_bytes(picture)
-    predictor = open_detector(decided)
-    settings = settle(predictor, NmsSettings.for_display())
-    (record,) = detect_pictures(predictor, [tmp_path / "picture.png"], None, settings)
+    done = detection(decided, [tmp_path / "picture.png"])
+    assert list(done.run()) == done.found
+    (record,) = records(done)
     assert record["detections"]
     with running(decided) as client:
         (model,) = json.loads(client.ask("GET", "/models")[2])
