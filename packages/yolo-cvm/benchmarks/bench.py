@@ -267,9 +267,10 @@ def profile(graph: Graph, runs: int) -> None:
     work = spent = 0.0
     for step in steps:
         node = graph.nodes[step.node]
-        done = count_macs(graph, node) if step.kind == "conv_image" else 0
+        whole = step.kind == "conv_image" and node.op == "conv2d"
+        done = count_macs(graph, node) if whole else 0
         rate = f"{done / step.seconds / 1e9:8.0f}{done / step.seconds / top:7.0%}" if done else ""
-        if step.kind == "conv_image":
+        if whole:
             weight = graph.shape(node.inputs[1])
             what = f"{weight[1]}->{weight[0]} {weight[2]}x{weight[3]}/{node.attributes.strides[0]}"
             what += f" at {node.shapes[0][2]}x{node.shapes[0][3]}"
@@ -283,6 +284,9 @@ def profile(graph: Graph, runs: int) -> None:
     epilogue = sum(step.epilogue for step in steps)
     parts = {"convolution": spent - epilogue, "epilogue": epilogue, "data movement": total - spent}
     print(f"\n{total * 1e3:.2f} ms:", *(f"{k} {v / total:.1%}" for k, v in parts.items()), sep="  ")
+    last = max(i for i, node in enumerate(graph.nodes) if node.op == "conv2d")
+    behind = sum(step.seconds for step in steps if step.node > last)
+    print(f"behind the last convolution, with the rows that are taken: {behind * 1e3:.3f} ms")
     print(
         f"all convolutions with their epilogues {work / spent / 1e9:.0f} GMAC/s, "
         f"{work / spent / top:.0%} of the ceiling; without {work / (spent - epilogue) / top:.0%}"

@@ -75,8 +75,6 @@ class Worker:
         """Sources to compile after a change of a file below native/."""
         if name.endswith(".cpp"):
             return [name]
-        if name == "plain_math.h":
-            return ["plain.cpp", "plain_network.cpp"]
         sets = ["avx2"] if name == "arch/vector256.h" else SETS
         return [f"arch/{one}/kernels.cpp" for one in sets]
 

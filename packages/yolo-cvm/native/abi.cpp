@@ -71,6 +71,7 @@ CVM_API int cvm_begin(void* execution, const int32_t* input, int32_t* const* out
   e.input = input;
   for (size_t i = 0; i < e.outputs.size(); ++i) e.outputs[i] = outputs[i];
   e.next_step = 0;
+  e.progress = {};
   std::atomic<bool> inside{true};
   e.split(e.plan.input_count, kGrain, [&](int64_t begin, int64_t end) {
     if (!e.loops().within(input + begin, end - begin, bound)) inside.store(false);
@@ -79,18 +80,23 @@ CVM_API int cvm_begin(void* execution, const int32_t* input, int32_t* const* out
 }
 
 // Runs steps until all are done, `stop` is reached, or `seconds` have passed; returns the next step.
+// Long steps are left in between and go on in the next call.
 CVM_API int64_t cvm_advance(void* execution, int64_t stop, double seconds) {
   using Clock = std::chrono::steady_clock;
   Execution& e = *static_cast<Execution*>(execution);
   const int64_t all = (int64_t)e.plan.steps.size(), end = stop < all ? stop : all;
-  const Clock::time_point begin = Clock::now();
-  Clock::time_point before = begin;
+  Clock::time_point before = Clock::now();
+  e.due = before + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
   while (e.next_step < end) {
-    e.plan.steps[(size_t)e.next_step]->run(e);
+    const bool done = e.plan.steps[(size_t)e.next_step]->advance(e);
     const Clock::time_point now = Clock::now();
-    e.seconds[(size_t)e.next_step++] += std::chrono::duration<double>(now - before).count();
+    e.seconds[(size_t)e.next_step] += std::chrono::duration<double>(now - before).count();
     before = now;
-    if (std::chrono::duration<double>(now - begin).count() > seconds) break;
+    if (done) {
+      ++e.next_step;
+      e.progress = {};
+    }
+    if (now >= e.due) break;
   }
   return e.next_step;
 }

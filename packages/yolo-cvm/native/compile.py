@@ -26,6 +26,7 @@ COMMON = [
     "plan.cpp",
     "plain.cpp",
     "plain_network.cpp",
+    "suppress.cpp",
     "tile_code.cpp",
     "image.cpp",
     "conv.cpp",

@@ -117,8 +117,10 @@ struct DirectStep : Step {
       const auto visit = [&](size_t b, int64_t i) {
         const int64_t row = i / tiles, t = i % tiles;
         const int64_t x0 = piece_start(width, tiles, t), x1 = piece_start(width, tiles, t + 1);
-        add_up(e, epilogue, input, b, flat ? row : row / c.shape[1],
-               flat ? 0 : row % c.shape[1], x0, x1 - x0);
+        const int64_t image = flat ? row : row / c.shape[1], y = flat ? 0 : row % c.shape[1];
+        const uint8_t* from = input + image * c.in.image_stride + y * c.sh * c.in.row_stride +
+                              x0 * c.sw * c.in.pixel_stride;
+        add_up(e, epilogue, from, b, image, y, x0, x1 - x0);
       };
       if (c.scatters()) {
         for (int64_t i = begin; i < end; ++i)
@@ -130,13 +132,13 @@ struct DirectStep : Step {
     });
   }
 
-  void add_up(const Execution& e, const Convolution::Epilogue& epilogue, const uint8_t* input,
+  // from: the pixel of the input under the first tap of the first pixel.
+  void add_up(const Execution& e, const Convolution::Epilogue& epilogue, const uint8_t* from,
               size_t block, int64_t image, int64_t y, int64_t x, int64_t pixels) const {
     const Block& b = c.blocks[block];
     const Reach& r = reaches[block];
     ConvTile t;
-    t.input = input + image * c.in.image_stride + y * c.sh * c.in.row_stride +
-              x * c.sw * c.in.pixel_stride;
+    t.input = from;
     t.step = c.sw * c.in.pixel_stride;
     t.offsets = r.offsets.data();
     t.runs = e.products ? (int64_t)r.offsets.size() : 0;
@@ -145,6 +147,40 @@ struct DirectStep : Step {
     t.start = c.bias.data() + b.channel;
     t.start_step = 0;
     c.tile(epilogue, t, b, image, y, x, pixels);
+  }
+};
+
+// Row i of the result is the convolution at pixel index[i] - first, where there is one: of what
+// is taken from a large result only that is computed.
+struct RowsStep : DirectStep {
+  Tensor index, out;
+  int64_t first, size, count, width;
+  RowsStep(const ConvRowsFields& f, Words& w, const Plan& p)
+      : DirectStep(Convolution(f, w, p)), index(f.index), out(f.out), first(f.first), size(f.size),
+        count(f.count), width(f.channels) {
+    require(index.count == count && out.count == count * width, "row sizes differ");
+  }
+  void run(Execution& e) const override {
+    Convolution::Epilogue epilogue;
+    c.bind(e, &epilogue);
+    const uint8_t* input = e.address(c.in);
+    const int32_t* wanted = e.values(index);
+    int32_t* rows = e.values(out);
+    const int64_t pixels = c.in.dims[1] * c.in.dims[2];
+    e.split(count, 16, [&](int64_t begin, int64_t end) {
+      int64_t before = -1;  // the pixel of the row before
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t pixel = std::min<int64_t>(std::max(wanted[i], 0), size - 1) - first;
+        if (pixel >= 0 && pixel < pixels && pixel == before) {
+          std::memcpy(rows + i * width, rows + (i - 1) * width, (size_t)width * 4);
+        } else if (pixel >= 0 && pixel < pixels) {
+          const uint8_t* from = input + pixel / c.in.dims[2] * c.in.row_stride +
+                                pixel % c.in.dims[2] * c.in.pixel_stride;
+          for (size_t b = 0; b < c.blocks.size(); ++b) add_up(e, epilogue, from, b, 0, 0, i, 1);
+        }
+        before = pixel;
+      }
+    });
   }
 };
 
@@ -163,20 +199,32 @@ Convolution::Convolution(const ConvImageFields& f, Words& w, const Plan& p)
       shape{f.batch, f.height, f.width, f.channels}, kh(f.kernel_h), kw(f.kernel_w),
       sh(f.stride_h), sw(f.stride_w), ph(f.pad_h), pw(f.pad_w), dh(f.dilation_h),
       dw(f.dilation_w) {
-  const int64_t o = shape[3];
-  require(in.dtype == kInt8 && in.dims[0] == shape[0], "convolution reads byte images");
-  require(in.dims[3] % f.groups == 0 && o % f.groups == 0, "groups do not divide channels");
-  group_inputs = in.dims[3] / f.groups, group_outputs = o / f.groups;
-  require((__int128)o * group_inputs * kh * kw == weight.count, "weight size differs");
+  require(in.dims[0] == shape[0], "batch sizes differ");
   check_window(1, kh, sh, ph, dh);
   check_window(2, kw, sw, pw, dw);
+  prepare(f.groups, f.bias, w, p);
+}
+
+Convolution::Convolution(const ConvRowsFields& f, Words& w, const Plan& p)
+    : k(p.kernels), in(f.image), weight(f.weight), shape{1, 1, f.count, f.channels}, kh(1), kw(1),
+      sh(1), sw(1), ph(0), pw(0), dh(1), dw(1) {
+  require(in.dims[0] == 1, "rows of one image");
+  prepare(1, f.bias, w, p);
+}
+
+void Convolution::prepare(int64_t groups, const Constant& added, Words& w, const Plan& p) {
+  const int64_t o = shape[3];
+  require(in.dtype == kInt8, "convolution reads byte images");
+  require(in.dims[3] % groups == 0 && o % groups == 0, "groups do not divide channels");
+  group_inputs = in.dims[3] / groups, group_outputs = o / groups;
+  require((__int128)o * group_inputs * kh * kw == weight.count, "weight size differs");
   // A block multiplies the channels of all its groups: few groups, little work in vain.
   const bool narrow = group_outputs < k->max_vectors * k->vector_lanes && grouped();
   blocks = blocks_of(o, *k, narrow ? 1 : k->max_vectors);
   bias.assign((size_t)padded_channels(), 0);
-  if (f.bias.data) {
-    require(f.bias.count == o, "bias size differs");
-    std::copy(f.bias.data, f.bias.data + o, bias.begin());
+  if (added.data) {
+    require(added.count == o, "bias size differs");
+    std::copy(added.data, added.data + o, bias.begin());
   }
   code_ = std::make_unique<TileCode>(w, p, shape, padded_channels());
   plan_epilogue();
@@ -282,6 +330,11 @@ std::unique_ptr<Step> make_conv_image(Words& w, const Plan& p) {
   Convolution c(w, p);
   if (std::unique_ptr<Step> step = make_winograd(c)) return step;
   return std::make_unique<DirectStep>(std::move(c));
+}
+
+std::unique_ptr<Step> make_conv_rows(Words& w, const Plan& p) {
+  const ConvRowsFields fields(w, p);
+  return std::make_unique<RowsStep>(fields, w, p);
 }
 
 }  // namespace cvm

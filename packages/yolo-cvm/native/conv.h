@@ -26,6 +26,8 @@ inline int64_t piece_start(int64_t count, int64_t n, int64_t i) { return count *
 class Convolution {
  public:
   Convolution(Words& w, const Plan& p);
+  // By single pixels, one for every row of the result, wherever they lie.
+  Convolution(const ConvRowsFields& f, Words& w, const Plan& p);
 
   const Kernels* k;
   Tensor in;
@@ -60,6 +62,7 @@ class Convolution {
   static constexpr size_t kSinks = 4;
   Convolution(const ConvImageFields& f, Words& w, const Plan& p);
   void check_window(int axis, int64_t kernel, int64_t stride, int64_t pad, int64_t dilation) const;
+  void prepare(int64_t groups, const Constant& added, Words& w, const Plan& p);
   void plan_epilogue();
 
   std::unique_ptr<TileCode> code_;

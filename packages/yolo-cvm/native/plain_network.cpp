@@ -1,9 +1,6 @@
-// Plain steps of neural networks and detection: dense and convolution of any kind, pooling,
-// get_valid_counts, non_max_suppression. Dense int32 tensors.
+// Plain steps of neural networks: dense and convolution of any kind, pooling. Dense int32 tensors.
 #include <algorithm>
-#include <cstring>
 
-#include "plain_math.h"
 #include "plan.h"
 
 namespace cvm {
@@ -105,80 +102,10 @@ struct MaxPool : Step, MaxPoolFields {
   }
 };
 
-struct ValidCounts : Step, ValidCountsFields {
-  ValidCounts(Words& w, const Plan& p) : ValidCountsFields(w, p) {
-    require((__int128)batch * count * width == x.count && rows.count == x.count &&
-                counts.count == batch,
-            "get_valid_counts sizes differ");
-  }
-  void run(Execution& e) const override {
-    const int32_t* s = e.values(x);
-    int32_t *c = e.values(counts), *d = e.values(rows);
-    const int64_t n = count, k = width;
-    for (int64_t i = 0; i < batch; ++i) {
-      int32_t* to = d + i * n * k;
-      int32_t kept = 0;
-      for (int64_t j = 0; j < n; ++j) {
-        const int32_t* row = s + (i * n + j) * k;
-        if (row[1] > threshold) std::memcpy(to + kept++ * k, row, (size_t)k * 4);
-      }
-      std::fill(to + kept * k, to + n * k, -1);
-      c[i] = kept;
-    }
-  }
-};
-
-struct Suppress : Step, SuppressFields {
-  // order: scratch for the sort, allocated with the plan
-  Suppress(Words& w, const Plan& p) : SuppressFields(w, p) {
-    require((__int128)batch * count * 6 == x.count && out.count == x.count &&
-                counts.count == batch && order.count >= 2 * count,
-            "non_max_suppression sizes differ");
-  }
-  // Stable merge sort of row numbers by falling score, without allocation.
-  static int32_t* sort(const int32_t* rows, int64_t t, int32_t* from, int32_t* to) {
-    for (int64_t i = 0; i < t; ++i) from[i] = (int32_t)i;
-    for (int64_t width = 1; width < t; width *= 2) {
-      for (int64_t lo = 0; lo < t; lo += 2 * width) {
-        const int64_t mid = std::min(lo + width, t), hi = std::min(lo + 2 * width, t);
-        std::merge(from + lo, from + mid, from + mid, from + hi, to + lo,
-                   [rows](int32_t p, int32_t q) { return rows[p * 6L + 1] > rows[q * 6L + 1]; });
-      }
-      std::swap(from, to);
-    }
-    return from;
-  }
-  void run(Execution& e) const override {
-    const int32_t *s = e.values(x), *valid = e.values(counts);
-    int32_t *d = e.values(out), *scratch = e.values(order);
-    const int64_t n = count;
-    for (int64_t i = 0; i < batch; ++i) {
-      const int32_t* rows = s + i * n * 6;
-      int32_t* to = d + i * n * 6;
-      const int64_t t = std::min<int64_t>(std::max(valid[i], 0), n);
-      const int32_t* by_score = sort(rows, t, scratch, scratch + n);
-      const int64_t tried = top_k >= 0 ? std::min<int64_t>(t, top_k) : t;
-      const int64_t most = max_output >= 0 ? std::min<int64_t>(t, max_output) : t;
-      int64_t kept = 0;
-      for (int64_t j = 0; j < tried && kept < most; ++j) {
-        const int32_t* row = rows + (int64_t)by_score[j] * 6;
-        if (row[0] < 0) continue;
-        bool drop = false;
-        for (int64_t q = 0; q < kept && !drop; ++q)
-          drop = (force || to[q * 6] == row[0]) && percent_overlap(to + q * 6, row) >= iou;
-        if (!drop) std::memcpy(to + kept++ * 6, row, 24);
-      }
-      std::fill(to + kept * 6, to + n * 6, -1);
-    }
-  }
-};
-
 }  // namespace
 
 CVM_STEP(dense, Dense)
 CVM_STEP(conv, Conv)
 CVM_STEP(max_pool, MaxPool)
-CVM_STEP(valid_counts, ValidCounts)
-CVM_STEP(suppress, Suppress)
 
 }  // namespace cvm

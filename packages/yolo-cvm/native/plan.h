@@ -1,5 +1,6 @@
 // A plan: tensors with their places in memory, constants, and steps in order. Immutable once made.
 #pragma once
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -65,6 +66,12 @@ class Step {
   virtual Scratch scratch() const { return {}; }
   // Must not throw: everything that can fail is done when the plan is made.
   virtual void run(Execution& e) const = 0;
+  // As much of it as can be done before `e.late()`; returns whether that is all. To be called until
+  // it is. Steps that may take much longer than their data are large do it in parts.
+  virtual bool advance(Execution& e) const {
+    run(e);
+    return true;
+  }
 };
 
 // Reads the words of a plan in order and refuses to read past the end.
@@ -159,6 +166,12 @@ inline std::vector<Axis> read_axes(Words& w, int operands) {
 std::unique_ptr<Plan> make_plan(Words words, const void* const* constants,
                                 const int64_t* constant_counts, const Kernels* kernels);
 
+// How far a step has got that is done in parts; zeros before its first part.
+struct Progress {
+  int64_t batch, candidates, next, sorted, kept;
+  bool begun;
+};
+
 constexpr int64_t kGrain = 1 << 14;  // elements below which a second thread does not pay
 
 // One run at a time; several executions of one plan may run at once.
@@ -174,6 +187,9 @@ class Execution {
   const int32_t* input = nullptr;
   std::vector<int32_t*> outputs;
   int64_t next_step = 0;
+  Progress progress{};
+  std::chrono::steady_clock::time_point due{};  // when the caller wants to be asked
+  bool late() const { return std::chrono::steady_clock::now() >= due; }
   bool products = true;  // without, convolutions only run their epilogues, for profiles
   std::vector<double> seconds;  // per step, summed over runs
 

@@ -130,6 +130,11 @@ struct BinaryRow {
   int64_t a_step, b_step, out_step, count;
 };
 
+// Boxes that suppression has kept, one array for each number.
+struct Boxes {
+  int32_t *id, *x1, *y1, *x2, *y2;
+};
+
 // What plain steps do innermost; see loops.h.
 struct Loops {
   void (*unary)(UnaryKind kind, const UnaryRow& row);
@@ -141,6 +146,8 @@ struct Loops {
   void (*lookup)(const int32_t* table, int64_t size, const int32_t* index, int64_t count,
                  int32_t* out);
   int32_t (*dot)(int32_t from, const int32_t* x, const int32_t* y, int64_t count);
+  int64_t (*overlapping)(const Boxes& boxes, int64_t from, int64_t count, const int32_t* box,
+                         bool force);
   bool (*within)(const int32_t* x, int64_t count, int32_t bound);
   void (*multiply)(int32_t* into, const int32_t* x, int64_t step, int32_t factor, int64_t count);
 };

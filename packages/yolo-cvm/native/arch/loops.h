@@ -40,8 +40,8 @@ inline void unary_row(UnaryKind kind, const UnaryRow& r) {
   switch (kind) {
     case UnaryKind::kClamp: return map_row(r, [=](int32_t x) { return clamp(x, lo, hi); });
     case UnaryKind::kAbs: return map_row(r, [](int32_t x) { return x < 0 ? wrap_neg(x) : x; });
-    case UnaryKind::kNegative: return map_row(r, wrap_neg);
-    case UnaryKind::kPrecision: return map_row(r, precision_of);
+    case UnaryKind::kNegative: return map_row(r, [](int32_t x) { return wrap_neg(x); });
+    case UnaryKind::kPrecision: return map_row(r, [](int32_t x) { return precision_of(x); });
     case UnaryKind::kRightShift:
       // floor(x / 2^by + 1/2); no int32 is as large as half of 2^32 rounded up
       if (by > 31) return map_row(r, [=](int32_t) { return clamp(0, lo, hi); });
@@ -54,6 +54,7 @@ inline void unary_row(UnaryKind kind, const UnaryRow& r) {
   }
 }
 
+// f: a lambda, whose type is its own: functions of one type would share one loop that calls them.
 template <class F>
 inline void zip_row(const BinaryRow& r, const F& f) {
   const int32_t *a = r.a, *b = r.b;
@@ -74,11 +75,11 @@ inline void zip_row(const BinaryRow& r, const F& f) {
 
 inline void binary_row(BinaryKind kind, const BinaryRow& r) {
   switch (kind) {
-    case BinaryKind::kAdd: return zip_row(r, wrap_add);
-    case BinaryKind::kSub: return zip_row(r, wrap_sub);
-    case BinaryKind::kMul: return zip_row(r, wrap_mul);
+    case BinaryKind::kAdd: return zip_row(r, [](int32_t x, int32_t y) { return wrap_add(x, y); });
+    case BinaryKind::kSub: return zip_row(r, [](int32_t x, int32_t y) { return wrap_sub(x, y); });
+    case BinaryKind::kMul: return zip_row(r, [](int32_t x, int32_t y) { return wrap_mul(x, y); });
     case BinaryKind::kMax: return zip_row(r, [](int32_t x, int32_t y) { return x > y ? x : y; });
-    case BinaryKind::kDiv: return zip_row(r, divide);
+    case BinaryKind::kDiv: return zip_row(r, [](int32_t x, int32_t y) { return divide(x, y); });
     case BinaryKind::kGreater:
       return zip_row(r, [](int32_t x, int32_t y) { return (int32_t)(x > y); });
   }
@@ -145,6 +146,28 @@ inline bool within_row(const int32_t* x, int64_t count, int32_t bound) {
   return least >= -bound && most <= bound;
 }
 
+// The first of boxes [from, count) that shares an area with `box` and has its id (any, by force);
+// `count` where none does.
+inline int64_t overlapping_box(const Boxes& b, int64_t from, int64_t count, const int32_t* box,
+                               bool force) {
+  const int32_t id = box[0], x1 = box[2], y1 = box[3], x2 = box[4], y2 = box[5], any = force;
+  const auto shares = [=](int64_t i) {
+    const int32_t left = b.x1[i] > x1 ? b.x1[i] : x1, right = b.x2[i] < x2 ? b.x2[i] : x2;
+    const int32_t top = b.y1[i] > y1 ? b.y1[i] : y1, bottom = b.y2[i] < y2 ? b.y2[i] : y2;
+    return (int32_t)(right > left) & (int32_t)(bottom > top) & ((int32_t)(b.id[i] == id) | any);
+  };
+  constexpr int64_t kChunk = 64;
+  for (int64_t i = from; i < count; i += kChunk) {
+    const int64_t end = count - i < kChunk ? count : i + kChunk;
+    int32_t found = 0;
+    for (int64_t j = i; j < end; ++j) found |= shares(j);
+    if (!found) continue;
+    for (int64_t j = i; j < end; ++j)
+      if (shares(j)) return j;
+  }
+  return count;
+}
+
 inline void fill_loops(Loops& l) {
   l.unary = unary_row;
   l.binary = binary_row;
@@ -154,6 +177,7 @@ inline void fill_loops(Loops& l) {
   l.max_rows = max_rows;
   l.lookup = lookup_row;
   l.dot = dot_row;
+  l.overlapping = overlapping_box;
   l.within = within_row;
   l.multiply = multiply_row;
 }

@@ -15,6 +15,7 @@ import pytest
 from yolo_core.graph import Graph, GraphBuilder, Ref, interpret
 from yolo_cvm.engine import library, select
 
+from .detectors import Detector, indices, suppression
 from .features import ALL, features
 from .random_graphs import random_program
 
@@ -92,12 +93,24 @@ def several_tables() -> Graph:
     return g.b.build([g.conv(part, 4) for part in y])
 
 
+def detector() -> Graph:
+    d = Detector()
+    rows = d.rows()
+    return d.b.build([d.b.operator("take", [rows, indices(d, rows, 30)], axis=1)])
+
+
+def selection() -> Graph:
+    return suppression((1, 40), 0, True, 5, max_output_size=9, iou_threshold=45, top_k=20)
+
+
 CASES: dict[str, Callable[[], Graph]] = {
     "winograd": winograd,
     "large constant": large_constant,
     "concatenations": concatenations,
     "cut region": cut_region,
     "several tables": several_tables,
+    "detector": detector,
+    "selection": selection,
 }
 
 

@@ -104,12 +104,14 @@ class Step(IntEnum):
     MAX_POOL = 9
     VALID_COUNTS = 10
     SUPPRESS = 11
+    SELECT = 12
     TO_IMAGE = 20
     CONV_IMAGE = 21
     POINTWISE = 22
     POOL_IMAGE = 23
     COPY_IMAGE = 24
     HALO = 25
+    CONV_ROWS = 26
 
 
 class Tile(IntEnum):
@@ -151,6 +153,18 @@ _WINDOW_FIELDS = [
     *_numbers("stride_h stride_w", _WINDOW),
     *_numbers("pad_h pad_w", (0, 4096)),
     *_numbers("dilation_h dilation_w", _WINDOW),
+]
+
+_SUPPRESSION = [
+    Field("max_output"), Field("iou", NUMBER, 1, INT32_MAX), Field("force", NUMBER, 0, 1),
+    Field("top_k"),
+]  # fmt: skip
+#: Six numbers of every candidate, each in a tensor of its own: class, score, corners.
+COLUMNS = range(6)
+_COLUMNS = [
+    field
+    for k in COLUMNS
+    for field in (Field(f"column{k}", PLAIN), *_numbers(f"start{k} step{k}", (0, _REACH)))
 ]
 
 STEPS: dict[Step, Sequence[Field]] = {
@@ -195,8 +209,12 @@ STEPS: dict[Step, Sequence[Field]] = {
     ],
     Step.SUPPRESS: [
         Field("x", PLAIN), Field("counts", PLAIN), Field("out", TARGET), Field("order", TARGET),
-        Field("batch", NUMBER, *_DIM), Field("count", NUMBER, 1, INT32_MAX),
-        Field("max_output"), Field("iou"), Field("force", NUMBER, 0, 1), Field("top_k"),
+        Field("batch", NUMBER, *_DIM), Field("count", NUMBER, 1, INT32_MAX), *_SUPPRESSION,
+    ],
+    Step.SELECT: [
+        *_COLUMNS, Field("out", TARGET), Field("order", TARGET),
+        Field("count", NUMBER, 1, INT32_MAX), Field("rows", NUMBER, 1, INT32_MAX),
+        Field("threshold"), *_SUPPRESSION,
     ],
     Step.TO_IMAGE: [Field("x", PLAIN), Field("out", INTO)],
     Step.CONV_IMAGE: [
@@ -216,6 +234,11 @@ STEPS: dict[Step, Sequence[Field]] = {
     ],
     Step.COPY_IMAGE: [Field("x", IMAGE), Field("out", INTO), Field("scale", NUMBER, *_WINDOW)],
     Step.HALO: [Field("out", INTO), Field("codes", CONSTANT)],
+    Step.CONV_ROWS: [
+        Field("image", IMAGE), Field("weight", WEIGHTS), Field("bias", OPTIONAL_CONSTANT),
+        Field("index", PLAIN), Field("out", TARGET), Field("first", NUMBER, 0, _DIM[1]),
+        *_numbers("size count channels", _DIM), Field("code", CODE),
+    ],
 }  # fmt: skip
 
 TILES: dict[Tile, Sequence[Field]] = {

@@ -4,6 +4,8 @@
     padding     borders that constants make
     fusion      which values are images, which operators run together
     epilogues   the tile code of every region
+    selection   what decides as one step
+    rows        rows of heads that are worked out when they are taken
     layout      where values are made
     emission    steps, tensors, constants
     memory      where buffers lie
@@ -27,6 +29,8 @@ from yolo_cvm.engine.planner import (
     layout,
     memory,
     padding,
+    rows,
+    selection,
     trace,
 )
 from yolo_cvm.engine.planner.encoding import Plan, encode
@@ -40,7 +44,17 @@ Pass = Callable[[Form], Form]
 
 PASSES: Mapping[str, Pass] = {
     part.NAME: part.run
-    for part in (constants, padding, fusion, epilogues, layout, emission, memory)
+    for part in (
+        constants,
+        padding,
+        fusion,
+        epilogues,
+        selection,
+        rows,
+        layout,
+        emission,
+        memory,
+    )
 }
 #: Without those that look for what can run together: every operator is lowered as it stands.
 PLAIN = (constants.NAME, layout.NAME, emission.NAME, memory.NAME)

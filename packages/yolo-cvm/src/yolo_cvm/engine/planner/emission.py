@@ -1,4 +1,4 @@
-"""Pass 6: regions become single steps, everything else is lowered as it stands.
+"""Pass 8: regions become single steps, everything else is lowered as it stands.
 
 Tensors are made when they are first needed, and so are the steps that bring a value from one form
 into the other.
@@ -28,13 +28,16 @@ from yolo_cvm.engine.planner import lowering
 from yolo_cvm.engine.planner.form import (
     Buffer,
     Form,
+    Head,
     ImageName,
     Interval,
     Operation,
     Region,
+    Select,
     Tensor,
 )
 from yolo_cvm.engine.planner.layout import zeros
+from yolo_cvm.engine.planner.rows import Channels, columns
 from yolo_cvm.engine.planner.scatters import natural
 from yolo_cvm.engine.planner.tile_code import TileCode
 from yolo_cvm.engine.planner.writer import Writer
@@ -56,6 +59,13 @@ class _Emission:
         self.writer = Writer(list(form.layout.buffers))
         self.plain: dict[Entry, Tensor] = {}
         self.image: dict[Entry, Tensor] = {}
+        #: operators that have no step of their own
+        self._left_out = {
+            *form.epilogues.absorbed,
+            *form.selections.absorbed,
+            *form.rows.roots,
+            *(entry.node for entry in form.rows.heads),
+        }
         self._targets: dict[Entry, Tensor] = {}
         self._repadded: dict[tuple[Entry, bytes], Tensor] = {}
 
@@ -67,10 +77,14 @@ class _Emission:
             if index == self.graph.input_index:
                 input_buffer = self.writer.buffer(Buffer(Storage.INPUT))
                 self.plain[entry] = self.writer.plain(self.graph.input_shape, input_buffer)
-            elif index in form.constants.nodes or index in form.epilogues.absorbed:
+            elif index in form.constants.nodes or index in self._left_out:
                 continue
             elif index in form.fusion.regions:
                 self._region(form.fusion.regions[index])
+            elif index in form.selections.selects:
+                self._select(entry, form.selections.selects[index])
+            elif node.op in ("strided_slice", "take") and node.inputs[0] in form.rows.heads:
+                self._rows(entry, node)
             elif index in form.fusion.region_of or entry in form.fusion.pads:
                 continue
             elif entry in form.fusion.images:
@@ -174,6 +188,95 @@ class _Emission:
         """The place of a plain value; None where any fresh memory will do."""
         home = self.form.layout.plain_homes.get(entry)
         return None if home is None else self.writer.plain(self.graph.shape(entry), *home)
+
+    # --- detection
+
+    def _made_plain(self, entry: Entry) -> Tensor:
+        """The plain tensor that a value is about to be written to."""
+        shape = self.graph.shape(entry)
+        self.plain[entry] = self._home(entry) or self.writer.plain(shape)
+        return self.plain[entry]
+
+    def _select(self, entry: Entry, select: Select) -> None:
+        node, valid = (self.graph.nodes[n] for n in (select.node, select.valid))
+        columns: dict[str, Any] = {}
+        for k, column in enumerate(select.columns):
+            columns[f"column{k}"] = self.plain_of(column.entry)
+            columns[f"start{k}"], columns[f"step{k}"] = column.start, column.step
+        self.writer.step(
+            Step.SELECT,
+            **columns,
+            out=self._made_plain(entry),
+            order=lowering.suppression_order(self.writer, node, select.rows),
+            count=select.count,
+            rows=select.rows,
+            threshold=valid.attributes.score_threshold,
+            **lowering.suppression(node),
+        )
+
+    def _rows(self, entry: Entry, node: Node) -> None:
+        """Columns of all rows, or rows by their numbers, of heads that are not written."""
+        heads = self.form.rows.heads[node.inputs[0]]
+        index = self.plain_of(node.inputs[1]) if node.op == "take" else None
+        target = self._made_plain(entry)
+        for head in heads:
+            if index is None:
+                self._columns(head, entry, target)
+                continue
+            for anchor, channels in enumerate(head.channels):
+                self._taken(head, anchor, channels, index, target)
+
+    def _columns(self, head: Head, entry: Entry, target: Tensor) -> None:
+        found = columns(self.form, entry.node)
+        assert found is not None
+        first, count = found
+        plane = head.height * head.width
+        anchors = np.arange(len(head.channels))[:, None]
+        offsets = (head.first + anchors * plane) * count + np.arange(count)
+        code = Channels(self.form, head.root, head.channels[:, first : first + count].reshape(-1))
+        self.writer.step(
+            Step.CONV_IMAGE,
+            **self._part(code, target, offsets.reshape(-1), head.width * count, count),
+            batch=1,
+            height=head.height,
+            width=head.width,
+            **lowering.pair("kernel", (1, 1)),
+            **lowering.pair("stride", (1, 1)),
+            **lowering.pair("pad", (0, 0)),
+            **lowering.pair("dilation", (1, 1)),
+            groups=1,
+        )
+
+    def _taken(
+        self, head: Head, anchor: int, channels: Array, index: Tensor, target: Tensor
+    ) -> None:
+        code, width = Channels(self.form, head.root, channels), channels.size
+        self.writer.step(
+            Step.CONV_ROWS,
+            **self._part(code, target, np.arange(width), 0, width),
+            index=index,
+            out=target,
+            first=head.first + anchor * head.height * head.width,
+            size=sum(h.channels.shape[0] * h.height * h.width for h in self._of(head)),
+            count=index.count,
+        )
+
+    def _of(self, head: Head) -> tuple[Head, ...]:
+        """All heads whose rows are joined with those of this one."""
+        return next(heads for heads in self.form.rows.heads.values() if head in heads)
+
+    def _part(
+        self, part: Channels, target: Tensor, offsets: Array, row: int, pixel: int
+    ) -> dict[str, Any]:
+        """Fields of a convolution of some of a head's channels, stored to a plain tensor."""
+        place = {"offsets": offsets, "image_stride": 0, "row_stride": row, "pixel_stride": pixel}
+        return {
+            "image": self.image_of(part.source),
+            "weight": self.writer.weights(part.weight),
+            "bias": self.writer.constant(part.bias) if part.bias.any() else -1,
+            "channels": part.bias.size,
+            "code": self._resolved(part.code(target, place)),
+        }
 
     # --- images that only move
 

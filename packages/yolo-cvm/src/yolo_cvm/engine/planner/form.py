@@ -146,6 +146,61 @@ class Epilogues:
 
 
 @dataclass(frozen=True)
+class Column:
+    """One number of every candidate: element start + step * row of a value."""
+
+    entry: Entry
+    start: int
+    step: int
+
+
+@dataclass(frozen=True)
+class Select:
+    """A suppression with the get_valid_counts before it and the slice behind it.
+
+    node, valid: the two operators; columns: the six numbers of the candidates; count: candidates;
+    rows: of the result.
+    """
+
+    node: int
+    valid: int
+    columns: tuple[Column, ...]
+    count: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Selections:
+    """selects: by the node whose value they make; absorbed: operators that they replace."""
+
+    selects: Mapping[int, Select] = field(default_factory=dict)
+    absorbed: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """Rows of a head that is a convolution of single pixels, by anchor, then row and column.
+
+    first: number of its first row among those of all heads; channels [anchors, width]: the output
+    channel that makes each number of a row.
+    """
+
+    root: int
+    first: int
+    height: int
+    width: int
+    channels: Array
+
+
+@dataclass(frozen=True)
+class Rows:
+    """heads: of every value [1, rows, numbers] that is never written; roots: their regions."""
+
+    heads: Mapping[Entry, tuple[Head, ...]] = field(default_factory=dict)
+    roots: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
 class Buffer:
     """A piece of memory that tensors share. index: which constant or output; size: bytes."""
 
@@ -220,6 +275,8 @@ class Form:
     pads: Mapping[Entry, Pad] = field(default_factory=dict)
     fusion: Fusion = Fusion()
     epilogues: Epilogues = Epilogues()
+    selections: Selections = Selections()
+    rows: Rows = Rows()
     layout: Layout = Layout()
     steps: Steps = Steps()
     memory: Memory = Memory()

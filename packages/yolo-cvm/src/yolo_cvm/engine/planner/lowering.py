@@ -316,21 +316,36 @@ def _get_valid_counts(w: Writer, node: Node, x: Inputs, y: Inputs) -> None:
     )
 
 
-def _non_max_suppression(w: Writer, node: Node, x: Inputs, y: Inputs) -> None:
+def suppression(node: Node) -> dict[str, int]:
+    """Fields of a suppression."""
     a = node.attributes
+    return {
+        "max_output": max(INT32_MIN, min(INT32_MAX, a.max_output_size)),
+        "iou": min(INT32_MAX, a.iou_threshold),
+        "force": int(a.force_suppress),
+        "top_k": max(INT32_MIN, min(INT32_MAX, a.top_k)),
+    }
+
+
+def suppression_order(writer: Writer, node: Node, most: int) -> Tensor:
+    """Working memory of a suppression that keeps at most so many rows: two words for every
+    candidate, five for every row that is kept."""
+    count, a = node.shapes[0][1], node.attributes
+    limits = [limit_ for limit_ in (a.max_output_size, a.top_k) if limit_ >= 0]
+    return writer.plain((2 * count + 5 * min([count, most, *limits]),))
+
+
+def _non_max_suppression(w: Writer, node: Node, x: Inputs, y: Inputs) -> None:
     batch, rows, _ = x[0].dims
     w.step(
         Step.SUPPRESS,
         x=x[0],
         counts=x[1],
         out=y[0],
-        order=w.plain((2, rows)),
+        order=suppression_order(w, node, rows),
         batch=batch,
         count=rows,
-        max_output=max(INT32_MIN, min(INT32_MAX, a.max_output_size)),
-        iou=max(INT32_MIN, min(INT32_MAX, a.iou_threshold)),
-        force=int(a.force_suppress),
-        top_k=a.top_k,
+        **suppression(node),
     )
 
 

@@ -1,4 +1,4 @@
-"""Pass 7: where every buffer lies in the arena, none overlapping another that lives meanwhile."""
+"""Pass 9: where every buffer lies in the arena, none overlapping another that lives meanwhile."""
 
 from __future__ import annotations
 

@@ -50,8 +50,8 @@ def _copied(form: Form, step: PlanStep) -> int:
                 table = operation.kind in (Tile.LOOKUP, Tile.LOOKUP_STORE)
                 channels = step.fields["channels"] + _LANES
                 total += 5 * count + _SEGMENTS if table else 4 * channels
-    if step.kind == Step.CONV_IMAGE:
-        taps = step.fields["kernel_h"] * step.fields["kernel_w"]
+    if step.kind in (Step.CONV_IMAGE, Step.CONV_ROWS):
+        taps = step.fields.get("kernel_h", 1) * step.fields.get("kernel_w", 1)
         outputs = step.fields["channels"]
         inputs = _inputs_of_a_block(step)
         total += (outputs + _LANES) * ((inputs + 3) * taps + 4)
@@ -60,7 +60,7 @@ def _copied(form: Form, step: PlanStep) -> int:
 
 def _inputs_of_a_block(step: PlanStep) -> int:
     """Most input channels that a block of outputs reads: those of the groups that it touches."""
-    channels, groups = int(step.fields["image"].dims[3]), int(step.fields["groups"])
+    channels, groups = int(step.fields["image"].dims[3]), int(step.fields.get("groups", 1))
     touched = _LANES // (step.fields["channels"] // groups) + 2
     return int(min(channels, touched * (channels // groups)))
 

@@ -63,6 +63,23 @@ def _epilogues(form: Form) -> Iterator[str]:
         yield f"{_node(form, index)}: done by a scattered store"
 
 
+def _selection(form: Form) -> Iterator[str]:
+    for at, select in form.selections.selects.items():
+        where = ", ".join(
+            f"{_entry(form, c.entry)} from {c.start} by {c.step}" for c in select.columns
+        )
+        yield f"{_node(form, at)}: {select.rows} rows of {select.count} candidates: {where}"
+    for index in sorted(form.selections.absorbed):
+        yield f"{_node(form, index)}: done by a selection"
+
+
+def _rows(form: Form) -> Iterator[str]:
+    for entry, heads in form.rows.heads.items():
+        for head in heads:
+            rows = f"{head.channels.shape[0]}x{head.height}x{head.width} rows from {head.first}"
+            yield f"{_entry(form, entry)}: {rows} by {_node(form, head.root)}, when they are read"
+
+
 def _layout(form: Form) -> Iterator[str]:
     for number, head in enumerate(form.layout.outputs):
         yield f"output {number}: {_entry(form, head)}"
@@ -94,6 +111,8 @@ _PARTS: Mapping[str, Callable[[Form], Iterator[str]]] = {
     "padding": _padding,
     "fusion": _fusion,
     "epilogues": _epilogues,
+    "selection": _selection,
+    "rows": _rows,
     "layout": _layout,
     "emission": _emission,
     "memory": _memory,

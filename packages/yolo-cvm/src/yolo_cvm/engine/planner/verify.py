@@ -146,6 +146,38 @@ def _registers(form: Form, root: int, operation: Operation, held: set[int]) -> N
         held.add(operation.dst)
 
 
+# --- selections, rows -------------------------------------------------------------------------
+
+
+def _selections(form: Form) -> None:
+    for at, select in form.selections.selects.items():
+        graph = form.graph
+        _require(graph.nodes[at].shapes[0] == (1, select.rows, 6), form, at, "another shape")
+        _require(len(select.columns) == 6, form, at, "six numbers make a candidate")
+        for column in select.columns:
+            last = column.start + column.step * (select.count - 1)
+            inside = last < product(graph.shape(column.entry))
+            _require(inside, form, at, "a column that is too short")
+            _require(column.entry.node < select.node, form, at, "a column that comes too late")
+    for index in form.selections.absorbed:
+        readers = {r for k in range(2) for r in form.readers.get(Entry(index, k), ())}
+        inside = form.selections.absorbed | set(form.selections.selects)
+        _require(readers <= inside, form, index, "a value that others read is left out")
+
+
+def _rows(form: Form) -> None:
+    for entry, heads in form.rows.heads.items():
+        _, rows, width = form.graph.shape(entry)
+        first = 0
+        for head in heads:
+            channels = form.graph.nodes[head.root].shapes[0][1]
+            whole = sorted(head.channels.reshape(-1)) == list(range(channels))
+            _require(head.first == first and whole, form, entry, "rows in another order")
+            _require(head.channels.shape[1] == width, form, entry, "rows of another width")
+            first += head.channels.shape[0] * head.height * head.width
+        _require(first == rows, form, entry, "rows without a head")
+
+
 # --- layout ------------------------------------------------------------------------------------
 
 
@@ -265,6 +297,8 @@ _RULES: Mapping[str, tuple[Callable[[Form], None], ...]] = {
     "padding": (_pads,),
     "fusion": (_fusion,),
     "epilogues": (_fusion, _epilogues),
+    "selection": (_selections,),
+    "rows": (_rows,),
     "layout": (_layout,),
     "emission": (_steps,),
     "trace": (_steps,),
