@@ -161,8 +161,8 @@ def _selections(form: Form) -> None:
             _require(column.entry.node < select.node, form, at, "a column that comes too late")
     for index in form.selections.absorbed:
         readers = {r for k in range(2) for r in form.readers.get(Entry(index, k), ())}
-        inside = form.selections.absorbed | set(form.selections.selects)
-        _require(readers <= inside, form, index, "a value that others read is left out")
+        replaced = form.selections.absorbed | set(form.selections.selects)
+        _require(readers <= replaced, form, index, "a value that others read is left out")
 
 
 def _rows(form: Form) -> None:
