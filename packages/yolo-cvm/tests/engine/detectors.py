@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from yolo_core.arrays import Array
@@ -9,7 +11,7 @@ from yolo_core.graph import Graph, GraphBuilder, Ref
 
 
 def suppression(shape: tuple[int, ...], threshold: int, joined: bool, k: int | None = None,
-                **attributes: object) -> Graph:  # fmt: skip
+                **attributes: Any) -> Graph:  # fmt: skip
     """The input's rows above a threshold, suppressed; the first k of them."""
     b = GraphBuilder()
     x = b.input("data", (*shape, 6), 32)

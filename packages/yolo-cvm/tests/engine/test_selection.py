@@ -58,7 +58,7 @@ def boxes(random: np.random.Generator, kind: str, shape: tuple[int, ...]) -> Arr
     elif kind == "apart":
         rows[..., 0] = 1
         rows[..., 2:] = np.arange(shape[-1])[:, None] * 4 + np.array([0, 0, 2, 2])
-    return rows.astype(np.int32)
+    return np.asarray(rows, np.int32)
 
 
 KINDS = ("random", "empty", "equal", "one class", "extreme", "apart")
