@@ -76,7 +76,7 @@ def test_gradient_equals_finite_differences_of_the_reference(seed: int) -> None:
     heads = [head.astype(np.float64) for head in heads]
     _, _, detached = reference(heads, targets, architecture, hyp, GAINS)
     rng = np.random.default_rng(seed)
-    scale = max(np.abs(gradient).max() for gradient in gradients)
+    scale = max(float(np.abs(gradient).max()) for gradient in gradients)
     for head, gradient in zip(heads, gradients):
         # The places that matter most, and some others.
         places = [*np.argsort(-np.abs(gradient).ravel())[:15], *rng.integers(head.size, size=5)]

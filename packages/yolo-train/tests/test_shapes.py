@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -35,6 +37,10 @@ def test_same_seed_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
 
 def test_pixels_are_what_they_were_when_the_generator_was_written() -> None:
     image, labels = shapes_image(64, seed=0, number=3)
+    words = np.random.RandomState([0, 3]).randint(0, 1 << 16, 1000).astype("<i8").tobytes()
+    assert zlib.crc32(words) == 0x6CC823C, f"NumPy {np.__version__} draws other numbers"
+    drawn = hashlib.sha256(image.tobytes()).hexdigest()
+    assert drawn.startswith("25895c0d7d9bbda6"), f"OpenCV {cv2.__version__} draws other pixels"
     digest = hashlib.sha256(image.tobytes() + repr(labels).encode()).hexdigest()
     assert digest == "304dc60266e134f365610a32c42b3bf3c92a4a8c8cd4fd282e4fffd32d06166e"
 

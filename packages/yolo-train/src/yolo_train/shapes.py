@@ -93,8 +93,8 @@ def shapes_image(imgsz: int, seed: int, number: int) -> tuple[Array, list[Label]
             break
         kind = int(rng.randint(len(NAMES)))
         outline = _outline(rng, kind, imgsz)
-        x1, y1 = outline.min(axis=0)
-        x2, y2 = outline.max(axis=0)
+        x1, y1 = outline.min(axis=0).tolist()
+        x2, y2 = outline.max(axis=0).tolist()
         box = (max(x1, 0.0), max(y1, 0.0), min(x2, float(imgsz)), min(y2, float(imgsz)))
         whole = (x2 - x1) * (y2 - y1)
         seen = max(box[2] - box[0], 0.0) * max(box[3] - box[1], 0.0)
