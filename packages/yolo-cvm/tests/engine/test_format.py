@@ -25,10 +25,11 @@ def test_the_library_was_compiled_from_this_table() -> None:
 
 def test_a_library_of_another_table_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(library, "FINGERPRINT", table.FINGERPRINT + 1)
-    library.opened.cache_clear()
+    library.find.cache_clear()
     assert library.opened() is None
+    assert "another version" in library.absence()
     monkeypatch.undo()
-    library.opened.cache_clear()
+    library.find.cache_clear()
 
 
 def test_every_row_has_fields_and_a_meaning_in_cpp() -> None:

@@ -58,9 +58,8 @@ def select(graph: Graph, threads: int | None = None, name: str | None = None) ->
     sets = library.instruction_sets()
     if not sets:
         if name is not None:
-            raise InputError(
-                f"engine {name!r}", "the package was installed without a compiler", "reference"
-            )
+            cause = f"cannot run, since yolo-cvm {library.absence()}"
+            raise InputError(f"engine {name!r}", cause, "reference")
         _say_slow()
         return ReferenceEngine(graph)
     wanted = name if name not in (None, "compiled") else os.environ.get(ARCH_VARIABLE) or ""
@@ -80,5 +79,5 @@ def select(graph: Graph, threads: int | None = None, name: str | None = None) ->
 
 def _say_slow() -> None:
     """Once: Python shows a warning the first time that it comes from a place, and this is one."""
-    message = "yolo-cvm was installed without a C++ compiler: the slow reference runs"
+    message = f"yolo-cvm {library.absence()}: the slow reference runs"
     warnings.warn(message, RuntimeWarning, stacklevel=1)

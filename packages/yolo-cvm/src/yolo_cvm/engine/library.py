@@ -1,7 +1,7 @@
 """The compiled library: found beside this file, opened once, called through ctypes.
 
-Every call releases the interpreter lock. Without the library (installed where no compiler was
-found) `opened()` is None and the caller falls back to the reference.
+Every call releases the interpreter lock. Where the library cannot be used `opened()` is None, the
+caller falls back to the reference, and `absence()` is the reason to tell.
 """
 
 from __future__ import annotations
@@ -50,25 +50,33 @@ def path() -> Path:
     return Path(__file__).with_name("_native.so")
 
 
-@functools.lru_cache(maxsize=1)
 def opened() -> ctypes.CDLL | None:
-    """The library with its signatures.
+    """The library with its signatures; None where it cannot be used, see `absence`."""
+    return find()[0]
 
-    None where it was not compiled, does not load, or was compiled for another format of plans.
-    """
+
+def absence() -> str:
+    """Why there is no library, as the predicate of a sentence; empty where there is one."""
+    return find()[1]
+
+
+@functools.lru_cache(maxsize=1)
+def find() -> tuple[ctypes.CDLL | None, str]:
+    """The library, or why it cannot be used: not compiled, not loading, or of another format."""
     if not path().exists():
-        return None
+        return None, "was installed without a C++ compiler"
     try:
         library = ctypes.CDLL(str(path()))
-    except OSError:
-        return None
+    except OSError as error:
+        return None, f"has a compiled library that does not load ({error})"
+    stale = "has a compiled library of another version: install the package again"
     for name, (result, arguments) in _SIGNATURES.items():
         function = getattr(library, name, None)
         if function is None:
-            return None
+            return None, stale
         function.restype = result
         function.argtypes = arguments
-    return library if library.cvm_format() == FINGERPRINT else None
+    return (library, "") if library.cvm_format() == FINGERPRINT else (None, stale)
 
 
 def instruction_sets() -> tuple[str, ...]:

@@ -12,12 +12,13 @@ from yolo_cvm.engine import cores, library, select
 
 def report(graph: Graph) -> dict[str, str]:
     """Engine, instruction sets that this machine can run, cores, and the plan in figures."""
+    sets = " ".join(library.instruction_sets())
     told = {
         "engine": select(graph).name,
-        "instruction sets": " ".join(library.instruction_sets()) or "none: no compiled library",
+        "instruction sets": sets or f"none: yolo-cvm {library.absence()}",
         "cores": str(cores()),
     }
-    if library.instruction_sets():
+    if sets:
         from yolo_cvm.engine import planner
 
         plan = planner.plan(graph)
