@@ -195,9 +195,45 @@ def test_a_journal_of_another_run_is_refused(
     assert (
         run("coco", model(fail=5), "--data", shapes / "data.yaml", "--json", out).exit_code == 130
     )
-    result = run("coco", model(), "--data", shapes / "data.yaml", "--json", out)
+    command = ("coco", model(), "--data", shapes / "data.yaml", "--json", out)
+    result = run(*command)
     assert result.exit_code == 2
     assert "belongs to an unfinished run" in result.output
+    assert f"rm {out}.journal" in result.output
+    (tmp_path / "run.json.journal").unlink()  # as told
+    assert run(*command).exit_code == 0
+
+
+def test_a_journal_without_pictures_is_in_nobodys_way(
+    model: Callable[..., Path], shapes: Path, tmp_path: Path
+) -> None:
+    out, journal = tmp_path / "run.json", tmp_path / "run.json.journal"
+    assert run("coco", model(fail=0), "--data", shapes / "data.yaml", "--json", out).exit_code
+    assert not journal.exists()
+    # A kill leaves what no handler can remove.
+    journal.write_text('{"format": "yolo-eval-journal/1", "binding": "other"}\n')
+    assert run("coco", model(), "--data", shapes / "data.yaml", "--json", out).exit_code == 0
+    assert not journal.exists()
+
+
+def test_two_runs_at_once_do_not_share_a_journal(
+    model: Callable[..., Path], shapes: Path, tmp_path: Path
+) -> None:
+    out, journal = tmp_path / "run.json", tmp_path / "run.json.journal"
+    command = ["coco", str(model(slow=0.1)), "--data", str(shapes / "data.yaml"), "--json"]
+    command.append(str(out))
+    first = subprocess.Popen(
+        [sys.executable, "-c", "from yolo_eval.cli import main; main()", *command],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while first.poll() is None and not journal.exists():
+        time.sleep(0.01)
+    second = run(*command)
+    assert second.exit_code == 2
+    assert "is being written by another run" in second.output.splitlines()[-1]
+    first.communicate(timeout=60)
+    assert first.returncode == 0
+    assert json.loads(out.read_text())["metrics"]["images"] == 12
 
 
 @pytest.mark.parametrize(

@@ -2,20 +2,31 @@
 
 The journal lies beside the run file as `<name>.journal`. Its first line binds it to model,
 settings and images; a journal of anything else is refused rather than mixed in or thrown away.
+One process at a time works on it.
 """
 
 from __future__ import annotations
 
 import json
-import os
+import shlex
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import TextIO
 
 from yolo_core.errors import InputError
 from yolo_core.files import read_bytes
+from yolo_core.words import shown
+from yolo_eval.runs import provenance
 from yolo_eval.runs.ground_truth import JSON_LIMIT, GroundTruth, identifier
 from yolo_eval.runs.run import Row, checked_rows
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # Windows, where a file that is open for writing cannot be removed anyway
+    fcntl = None
+
+FORMAT = "yolo-eval-journal/1"
 
 
 class Journal:
@@ -27,25 +38,48 @@ class Journal:
     def __init__(self, path: Path, binding: str, truth: GroundTruth) -> None:
         """binding: digest of everything that decides the predictions."""
         self.path = path
-        self._header = json.dumps({"format": "yolo-eval-journal/1", "binding": binding}) + "\n"
+        self._binding = binding
         self._truth = truth
         self.done: dict[int, tuple[str, list[Row]]] = {}
         self._added = False
         self._stream: TextIO | None = None
 
     def __enter__(self) -> Journal:
-        length = self._read() if os.path.lexists(self.path) else 0
+        if self.path.is_symlink():
+            raise InputError(self.path, "is a link", "this name free")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._stream = open(self.path, "a", encoding="utf-8")
-            # A last line that was cut off by a kill is dropped.
-            self._stream.truncate(length)
-            if not length:
-                self._stream.write(self._header)
-                self._stream.flush()
+            stream = open(self.path, "a", encoding="utf-8")
         except OSError as error:
             raise InputError(self.path, f"cannot be written ({error.strerror})") from error
+        try:
+            self._lock(stream)
+            length = self._read()
+            # A last line that was cut off by a kill is dropped.
+            stream.truncate(length)
+            if not length:
+                header = {"format": FORMAT, "binding": self._binding}
+                header["command"] = provenance.command_line()
+                stream.write(json.dumps(header) + "\n")
+                stream.flush()
+        except BaseException:
+            stream.close()
+            raise
+        self._stream = stream
         return self
+
+    def _lock(self, stream: TextIO) -> None:
+        """Keep the journal for this process until it is closed. InputError where another has it."""
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                self.path, "is being written by another run", "its end, or another file for results"
+            ) from error
+        except OSError:
+            return  # a file system without locks
 
     def __exit__(
         self,
@@ -69,16 +103,18 @@ class Journal:
 
     def _read(self) -> int:
         """Fill `done` from the complete lines; their length in bytes."""
-        if self.path.is_symlink():
-            raise InputError(self.path, "is a link", "this name free")
         data = read_bytes(self.path, JSON_LIMIT)
         length = data.rfind(b"\n") + 1
         lines = data[:length].decode("utf-8", "replace").split("\n")[:-1]
-        if lines and lines[0] + "\n" != self._header:
+        binding, command = _header(lines[0]) if lines else ("", "")
+        if binding != self._binding:
+            if len(lines) < 2:
+                return 0  # a run that was ended before its first picture
             raise InputError(
                 self.path,
-                "belongs to an unfinished run with another model, other settings or images",
-                "the same command again, or this file removed",
+                "belongs to an unfinished run with another model, other settings or images"
+                + (f" ({shown(command)})" if command else ""),
+                f"the same command again, or: rm {shlex.quote(str(self.path))}",
             )
         detections = []
         for number, line in enumerate(lines[1:], start=2):
@@ -97,3 +133,14 @@ class Journal:
         for row in checked_rows(detections, self._truth, str(self.path)):
             self.done[row[0]][1].append(row)
         return length
+
+
+def _header(line: str) -> tuple[str, str]:
+    """What the first line binds a journal to, and the command that began it; "" for neither."""
+    try:
+        content = json.loads(line)
+    except (ValueError, RecursionError):
+        return "", ""
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        return "", ""
+    return str(content.get("binding", "")), str(content.get("command", ""))
