@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -57,3 +61,60 @@ def test_nothing_to_find_is_not_measured() -> None:
     scoring = score([1], [1], [], [], AREAS)
     assert set(scoring.metrics.values()) == {None}
     assert curves(scoring.matches[0], np.linspace(0, 1, 3)).best == 0
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_every_table_is_that_of_pycocotools(seed: int) -> None:
+    """Boxes on a coarse grid and few scores, so that overlaps and scores are equal again and
+    again; crowds, sizes around the limits of the areas, more than 100 boxes in an image."""
+    generator = np.random.default_rng(seed)
+    objects: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
+    for image in range(1, 9):
+        for _ in range(int(generator.integers(0, 7))):
+            side = generator.choice([32, 40, 96, 100])
+            x, y, w, h = (float(v) for v in (*generator.integers(0, 20, 2) * 10, side, side))
+            label, crowd = int(generator.integers(1, 4)), int(generator.random() < 0.15)
+            objects.append(
+                {"id": len(objects) + 1, "image_id": image, "category_id": label,
+                 "bbox": [x, y, w, h], "area": w * h, "iscrowd": crowd}
+            )  # fmt: skip
+            for _ in range(int(generator.integers(0, 4)) + 120 * (image == 3)):
+                box = [x + 8.0 * generator.integers(-2, 3), y, w, h + 8.0 * generator.integers(3)]
+                score_ = float(generator.integers(1, 8)) / 8
+                found.append({"image_id": image, "category_id": int(generator.integers(1, 5)),
+                              "bbox": box, "score": score_})  # fmt: skip
+    scoring = score(range(1, 9), range(1, 5), objects, found)
+    expected = pycocotools_own(objects, found)
+    ours = [-1.0 if value is None else value for value in scoring.metrics.values()]
+    assert ours == expected.stats.tolist()  # to the last digit
+    assert np.array_equal(scoring.precision, expected.eval["precision"][:, :, :, 0, -1])
+    for area, matches in enumerate(scoring.matches):
+        for category in range(4):
+            rows = matches.category == category
+            parts = [e for e in expected.evalImgs[(category * 4 + area) * 8 :][:8] if e is not None]
+            assert np.count_nonzero(rows) == sum(len(part["dtScores"]) for part in parts)
+            hits = sum(((p["dtMatches"] > 0) & ~p["dtIgnore"]).sum() for p in parts)
+            ignored = sum(p["dtIgnore"].sum() for p in parts)
+            assert matches.right[:, rows].sum() == hits
+            assert matches.ignored[:, rows].sum() == ignored
+
+
+def pycocotools_own(objects: list[dict[str, Any]], found: list[dict[str, Any]]) -> Any:
+    """The evaluation by pycocotools alone, of images 1 to 8 and categories 1 to 4."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO()
+        truth.dataset = {
+            "images": [{"id": n} for n in range(1, 9)],
+            "categories": [{"id": n} for n in range(1, 5)],
+            "annotations": [dict(item) for item in objects],
+        }
+        truth.createIndex()
+        evaluation = COCOeval(truth, truth.loadRes([dict(item) for item in found]), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return evaluation

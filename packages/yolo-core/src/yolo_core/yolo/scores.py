@@ -1,9 +1,10 @@
 """How good detections are: COCO's average precision, and precision and recall over the confidence.
 
-pycocotools decides which detection is right at which IoU and gives the precision tables and the
-twelve figures; the same matches then give the curves, so that no number of a training, of a
-quantization report or of an evaluation rests on a second opinion. The extra `scores` of yolo-core
-brings pycocotools.
+pycocotools' rules decide which detection is right at which IoU (`yolo_core.yolo.matching`), its
+overlaps and its summary are called; the same matches then give the curves, so that no number of a
+training, of a quantization report or of an evaluation rests on a second opinion. Every figure is
+pycocotools' own to the last digit, which a test holds it to. The extra `scores` of yolo-core brings
+pycocotools.
 """
 
 from __future__ import annotations
@@ -17,6 +18,17 @@ from typing import Any
 import numpy as np
 
 from yolo_core.arrays import Array
+from yolo_core.yolo.matching import (
+    IGNORED,
+    RIGHT,
+    WRONG,
+    Candidates,
+    Detections,
+    Objects,
+    assign,
+    candidates,
+    ranked,
+)
 
 #: The twelve figures of the COCO summary, in its order.
 COCO_METRICS = (
@@ -38,7 +50,8 @@ class Matches:
     category, image: int64 [n] indices into the scored categories and images.
     rank: int64 [n], position among the detections of its image and category, best is 0.
     score: float64 [n]. right, ignored: bool [10, n] per IoU threshold; what is neither is wrong.
-    objects: int64 [categories, images], the objects that count.
+    objects: int64 [categories, images], the objects that count. source: int64 [n], the place of
+    each detection in what was scored. partner: int64 [n], the object matched at IoU 0.5, -1 none.
     """
 
     category: Array
@@ -48,6 +61,8 @@ class Matches:
     right: Array
     ignored: Array
     objects: Array
+    source: Array
+    partner: Array
 
 
 @dataclass(frozen=True)
@@ -102,32 +117,65 @@ def score(
     as in COCO's files (`image_id`, `category_id`, `bbox` x, y, width, height; objects also `id`,
     `area` and `iscrowd`, detections also `score`). areas: the leading ones of `AREAS`.
     """
+    image_of = {number: index for index, number in enumerate(images)}
+    category_of = {number: index for index, number in enumerate(categories)}
+    boxes = [found["bbox"] for found in detections]
+    return score_arrays(
+        Objects(
+            _indices([item["image_id"] for item in objects], image_of),
+            _indices([item["category_id"] for item in objects], category_of),
+            _boxes([item["bbox"] for item in objects]),
+            np.array([item["area"] for item in objects], dtype=np.float64),
+            np.array([bool(item["iscrowd"]) for item in objects], dtype=bool),
+        ),
+        Detections(
+            _indices([item["image_id"] for item in detections], image_of),
+            _indices([item["category_id"] for item in detections], category_of),
+            _boxes(boxes),
+            np.array([item["score"] for item in detections], dtype=np.float64),
+        ),
+        len(images),
+        len(categories),
+        areas,
+    )
+
+
+def score_arrays(
+    objects: Objects,
+    detections: Detections,
+    images: int,
+    categories: int,
+    areas: Sequence[str] = AREAS,
+) -> Scoring:
+    """As `score`, for columns with indices of `images` images and `categories` categories."""
     from pycocotools.cocoeval import COCOeval
 
-    every = [
-        {**found, "id": number, "area": found["bbox"][2] * found["bbox"][3], "iscrowd": 0}
-        for number, found in enumerate(detections, start=1)
-    ]
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = COCOeval(
-            _index(images, categories, objects), _index(images, categories, every), "bbox"
-        )
-        evaluation.params.areaRng = evaluation.params.areaRng[: len(areas)]
-        evaluation.params.areaRngLbl = list(areas)
-        evaluation.evaluate()
-        evaluation.accumulate()
-        metrics: dict[str, Any] = {}
-        if tuple(areas) == AREAS:
-            evaluation.summarize()
-            metrics = {
-                name: None if value < 0 else float(value)
-                for name, value in zip(COCO_METRICS, evaluation.stats)
-            }
+        evaluation = COCOeval(iouType="bbox")
+    settings = evaluation.params
+    thresholds = np.asarray(settings.iouThrs)
+    order, rank = ranked(detections, images)
+    found = Detections(
+        detections.image[order], detections.category[order], detections.box[order],
+        detections.score[order],
+    )  # fmt: skip
+    pairs = candidates(objects, found, images, float(thresholds.min()))
     matches = tuple(
-        _matches(evaluation.evalImgs, len(images), len(categories), area, len(areas))
-        for area in range(len(areas))
+        _matches(objects, found, order, rank, pairs, (images, categories), thresholds, limits)
+        for limits in settings.areaRng[: len(areas)]
     )
-    return Scoring(metrics, evaluation.eval["precision"][:, :, :, 0, -1], matches)
+    recalls = np.asarray(settings.recThrs)
+    precision = [_precision(one, recalls) for one in matches]
+    metrics: dict[str, Any] = {}
+    if tuple(areas) == AREAS:
+        evaluation.eval = _tables(matches, precision, settings.maxDets)
+        with contextlib.redirect_stdout(io.StringIO()):
+            evaluation.summarize()
+        metrics = {
+            name: None if value < 0 else float(value)
+            for name, value in zip(COCO_METRICS, evaluation.stats)
+        }
+    return Scoring(metrics, precision[0], matches)
 
 
 def score_boxes(
@@ -138,22 +186,17 @@ def score_boxes(
     truths: per image [n, 5] of class, x1, y1, x2, y2 in pixels. found: per image [m, 6] of x1,
     y1, x2, y2, score, class in the same pixels.
     """
-    objects: list[dict[str, Any]] = []
-    for image, rows in enumerate(truths):
-        for label, *corners in rows.tolist():
-            box = _sides(*corners)
-            objects.append(
-                {
-                    "id": len(objects) + 1, "image_id": image, "category_id": int(label),
-                    "bbox": box, "area": box[2] * box[3], "iscrowd": 0,
-                }
-            )  # fmt: skip
-    detections = [
-        {"image_id": image, "category_id": int(label), "bbox": _sides(*corners), "score": value}
-        for image, rows in enumerate(found)
-        for *corners, value, label in rows.tolist()
-    ]
-    return score(range(len(truths)), range(classes), objects, detections, areas)
+    labelled, image_of_label = _joined(truths, 5)
+    rows, image_of_row = _joined(found, 6)
+    box = _sides(labelled[:, 1:])
+    objects = Objects(
+        image_of_label, labelled[:, 0].astype(np.int64), box, box[:, 2] * box[:, 3],
+        np.zeros(len(box), dtype=bool),
+    )  # fmt: skip
+    detections = Detections(
+        image_of_row, rows[:, 5].astype(np.int64), _sides(rows[:, :4]), rows[:, 4]
+    )
+    return score_arrays(objects, detections, len(truths), classes, areas)
 
 
 def curves(matches: Matches, confidences: Array) -> Curves:
@@ -189,24 +232,25 @@ def over_classes(values: Array) -> Array:
     return mean
 
 
-def _sides(x1: float, y1: float, x2: float, y2: float) -> list[float]:
-    return [x1, y1, x2 - x1, y2 - y1]
+def _joined(parts: Sequence[Array], columns: int) -> tuple[Array, Array]:
+    """The rows of all images float64 [n, columns], and the image of each int64 [n]."""
+    rows = [np.asarray(part, dtype=np.float64).reshape(-1, columns) for part in parts]
+    counts = [len(part) for part in rows]
+    joined = np.concatenate(rows) if rows else np.zeros((0, columns))
+    return joined, np.repeat(np.arange(len(counts), dtype=np.int64), counts)
 
 
-def _index(
-    images: Sequence[int], categories: Sequence[int], annotations: Sequence[Mapping[str, Any]]
-) -> Any:
-    """A pycocotools index; its own loader fails on an empty list of results."""
-    from pycocotools.coco import COCO
+def _sides(corners: Array) -> Array:
+    """x1, y1, x2, y2 [n, 4] as x, y, width, height."""
+    return np.concatenate((corners[:, :2], corners[:, 2:] - corners[:, :2]), axis=1)
 
-    coco = COCO()
-    coco.dataset = {
-        "images": [{"id": number} for number in images],
-        "categories": [{"id": number} for number in categories],
-        "annotations": [dict(annotation) for annotation in annotations],
-    }
-    coco.createIndex()
-    return coco
+
+def _indices(ids: Sequence[int], index_of: Mapping[int, int]) -> Array:
+    return np.array([index_of[number] for number in ids], dtype=np.int64)
+
+
+def _boxes(boxes: Sequence[Sequence[float]]) -> Array:
+    return np.array(boxes, dtype=np.float64).reshape(-1, 4)
 
 
 def _mean(values: Array, axes: tuple[int, ...]) -> Array:
@@ -216,39 +260,72 @@ def _mean(values: Array, axes: tuple[int, ...]) -> Array:
 
 
 def _matches(
-    evaluated: list[Any], count_images: int, count_categories: int, area: int, areas: int
+    objects: Objects,
+    found: Detections,
+    source: Array,
+    rank: Array,
+    pairs: Candidates,
+    counts: tuple[int, int],
+    thresholds: Array,
+    limits: Sequence[float],
 ) -> Matches:
-    """Gather pycocotools' per-image results of one area range."""
-    objects = np.zeros((count_categories, count_images), dtype=np.int64)
-    parts: list[tuple[Array, ...]] = []
-    for category in range(count_categories):
-        start = (category * areas + area) * count_images
-        images, ranks, scores, right, ignored = [], [], [], [], []
-        for image, result in enumerate(evaluated[start : start + count_images]):
-            if result is None:
-                continue
-            objects[category, image] = np.count_nonzero(result["gtIgnore"] == 0)
-            images.append(np.full(len(result["dtScores"]), image, dtype=np.int64))
-            ranks.append(np.arange(len(result["dtScores"]), dtype=np.int64))
-            scores.append(np.asarray(result["dtScores"], dtype=np.float64))
-            ignored.append(np.asarray(result["dtIgnore"], dtype=bool))
-            right.append((np.asarray(result["dtMatches"]) > 0) & ~ignored[-1])
-        if scores:
-            merged = np.concatenate(scores)
-            order = np.argsort(-merged, kind="stable")
-            parts.append(
-                (
-                    np.full(len(merged), category, dtype=np.int64),
-                    np.concatenate(images)[order],
-                    np.concatenate(ranks)[order],
-                    merged[order],
-                    np.concatenate(right, axis=1)[:, order],
-                    np.concatenate(ignored, axis=1)[:, order],
-                )
-            )
-    if not parts:
-        none, never = np.zeros(0, dtype=np.int64), np.zeros((10, 0), dtype=bool)
-        return Matches(none, none, none, np.zeros(0), never, never, objects)
-    flat = [np.concatenate([part[i] for part in parts]) for i in range(4)]
-    right_all, ignored_all = (np.concatenate([p[i] for p in parts], axis=1) for i in (4, 5))
-    return Matches(flat[0], flat[1], flat[2], flat[3], right_all, ignored_all, objects)
+    """What is right and what is ignored in one area range; limits: its least and most area."""
+    images, categories = counts
+    group = found.category * images + found.image
+    ignored_object = objects.crowd | (objects.area < limits[0]) | (objects.area > limits[1])
+    detections, state, partner = assign(pairs, group, ignored_object, objects.crowd, thresholds)
+    area = found.box[:, 2] * found.box[:, 3]
+    right = np.zeros((len(thresholds), len(area)), dtype=bool)
+    ignored = np.repeat(((area < limits[0]) | (area > limits[1]))[None], len(thresholds), axis=0)
+    right[:, detections] = (state == RIGHT).T
+    # What found nothing and is of another size counts neither way.
+    ignored[:, detections] = np.where(state == WRONG, ignored[:, detections].T, state == IGNORED).T
+    matched = np.full(len(area), -1, dtype=np.int64)
+    matched[detections] = partner[:, IOU_50]
+    table = np.zeros((categories, images), dtype=np.int64)
+    np.add.at(table, (objects.category, objects.image), ~ignored_object)
+    return Matches(
+        found.category, found.image, rank, found.score, right, ignored, table, source, matched
+    )
+
+
+def _precision(matches: Matches, recalls: Array) -> Array:
+    """Precision [10, 101, categories] where each recall is reached first, at its best from there
+    on; -1 for categories without objects.
+    """
+    objects = matches.objects.sum(axis=1)
+    ends = np.searchsorted(matches.category, np.arange(len(objects) + 1))
+    table = np.full((len(matches.right), len(recalls), len(objects)), -1.0)
+    for step, (right, ignored) in enumerate(zip(matches.right, matches.ignored)):
+        counted = np.cumsum(~ignored)
+        hits = np.flatnonzero(right)
+        hit_ends = np.searchsorted(hits, ends)
+        for category in np.flatnonzero(objects).tolist():
+            found = hits[hit_ends[category] : hit_ends[category + 1]]
+            start = ends[category]
+            before = counted[start - 1] if start else 0
+            true = np.arange(1, len(found) + 1, dtype=np.float64)
+            precision = true / (counted[found] - before + np.spacing(1))
+            best = np.maximum.accumulate(precision[::-1])[::-1]
+            reached = np.searchsorted(true / objects[category], recalls, side="left")
+            table[step, :, category] = np.r_[best, 0.0][reached]
+    return table
+
+
+def _tables(
+    matches: Sequence[Matches], precision: Sequence[Array], most: Sequence[int]
+) -> dict[str, Array]:
+    """The tables that pycocotools' summary reads, over areas and most detections per image."""
+    categories = len(matches[0].objects)
+    shape = (len(matches[0].right), categories, len(matches), len(most))
+    recall = np.full(shape, -1.0)
+    for area, one in enumerate(matches):
+        objects = one.objects.sum(axis=1)
+        present = objects > 0
+        for column, limit in enumerate(most):
+            hits = one.right & (one.rank < limit)
+            for step, row in enumerate(hits):
+                count = np.bincount(one.category[row], minlength=categories)
+                recall[step, present, area, column] = count[present] / objects[present]
+    by_area = np.stack(precision, axis=-1)
+    return {"precision": np.repeat(by_area[..., None], len(most), axis=-1), "recall": recall}

@@ -8,9 +8,12 @@ With every weight 1 the figures are pycocotools' own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +30,8 @@ from yolo_core.yolo.scores import (
 _NORMAL = NormalDist()
 IOU_COUNT = 10
 RECALL_THRESHOLDS = np.linspace(0.0, 1.0, 101)
+#: The threshold above each; none above the last.
+_ABOVE = np.r_[RECALL_THRESHOLDS[1:], np.inf]
 #: Confidences of the operating points, and the one at which boxes are shown to people.
 CONFIDENCES = np.linspace(0.0, 1.0, 201)
 DISPLAY = 50
@@ -46,7 +51,13 @@ class Interval:
 
 
 class WeightedPrecision:
-    """Average precision and recall of one run in one area range, for any image weights."""
+    """Average precision of one run in one area range, for any image weights.
+
+    Only right detections move precision and recall upwards, so that the figures are worked out at
+    these: sums over the detections that count say how many came before each. Which detections count
+    differs little between the IoU thresholds; the sums are over those that count at the highest
+    one, and the rest are corrections.
+    """
 
     def __init__(self, matches: Matches) -> None:
         self._objects = matches.objects
@@ -54,26 +65,36 @@ class WeightedPrecision:
         # Detections behind a category's last right one change neither precision at a right
         # detection nor recall, and they are most of all detections.
         keep = _up_to_last_right(matches)
-        self._image = matches.image[keep]
         right, ignored = matches.right[:, keep], matches.ignored[:, keep]
-        category = matches.category[keep]
-        self._segments = categories * IOU_COUNT
+        category, image = matches.category[keep], matches.image[keep]
         self._segment, event = _events(right, category)
-        other_segment, other = _events(ignored, category)
-        count = len(self._image) + 1
-        position = np.searchsorted(other_segment * count + other, self._segment * count + event)
-        self._event, self._ignored_before = event, position
-        self._ignored_image = self._image[other]
-        self._event_image = self._image[event]
-        self._rank = matches.rank[keep][event]
-        starts = np.arange(self._segments)
-        self._event_start = np.searchsorted(self._segment, starts)[self._segment]
-        self._ignored_start = np.searchsorted(other_segment, starts)[self._segment]
-        self._category = self._segment // IOU_COUNT
-        self._category_start = np.searchsorted(category, np.arange(categories))[self._category]
+        segments = np.arange(categories * IOU_COUNT)
+        # Of every segment, a category at a threshold: how many events, and where they begin.
+        self._count = np.bincount(self._segment, minlength=len(segments))
+        self._begin = np.cumsum(self._count) - self._count
+        self._event_image = image[event]
         self._first = np.r_[True, self._segment[1:] != self._segment[:-1]][: len(event)]
+
+        base = ~ignored[-1]
+        self._base_image = image[base]
+        place = np.r_[0, np.cumsum(base)]
+        end = place[event + 1]
+        begin = place[np.searchsorted(category, segments // IOU_COUNT)]
+        bounds = np.unique(np.r_[0, begin, end])
+        self._pieces, self._used = bounds[:-1], int(bounds[-1])
+        self._base_end, self._base_begin = (np.searchsorted(bounds, at) for at in (end, begin))
+
+        signs = base.astype(np.int8) - (~ignored).astype(np.int8)
+        other_segment, other = _events(signs != 0, category)
+        self._sign = signs[other_segment % IOU_COUNT, other].astype(np.int64)
+        self._other_image = image[other]
+        size = len(image) + 1
+        self._other_end = np.searchsorted(
+            other_segment * size + other, self._segment * size + event, side="right"
+        )
+        self._other_begin = np.searchsorted(other_segment, segments)
         # Raises each segment above the next, so that one running maximum serves all of them.
-        self._level = 2.0 * (self._segments - self._segment)
+        self._level = 2.0 * (len(segments) - self._segment)
 
     def figures(self, weights: Array) -> Array:
         """Average precision float64 [categories, 10]; NaN for categories without objects.
@@ -81,31 +102,47 @@ class WeightedPrecision:
         weights: int64 [images], how often each image was drawn.
         """
         objects = self._objects @ weights
-        seen = _sums(weights[self._image])
-        passed = _sums(weights[self._ignored_image])
         hits = _sums(weights[self._event_image])
-        right = hits[1:] - hits[self._event_start]
-        counted = (
-            seen[self._event + 1]
-            - seen[self._category_start]
-            - (passed[self._ignored_before] - passed[self._ignored_start])
-        )
+        right = hits[1:] - self._spread(hits[self._begin])
+        seen = _sums(np.add.reduceat(weights[self._base_image[: self._used]], self._pieces))
+        counted = seen[self._base_end] - self._spread(seen[self._base_begin])
+        if len(self._other_image):
+            passed = _sums(weights[self._other_image] * self._sign)
+            counted -= passed[self._other_end] - self._spread(passed[self._other_begin])
         precision = right / np.maximum(counted, 1)
-        raised = (precision + self._level)[::-1]
-        envelope = np.maximum.accumulate(raised)[::-1] - self._level
-        recall = right / np.maximum(objects, 1)[self._category]
-        reached = np.searchsorted(RECALL_THRESHOLDS, recall, side="right")
+        precision += self._level
+        envelope = np.maximum.accumulate(precision[::-1])[::-1] - self._level
+        reached = _reached(right / self._spread(np.repeat(np.maximum(objects, 1), IOU_COUNT)))
         before = np.where(self._first, 0, np.r_[0, reached[:-1]][: len(reached)])
-        area = np.bincount(self._segment, envelope * (reached - before), self._segments)
+        area = np.bincount(self._segment, envelope * (reached - before), len(self._count))
         table = (area / len(RECALL_THRESHOLDS)).reshape(-1, IOU_COUNT)
         return np.where(objects[:, None] > 0, table, np.nan)
 
-    def recall(self, weights: Array, most: int) -> Array:
-        """Recall float64 [categories, 10] with at most `most` detections per image."""
-        objects = (self._objects @ weights)[:, None]
-        hits = np.where(self._rank < most, weights[self._event_image], 0)
-        table = np.bincount(self._segment, hits, self._segments).reshape(-1, IOU_COUNT)
-        return np.where(objects > 0, table / np.maximum(objects, 1), np.nan)
+    def _spread(self, values: Array) -> Array:
+        """A value per segment as one per event."""
+        return np.repeat(values, self._count)
+
+
+class WeightedRecall:
+    """Recall of one run in one area range, the mean over IoU and categories, for any weights."""
+
+    def __init__(self, matches: Matches, most: int) -> None:
+        """most: detections per image and category that are looked at."""
+        self._objects = matches.objects
+        categories, images = matches.objects.shape
+        hits = (matches.right & (matches.rank < most)).sum(axis=0)
+        group = matches.category * images + matches.image
+        counts = np.bincount(group, hits, categories * images)
+        found = np.flatnonzero(counts)
+        self._category, self._image = found // images, found % images
+        self._hits = counts[found]
+
+    def figure(self, weights: Array) -> float:
+        objects = self._objects @ weights
+        drawn = self._hits * weights[self._image]
+        found = np.bincount(self._category, drawn, len(objects))
+        present = objects > 0
+        return _mean(found[present] / (IOU_COUNT * objects[present]))
 
 
 class WeightedPoints:
@@ -114,9 +151,10 @@ class WeightedPoints:
     def __init__(self, matches: Matches) -> None:
         keep = ~matches.ignored[IOU_50]
         step = np.searchsorted(CONFIDENCES, matches.score[keep], side="right") - 1
-        self._cell = matches.category[keep] * len(CONFIDENCES) + step
-        self._image = matches.image[keep]
-        self._right = matches.right[IOU_50, keep]
+        cell = matches.category[keep] * len(CONFIDENCES) + step
+        self._counted = _Cells(cell, matches.image[keep], matches.objects.shape[1])
+        right = matches.right[IOU_50, keep]
+        self._right = _Cells(cell[right], matches.image[keep][right], matches.objects.shape[1])
         self._objects = matches.objects
         self._predicted = np.zeros(matches.objects.shape, dtype=np.int64)
         self._predicted[matches.category, matches.image] = 1
@@ -130,9 +168,8 @@ class WeightedPoints:
         present = objects > 0
         if not present.any():
             return np.full((3, len(CONFIDENCES)), np.nan)
-        drawn = weights[self._image].astype(np.float64)
-        counted = self._reaching(drawn)[present]
-        right = self._reaching(drawn * self._right)[present]
+        counted = self._reaching(self._counted, weights)[present]
+        right = self._reaching(self._right, weights)[present]
         nothing = (self._predicted @ weights > 0)[present, None]
         precision = np.where(counted > 0, right / np.maximum(counted, 1), nothing)
         recall = right / objects[present, None]
@@ -140,30 +177,43 @@ class WeightedPoints:
         f1 = np.where(total > 0, 2 * precision * recall / np.where(total > 0, total, 1), 0.0)
         return np.stack([precision.mean(axis=0), recall.mean(axis=0), f1.mean(axis=0)])
 
-    def _reaching(self, values: Array) -> Array:
+    def _reaching(self, cells: _Cells, weights: Array) -> Array:
         """Sums float64 [categories, confidences] over the detections of at least a confidence."""
-        cells = np.bincount(self._cell, values, len(self._objects) * len(CONFIDENCES))
-        table = cells.reshape(-1, len(CONFIDENCES))
-        reached: Array = np.cumsum(table[:, ::-1], axis=1)[:, ::-1]
+        table = cells.sums(weights, len(self._objects) * len(CONFIDENCES))
+        reached: Array = np.cumsum(table.reshape(-1, len(CONFIDENCES))[:, ::-1], axis=1)[:, ::-1]
         return reached
+
+
+class _Cells:
+    """How many entries every image has in every cell, as the list of those that are not 0."""
+
+    def __init__(self, cell: Array, image: Array, images: int) -> None:
+        both, count = np.unique(cell * images + image, return_counts=True)
+        self._cell, self._image = both // images, both % images
+        self._count = count.astype(np.float64)
+
+    def sums(self, weights: Array, cells: int) -> Array:
+        """float64 [cells], each image counted as often as its weight says."""
+        return np.bincount(self._cell, self._count * weights[self._image], cells)
 
 
 class WeightedRun:
     """All figures of one run for any image weights."""
 
     def __init__(self, scoring: Scoring) -> None:
+        every = scoring.matches[0]
         self._areas = [WeightedPrecision(matches) for matches in scoring.matches]
-        self._points = WeightedPoints(scoring.matches[0])
+        self._recalls = [WeightedRecall(every, most) for most in (1, 10, 100)]
+        self._recalls += [WeightedRecall(matches, 100) for matches in scoring.matches[1:]]
+        self._points = WeightedPoints(every)
 
     def figures(self, weights: Array) -> tuple[Array, Array]:
         """COCO's figures float64 [12], and AP per category float64 [categories]."""
         precision = [area.figures(weights) for area in self._areas]
-        recall = [area.recall(weights, 100) for area in self._areas]
         ap = precision[0]
         figures = [_mean(ap), _mean(ap[:, IOU_50]), _mean(ap[:, IOU_75])]
         figures += [_mean(precision[area]) for area in range(1, len(AREAS))]
-        figures += [_mean(self._areas[0].recall(weights, most)) for most in (1, 10)]
-        figures += [_mean(recall[area]) for area in range(len(AREAS))]
+        figures += [recall.figure(weights) for recall in self._recalls]
         return np.array(figures), ap.mean(axis=1)
 
     def points(self, weights: Array) -> Array:
@@ -190,22 +240,40 @@ def draws(images: int, count: int, seed: int) -> Iterator[Array]:
 
 
 def differences(
-    first: WeightedRun, second: WeightedRun, weights: Sequence[Array] | Iterator[Array]
+    first: WeightedRun,
+    second: WeightedRun,
+    weights: Iterable[Array],
+    threads: int = 1,
 ) -> tuple[Array, Array]:
     """second − first for every draw: `FIGURES` [draws, 18] and class AP [draws, categories].
 
     Precision, recall and F1 are taken at one confidence for both runs, which is chosen anew in
-    every draw, so that the choice is part of the uncertainty.
+    every draw, so that the choice is part of the uncertainty. threads: change the time alone.
     """
-    figures, classes = [], []
-    for drawn in weights:
+
+    def one(drawn: Array) -> tuple[Array, Array]:
         (a, class_a), (b, class_b) = first.figures(drawn), second.figures(drawn)
         points_a, points_b = first.points(drawn), second.points(drawn)
         best = best_confidence(points_a)
         point = at_points(points_b, best) - at_points(points_a, best)
-        figures.append(np.r_[b - a, point])
-        classes.append(class_b - class_a)
+        return np.r_[b - a, point], class_b - class_a
+
+    with ThreadPoolExecutor(threads) as pool:
+        figures, classes = zip(*_in_order(pool, one, weights, 2 * threads))
     return np.array(figures), np.array(classes)
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, work: Callable[[Array], Any], items: Iterable[Array], ahead: int
+) -> Iterator[Any]:
+    """`work` of every item in order, at most `ahead` of them under way."""
+    waiting: deque[Future[Any]] = deque()
+    for item in items:
+        waiting.append(pool.submit(work, item))
+        if len(waiting) >= ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 def interval(delta: float, drawn: Array) -> Interval:
@@ -248,8 +316,19 @@ def _events(marked: Array, category: Array) -> tuple[Array, Array]:
 
 def _sums(values: Array) -> Array:
     """Running sums with a 0 in front."""
-    result: Array = np.r_[0, np.cumsum(values)]
+    result = np.zeros(len(values) + 1, dtype=np.int64)
+    np.cumsum(values, out=result[1:])
     return result
+
+
+def _reached(recall: Array) -> Array:
+    """How many of `RECALL_THRESHOLDS` each recall reaches, int64 [n]."""
+    step = (recall * (len(RECALL_THRESHOLDS) - 1)).astype(np.int64)
+    # The product may have been rounded across a threshold, by one step at most.
+    step -= np.take(RECALL_THRESHOLDS, step) > recall
+    step += np.take(_ABOVE, step) <= recall
+    step += 1
+    return step
 
 
 def _mean(values: Array) -> float:

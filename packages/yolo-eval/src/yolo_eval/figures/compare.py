@@ -6,6 +6,7 @@ from the predictions in the run files, never copied from them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,7 +160,7 @@ def compare(runs: Sequence[Run], resamples: int = 1000, seed: int = 0) -> Compar
     pairs = []
     for run, other in zip(measured[1:], weighted[1:]):
         weights = progress(draws(images, resamples, seed), "bootstrap", resamples, unit="draw")
-        figures, classes = differences(weighted[0], other, weights)
+        figures, classes = differences(weighted[0], other, weights, os.cpu_count() or 1)
         exact, exact_classes = differences(weighted[0], other, ones)
         found_ = agreement(run.truth, measured[0].predictions, run.predictions)
         counts, _ = np.histogram(_into_bins(found_.drift), DRIFT_EDGES)

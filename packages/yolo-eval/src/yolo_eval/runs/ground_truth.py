@@ -6,6 +6,7 @@ whose labels become COCO boxes in memory. Everything is checked before anything 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -104,6 +105,10 @@ class GroundTruth:
 
     def digest(self) -> str:
         """SHA-256 of images, categories and boxes; where the files lie plays no part."""
+        return self._digest
+
+    @functools.cached_property
+    def _digest(self) -> str:
         content = self.to_dict()
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()

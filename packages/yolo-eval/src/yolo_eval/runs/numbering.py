@@ -15,9 +15,12 @@ def as_numbered(items: list[Any], truth: GroundTruth) -> tuple[list[Any], str]:
     all digits, and as `category_id` the number of the class. It is read so only where the ids of
     the ground truth do not fit; entries that fit neither way stay for the check to refuse.
     """
-    rows = [item for item in items if isinstance(item, dict)]
-    told = []
     ids = {image.id for image in truth.images}
+    categories = [category.id for category in truth.categories]
+    rows = [item for item in items if isinstance(item, dict)]
+    if _fits(rows, "image_id", ids) and _fits(rows, "category_id", set(categories)):
+        return items, ""
+    told = []
     by_stem: dict[Any, int] = {}
     for image in truth.images:
         stem = PurePosixPath(image.file_name).stem
@@ -28,7 +31,6 @@ def as_numbered(items: list[Any], truth: GroundTruth) -> tuple[list[Any], str]:
     if stems:
         told.append("image ids are taken for the stems of file names")
         rows = [{**row, "image_id": by_stem[row["image_id"]]} for row in rows]
-    categories = [category.id for category in truth.categories]
     used = {_key(row, "category_id") for row in rows}
     numbers = set(range(len(categories)))
     # A list with stems comes from that tool, whose classes count from 0 even if no 0 occurs.
@@ -36,6 +38,12 @@ def as_numbered(items: list[Any], truth: GroundTruth) -> tuple[list[Any], str]:
         told.append("category ids are taken for class numbers from 0")
         rows = [{**row, "category_id": categories[row["category_id"]]} for row in rows]
     return (rows if told else items), "; ".join(told)
+
+
+def _fits(rows: list[dict[str, Any]], name: str, known: set[int]) -> bool:
+    """Whether every entry has one of these whole numbers."""
+    values = [row.get(name) for row in rows]
+    return set(map(type, values)) == {int} and known.issuperset(values)
 
 
 def _key(row: dict[str, Any], name: str) -> Any:

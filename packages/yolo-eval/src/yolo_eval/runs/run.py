@@ -7,11 +7,14 @@ other tool scores the list under `predictions` against the same annotations alik
 
 from __future__ import annotations
 
+import gc
+import hashlib
 import json
 import sys
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -63,15 +66,18 @@ class Predictions:
     @staticmethod
     def from_rows(rows: list[Row]) -> Predictions:
         """From rows in any order; they are put into the one stated above."""
-        image = np.array([row[0] for row in rows], dtype=np.int64)
-        score = np.array([row[3] for row in rows], dtype=np.float64)
-        order = np.lexsort((-score, image))
-        return Predictions(
-            image[order],
-            np.array([row[1] for row in rows], dtype=np.int64)[order],
-            np.array([row[2] for row in rows], dtype=np.float64).reshape(-1, 4)[order],
-            score[order],
+        return Predictions.from_columns(
+            np.array([row[0] for row in rows], dtype=np.int64),
+            np.array([row[1] for row in rows], dtype=np.int64),
+            np.array([row[2] for row in rows], dtype=np.float64).reshape(-1, 4),
+            np.array([row[3] for row in rows], dtype=np.float64),
         )
+
+    @staticmethod
+    def from_columns(image: Array, category: Array, box: Array, score: Array) -> Predictions:
+        """From columns in any order, as above."""
+        order = np.lexsort((-score, image))
+        return Predictions(image[order], category[order], box[order], score[order])
 
     def rows(self) -> Iterator[Row]:
         """All detections in order."""
@@ -149,6 +155,8 @@ class Run:
 
 #: A run file may unpack to this many times its size and a little; ours take a tenth.
 _MAX_RATIO, _SMALL = 50, 1 << 20
+#: Numbers of boxes and scores are smaller than this, as `number` has it.
+_MOST = 1e15
 #: Longest text in a run file, in characters: a command line with many files.
 _TEXT_LIMIT = 1 << 16
 
@@ -168,20 +176,20 @@ def read_run(path: Path, truth: GroundTruth | None = None) -> Run:
 
     A name that ends in .gz is unpacked. Raises InputError for anything malformed.
     """
-    content = _json(Path(path))
     source = str(path)
+    data = _bytes(Path(path))
+    content = _json(data, source)
     if isinstance(content, list):
         if truth is None:
             raise InputError(
                 source, "is a bare list of detections", "--annotations with the ground truth"
             )
         model = {"name": Path(path).name.split(".")[0], "kind": "predictions", "path": source}
-        model["digest"] = digest(content)
+        model["digest"] = hashlib.sha256(data).hexdigest()
         content, mapped = as_numbered(content, truth)
         if mapped:
             print(f"{source}: {mapped}", file=sys.stderr)
-        rows = checked_rows(content, truth, source)
-        return Run(model, {}, truth, Predictions.from_rows(rows))
+        return Run(model, {}, truth, checked_predictions(content, truth, source))
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(source, "is not a run file of yolo-eval", f"format {FORMAT!r}")
     for key in ("model", "settings", "provenance"):
@@ -206,7 +214,7 @@ def read_run(path: Path, truth: GroundTruth | None = None) -> Run:
         content["model"],
         content["settings"],
         own_truth,
-        Predictions.from_rows(checked_rows(content.get("predictions"), own_truth, source)),
+        checked_predictions(content.get("predictions"), own_truth, source),
         digests,
         content["provenance"],
         _shard(content.get("shard"), source),
@@ -214,7 +222,8 @@ def read_run(path: Path, truth: GroundTruth | None = None) -> Run:
     )
 
 
-def _json(path: Path) -> Any:
+def _bytes(path: Path) -> bytes:
+    """The content of a file, unpacked where its name ends in .gz."""
     data = read_bytes(path, JSON_LIMIT)
     if path.suffix == ".gz":
         unpacker = zlib.decompressobj(wbits=31)
@@ -225,11 +234,64 @@ def _json(path: Path) -> Any:
             raise InputError(path, f"is not a gzip file ({error})", "a .json.gz file") from error
         if not unpacker.eof:
             raise InputError(path, "is cut short or too large", f"at most {most} bytes unpacked")
+    return data
+
+
+def _json(data: bytes, source: str) -> Any:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(path, f"is not UTF-8 text (byte {error.start})", "UTF-8") from error
-    return parse_json(text, path, JSON_VALUES)
+        raise InputError(source, f"is not UTF-8 text (byte {error.start})", "UTF-8") from error
+    # A million small objects that all stay: looking for garbage among them takes half the time.
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return parse_json(text, source, JSON_VALUES)
+    finally:
+        if collects:
+            gc.enable()
+
+
+def checked_predictions(items: Any, truth: GroundTruth, source: str) -> Predictions:
+    """The detections of a COCO results list that was read from outside, as `checked_rows`."""
+    columns = _columns(items, truth)
+    if columns is None:
+        return Predictions.from_rows(checked_rows(items, truth, source))
+    return Predictions.from_columns(*columns)
+
+
+def _columns(items: Any, truth: GroundTruth) -> tuple[Array, Array, Array, Array] | None:
+    """The columns of a list in which everything is as it should be; None where it needs a look."""
+    if not isinstance(items, list) or not items:
+        return None
+    try:
+        images = [item["image_id"] for item in items]
+        categories = [item["category_id"] for item in items]
+        boxes = [item["bbox"] for item in items]
+        scores = [item["score"] for item in items]
+    except (KeyError, TypeError):
+        return None
+    if set(map(type, images)) | set(map(type, categories)) != {int}:
+        return None
+    if set(map(type, boxes)) != {list} or set(map(len, boxes)) != {4}:
+        return None
+    sides = list(chain.from_iterable(boxes))
+    if not set(map(type, sides)) | set(map(type, scores)) <= {int, float}:
+        return None
+    known = {image.id for image in truth.images}, {category.id for category in truth.categories}
+    if not (known[0].issuperset(images) and known[1].issuperset(categories)):
+        return None
+    try:
+        box = np.array(sides, dtype=np.float64).reshape(-1, 4)
+        score = np.array(scores, dtype=np.float64)
+    except OverflowError:
+        return None
+    # NaN fails the comparisons too.
+    if not (
+        (np.abs(box) < _MOST).all() and (np.abs(score) < _MOST).all() and box[:, 2:].min() >= 0
+    ):
+        return None
+    return np.array(images, dtype=np.int64), np.array(categories, dtype=np.int64), box, score
 
 
 def checked_rows(items: Any, truth: GroundTruth, source: str) -> list[Row]:
