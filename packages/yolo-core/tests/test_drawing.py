@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from yolo_core.media.lettering import lettering, spelled
 from yolo_core.yolo.drawing import LabelledBox, draw, encode_picture, labelled
 from yolo_core.yolo.letterbox import opencv
 
@@ -40,3 +41,37 @@ def test_a_png_gives_back_its_pixels() -> None:
     image = np.random.default_rng(0).integers(0, 256, (6, 8, 3)).astype(np.uint8)
     data = np.frombuffer(encode_picture(image, ".png"), np.uint8)
     assert (opencv().imdecode(data, 1)[:, :, ::-1] == image).all()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("用户", "用产", "??"), ("Bus café", "Bus cafe", "Bus caf?"), ("да", "до", "??"),
+     ("한국", "한곡", "??"), ("ひと", "ひど", "??"), ("😀", "😁", "?")],
+)  # fmt: skip
+def test_names_of_any_script_are_told_apart(names: tuple[str, ...]) -> None:
+    image = np.full((200, 400, 3), 90, np.uint8)
+    drawn = [draw(image, [LabelledBox((20, 100, 300, 180), name, 0)]).tobytes() for name in names]
+    assert len(set(drawn)) == len(names)
+
+
+def test_lettering_is_ink_of_one_height() -> None:
+    for text in ("用户", "Bus café", "שלום", "😀", ""):
+        ink = lettering(text, 20)
+        assert ink.dtype == np.uint8
+        assert ink.shape[0] == lettering("x", 20).shape[0]
+        assert bool(ink.any()) == bool(text)
+    # A composed and a decomposed accent are one letter.
+    np.testing.assert_array_equal(lettering("caf\u00e9", 20), lettering("cafe\u0301", 20))
+
+
+def test_what_no_font_has_is_written_as_its_number() -> None:
+    assert spelled("用户 café 😀") == "用户 café [U+1F600]"
+
+
+@pytest.mark.parametrize("corners", [(-50, -50, 10, 10), (390, 195, 420, 220), (0, 0, 400, 200)])
+def test_labels_at_the_edges_stay_in_the_picture(corners: tuple[int, ...]) -> None:
+    image = np.full((200, 400, 3), 90, np.uint8)
+    for text in ("用户" * 60, "é"):
+        assert draw(image, [LabelledBox(corners, text, 0)]).shape == image.shape
+    tiny = np.full((3, 2, 3), 90, np.uint8)
+    assert draw(tiny, [LabelledBox((0, 0, 2, 3), "用户", 0)]).shape == tiny.shape

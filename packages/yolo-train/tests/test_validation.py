@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from yolo_core.yolo.architecture import COCO_ANCHORS, Architecture
 from yolo_core.yolo.samples import Sample, check_samples
 from yolo_train.anchors import best_possible_recall, box_sides, suited_anchors
 from yolo_train.hyp import Hyp
-from yolo_train.plots import confusion_matrix
+from yolo_train.plots import confusion, confusion_matrix, labels
 from yolo_train.scores import Scores, score
 from yolo_train.start import random_parameters
 from yolo_train.trainer import image_weights
@@ -157,6 +158,20 @@ def test_a_confusion_matrix_counts_hits_mixups_misses_and_strays() -> None:
     )  # fmt: skip
     validated = Validated(Scores(0, 0, 0, 0, ()), (0, 0, 0), truths, found)
     np.testing.assert_array_equal(confusion_matrix(validated, 2), [[1, 1, 0], [0, 0, 1], [1, 0, 0]])
+
+
+def test_plots_write_names_of_any_script(tmp_path: Path) -> None:
+    truths = (np.array([[0.0, 0, 0, 20, 20]]),)
+    found = (np.array([[0, 0, 20, 20, 0.9, 0]]),)
+    validated = Validated(Scores(0, 0, 0, 0, ()), (0, 0, 0), truths, found)
+    drawn = set()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # matplotlib warns of glyphs that its fonts lack
+        for name in ("用户", "用产", "Bus café", "Bus cafe", "😀"):
+            confusion(tmp_path / "c.png", validated, [name])
+            labels(tmp_path / "l.png", [_sized([(9, 9)])], [name])
+            drawn.add((tmp_path / "c.png").read_bytes())
+    assert len(drawn) == 5
 
 
 def _sized(sides: Any, size: Any = (640, 640)) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 
 from yolo_core.arrays import Array
 from yolo_core.files import atomic_write
+from yolo_core.media.lettering import FONTS, spelled
 from yolo_core.yolo.boxes import iou, pair
 from yolo_core.yolo.samples import Sample
 from yolo_train.run_folder import COLUMNS
@@ -84,9 +86,9 @@ def confusion(path: Path, validated: Validated, names: Sequence[str]) -> None:
     figure.colorbar(shown)
     axes.set(xlabel="true", ylabel="predicted")
     if len(names) <= _NAMED:
-        ticks = [*names, "background"]
-        axes.set_xticks(range(len(ticks)), ticks, rotation=90)
-        axes.set_yticks(range(len(ticks)), ticks)
+        ticks = [*map(spelled, names), "background"]
+        axes.set_xticks(range(len(ticks)), ticks, rotation=90, fontfamily=_families())
+        axes.set_yticks(range(len(ticks)), ticks, fontfamily=_families())
     _save(figure, path)
 
 
@@ -97,13 +99,24 @@ def labels(path: Path, samples: Sequence[Sample], names: Sequence[str]) -> None:
     counts = np.bincount(boxes[:, 0].astype(int), minlength=len(names))
     axes[0].bar(range(len(names)), counts)
     if len(names) <= _NAMED:
-        axes[0].set_xticks(range(len(names)), names, rotation=90)
+        ticks = list(map(spelled, names))
+        axes[0].set_xticks(range(len(names)), ticks, rotation=90, fontfamily=_families())
     axes[0].set_ylabel("objects")
     for axis, first, title in ((axes[1], 1, "centre"), (axes[2], 3, "size")):
         axis.hist2d(boxes[:, first], boxes[:, first + 1], bins=50, range=[[0, 1], [0, 1]])
         axis.set(title=title, xlabel="x" if first == 1 else "width")
         axis.set_ylabel("y" if first == 1 else "height")
     _save(figure, path)
+
+
+@functools.cache
+def _families() -> list[str]:
+    """Font families with letters for class names of any script."""
+    from matplotlib import font_manager
+
+    for path in FONTS:
+        font_manager.fontManager.addfont(str(path))
+    return [font_manager.FontProperties(fname=str(path)).get_name() for path in FONTS]
 
 
 def _figure(rows: int, columns: int, size: Any) -> Any:
