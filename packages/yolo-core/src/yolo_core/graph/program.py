@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -146,12 +147,17 @@ class Graph:
             starts.append(starts[-1] + len(node.shapes))
         return starts
 
-    def last_uses(self) -> dict[Entry, int]:
+    def last_uses(self) -> Mapping[Entry, int]:
         """The number of the last node that reads each tensor.
 
         A tensor that nobody reads counts its own node; a head counts len(nodes), past the end.
         """
-        last = {}
+        return self._last_uses
+
+    @cached_property
+    def _last_uses(self) -> Mapping[Entry, int]:
+        """Worked out once: every run of the interpreter asks for it."""
+        last: dict[Entry, int] = {}
         for index, node in enumerate(self.nodes):
             for entry in node.inputs:
                 last[entry] = index
@@ -159,7 +165,7 @@ class Graph:
                 last[Entry(index, output)] = index
         for head in self.heads:
             last[head] = len(self.nodes)
-        return last
+        return MappingProxyType(last)
 
     def consumers(self) -> dict[Entry, list[int]]:
         """The numbers of the nodes that read each tensor, ascending, once per node."""

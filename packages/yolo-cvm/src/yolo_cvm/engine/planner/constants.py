@@ -11,7 +11,7 @@ import numpy as np
 
 from yolo_core.arrays import Array
 from yolo_core.graph import Entry, Graph, Node
-from yolo_core.graph.costs.cost import peak_bytes, steps
+from yolo_core.graph.costs.cost import steps
 from yolo_core.graph.proof.bounds import intervals
 from yolo_cvm.engine.planner.form import Constants, Form, Interval, frozen, product
 
@@ -28,7 +28,7 @@ def run(form: Form) -> Form:
     for index, found in enumerate(intervals(graph)):
         for output, interval in enumerate(found):
             known[Entry(index, output)] = interval
-    nodes, values = _fold(form, peak_bytes(graph))
+    nodes, values = _fold(form, form.peak)
     return form.after(NAME, constants=Constants(frozen(known), nodes, frozen(values)))
 
 

@@ -13,6 +13,7 @@ from typing import Any, Union
 
 from yolo_core.arrays import Array
 from yolo_core.graph import Entry, Graph, Node
+from yolo_core.graph.costs.cost import peak_bytes
 from yolo_cvm.engine.format import DType, Step, Storage, Tile
 
 #: Lowest and highest value.
@@ -264,12 +265,14 @@ class Memory:
 class Form:
     """A graph on its way to a plan.
 
-    readers: nodes that read each value; heads: the graph's, as a set; done: names of passes.
+    readers: nodes that read each value; heads: the graph's, as a set; peak: bytes that the
+    reference needs; done: names of passes.
     """
 
     graph: Graph
     readers: Mapping[Entry, tuple[int, ...]]
     heads: frozenset[Entry]
+    peak: int
     done: tuple[str, ...] = ()
     constants: Constants = Constants()
     pads: Mapping[Entry, Pad] = field(default_factory=dict)
@@ -356,4 +359,4 @@ def product(dims: Iterable[int]) -> int:
 def start(graph: Graph) -> Form:
     """The form before any pass."""
     readers = {entry: tuple(nodes) for entry, nodes in graph.consumers().items()}
-    return Form(graph, frozen(readers), frozenset(graph.heads))
+    return Form(graph, frozen(readers), frozenset(graph.heads), peak_bytes(graph))

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from yolo_core.graph import Graph
-from yolo_core.graph.costs.cost import peak_bytes
 from yolo_cvm.engine.format import CONSTANTS, TILES, Step, Tile
 from yolo_cvm.engine.planner.form import Form, Operation, PlanStep, product
 
@@ -21,9 +19,9 @@ _LANES = 64
 _SEGMENTS = 1024
 
 
-def budget(graph: Graph) -> int:
+def budget(form: Form) -> int:
     """Bytes that a plan of the graph may take."""
-    return MOST_TIMES * peak_bytes(graph) + MORE
+    return MOST_TIMES * form.peak + MORE
 
 
 def needs(form: Form) -> int:
