@@ -50,7 +50,7 @@ def test_dataset(tmp_path: Path) -> None:
 def test_bad_input_is_one_line_and_code_2(tmp_path: Path) -> None:
     for arguments, word in [
         (["architecture", "yolov9"], "yolov5n, s, m, l or x"),
-        (["architecture", "yolov5n", "--imgsz", "100"], "multiples of 32"),
+        (["architecture", "yolov5n", "--imgsz", "0"], "multiples of 32"),
         (["checkpoint", str(tmp_path / "none")], "does not exist"),
         (["dataset", str(tmp_path)], "regular file"),
     ]:

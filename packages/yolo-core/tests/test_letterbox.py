@@ -17,6 +17,7 @@ from yolo_core.yolo.letterbox import (
     decode_image,
     read_image,
     resize,
+    rounded_imgsz,
 )
 
 
@@ -104,6 +105,21 @@ def test_refuses_other_sizes(value: Any) -> None:
 def test_accepts_a_side_or_a_pair() -> None:
     assert check_imgsz(320) == (320, 320)
     assert check_imgsz([64, 96]) == (64, 96)
+
+
+def test_sides_between_the_multiples_are_rounded_up_and_said(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert rounded_imgsz(640, "--imgsz", 64) == (640, 640)
+    assert capsys.readouterr().err == ""
+    assert rounded_imgsz(100, "--imgsz") == (128, 128)
+    assert rounded_imgsz([96, 256], "--imgsz", 64) == (128, 256)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("--imgsz 100x100 is taken as 128x128")
+    assert "multiples of 64" in second
+    for value in (0, -32, 8193, "64", None, (64,)):
+        with pytest.raises(InputError, match="multiples of 32"):
+            rounded_imgsz(value)  # type: ignore[arg-type]
 
 
 def test_refuses_what_is_no_whole_image(tmp_path: Path) -> None:

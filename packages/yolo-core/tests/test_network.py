@@ -114,7 +114,8 @@ def test_float_predictor_takes_the_size_it_was_trained_at(tmp_path: Path) -> Non
     with pytest.raises(InputError, match="uint8"):
         predictor.logits(batch[:, :32])
     with pytest.raises(InputError, match="multiples of 32"):
-        open_predictor(tmp_path / "net", imgsz=(60, 64))
+        open_predictor(tmp_path / "net", imgsz=(9000, 64))
+    assert open_predictor(tmp_path / "net", imgsz=(60, 64)).imgsz == (64, 64)
     with pytest.raises(InputError, match="device"):
         open_predictor(tmp_path / "net", device="tpu")
 

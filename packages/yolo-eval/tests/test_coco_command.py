@@ -344,7 +344,7 @@ def test_images_are_fitted_as_the_model_says_unless_told_otherwise(
 @pytest.mark.parametrize(
     ("options", "cause"),
     [
-        (["--imgsz", "100"], "multiples of 32"),
+        (["--imgsz", "9000"], "multiples of 32"),
         (["--imgsz", "big"], "--imgsz: is 'big'"),
         (["--shard", "3/2"], "--shard: is '3/2'"),
         (["--images", "x"], "name no ground truth"),

@@ -114,7 +114,7 @@ def test_what_cannot_be_measured_is_a_row_that_says_why(
     [
         (["none"], "is not a folder"),
         ([".", "--sizes", "q"], "--sizes: is 'q'"),
-        ([".", "--imgsz", "50"], "--imgsz"),
+        ([".", "--imgsz", "0"], "--imgsz"),
     ],
 )
 def test_bad_input_is_one_line(

@@ -76,20 +76,20 @@ class _Tensor:
 
     def __reduce__(self) -> tuple[Any, ...]:
         strides = tuple(step // self.array.itemsize for step in self.array.strides)
-        rebuild = _stand_in("torch._utils", "_rebuild_tensor_v2")
+        rebuild = stand_in("torch._utils", "_rebuild_tensor_v2")
         return rebuild, (_Storage(self.array), 0, self.array.shape, strides, False, OrderedDict())
 
 
 class _Parameter(_Tensor):
     def __reduce__(self) -> tuple[Any, ...]:
-        rebuild = _stand_in("torch._utils", "_rebuild_parameter")
+        rebuild = stand_in("torch._utils", "_rebuild_parameter")
         return rebuild, (_Tensor(self.array), True, OrderedDict())
 
 
 _known: dict[tuple[str, str], Any] = {}
 
 
-def _stand_in(module: str, name: str) -> Any:
+def stand_in(module: str, name: str) -> Any:
     """A function for lower-case names, a class for others, that pickles by this name."""
     key = (module, name)
     if key not in _known:
@@ -106,7 +106,7 @@ def _stand_in(module: str, name: str) -> Any:
 def module(kind: str, children: dict[str, Any] | None = None, **settings: Any) -> Any:
     """An instance of a stand-in, `package.Class`, with child modules and settings."""
     package, _, name = kind.rpartition(".")
-    made = _stand_in(package, name)()
+    made = stand_in(package, name)()
     tensors = {key: value for key, value in settings.items() if isinstance(value, _Tensor)}
     made.__dict__.update(
         training=False,
@@ -133,7 +133,7 @@ def dump_pickle(value: Any, protocol: int = 2) -> tuple[bytes, list[Array]]:
             if not isinstance(found, _Storage):
                 return None
             storages.append(found.array)
-            kind = _stand_in("torch", _STORAGES[found.array.dtype.name])
+            kind = stand_in("torch", _STORAGES[found.array.dtype.name])
             return "storage", kind, str(len(storages) - 1), "cpu", found.array.size
 
     # Stand-ins are made as they are met; each pass gets further, until all have their module.

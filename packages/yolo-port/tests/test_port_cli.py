@@ -25,21 +25,30 @@ def test_convert_prints_the_model_and_its_files(
 ) -> None:
     result = run("convert", source, "--out", tmp_path / "w")
     assert result.exit_code == 0
-    assert result.output.splitlines() == [
-        "yolov5n, 3 classes, fused, rgb",
+    lines = result.output.splitlines()
+    assert lines[:6] == [
+        "yolov5n, 3 classes, with batch normalisation, rgb",
         "assumed: activation silu (--activation says another)",
         "assumed: class names class0, class1, class2 (--names DATA.yaml says others)",
         *(str(tmp_path / "w" / f"tiny{end}") for end in ("-symbol.json", "-0000.params", ".yaml")),
     ]
-    assert read_checkpoint(tmp_path / "w" / "tiny").fused
+    stem = tmp_path / "w" / "tiny"
+    assert f"yolo-mrt quantize {stem} --data PICTURES" in result.output
+    assert lines[-1].strip() == f"yolo-train fit --weights {stem} --data DATA.yaml"
+    assert not read_checkpoint(stem).fused
 
 
-def test_no_fuse_keeps_batch_normalisation(
+def test_fuse_folds_batch_normalisation_and_no_fuse_keeps_it(
     run: Callable[..., Result], source: Path, tmp_path: Path
 ) -> None:
-    result = run("convert", source, "--out", tmp_path / "w", "--no-fuse")
-    assert result.output.startswith("yolov5n, 3 classes, with batch normalisation, rgb")
-    assert not read_checkpoint(tmp_path / "w" / "tiny").fused
+    result = run("convert", source, "--out", tmp_path / "w", "--fuse")
+    assert result.output.startswith("yolov5n, 3 classes, fused, rgb")
+    assert "yolo-train fit" not in result.output  # which cannot train it
+    assert read_checkpoint(tmp_path / "w" / "tiny").fused
+    again = run("convert", tmp_path / "w" / "tiny", "--out", tmp_path / "x", "--no-fuse")
+    assert again.exit_code == 2
+    assert "fused already" in again.stderr
+    assert run("convert", tmp_path / "w" / "tiny", "--out", tmp_path / "x").exit_code == 0
 
 
 def test_to_picks_the_format(run: Callable[..., Result], source: Path, tmp_path: Path) -> None:
@@ -163,7 +172,7 @@ def test_verify_refuses_models_that_differ(
     result = run("verify", source, tmp_path / "other")
     assert result.exit_code == 2
     assert "other names" in result.stderr
-    result = run("verify", source, source, "--imgsz", 100)
+    result = run("verify", source, source, "--imgsz", 0)
     assert result.exit_code == 2
     assert "--imgsz" in result.stderr
 

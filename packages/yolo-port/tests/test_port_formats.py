@@ -24,7 +24,7 @@ from safetensors.numpy import load_file, save, save_file
 from yolo_core.errors import InputError
 from yolo_core.mxnet.checkpoint import read_checkpoint, write_checkpoint
 from yolo_core.yolo.architecture import Architecture
-from yolo_port.convert import WRITERS, convert
+from yolo_port.conversion import WRITERS, convert
 from yolo_port.matching import fused
 from yolo_port.readers import load, read
 
@@ -111,7 +111,7 @@ def test_meta_names_the_source(tmp_path: Path) -> None:
 
 def test_batch_normalisation_cannot_be_kept_where_there_is_none(tmp_path: Path) -> None:
     source = write_pt(tmp_path / "m.pt", state_dict(random_checkpoint()))
-    convert(source, tmp_path / "out")
+    convert(source, tmp_path / "out", fuse=True)
     with pytest.raises(InputError, match="fused already"):
         convert(tmp_path / "out" / "m", tmp_path / "again", fuse=False)
 

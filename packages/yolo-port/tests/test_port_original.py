@@ -14,7 +14,7 @@ from port_samples import random_checkpoint, same, write_original
 
 from yolo_core.errors import InputError
 from yolo_core.mxnet.checkpoint import read_checkpoint
-from yolo_port.convert import convert
+from yolo_port.conversion import convert
 from yolo_port.oracle import Oracle
 from yolo_port.readers import load
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from yolo_core.mxnet.checkpoint import read_checkpoint
-from yolo_port.convert import WRITERS, convert
+from yolo_port.conversion import WRITERS, convert
 from yolo_port.inspection import inspect
 from yolo_port.oracle import Oracle
 from yolo_port.readers import load

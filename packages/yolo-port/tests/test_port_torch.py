@@ -13,6 +13,7 @@ from port_samples import (
     module,
     random_checkpoint,
     same,
+    stand_in,
     state_dict,
     training_checkpoint,
     ultralytics_model,
@@ -144,3 +145,22 @@ def test_layers_that_work_in_another_way_are_refused(
     change(model._modules["model"]._modules)
     with pytest.raises(InputError, match=cause):
         load(write_pt(tmp_path / "m.pt", model))
+
+
+def test_a_wrapper_may_name_functions_of_the_repository_and_none_is_called(tmp_path: Path) -> None:
+    checkpoint = random_checkpoint()
+    loader = stand_in("models.experimental", "attempt_load")  # pickled as its name alone
+    wrapped = module(
+        "models.common.DetectMultiBackend", {"model": ultralytics_model(checkpoint)},
+        attempt_load=loader, attempt_download=stand_in("utils.downloads", "attempt_download"),
+    )  # fmt: skip
+    path = write_pt(tmp_path / "hub.pt", module("models.common.AutoShape", {"model": wrapped}))
+    assert same(load(path), load(write_pt(tmp_path / "m.pt", ultralytics_model(checkpoint))))
+
+    class Called:
+        def __reduce__(self) -> Any:
+            return loader, ("weights.pt",)
+
+    called = write_pt(tmp_path / "called.pt", {"model": Called()})
+    with pytest.raises(InputError, match=r"models\.experimental\.attempt_load.*allow-list"):
+        load(called)

@@ -184,7 +184,7 @@ def test_transfer_to_other_classes_keeps_what_fits_and_says_what_it_skips(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--imgsz", "100"], "imgsz"),
+        (["--imgsz", "0"], "imgsz"),
         (["--qat"], "--weights"),
         (["--amp"], "--amp"),
         (["--weights", "yolov5n.pt"], "yolo-port convert"),

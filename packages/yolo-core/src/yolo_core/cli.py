@@ -27,10 +27,10 @@ def architecture(model: str, nc: int | None, imgsz: int) -> None:
     """
     from yolo_core.describe import describe_architecture
     from yolo_core.yolo.architecture import Architecture
-    from yolo_core.yolo.letterbox import check_imgsz
+    from yolo_core.yolo.letterbox import rounded_imgsz
 
     found = Architecture.of(model, nc=nc)
-    size = check_imgsz(imgsz, "--imgsz", found.max_stride)
+    size = rounded_imgsz(imgsz, "--imgsz", found.max_stride)
     click.echo(describe_architecture(found, size))
 
 

@@ -17,16 +17,19 @@ PATH = click.Path(path_type=Path)
 
 
 def imgsz(value: str | None) -> tuple[int, int] | None:
-    """`640` or `480x640` (height x width) as (height, width); multiples of 32."""
-    from yolo_core.yolo.letterbox import check_imgsz
+    """`640` or `480x640` (height x width) as (height, width), rounded up to multiples of 32.
+
+    A model with a larger stride rounds further.
+    """
+    from yolo_core.yolo.letterbox import rounded_imgsz
 
     if value is None:
         return None
     match = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", value)
     if match is None:
-        raise InputError("--imgsz", f"is {value!r}", "640 or 480x640, multiples of 32")
+        raise InputError("--imgsz", f"is {value!r}", "640 or 480x640")
     height = int(match[1])
-    return check_imgsz((height, int(match[2] or height)), "--imgsz")
+    return rounded_imgsz((height, int(match[2] or height)), "--imgsz")
 
 
 def mode(squash: bool | None) -> str | None:

@@ -13,10 +13,10 @@ import click
 
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, atomic_write, read_json
-from yolo_core.mxnet.checkpoint import checkpoint_stem, trained_imgsz
+from yolo_core.mxnet.checkpoint import checkpoint_stem, checkpoint_stride, trained_imgsz
 from yolo_core.outputs import check_outputs
 from yolo_core.replacing import only_one
-from yolo_core.yolo.letterbox import check_imgsz
+from yolo_core.yolo.letterbox import check_imgsz, rounded_imgsz
 from yolo_core.yolo.model_folder import model_sources
 from yolo_mrt import stages as stage_module
 from yolo_mrt.compile.boxes import BoxesOptions
@@ -99,7 +99,8 @@ def _input_size(stem: Path, asked: Sequence[int]) -> tuple[int, int]:
     trained = trained_imgsz(stem)
     if not asked:
         return trained or DEFAULT_IMGSZ
-    size = check_imgsz(asked[0] if len(asked) == 1 else list(asked), "--imgsz")
+    sides = asked[0] if len(asked) == 1 else list(asked)
+    size = rounded_imgsz(sides, "--imgsz", checkpoint_stride(stem))
     if trained and size != trained:
         click.echo(
             f"The input is {size[1]}x{size[0]} as asked; {stem.name} was trained at "

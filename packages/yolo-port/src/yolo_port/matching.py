@@ -34,6 +34,7 @@ from yolo_port.state_dict import to_parameters
 ASSUMED = "assumed"
 _HEAD = re.compile(r"model\.\d+\.m\.(\d+)\.weight")
 _EXPECTED = "a YOLOv5 detection model, or its description: --cfg MODEL.yaml"
+_OTHER = "a YOLOv5 detection model: yolov5n.pt to yolov5x.pt, or one trained by yolo-train fit"
 #: Beginning of a tensor's name → what has such a tensor, for models that are known and unsupported.
 _UNSUPPORTED = tuple(
     (re.compile(pattern), what)
@@ -184,18 +185,19 @@ def _refuse_others(model: SourceModel) -> None:
     for name in model.tensors:
         for pattern, what in _UNSUPPORTED:
             if pattern.match(name):
-                raise InputError(model.path, f"is {what} (it has {name[:80]})", _EXPECTED)
+                raise InputError(model.path, f"is {what} (it has {name[:80]})", _OTHER)
     split = any(name.startswith(("model.2.cv3.", "model.2.m.")) for name in model.tensors)
     for pattern, what in ((_YOLOV3, "a YOLOv3"), (_YOLOV3_TINY, "a YOLOv3-tiny")):
         for name in model.tensors:
             if pattern.fullmatch(name) and not split:
-                raise InputError(model.path, f"is {what} (it has {name})", _EXPECTED)
+                raise InputError(model.path, f"is {what} (it has {name})", _OTHER)
     if not any(re.match(r"model\.\d+\.", name) for name in model.tensors):
         first = next(iter(model.tensors), "no tensor")
         raise InputError(model.path, f"is no YOLOv5: its first tensor is {first[:80]}", _EXPECTED)
     weight = model.tensors.get("model.0.conv.weight")
     if weight is not None and weight.ndim == 4 and weight.shape[1] == 1:
-        raise InputError(model.path, "is a YOLOv5 of one input channel", "three: RGB pictures")
+        raise InputError(model.path, "is a YOLOv5 of one input channel",
+                         "three, for RGB pictures: a network trained on those")  # fmt: skip
 
 
 def _head_shape(model: SourceModel) -> tuple[int, int]:

@@ -63,8 +63,9 @@ class Persistent:
     identity: Any
 
 
-#: Called with every global of the file; raises InputError for one that is not allowed.
-Admit = Callable[[Global], None]
+#: Called with every global of the file. True: the file may ask to call it; False: it may only
+#: refer to it; InputError for one that is not allowed.
+Admit = Callable[[Global], bool]
 
 _MARK = object()
 
@@ -112,6 +113,7 @@ class _Machine:
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
         self.admitted: dict[tuple[str, str], Global] = {}
+        self.only_named: set[Global] = set()
 
     def run(self) -> Any:
         for _ in range(MAX_OPCODES):
@@ -230,7 +232,8 @@ class _Machine:
         reference = self.admitted.get((module, name))
         if reference is None:
             reference = Global(module, name)
-            self.admit(reference)
+            if not self.admit(reference):
+                self.only_named.add(reference)
             self.admitted[module, name] = reference
         self.push(reference)
 
@@ -238,6 +241,8 @@ class _Machine:
         arguments, function = self.pop(), self.pop()
         if not isinstance(function, Global) or not isinstance(arguments, tuple):
             raise self.error("calls what is not a global, or without a tuple")
+        if function in self.only_named:
+            raise self.error(f"calls the global {function}, which is not on the allow-list")
         if function.name == "getattr" and not _is_method(arguments):
             raise self.error("uses getattr for more than a method of a fused model")
         self.push(Record(function, arguments))

@@ -36,7 +36,9 @@ class Learner:
         network = (start.architecture, start.parameters, start.fused)
         self._scale = LossScale() if options.amp else None
         precision = HALF if options.amp else "float32"
-        self.net: YoloV5 = build(*network, ctx=self._devices, grid=start.grid, precision=precision)
+        self.net: YoloV5 = build(
+            *network, ctx=self._devices, grid=start.grid, precision=precision, learns=True
+        )
         self.average: YoloV5 = build(*network, ctx=self._devices[0], grid=start.grid)
         if options.freeze_bn:
             self.net.apply(_keep_statistics)

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_core.errors import InputError
-from yolo_core.yolo.architecture import Architecture
-from yolo_core.yolo.letterbox import check_imgsz
+from yolo_core.yolo.letterbox import MAX_SIDE
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
 #: Parts of the network that `freeze` counts.
@@ -56,6 +55,7 @@ class FitOptions:
         # All that can be seen without data: looking through a large dataset takes minutes.
         for name, low, high in (
             ("epochs", 1, 100_000),
+            ("imgsz", 1, MAX_SIDE),
             ("batch_size", 1, 4096),
             ("nominal_batch", 1, 65536),
             ("workers", 0, 256),
@@ -75,9 +75,6 @@ class FitOptions:
             raise InputError("--name", f"is {self.name!r}", "a plain folder name")
         if self.model is not None and self.cfg is not None:
             raise InputError("--cfg", "goes not with --model", "one of them")
-        if self.model is not None or self.cfg is not None:
-            found = Architecture.of(self.cfg or self.model or "", names=["any"])
-            check_imgsz(self.imgsz, "--imgsz", found.max_stride)
         if self.qat and self.weights is None:
             raise InputError("--qat", "has no --weights", "a trained checkpoint to finetune")
         if self.amp and self.qat:

@@ -59,30 +59,44 @@ def read_weights(options: FitOptions) -> Checkpoint | None:
     return dataclasses.replace(checkpoint, parameters=_in_rgb(checkpoint), color="rgb")
 
 
+def planned_architecture(
+    options: FitOptions, names: Sequence[str], checkpoint: Checkpoint | None
+) -> Architecture:
+    """The network that will be trained, before its anchors are fitted to the data.
+
+    checkpoint: what `read_weights` found. InputError for options that describe no network.
+    """
+    if checkpoint is None:
+        return Architecture.of(options.cfg or options.model or "yolov5n", names=names)
+    source = checkpoint.architecture
+    if options.qat:
+        if source.nc != len(names):
+            cause = f"has {source.nc} classes and the data {len(names)}"
+            raise InputError(str(options.weights), cause, "as many")
+        return source
+    if options.cfg is not None:
+        return Architecture.of(options.cfg, names=names)
+    if options.model is None:
+        return dataclasses.replace(source, names=tuple(names))
+    architecture = Architecture.of(options.model, names=names)
+    same = len(architecture.anchors) == len(source.anchors)
+    return dataclasses.replace(
+        architecture,
+        anchors=source.anchors if same else architecture.anchors,
+        activation=source.activation,
+    )
+
+
 def new_start(
-    options: FitOptions, hyp: Hyp, names: Sequence[str], samples: Sequence[Sample],
+    options: FitOptions, hyp: Hyp, architecture: Architecture, samples: Sequence[Sample],
     checkpoint: Checkpoint | None,
 ) -> Start:  # fmt: skip
-    """The start of a new run, as the options ask. checkpoint: what `read_weights` found."""
+    """The start of a new run. architecture: as planned. checkpoint: what `read_weights` found."""
     if options.qat:
-        return _quantized_start(options, names, samples, checkpoint)
-    if checkpoint is None:
-        architecture = Architecture.of(options.cfg or options.model or "yolov5n", names=names)
-        architecture = _with_anchors(architecture, options, hyp, samples)
-        return Start(architecture, random_parameters(architecture, options.seed))
-    source = checkpoint.architecture
-    architecture = dataclasses.replace(source, names=tuple(names))
-    if options.cfg is not None:
-        architecture = Architecture.of(options.cfg, names=names)
-    elif options.model is not None:
-        architecture = Architecture.of(options.model, names=names)
-        same = len(architecture.anchors) == len(source.anchors)
-        architecture = dataclasses.replace(
-            architecture,
-            anchors=source.anchors if same else architecture.anchors,
-            activation=source.activation,
-        )
+        return _quantized_start(options, samples, checkpoint)
     architecture = _with_anchors(architecture, options, hyp, samples)
+    if checkpoint is None:
+        return Start(architecture, random_parameters(architecture, options.seed))
     parameters, skipped = transfer(
         random_parameters(architecture, options.seed), checkpoint.parameters
     )
@@ -94,19 +108,22 @@ def new_start(
 
 def continued_start(
     options: FitOptions,
-    names: Sequence[str],
+    architecture: Architecture,
     samples: Sequence[Sample],
     checkpoint: Checkpoint | None,
-    state: Mapping[str, Array],
 ) -> Start:
     """The same start again for a run that continues; its parameters are in the state."""
     if options.qat:
-        return _quantized_start(options, names, samples, checkpoint)
+        return _quantized_start(options, samples, checkpoint)
+    return Start(architecture, random_parameters(architecture, options.seed))
+
+
+def continued_architecture(state: Mapping[str, Array]) -> Architecture:
+    """The network of a run's state."""
     record = state.get("architecture")
     if record is None or record.dtype.kind != "U":
         raise InputError("--resume", "finds a state without architecture", "one of this trainer")
-    architecture = architecture_from_text(str(record))
-    return Start(architecture, random_parameters(architecture, options.seed))
+    return architecture_from_text(str(record))
 
 
 def architecture_to_text(architecture: Architecture) -> str:
@@ -120,18 +137,11 @@ def architecture_from_text(text: str) -> Architecture:
 
 
 def _quantized_start(
-    options: FitOptions, names: Sequence[str], samples: Sequence[Sample],
-    checkpoint: Checkpoint | None,
-) -> Start:  # fmt: skip
+    options: FitOptions, samples: Sequence[Sample], checkpoint: Checkpoint | None
+) -> Start:
     """A finished network with its batch normalisation folded, on a quantizer's grid."""
     assert checkpoint is not None, "FitOptions wants --weights with --qat"
     architecture = checkpoint.architecture
-    if architecture.nc != len(names):
-        raise InputError(
-            str(options.weights),
-            f"has {architecture.nc} classes and the data {len(names)}",
-            "as many",
-        )
     parameters = dict(checkpoint.parameters)
     if not checkpoint.fused:
         parameters = fuse(parameters, architecture)

@@ -6,6 +6,7 @@ epoch is in the run's state, so a resumed run continues exactly as it would have
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -22,7 +23,7 @@ from yolo_core.mxnet.network import parameters_of
 from yolo_core.progress import progress
 from yolo_core.replacing import only_one
 from yolo_core.yolo.dataset import read_data_yaml
-from yolo_core.yolo.letterbox import check_imgsz
+from yolo_core.yolo.letterbox import rounded_imgsz
 from yolo_core.yolo.samples import Sample, check_samples
 from yolo_train import pictures, plots
 from yolo_train.batches import Loader, Source
@@ -35,7 +36,14 @@ from yolo_train.options import FitOptions
 from yolo_train.run_folder import COLUMNS, RunFolder
 from yolo_train.samples import digest
 from yolo_train.schedule import Rates, Schedule
-from yolo_train.start import architecture_to_text, continued_start, new_start, read_weights
+from yolo_train.start import (
+    architecture_to_text,
+    continued_architecture,
+    continued_start,
+    new_start,
+    planned_architecture,
+    read_weights,
+)
 from yolo_train.validate import Validated, Validator
 
 #: Training batches, and validation batches, that are drawn.
@@ -47,10 +55,8 @@ class Training:
 
     def __init__(self, options: FitOptions, earlier: RunFolder | None = None) -> None:
         """earlier: the folder of a run with these options that is taken up again."""
-        self._options = options
         hyp_file = options.hyp if earlier is None else earlier.path / "hyp.yaml"
         self._hyp = read_hyp(hyp_file, options.set if earlier is None else ())
-        side, _ = check_imgsz(options.imgsz, "--imgsz")
         self._devices = contexts(options.device)
         self._sums = GradientSum(self._devices)
         shares = self._sums.workers * len(self._devices)
@@ -62,17 +68,23 @@ class Training:
         # A state holds all parameters; only a quantizer's grid is made anew from the checkpoint.
         weights = read_weights(options) if state is None or options.qat else None
         self._data = read_data_yaml(options.data)
+        names = self._data.names
+        if state is None or options.qat:
+            planned = planned_architecture(options, names, weights)
+        else:
+            planned = continued_architecture(state)
+        side, _ = rounded_imgsz(options.imgsz, "--imgsz", planned.max_stride)
+        options = self._options = dataclasses.replace(options, imgsz=side)
         self._train, self._val = self._samples("train"), self._samples("val")
         self._per_epoch = -(-len(self._train) // options.batch_size)
         self._schedule = Schedule(
             self._hyp, options.epochs, self._per_epoch, options.batch_size, options.cos_lr,
             options.nominal_batch,
         )  # fmt: skip
-        data = (self._data.names, self._train)
         if state is None:
-            start = new_start(options, self._hyp, *data, weights)
+            start = new_start(options, self._hyp, planned, self._train, weights)
         else:
-            start = continued_start(options, *data, weights, state)
+            start = continued_start(options, planned, self._train, weights)
         architecture = start.architecture
         self._learner = Learner(
             start, options, self._hyp, self._schedule, self._devices, self._sums

@@ -28,7 +28,7 @@ from yolo_core.mxnet.params import FILE_LIMIT, decode_params, encode_params
 from yolo_core.replacing import in_turn
 from yolo_core.yaml_file import read_yaml, yaml_text
 from yolo_core.yolo.architecture import Architecture
-from yolo_core.yolo.letterbox import check_imgsz
+from yolo_core.yolo.letterbox import MAX_STRIDE, check_imgsz
 
 FORMAT = "yolo-checkpoint-1"
 COLORS = ("rgb", "bgr")
@@ -104,6 +104,18 @@ def trained_imgsz(path: PathLike) -> tuple[int, int] | None:
     meta = data.get("meta") if isinstance(data, dict) else None
     told = meta.get("imgsz") if isinstance(meta, dict) else None
     return None if told is None else check_imgsz(told, str(sidecar))
+
+
+def checkpoint_stride(path: PathLike) -> int:
+    """What the sides of the input of the checkpoint at this stem are multiples of.
+
+    `MAX_STRIDE` where no sidecar tells the architecture. InputError when it is damaged.
+    """
+    if not is_checkpoint(path):
+        return MAX_STRIDE
+    sidecar = checkpoint_files(path)[2]
+    data = read_yaml(sidecar)
+    return Architecture.from_dict(data if isinstance(data, dict) else {}, str(sidecar)).max_stride
 
 
 def check_parameters(

@@ -13,7 +13,7 @@ from yolo_core.mxnet.checkpoint import checkpoint_files, is_checkpoint, read_che
 from yolo_core.mxnet.fusing import fuse
 from yolo_core.yolo.architecture import Architecture
 from yolo_core.yolo.boxes import rows_of
-from yolo_core.yolo.letterbox import check_imgsz
+from yolo_core.yolo.letterbox import rounded_imgsz
 from yolo_core.yolo.predictor import Predictor
 
 DEFAULT_IMGSZ = (640, 640)
@@ -32,7 +32,8 @@ class FloatPredictor:
         self.architecture: Architecture = checkpoint.architecture
         # The trainer notes the size it trained at; that is where the model is at its best.
         size = imgsz or checkpoint.meta.get("imgsz") or DEFAULT_IMGSZ
-        self.imgsz = check_imgsz(size, str(path), self.architecture.max_stride)
+        source = "--imgsz" if imgsz else str(path)
+        self.imgsz = rounded_imgsz(size, source, self.architecture.max_stride)
         _, params, sidecar = checkpoint_files(path)
         both = sha256_file(params) + sha256_file(sidecar)
         self.digest = hashlib.sha256(both.encode("ascii")).hexdigest()

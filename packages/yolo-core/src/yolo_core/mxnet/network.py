@@ -26,6 +26,9 @@ _HybridBlock: Any = mx.gluon.HybridBlock
 _Conv2D: Any = mx.gluon.nn.Conv2D
 
 GRID_ARRAYS = ("weight_step", "input_step", "input_low", "input_high")
+#: Channels that oneDNN keeps together, at most; parts of a concatenation that are not whole blocks
+#: make its gradient end the process (MXNet 1.9.1).
+_BLOCK = 16
 #: Share of the old running statistics that a training step keeps (PyTorch's momentum of 0.03).
 BATCH_NORM_MOMENTUM = 0.97
 
@@ -80,13 +83,15 @@ class YoloV5(_HybridBlock):  # type: ignore[misc]
     fused: batch normalisation is folded into the convolutions, as for inference.
     grid: a quantizer's grid that weights and inputs of convolutions are moved onto.
     precision: the type that convolutions compute in; parameters and all else stay float32.
+    learns: gradients will be asked for.
     """
 
     def __init__(
         self, architecture: Architecture, fused: bool = False, grid: Grid | None = None,
-        precision: str = "float32",
+        precision: str = "float32", learns: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(prefix="")
+        self._learns = learns
         self.architecture, self.fused = architecture, fused
         self._steps, self._heads = architecture.steps(), architecture.network.heads
         with self.name_scope():
@@ -117,7 +122,11 @@ class YoloV5(_HybridBlock):  # type: ignore[misc]
         if step.operation == "add":
             return inputs[0] + inputs[1]
         if step.operation == "concat":
-            return F.concat(*inputs, dim=1)
+            joined = F.concat(*inputs, dim=1)
+            if self._learns and self._has_split_blocks(step):
+                # An operator that oneDNN does not know hands the gradient back as plain rows.
+                return F.slice_axis(joined, axis=1, begin=0, end=None)
+            return joined
         if step.operation == "upsample":
             return F.UpSampling(inputs[0], scale=step.factor, sample_type="nearest")
         return F.Pooling(
@@ -127,6 +136,10 @@ class YoloV5(_HybridBlock):  # type: ignore[misc]
             pad=(step.padding, step.padding),
             pool_type="max",
         )
+
+    def _has_split_blocks(self, step: Step) -> bool:
+        """Whether a part of a concatenation is no whole number of oneDNN's blocks of channels."""
+        return any(self._steps[each].channels % _BLOCK for each in step.inputs if each != IMAGE)
 
 
 class MixedConvolution(_Conv2D):  # type: ignore[misc]
@@ -204,9 +217,10 @@ def build(
     ctx: Any | None = None,
     grid: Grid | None = None,
     precision: str = "float32",
+    learns: bool = False,
 ) -> YoloV5:
     """The network with these parameters, ready to run on `ctx` (MXNet context, default CPU)."""
-    net = YoloV5(architecture, fused, grid, precision)
+    net = YoloV5(architecture, fused, grid, precision, learns)
     ctx = ctx or mx.cpu()
     net.collect_params().initialize(ctx=ctx)
     for name, parameter in trainable(net).items():

@@ -9,6 +9,7 @@ Colour order is RGB everywhere; whoever feeds a network in another order turns i
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,6 +52,24 @@ def check_imgsz(
             f"multiples of {multiple} from {multiple} to {MAX_SIDE}",
         )
     return int(sides[0]), int(sides[1])
+
+
+def rounded_imgsz(
+    value: int | Sequence[int], source: str = "imgsz", multiple: int = MAX_STRIDE
+) -> tuple[int, int]:
+    """What `check_imgsz` gives, with sides in between taken up to the next multiple.
+
+    YOLOv5 does so. A line on standard error says what was asked for and what is taken.
+    """
+    sides = tuple(value) if isinstance(value, (list, tuple)) else (value, value)
+    if all(type(side) is int and side > 0 for side in sides):
+        taken = [-(-side // multiple) * multiple for side in sides]
+        if taken != list(sides):
+            asked, size = ("x".join(map(str, each)) for each in (sides, taken))
+            print(f"{source} {asked} is taken as {size}: its sides must be multiples of "
+                  f"{multiple}, the largest stride of the model.", file=sys.stderr)  # fmt: skip
+        return check_imgsz(taken, source, multiple)
+    return check_imgsz(value, source, multiple)
 
 
 def opencv() -> Any:

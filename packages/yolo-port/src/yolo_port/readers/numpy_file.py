@@ -94,13 +94,14 @@ def read_npy(path: Path) -> SourceModel:
     if len(header.shape) > 1 or header.code != OBJECT:
         raise InputError(source, f"holds one array of shape {header.shape}", _EXPECTED)
 
-    def admit(reference: Global) -> None:
+    def admit(reference: Global) -> bool:
         if reference not in _ALLOWED:
             raise InputError(
                 source,
                 f"asks for the global {reference}, which is not on the allow-list",
                 _EXPECTED,
             )
+        return True
 
     content, _ = read_pickle(memoryview(data)[header.start :], source, admit)
     cell = _array_state(content, source, "the dictionary")[-1]

@@ -7,6 +7,7 @@ that such files name; any other is refused, by its name.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,10 @@ _WRAPPERS = {
     "autoShape": "model",
     "DetectMultiBackend": "model",
 }
-#: Modules of Python whose every class is inert here: their records are read or left alone.
-_INERT_MODULES = ("torch.nn.modules.", "torch.nn.parallel.", "pathlib.")
+#: Modules whose every class is inert here: their records are read or left alone.
+_INERT_MODULES = ("torch.nn.modules.", "torch.nn.parallel.", "torch.optim.", "pathlib.")
+#: A function of YOLOv5's own repository: DetectMultiBackend keeps some in its state.
+_REPOSITORY_FUNCTION = re.compile(r"(models\.\w+\.[a-z]\w*|utils\.[\w.]+)")
 _BUILTINS = ("set", "dict", "list", "tuple", "int", "float", "str", "bool", "slice", "getattr")
 #: Every other global that a YOLOv5 detection checkpoint may name, those of `TENSOR_GLOBALS` aside.
 _ALLOWED = TENSOR_GLOBALS | {
@@ -65,12 +68,15 @@ _ALLOWED = TENSOR_GLOBALS | {
         "argparse": ("Namespace",),
         "pathlib": ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath", "Path"),
         "datetime": ("datetime", "timedelta"),
-        "utils.downloads": ("attempt_download", "is_url", "safe_download"),
-        "utils.general": ("Profile",),
         "types": ("SimpleNamespace",),
     }.items()
     for name in names
 }  # fmt: skip
+
+_EXPECTED = "a YOLOv5 detection checkpoint"
+_OF_DETECTION = f"{_EXPECTED}, as yolov5n.pt is beside yolov5n-seg.pt and yolov5n-cls.pt"
+_OF_YOLOV5 = f"{_EXPECTED}: yolov5n.pt to yolov5x.pt, or one trained by yolo-train fit"
+_AGAIN = f"{_EXPECTED}; of a file that you trust, save model.state_dict() with PyTorch"
 
 #: Module and name prefix of a global → what the file is, for files that are known and unsupported.
 _UNSUPPORTED = (
@@ -89,14 +95,14 @@ _UNSUPPORTED = (
     ("models.common", "SPPCSPC", "a YOLOv7 checkpoint"),
     ("models.yolo", "DualDDetect", "a YOLOv9 checkpoint"),
     ("models.", "", "a YOLOv5 variant with other layers"),
-    ("ultralytics.", "", "a checkpoint of the ultralytics package (YOLOv8 or later)"),
+    ("ultralytics.", "", "a checkpoint of the ultralytics package, without anchors (YOLOv5u, "
+     "YOLOv8 or later)"),
     ("yolov6.", "", "a YOLOv6 checkpoint"),
     ("yolox.", "", "a YOLOX checkpoint"),
     ("torch.jit", "", "a TorchScript module"),
     ("__torch__", "", "a TorchScript module"),
 )  # fmt: skip
 
-_EXPECTED = "a YOLOv5 detection checkpoint"
 #: Keys of a checkpoint that may hold the model, the averaged weights first.
 _HOLDERS = ("ema", "ema_state_dict", "model", "state_dict", "model_state_dict", "net", "weights")
 _MAX_TENSORS = 8000
@@ -129,16 +135,20 @@ def check_globals(path: Path, head: bytes) -> None:
 def _admission(path: Path) -> Admit:
     """The doorkeeper of a file: passes what is on the list, and names what is not."""
 
-    def admit(reference: Global) -> None:
+    def admit(reference: Global) -> bool:
         if reference.module.startswith("yolov5."):  # the package of the same repository
             reference = Global(reference.module[len("yolov5.") :], reference.name)
         if reference in _ALLOWED or reference.module.startswith(_INERT_MODULES):
-            return
+            return True
+        if _REPOSITORY_FUNCTION.fullmatch(str(reference)):
+            return False
         for module, name, what in _UNSUPPORTED:
             if reference.module.startswith(module) and reference.name.startswith(name):
-                raise InputError(path, f"is {what} (it names {reference})", _EXPECTED)
+                own = "YOLOv5 segm" in what or "YOLOv5 class" in what
+                expected = _OF_DETECTION if own else _OF_YOLOV5
+                raise InputError(path, f"is {what} (it names {reference})", expected)
         raise InputError(
-            path, f"asks for the global {reference}, which is not on the allow-list", _EXPECTED
+            path, f"asks for the global {reference}, which is not on the allow-list", _AGAIN
         )
 
     return admit
@@ -225,8 +235,11 @@ def _refuse_kinds(tree: ModuleTree, path: str) -> None:
     """Name the kinds of layers that integers cannot follow, before anything else is said."""
     for _, module in tree.modules:
         kind = module.function.name
-        if kind in UNSUPPORTED and kind != "ZeroPad2d":
-            raise InputError(path, f"has a layer {kind}: {UNSUPPORTED[kind]}", "another kind")
+        if kind == "ZeroPad2d":
+            raise InputError(path, f"is a YOLOv3-tiny (it has a layer {kind})", _OF_YOLOV5)
+        if kind in UNSUPPORTED:
+            expected = "a model without it; yolo-train fit --cfg MODEL.yaml trains one"
+            raise InputError(path, f"has a layer {kind}: {UNSUPPORTED[kind]}", expected)
 
 
 def _read(archive: TorchArchive, records: Mapping[str, Any]) -> dict[str, Array]:

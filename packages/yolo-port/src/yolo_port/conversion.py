@@ -37,14 +37,17 @@ def convert(
     source: PathLike,
     out: PathLike,
     form: str = "mxnet",
-    fuse: bool = True,
+    fuse: bool | None = None,
     answers: Answers | None = None,
 ) -> tuple[Checkpoint, list[Path]]:
     """Read `source` and write it into the folder `out`, called like the source.
 
-    form: one of `WRITERS`. fuse: fold batch normalisation into the convolutions. answers: what the
-    user says of the source where it is silent. The meta names the source and its sha256, and what
-    had to be assumed (`matching.assumptions` reads it). Returns what was written and where.
+    form: one of `WRITERS`. fuse: fold batch normalisation into the convolutions; None keeps it in
+    an MXNet checkpoint, which training needs and every stage folds by itself, and folds it in the
+    other forms. answers: what the user says of the source where it is silent.
+
+    The meta names the source and its sha256, and what had to be assumed (`matching.assumptions`
+    reads it). Returns what was written and where.
     InputError for a source that is no YOLOv5 model, and for an output that is not ours or is the
     source.
     """
@@ -52,9 +55,9 @@ def convert(
     files = checkpoint_files(stem) if form == "mxnet" else [stem.with_name(f"{stem.name}.{form}")]
     check_outputs(model_sources(source), files)
     checkpoint = load(source, answers)
-    if fuse:
+    if fuse or (fuse is None and form != "mxnet"):
         checkpoint = fused(checkpoint)
-    elif checkpoint.fused:
+    elif fuse is False and checkpoint.fused:
         raise InputError(source, "is fused already", "a model with batch normalisation to keep")
     origin = source_file(source)
     checkpoint = replace(
