@@ -64,11 +64,12 @@ def rounded_imgsz(
     sides = tuple(value) if isinstance(value, (list, tuple)) else (value, value)
     if all(type(side) is int and side > 0 for side in sides):
         taken = [-(-side // multiple) * multiple for side in sides]
+        found = check_imgsz(taken, source, multiple)
         if taken != list(sides):
             asked, size = ("x".join(map(str, each)) for each in (sides, taken))
             print(f"{source} {asked} is taken as {size}: its sides must be multiples of "
                   f"{multiple}, the largest stride of the model.", file=sys.stderr)  # fmt: skip
-        return check_imgsz(taken, source, multiple)
+        return found
     return check_imgsz(value, source, multiple)
 
 
