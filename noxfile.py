@@ -279,6 +279,20 @@ def emulate(session: nox.Session) -> None:
 
 
 @nox.session
+def browser(session: nox.Session) -> None:
+    """The page that runs plans in a browser, in dist/, and its tests in a headless Chromium."""
+    if shutil.which("emcc") is None:
+        session.skip("there is no emcc: apt-get install emscripten")
+    session.install(*TEST_TOOLS)
+    _install(session, "yolo-cvm")
+    session.install("./packages/yolo-core[images]")
+    page = ROOT / "dist" / "yolo-cvm-browser.html"
+    session.run("python", "packages/yolo-cvm/browser/build.py", str(page))
+    session.env["YOLO_CVM_PAGE"] = str(page)
+    _pytest(session, "packages/yolo-cvm/tests/browser")
+
+
+@nox.session
 def bench_cvm(session: nox.Session) -> None:
     """Our engine beside OpenVINO, ONNX Runtime and MXNet, float and 8-bit: one table."""
     session.install("openvino", "nncf", "onnx", "onnxruntime")

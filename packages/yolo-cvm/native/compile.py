@@ -55,7 +55,7 @@ INSTRUCTION_SETS: Mapping[str, Mapping[str, Sequence[str]]] = {
 KERNEL_FLAGS = ["-O3"]
 OTHER_FLAGS = ["-O2"]
 # The kernels that take longest, first, so that no processor is left with one of them at the end.
-LONGEST_FIRST = ["avx512vnni", "avxvnni", "avx2", "neon"]
+LONGEST_FIRST = ["avx512vnni", "avxvnni", "avx2", "neon", "wasm"]
 ALL_SETS = ["portable", *LONGEST_FIRST]
 
 

@@ -178,6 +178,7 @@ const Kernels* kernels_avx2();
 const Kernels* kernels_avxvnni();
 const Kernels* kernels_avx512vnni();
 const Kernels* kernels_neon();
+const Kernels* kernels_wasm();
 
 // The best set this machine can run, or the named one; null when it cannot run `name`.
 const Kernels* select_kernels(const char* name);

@@ -67,6 +67,7 @@ const std::vector<const Kernels*>& runnable() {
     offer(m.avxvnni, kernels_avxvnni);
     offer(m.avx2, kernels_avx2);
     offer(m.neon_dot, kernels_neon);
+    offer(true, kernels_wasm);
     offer(true, kernels_portable);
     return all;
   }();

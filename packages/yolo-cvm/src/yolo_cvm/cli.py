@@ -391,6 +391,27 @@ def contract(model: str, out: str) -> None:
         click.echo(str(path))
 
 
+@main.command()
+@_MODEL
+@click.option("--out", required=True, type=click.Path(), help="File to write.")
+@_COMPAT
+def plan(model: str, out: str, compat: bool) -> None:
+    """Write the prepared plan of MODEL, for the page that runs models in a browser.
+
+    Example: yolo-cvm plan model --out model.plan
+    """
+    from yolo_core.outputs import check_outputs
+    from yolo_core.yolo.model_folder import model_sources
+    from yolo_cvm.engine.prepared import write_plan
+    from yolo_cvm.model import load
+    from yolo_cvm.predictor import extension_record
+
+    check_outputs(inputs=model_sources(model), files=[out])
+    loaded = _told(load(model, engine="reference", compat=compat))
+    size = write_plan(out, loaded, extension_record(model, loaded))
+    click.echo(f"wrote {out}, {size:,} bytes")
+
+
 main.add_command(bundle)
 main.add_command(model_meta)
 main.add_command(serve)

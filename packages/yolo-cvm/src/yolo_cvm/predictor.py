@@ -5,6 +5,7 @@ The entry point `cvm` of `yolo_core.predictors` names `ModelOpener`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property, partial
@@ -175,6 +176,21 @@ def read_extension(path: PathLike, model: Model) -> Extension | OriginalExtensio
         data = read_bytes(manifest, bundle_manifest.LIMIT)
         content = bundle_manifest.decode(data, str(manifest)).get("extension")
     return meaning(content, model, str(source))
+
+
+def extension_record(path: PathLike, model: Model) -> dict[str, Any] | None:
+    """The content of a detector's `ext` in our own form; None for models of other kinds.
+
+    InputError where it is damaged or describes another model.
+    """
+    folder = model_files(path)[0].parent
+    if not (folder / EXT).is_file() and not (folder.parent.parent / MANIFEST).is_file():
+        return None
+    extension = read_extension(path, model)
+    if isinstance(extension, OriginalExtension):
+        return None
+    record: dict[str, Any] = json.loads(extension.to_json())
+    return record
 
 
 def meaning(content: Any, model: Model, source: str) -> Extension | OriginalExtension:

@@ -1,0 +1,1 @@
+"""Tests of the page that runs plans in a browser."""
