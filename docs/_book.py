@@ -147,6 +147,7 @@ def include(path: str, page: str) -> str:
         "packages/yolo-cvm/docs/receipt.md": "formats/receipt.md",
         "packages/yolo-cvm/docs/witness.md": "formats/witness.md",
         "packages/yolo-cvm/docs/bundle.md": "formats/bundle.md",
+        "packages/yolo-cvm/docs/plan.md": "formats/plan.md",
     }
 
     def link(match: re.Match[str]) -> str:
