@@ -115,8 +115,8 @@ def test_a_damaged_plan_is_told_in_words(browser: Chromium, change: str, tmp_pat
     data = bytearray((tmp_path / "p").read_bytes())
     if change == "flipped":
         data[len(data) // 2] ^= 1
-    hostile = {"short": data[:-9], "other": b"#" + data[1:], "long": data + b"x"}.get(change, data)
-    (tmp_path / "q").write_bytes(hostile)
+    changed = {"short": data[:-9], "other": b"#" + data[1:], "long": data + b"x"}
+    (tmp_path / "q").write_bytes(bytes(changed.get(change, data)))
     browser.open(Path(PAGE).resolve())
     assert browser.choose("plan", tmp_path / "q").startswith("The plan is not usable: ")
     assert browser.choose("input", tmp_path / "p") == "Choose a plan first."
