@@ -60,7 +60,7 @@ def test_survives_plain_data() -> None:
         ({"size": "q"}, "size"),
         ({"names": []}, "0 classes"),
         ({"names": "person"}, "no list"),
-        ({"names": ["a"] * 5000}, "list of 5000"),
+        ({"names": ["a"] * 9000}, "list of 9000"),
         ({"strides": [8, 16]}, "strides"),
         ({"anchors": [[[1, 2]]]}, "anchors"),
         ({"anchors": [[[-1, 1]] * 3] * 3}, "anchor out of range"),

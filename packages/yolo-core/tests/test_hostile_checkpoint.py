@@ -164,7 +164,7 @@ def test_a_missing_parameter_is_named(tmp_path: Path) -> None:
         {"names": []},
         {"names": "thing"},
         {"names": {0: "thing"}},
-        {"names": ["a"] * 5000, "nc": 5000},
+        {"names": ["a"] * 9000, "nc": 9000},
         {"nc": 2},
         {"nc": [1]},
         {"anchors": 5},

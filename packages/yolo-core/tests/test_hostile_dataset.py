@@ -24,7 +24,7 @@ from yolo_core.yolo.dataset import list_images, read_data_yaml, read_labels
         ("names: {-1: cat}", "gaps"),
         ("names: cat", "no `names`"),
         ("names: 5", "no `names`"),
-        ("names: [" + "a, " * 5000 + "a]", "5001 names"),
+        ("names: [" + "a, " * 9000 + "a]", "9001 names"),
         ("names: [a]\nnc: [1]", "says nc"),
         ("names: [a]\nnc: one", "says nc"),
         ("names: [a]\npath: [x]", "`path`"),

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 #: Bounds of a plan: yolov5x6 has 178 convolutions, the widest of 1280 channels.
 MAX_CONVOLUTIONS = 4096
-MAX_CHANNELS = 1 << 14
+MAX_CHANNELS = 1 << 15
 MAX_WEIGHTS = 1 << 30
 MAX_STRIDE_FROM_INPUT = 128
 IMAGE = -1
