@@ -331,6 +331,25 @@ def test_empty_params_are_runtime(client: Client, sample: Any) -> None:
     assert client.infer(**asked) == RUNTIME
 
 
+@pytest.mark.parametrize("top_k", [-1, 4096])
+def test_suppression_without_end_is_refused_before_it_runs(tmp_path: Path, top_k: int) -> None:
+    b = GraphBuilder()
+    rows = b.operator("tile", [b.input("data", (1, 200, 6), 8)], reps=(1, 1000, 1))
+    count = b.operator("get_valid_counts", [rows], score_threshold=0)
+    attributes = {"iou_threshold": 100, "force_suppress": True, "max_output_size": -1}
+    graph = b.build(
+        [b.operator("non_max_suppression", [b.output(count, 1), count], top_k=top_k, **attributes)]
+    )
+    folder = write_model(tmp_path / "m", graph)
+    put(tmp_path, name_of("m"), {n: (folder / n).read_bytes() for n in ("symbol", "params")})
+    with running(tmp_path) as client:
+        asked = {"model": name_of("m"), "modelSize": BIG}
+        assert client.infer(type=3, **asked).endswith(b'"ok"}')
+        answer = client.infer(type=2, input="0x" + "00" * 1200, **asked)
+        assert (answer == RUNTIME) == (top_k == -1)
+        assert ("overlaps" in client.log.getvalue()) == (top_k == -1)
+
+
 def test_gas_needs_no_params(client: Client, sample: Any) -> None:
     put(sample.root, name_of("half"), {"symbol": sample.files["symbol"] + b"\n garbage"})
     assert client.infer(type=3, model=name_of("half"), modelSize=BIG) == gas_of(sample)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from yolo_core.arrays import Array
 from yolo_core.graph import Limits, LogicError, RuntimeFault, bind, chain_gas, load_program
-from yolo_core.graph.costs.cost import peak_bytes
+from yolo_core.graph.costs.cost import overlaps, peak_bytes
 from yolo_core.graph.costs.gas import gas as graph_gas
 from yolo_core.graph.costs.storage import storage_bytes
 from yolo_cvm import chain_io
@@ -23,6 +23,10 @@ from yolo_cvm.model import Model
 
 #: Largest symbol file that is read, in bytes.
 SYMBOL_LIMIT = Limits().symbol_bytes
+
+#: Most overlaps of boxes that one inference may have to compute, since gas does not charge them and
+#: what computes for minutes answers nobody else. All pairs of the rows of YOLOv5 at 640 are 2^28.
+OVERLAPS_LIMIT = 1 << 34
 
 DEFAULT_VERSION = "cvm_1.0.0"
 
@@ -61,6 +65,9 @@ def load(
     if not symbol:
         raise RuntimeFault("symbol", "is empty")
     program = load_program(symbol, compat=True)
+    most = overlaps(program)
+    if most > OVERLAPS_LIMIT:
+        raise RuntimeFault("suppression", f"may take {most} overlaps", f"at most {OVERLAPS_LIMIT}")
     params = read_params()
     if not params:
         raise LogicError("params", "is empty")

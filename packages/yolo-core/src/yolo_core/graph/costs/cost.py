@@ -51,19 +51,29 @@ def steps(graph: Graph, node: Node) -> int:
     return max(elements(shape) for shape in tensors)
 
 
-def _suppression_steps(node: Node) -> int:
-    """Steps of suppression at its worst: one sort, and each overlap that it may compute.
+def overlaps(graph: Graph) -> int:
+    """The most overlaps of two boxes that one inference computes, which gas does not charge."""
+    return sum(_overlaps(node) for node in graph.nodes if node.op == "non_max_suppression")
+
+
+def _overlaps(node: Node) -> int:
+    """Overlaps of one suppression at its worst.
 
     With N rows, of which L = min(N, top_k) are looked at and K = min(L, max_output_size) are kept,
-    the p-th row meets at most min(p, K) kept ones: K * L - K * (K + 1) / 2 overlaps of 20 steps.
+    the p-th row meets at most min(p, K) kept ones: K * L - K * (K + 1) / 2.
     """
     a = node.attributes
     batch, rows, _ = node.shapes[0]
     look = min(rows, a.top_k) if a.top_k >= 0 else rows
     keep = min(look, a.max_output_size) if a.max_output_size >= 0 else look
-    overlaps = keep * look - keep * (keep + 1) // 2
-    sort = rows * bit_length(rows)
-    return batch * (OVERLAP_STEPS * overlaps + sort) + elements(node.shapes[0])
+    return int(batch * (keep * look - keep * (keep + 1) // 2))
+
+
+def _suppression_steps(node: Node) -> int:
+    """Steps of suppression at its worst: one sort, and each overlap that it may compute."""
+    batch, rows, _ = node.shapes[0]
+    sort = batch * rows * bit_length(rows)
+    return OVERLAP_STEPS * _overlaps(node) + sort + elements(node.shapes[0])
 
 
 def bytes_moved(graph: Graph, node: Node) -> int:
