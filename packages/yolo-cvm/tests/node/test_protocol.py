@@ -336,7 +336,11 @@ def test_suppression_without_end_is_refused_before_it_runs(tmp_path: Path, top_k
     b = GraphBuilder()
     rows = b.operator("tile", [b.input("data", (1, 200, 6), 8)], reps=(1, 1000, 1))
     count = b.operator("get_valid_counts", [rows], score_threshold=0)
-    attributes = {"iou_threshold": 100, "force_suppress": True, "max_output_size": -1}
+    attributes: dict[str, Any] = {
+        "iou_threshold": 100,
+        "force_suppress": True,
+        "max_output_size": -1,
+    }
     graph = b.build(
         [b.operator("non_max_suppression", [b.output(count, 1), count], top_k=top_k, **attributes)]
     )
