@@ -38,6 +38,19 @@ class Writer:
 
 
 WRITERS = (
+    Writer(
+        "yolo-core dataset check shapes/data.yaml --page new.html",
+        ("new.html",),
+        (("new.html", "shapes/data.yaml"),),
+    ),
+    Writer(
+        "yolo-core dataset convert shapes/data.yaml --out new", ("new/train.json", "new/val.json")
+    ),
+    Writer(
+        "yolo-core dataset convert c/val.json --images shapes/images/val --out new",
+        ("new",),
+        (("new", "c"), ("new", "shapes"), ("new", "shapes/images/val")),
+    ),
     Writer("yolo-train shapes --out new --images 10 --imgsz 32", ("new",)),
     Writer(
         "yolo-port convert w/n --out new --to safetensors",
@@ -115,7 +128,7 @@ WRITERS = (
 )
 #: Commands that write nothing, or only into a folder that they make anew.
 READERS = {
-    "yolo-core architecture", "yolo-core checkpoint", "yolo-core dataset",
+    "yolo-core architecture", "yolo-core checkpoint",
     "yolo-train fit", "yolo-train launch", "yolo-port inspect", "yolo-port verify",
     "yolo-cvm inspect", "yolo-cvm certify", "yolo-cvm verify", "yolo-cvm bisect", "yolo-cvm gas",
     "yolo-cvm conform", "yolo-cvm model-meta", "yolo-cvm serve",
@@ -155,6 +168,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for words in (
         "yolo-mrt quantize w/n --data shapes/images/val --imgsz 64 --num-calib 2 --out m",
         "yolo-mrt boxes m --out b",
+        "yolo-core dataset convert shapes/data.yaml --out c",
         "yolo-eval coco m --data shapes/data.yaml --json a.json --predictions list.json",
         "yolo-eval coco m --data shapes/data.yaml --json s1.json --shard 1/2",
         "yolo-eval coco m --data shapes/data.yaml --json s2.json --shard 2/2",

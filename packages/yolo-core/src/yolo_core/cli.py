@@ -47,15 +47,70 @@ def checkpoint(stem: str) -> None:
     click.echo(describe_checkpoint(read_checkpoint(stem)))
 
 
-@main.command()
-@click.argument("data", type=click.Path())
-@click.option("--strict", is_flag=True, help="Stop when anything is at fault.")
-def dataset(data: str, strict: bool) -> None:
-    """Count the images and boxes of a data.yaml and say what cannot be used.
+class _Dataset(Group):
+    """`dataset DATA` is `dataset check DATA`."""
 
-    Example: yolo-core dataset datasets/shapes/data.yaml
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] != "--help":
+            args = ["check", *args]
+        return super().parse_args(ctx, args)
+
+
+@main.group(cls=_Dataset)
+def dataset() -> None:
+    """Look at a dataset, or convert it; `dataset DATA` is `dataset check DATA`."""
+
+
+@dataset.command()
+@click.argument("data", type=click.Path())
+@click.option("--strict", is_flag=True, help="Exit code 2 where anything is left out or wrong.")
+@click.option("--page", type=click.Path(), help="Write a page to look at here (.html).")
+def check(data: str, strict: bool, page: str | None) -> None:
+    """Count the images and boxes of a data.yaml, and give a verdict on every kind of fault.
+
+    Example: yolo-core dataset check datasets/shapes/data.yaml --page shapes.html
     """
-    from yolo_core.describe import describe_dataset
+    from yolo_core.datasets.check import check_dataset
+    from yolo_core.files import atomic_write
+    from yolo_core.outputs import check_outputs
     from yolo_core.yolo.dataset import read_data_yaml
 
-    click.echo(describe_dataset(read_data_yaml(data), strict))
+    check_outputs([data], [page])
+    checked = check_dataset(read_data_yaml(data))
+    click.echo("\n".join(checked.lines()))
+    if page is not None:
+        from yolo_core.datasets.page import page_of
+
+        atomic_write(page, page_of(checked))
+        click.echo(f"page: {page}")
+    if strict:
+        checked.refuse_faults()
+
+
+@dataset.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...", type=click.Path())
+@click.option("--out", required=True, type=click.Path(), help="Folder of what is written.")
+@click.option("--images", multiple=True, type=click.Path(),
+              help="Folder of a COCO file's pictures. Default: the file's own.")  # fmt: skip
+@click.option("--split", multiple=True, type=click.Choice(["train", "val", "test"]),
+              help="What a COCO file becomes. Default: what its name says, or train.")  # fmt: skip
+@click.option("--segments", is_flag=True, help="Outlines instead of boxes, where there is one.")
+@click.option("--strict", is_flag=True, help="Stop instead of leaving faulty data out.")
+def convert(
+    sources: tuple[str, ...],
+    out: str,
+    images: tuple[str, ...],
+    split: tuple[str, ...],
+    segments: bool,
+    strict: bool,
+) -> None:
+    """A data.yaml as COCO files, or COCO files as a dataset with a data.yaml.
+
+    \b
+    yolo-core dataset convert shapes/data.yaml --out coco
+    yolo-core dataset convert instances_val2017.json --images val2017 --out yolo
+    """
+    from yolo_core.datasets.convert import convert
+
+    for line in convert(sources, out, images, split, segments, strict):
+        click.echo(line)

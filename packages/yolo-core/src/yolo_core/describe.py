@@ -1,4 +1,4 @@
-"""Architectures, checkpoints and datasets in words, for people at a terminal."""
+"""Architectures and checkpoints in words, for people at a terminal."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ import math
 
 import numpy as np
 
-from yolo_core.errors import InputError
 from yolo_core.mxnet.checkpoint import Checkpoint
 from yolo_core.words import shown
 from yolo_core.yolo.architecture import Architecture
-from yolo_core.yolo.dataset import DataConfig
-from yolo_core.yolo.samples import check_samples
 
 
 def describe_architecture(architecture: Architecture, imgsz: tuple[int, int]) -> str:
@@ -57,30 +54,4 @@ def describe_checkpoint(checkpoint: Checkpoint) -> str:
         f"input: {checkpoint.color.upper()}, 0 to 1",
     ]
     lines += [f"{shown(key)}: {shown(value)}" for key, value in checkpoint.meta.items()]
-    return "\n".join(lines)
-
-
-def describe_dataset(data: DataConfig, strict: bool = False) -> str:
-    """Images, boxes and boxes per class of each split, and what is left out of them.
-
-    strict: InputError instead where anything is at fault.
-    """
-    lines: list[str] = []
-    for split in ("train", "val", "test"):
-        if not getattr(data, split):
-            continue
-        try:
-            images = data.images(split)
-        except InputError as error:
-            lines.append(f"{split}: {error.cause}")
-            continue
-        samples, report = check_samples(images, len(data.names), split)
-        if strict:
-            report.refuse_faults()
-        classes = np.concatenate([sample.labels[:, 0] for sample in samples]).astype(np.int64)
-        counts = np.bincount(classes, minlength=len(data.names))
-        per_class = ", ".join(f"{shown(name)} {count}" for name, count in zip(data.names, counts))
-        lines.append(f"{split}: {len(samples)} images ({len(report.missing)} without a label "
-                     f"file), {counts.sum()} boxes: {per_class}")  # fmt: skip
-        lines += report.summary().splitlines()[1:]
     return "\n".join(lines)
