@@ -43,5 +43,7 @@ def test_commands_of_the_readme_exist(command: Any) -> None:
     words = shlex.split(command, comments=True)
     words = words[: words.index("--") + 1] if "--" in words else words
     help_text = run(words[0], words[1], "--help")
+    if "COMMAND [ARGS]" in help_text:  # a group: `yolo-core dataset check`
+        help_text = run(*words[:3], "--help")
     for option in (word.partition("=")[0] for word in words[2:] if re.match("--?[a-z]", word)):
         assert re.search(rf"(^|[\s,/]){re.escape(option)}\b", help_text), f"{option} in {command}"
