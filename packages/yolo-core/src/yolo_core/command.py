@@ -19,10 +19,11 @@ import sys
 import threading
 import traceback
 from types import TracebackType
-from typing import Any
+from typing import Any, Callable, TypeVar
 
 import click
 
+from yolo_core.budget import Budget, grant
 from yolo_core.deadline import deadline
 from yolo_core.errors import DeadlineError, InputError
 from yolo_core.words import shown
@@ -52,17 +53,42 @@ class _Late(_OneLine):
     exit_code = LATE
 
 
+_CommandT = TypeVar("_CommandT", bound=Callable[..., Any])
+
+
+seconds_option = click.option(
+    "--max-seconds", type=click.FloatRange(0, min_open=True),
+    help="Give up after so long (exit code 4).",
+)  # fmt: skip
+
+
+def budget_options(command: _CommandT) -> _CommandT:
+    """What a command that loads or runs an integer model may take; `Command` sees to all four."""
+    for option in (
+        seconds_option,
+        click.option("--max-steps", type=click.IntRange(0),
+                     help="Refuse a model of more elementary steps."),
+        click.option("--max-memory", type=click.IntRange(0),
+                     help="Refuse a model that needs more bytes."),
+        click.option("--max-gas", type=click.IntRange(0), help="Refuse a dearer model."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
 class Command(click.Command):
     """A click command that reports in one line what it cannot do; the codes are those above.
 
-    Where it has an option `max_seconds` the time of the whole command is limited by it.
+    Where it has the options of `budget_options`, they limit the whole command.
     """
 
     def invoke(self, context: click.Context) -> Any:
         _hear_ctrl_c()
         _never_fail_to_print()
+        seconds = context.params.pop("max_seconds", None)
+        limits = [context.params.pop(f"max_{name}", None) for name in ("gas", "memory", "steps")]
         try:
-            with deadline(context.params.pop("max_seconds", None)):
+            with deadline(seconds), grant(Budget(*limits)):
                 return super().invoke(context)
         except InputError as error:
             raise _OneLine(str(error)) from error

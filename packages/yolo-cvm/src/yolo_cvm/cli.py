@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from yolo_core.command import Group
+from yolo_core.command import Group, budget_options
 from yolo_core.detecting.command import detect_options
 from yolo_core.detecting.options import DetectOptions
 from yolo_cvm.bundle.command import bundle, model_meta
@@ -31,21 +31,6 @@ _COMPAT = click.option(
     is_flag=True,
     help="Accept the sloppy files that the original accepts, and tell what was passed over.",
 )
-_MAX_GAS = click.option("--max-gas", type=click.IntRange(0), help="Refuse a dearer model.")
-_MAX_MEMORY = click.option(
-    "--max-memory", type=click.IntRange(0), help="Refuse a model that needs more bytes."
-)
-
-
-_MAX_SECONDS = click.option(
-    "--max-seconds", type=click.FloatRange(0, min_open=True), help="Give up after so long."
-)
-
-
-def _limits(max_gas: int | None, max_memory: int | None) -> Any:
-    from yolo_core.graph import Limits
-
-    return Limits(max_gas=max_gas, max_memory=max_memory)
 
 
 def _told(model: Any) -> Any:
@@ -71,7 +56,7 @@ def main() -> None:
 
 
 @main.command()
-@_MAX_SECONDS
+@budget_options
 @_MODEL
 @_COMPAT
 @_JSON
@@ -111,7 +96,7 @@ def inspect(
 
 
 @main.command()
-@_MAX_SECONDS
+@budget_options
 @_MODEL
 @click.option("--input", "input_file", required=True, type=click.Path(), help="Integers (.npy).")
 @click.option("--output", type=click.Path(), help="Write the output here (.npy, or bytes).")
@@ -123,8 +108,6 @@ def inspect(
 )
 @click.option("--receipt", type=click.Path(), help="Write a receipt of the inference here.")
 @click.option("--certified", is_flag=True, help="Refuse a model that might overflow.")
-@_MAX_GAS
-@_MAX_MEMORY
 @_COMPAT
 @_ENGINE
 @_THREADS
@@ -135,8 +118,6 @@ def run(
     dialect: str | None,
     receipt: str | None,
     certified: bool,
-    max_gas: int | None,
-    max_memory: int | None,
     compat: bool,
     engine: str | None,
     threads: int | None,
@@ -148,14 +129,13 @@ def run(
     from yolo_cvm.model import load
     from yolo_cvm.running import run_file
 
-    limits = _limits(max_gas, max_memory)
-    loaded = _told(load(model, threads, engine, compat, certified, limits))
+    loaded = _told(load(model, threads, engine, compat, certified))
     for line in run_file(loaded, model, input_file, output, dialect, receipt):
         click.echo(line)
 
 
 @main.command()
-@_MAX_SECONDS
+@budget_options
 @_MODEL
 @_COMPAT
 @_JSON
@@ -172,7 +152,7 @@ def certify(model: str, compat: bool, as_json: bool) -> None:
 
 
 @main.command()
-@_MAX_SECONDS
+@budget_options
 @click.argument("receipt", type=click.Path())
 @_MODEL
 @click.option("--input", "input_file", required=True, type=click.Path(), help="Integers (.npy).")
@@ -219,17 +199,15 @@ def bisect(context: click.Context, left: str, right: str) -> None:
 
 
 @main.command()
-@_MAX_SECONDS
+@budget_options
 @_MODEL
-@_MAX_GAS
-@_MAX_MEMORY
 @_JSON
-def gas(model: str, max_gas: int | None, max_memory: int | None, as_json: bool) -> None:
+def gas(model: str, as_json: bool) -> None:
     """What one inference costs, from the symbol file alone: gas, and the honest cost."""
     from yolo_cvm import inspection
     from yolo_cvm.model import read_program
 
-    graph = read_program(model, _limits(max_gas, max_memory))
+    graph = read_program(model)
     if as_json:
         _print_json(inspection.summary(graph))
     else:
@@ -237,7 +215,7 @@ def gas(model: str, max_gas: int | None, max_memory: int | None, as_json: bool) 
 
 
 @main.command()
-@_MAX_SECONDS
+@budget_options
 @click.argument("folder", type=click.Path())
 @click.option("--quiet", is_flag=True, help="Print only what failed, and the counts.")
 @_ENGINE
@@ -259,7 +237,7 @@ def conform(context: click.Context, folder: str, quiet: bool, engine: str | None
 
 
 @main.command()
-@_MAX_SECONDS
+@budget_options
 @_MODEL
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("--out", type=click.Path(), help="Folder for annotated pictures, labels and JSON.")
@@ -297,6 +275,7 @@ def detect(
 
 
 @main.command()
+@budget_options
 @_MODEL
 @click.argument("picture", type=click.Path())
 @click.option("--out", required=True, type=click.Path(), help="Folder for what a chain is given.")
@@ -317,6 +296,7 @@ def encode(model: str, picture: str, out: str, comment: str, piece_length: int) 
 
 
 @main.command()
+@budget_options
 @_MODEL
 @click.argument("output", type=click.Path())
 @click.option("--placement", type=click.Path(), help="placement.json of encode.")
@@ -376,6 +356,7 @@ def decode(
 
 
 @main.command()
+@budget_options
 @_MODEL
 @click.option("--out", required=True, type=click.Path(), help="Folder to write the files into.")
 def contract(model: str, out: str) -> None:

@@ -6,6 +6,7 @@ The entry point `cvm` of `yolo_core.predictors` names `ModelOpener`.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property, partial
@@ -14,9 +15,11 @@ from typing import Any
 import numpy as np
 
 from yolo_core.arrays import Array
+from yolo_core.budget import granted
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, read_bytes, read_json
-from yolo_core.graph import Graph
+from yolo_core.graph import Graph, LogicError
+from yolo_core.graph.costs.cost import peak_bytes
 from yolo_core.yolo.boxes import NmsSettings, detections
 from yolo_core.yolo.decision import Decision
 from yolo_core.yolo.decision_graph import rows_of_decision
@@ -30,6 +33,9 @@ from yolo_cvm.model import Model, detector_digest, is_model, load, model_files
 from yolo_cvm.original import OriginalExtension, is_original, read_original
 
 MANIFEST = "manifest.json"
+
+#: Bytes that decoding takes at its peak for each number of a row: float64 and its copies.
+_DECODING_BYTES = 10 * 8
 
 
 class IntegerPredictor:
@@ -158,10 +164,23 @@ def open_detector(
     """
     model = load(path, threads=threads, engine=engine)
     extension = read_extension(path, model)
+    _refuse_large(model.graph, extension)
     if imgsz is not None and tuple(imgsz) != extension.imgsz:
         height, width = extension.imgsz
         raise InputError("imgsz", f"is {imgsz[0]}x{imgsz[1]}", f"{height}x{width}, the model's own")
     return IntegerPredictor(model, extension, partial(select, threads=threads, name=engine))
+
+
+def _refuse_large(graph: Graph, extension: Extension | OriginalExtension) -> None:
+    """LogicError where the picture, the program and the host's decoding exceed `--max-memory`."""
+    most = granted().memory
+    if most is None:
+        return
+    rows = extension.architecture.rows(*extension.imgsz) * extension.architecture.no
+    decoding = 0 if getattr(extension, "boxes", None) else _DECODING_BYTES * rows
+    need = peak_bytes(graph) + 2 * math.prod(graph.input_shape) + decoding
+    if need > most:
+        raise LogicError("memory", f"{need} bytes with decoding", f"at most {most}")
 
 
 def read_extension(path: PathLike, model: Model) -> Extension | OriginalExtension:

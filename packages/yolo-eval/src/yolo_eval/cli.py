@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from yolo_core.command import Group
+from yolo_core.command import Group, budget_options
 from yolo_core.detecting.command import detect_options
 from yolo_core.detecting.options import DetectOptions
 from yolo_core.outputs import check_outputs
@@ -21,6 +21,7 @@ def main() -> None:
 
 
 @main.command()
+@budget_options
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 @options.ground_truth_options
 @click.option("--json", "json_", type=PATH, help="Write the run file here (one MODEL).")
@@ -182,6 +183,7 @@ def score(
 
 
 @main.command()
+@budget_options
 @click.argument("model")
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option(
@@ -216,6 +218,7 @@ def detect(
 
 
 @main.command()
+@budget_options
 @click.argument("folder", type=PATH, metavar="DIR")
 @click.option("--out", type=PATH, help="Folder for table.md, table.html and table.json.")
 @click.option("--sizes", default="nsmlx", show_default=True, help="Which sizes.")

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from yolo_core.command import Group
+from yolo_core.command import Group, budget_options
 
 _DATA = "Calibration images: a folder, a .txt list, or a data.yaml (its training part)."
 
@@ -95,6 +95,7 @@ def quantize(
 
 
 @main.command()
+@budget_options
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True,
               help="Model folder to write.")  # fmt: skip

@@ -15,7 +15,8 @@ class Limits:
     symbol_bytes: the whole symbol file; element_bytes: one node or one list item of it.
     nodes, operands: counts over the whole program; parameters: arrays in a params file.
     max_gas: gas of one inference; max_memory: bytes that one inference needs at its peak,
-    parameters included. None where unlimited.
+    parameters included; max_steps: elementary steps of all operators. None where the budget of the
+    command decides (`yolo_core.budget`), which most often sets no limit.
     """
 
     symbol_bytes: int = 16 * 2**20
@@ -25,3 +26,4 @@ class Limits:
     parameters: int = 2**15
     max_gas: int | None = None
     max_memory: int | None = None
+    max_steps: int | None = None

@@ -7,6 +7,7 @@ check has passed.
 from __future__ import annotations
 
 from yolo_core.arrays import Array
+from yolo_core.budget import granted
 from yolo_core.graph import check
 from yolo_core.graph.costs import cost, gas
 from yolo_core.graph.errors import LogicError, RuntimeFault
@@ -23,12 +24,26 @@ def load_program(symbol_bytes: bytes, limits: Limits | None = None, compat: bool
     """
     limits = limits or Limits()
     graph = check.declaration(symbol.decode(symbol_bytes, limits, compat))
-    if limits.max_gas is not None and gas.gas(graph) > limits.max_gas:
-        raise LogicError("gas", f"{gas.gas(graph)}", f"at most {limits.max_gas}")
-    peak = cost.peak_bytes(graph)
-    if limits.max_memory is not None and peak > limits.max_memory:
-        raise LogicError("memory", f"{peak} bytes at the peak", f"at most {limits.max_memory}")
+    _refuse_dear(graph, limits)
     return graph
+
+
+def _refuse_dear(graph: Graph, limits: Limits) -> None:
+    """LogicError where one inference takes more than the caller, or the command, grants."""
+    budget = granted()
+    peak = cost.peak_bytes(graph)  # also refuses a program whose sizes do not add up
+    for name, most, need in (
+        ("gas", _least(limits.max_gas, budget.gas), lambda: gas.gas(graph)),
+        ("memory", _least(limits.max_memory, budget.memory), lambda: peak),
+        ("work", _least(limits.max_steps, budget.steps), lambda: cost.cost(graph).steps),
+    ):
+        if most is not None and need() > most:
+            unit = {"gas": "", "memory": " bytes at the peak", "work": " steps"}[name]
+            raise LogicError(name, f"{need()}{unit}", f"at most {most}")
+
+
+def _least(*limits: int | None) -> int | None:
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def chain_gas(symbol_bytes: bytes, limits: Limits | None = None) -> int:

@@ -8,13 +8,14 @@ from typing import Any
 
 import click
 
-from yolo_core.command import Command
+from yolo_core.command import Command, budget_options
 from yolo_cvm.bundle.layout import LAYOUTS, PLAIN
 
 _MODEL_HELP = "MODEL is a folder with the files symbol and params (and ext for a detector)."
 
 
 @click.command(cls=Command, help=f"Pack MODEL for publication, or check a bundle. {_MODEL_HELP}")
+@budget_options
 @click.argument("model", required=False, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write the bundle into.")
 @click.option("--check", "checked", type=click.Path(path_type=Path), help="Bundle to check.")
@@ -88,6 +89,7 @@ def bundle(
 
 
 @click.command("model-meta", cls=Command, help=f"Print what a chain asks. {_MODEL_HELP}")
+@budget_options
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--comment", default="", help="Text for the chain.")
 @click.option("--author", default=None, metavar="ADDRESS", help="Who receives the royalty.")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from yolo_core.command import Command
+from yolo_core.command import Command, budget_options, seconds_option
 
 _MODEL = click.argument("model", type=click.Path())
 _INPUT = click.option(
@@ -38,6 +38,7 @@ def _write(out: str, inputs: list[str | None], model: str, content: bytes) -> No
 
 
 @click.command(cls=Command)
+@budget_options
 @_MODEL
 @_INPUT
 @_NODE
@@ -72,6 +73,7 @@ def claim(
 
 
 @click.command(cls=Command)
+@budget_options
 @_MODEL
 @_INPUT
 @_NODE
@@ -92,6 +94,7 @@ def witness(model: str, input_file: str, node: int, against: str | None, out: st
 
 
 @click.command(cls=Command)
+@seconds_option
 @click.argument("witness", type=click.Path())
 @click.argument("first", type=click.Path())
 @click.argument("second", type=click.Path())
