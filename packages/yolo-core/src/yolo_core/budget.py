@@ -25,7 +25,8 @@ class Budget:
     steps: int | None = None
 
 
-_granted: ContextVar[Budget] = ContextVar("granted", default=Budget())
+_UNLIMITED = Budget()
+_granted: ContextVar[Budget] = ContextVar("granted", default=_UNLIMITED)
 
 
 def granted() -> Budget:

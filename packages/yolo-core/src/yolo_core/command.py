@@ -25,7 +25,7 @@ import click
 
 from yolo_core.budget import Budget, grant
 from yolo_core.deadline import deadline
-from yolo_core.errors import DeadlineError, InputError
+from yolo_core.errors import DeadlineError, InputError, is_shortage
 from yolo_core.words import shown
 
 DIFFERS = 1
@@ -34,9 +34,6 @@ SHORTAGE = 3
 LATE = 4
 DEFECT = 70
 INTERRUPTED = 130
-
-#: What the loader of compiled modules says when there is no room for one.
-_NO_ROOM = ("failed to map segment", "cannot allocate memory", "Cannot allocate memory")
 
 
 class _OneLine(click.ClickException):
@@ -98,12 +95,14 @@ class Command(click.Command):
             line = shown(error) if str(error) else "this machine has too little memory"
             raise _Shortage(line) from error
         except ImportError as error:
-            if not any(words in str(error) for words in _NO_ROOM):
+            if not is_shortage(error):
                 raise
             line = f"this machine has too little memory ({shown(error)})"
             raise _Shortage(line) from error
-        except BrokenPipeError:
-            raise  # whoever read the output left; click ends quietly
+        except BrokenPipeError as error:
+            # What is still to be written at the end of the process would fail again.
+            sys.stdout = click.utils.PacifyFlushWrapper(sys.stdout)  # type: ignore[assignment]
+            raise _OneLine("the output: nobody reads it any more") from error
         except OSError as error:
             # The system refuses: the disk is full, a name too long, a folder not ours.
             place = error.filename if isinstance(error.filename, str) else "the system"

@@ -46,6 +46,15 @@ class ShortageError(MemoryError):
     """
 
 
+#: What the loader of compiled modules says when there is no room for one.
+_NO_ROOM = ("failed to map segment", "cannot allocate memory", "Cannot allocate memory")
+
+
+def is_shortage(error: Exception) -> bool:
+    """Whether a library was not loaded because this machine has too little memory for it."""
+    return any(words in str(error) for words in _NO_ROOM)
+
+
 class DeadlineError(Exception):
     """The time that the user granted is over."""
 

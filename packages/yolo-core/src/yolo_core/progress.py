@@ -36,6 +36,9 @@ def progress(
 
     total: the number of items, for iterables that have no length.
     """
+    if sys.stderr is None:  # closed: nobody wants to know
+        yield from items
+        return
     terminal = sys.stderr.isatty()
     interval = _SECONDS_BETWEEN_BARS if terminal else _SECONDS_BETWEEN_LINES
     yield from tqdm(

@@ -136,9 +136,11 @@ def test_conv2d_is_the_sum_over_its_taps(data: st.DataObject) -> None:
     w = rng.integers(-127, 128, (groups * outputs, inputs, *kernel)).astype(np.int32)
     b = rng.integers(-1000, 1000, groups * outputs).astype(np.int32)
     expected = naive.conv2d(x, w, b, strides, padding, dilation, groups)
-    for laid_out in (1, 60, nn.LAID_OUT):  # one tap at a time, a few, all
+    # One tap and one channel at a time, a few, all.
+    for laid_out, products in ((1, 1), (60, 300), (nn.LAID_OUT, nn.PRODUCTS)):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(nn, "LAID_OUT", laid_out)
+            patch.setattr(nn, "PRODUCTS", products)
             found = meaning(
                 "conv2d", x, w, b, channels=len(w), kernel_size=kernel, strides=strides,
                 padding=padding, dilation=dilation, groups=groups,

@@ -65,15 +65,30 @@ class Model:
 
     def prepare(self, x: Array) -> Array:
         """The input as the program sees it: contiguous int32, clamped. LogicError as in `run`."""
+        x = self._checked(x)
+        return np.ascontiguousarray(np.clip(x, *self._bounds(x)), np.int32)
+
+    def beyond(self, x: Array) -> int:
+        """How many values `prepare` clamps. LogicError as in `run`."""
+        x = self._checked(x)
+        low, high = self._bounds(x)
+        return int(np.count_nonzero((x < low) | (x > high)))
+
+    def _checked(self, x: Array) -> Array:
         x = np.asarray(x)
         if x.dtype.kind not in "iu":
             raise LogicError("input", f"dtype {x.dtype}", "integers")
         if x.shape != self.graph.input_shape:
             raise LogicError("input", f"shape {x.shape}", f"{self.graph.input_shape}")
-        # Clamped in its own type, which is most often a byte, before it is widened.
+        return x
+
+    def _bounds(self, x: Array) -> tuple[int, int]:
+        """Smallest and largest value of the input, as far as the type of x holds them.
+
+        Values are clamped in their own type, which is most often a byte, before they are widened.
+        """
         held, bound = np.iinfo(x.dtype), limit(self.graph.input_precision)
-        x = np.clip(x, max(held.min, -bound), min(held.max, bound))
-        return np.ascontiguousarray(x, np.int32)
+        return max(held.min, -bound), min(held.max, bound)
 
 
 def _too_large(graph: Graph) -> ShortageError:

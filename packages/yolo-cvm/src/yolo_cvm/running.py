@@ -6,6 +6,7 @@ from pathlib import Path
 
 from yolo_core.arrays import Array
 from yolo_core.files import PathLike, atomic_write, read_bytes
+from yolo_core.graph.integers import limit
 from yolo_core.outputs import check_outputs
 from yolo_core.words import shown
 from yolo_core.yolo.model_folder import model_sources
@@ -39,6 +40,7 @@ def run_file(
     else:
         most = chain_io.input_length(model.graph) + _EXCESS
         data = chain_io.read_input(model.graph, read_bytes(input_file, most), dialect)
+    clamped = model.beyond(data)
     if receipt is None:
         heads = model.run(data)
     else:
@@ -54,6 +56,9 @@ def run_file(
     if receipt is not None:
         atomic_write(receipt, proof.to_json())
         lines.append(f"wrote {shown(receipt)}, {proof.told()}")
+    if clamped:
+        bound = limit(model.graph.input_precision)
+        lines.append(f"note: {clamped} values of the input were clamped to -{bound}..{bound}")
     return lines
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import builtins
 import functools
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from yolo_core.errors import InputError
+from yolo_core.errors import InputError, ShortageError, is_shortage
 
 _CONSTANTS: dict[str, Any] = {
     "PZERO": 0.0, "NZERO": -0.0, "PINF": np.inf, "NINF": -np.inf, "NaN": np.nan, "NAN": np.nan,
@@ -38,6 +39,10 @@ _RENAMED = {
 
 # Functions that NumPy offers no more. Nothing of ours calls them through MXNet.
 _GONE = ("mirr", "msort", "npv", "pmt", "ppmt", "pv", "rate")
+
+_NO_ROOM = "this machine has too little memory for it"
+#: What MXNet maps before it computes anything, threads included; without it, it ends in a crash.
+_ADDRESS_SPACE = 3 << 29
 
 REMEDY = (
     'pip install "yolo-core[mxnet]" (Python 3.9 to 3.11), or on newer Pythons and NumPy 2: '
@@ -70,9 +75,26 @@ def _names_that_the_import_reads() -> Iterator[None]:
             delattr(np, name)
 
 
+def _check_address_space() -> None:
+    """ShortageError where the process may not map what MXNet needs: it would crash there."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    most = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if most != resource.RLIM_INFINITY and most < _ADDRESS_SPACE:
+        raise ShortageError(
+            f"mxnet: {_NO_ROOM}: {most} bytes of address space, {_ADDRESS_SPACE} are needed"
+        )
+
+
 @functools.cache
 def mxnet() -> ModuleType:
-    """The mxnet module. InputError with the remedy when it cannot be imported here."""
+    """The mxnet module.
+
+    InputError with the remedy when it cannot be imported here, ShortageError where it has no room.
+    """
+    _check_address_space()
     with warnings.catch_warnings():
         # Asking NumPy for a deprecated name warns on the versions that still have it, and MXNet's
         # own source warns on newer Pythons.
@@ -81,6 +103,8 @@ def mxnet() -> ModuleType:
             with _names_that_the_import_reads():
                 import mxnet as module
         except (ImportError, OSError, AttributeError) as error:
+            if is_shortage(error):
+                raise ShortageError(f"mxnet: {_NO_ROOM} ({error})") from error
             raise InputError("mxnet", f"cannot be imported ({error})", REMEDY) from error
     result: ModuleType = module
     return result

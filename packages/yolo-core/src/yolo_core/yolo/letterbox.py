@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from yolo_core.arrays import Array
-from yolo_core.errors import InputError
+from yolo_core.errors import InputError, ShortageError, is_shortage
 from yolo_core.files import PathLike, read_bytes
 from yolo_core.media import webp
 from yolo_core.media.picture import READ, check_picture, pixel_limit
@@ -73,10 +73,13 @@ def rounded_imgsz(
     return check_imgsz(value, source, multiple)
 
 
+_NO_ROOM = "this machine has too little memory for it"
+
+
 def opencv() -> Any:
     """The cv2 module, told before its import how large an image it may decode.
 
-    InputError with the remedy where it is not installed.
+    InputError with the remedy where it is not installed, ShortageError where it has no room.
     """
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(pixel_limit()))
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
@@ -84,11 +87,15 @@ def opencv() -> Any:
     try:
         import cv2
     except ImportError as error:
+        if is_shortage(error):
+            raise ShortageError(f"opencv: {_NO_ROOM} ({error})") from error
         raise InputError(
             "opencv",
             f"cannot be imported ({error})",
             'pip install "yolo-cvm[images]" (or "yolo-core[images]"), to read pictures',
         ) from error
+    if not hasattr(cv2, "imdecode"):  # half of it, since another thread found no room for it
+        raise ShortageError(f"opencv: {_NO_ROOM}")
     return cv2
 
 

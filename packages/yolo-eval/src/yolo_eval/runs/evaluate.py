@@ -10,7 +10,6 @@ from pathlib import Path
 from yolo_core.errors import InputError
 from yolo_core.files import atomic_write
 from yolo_core.outputs import check_outputs
-from yolo_core.replacing import only_one
 from yolo_core.yolo.model_folder import model_sources
 from yolo_eval.figures.metrics import measure, seed_line
 from yolo_eval.runs import provenance
@@ -32,20 +31,6 @@ def evaluate(
     While it works, predictions lie in `<out>.journal`; the same call continues from there.
     InputError while another process writes the same run file.
     """
-    if out is None:
-        return _evaluate(model, truth, settings, jobs, shard, None)
-    with only_one(out):  # two runs would write into one journal
-        return _evaluate(model, truth, settings, jobs, shard, out)
-
-
-def _evaluate(
-    model: str,
-    truth: GroundTruth,
-    settings: PredictSettings | None,
-    jobs: int,
-    shard: tuple[int, int] | None,
-    out: Path | None,
-) -> Run:
     settings = settings or PredictSettings()
     journal = out.with_name(out.name + ".journal") if out is not None else None
     run = predict(model, truth, settings, jobs, shard, journal)

@@ -5,6 +5,8 @@ Source: spec 3.2, 3.3. Layout is NCHW for tensors and OIHW for weights, nothing 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from yolo_core.arrays import Array
@@ -23,6 +25,8 @@ from yolo_core.graph.operators.operator import Arrays, Operator, Precisions, Sha
 
 #: Values of the input that `Conv2d.meaning` lays out at once, unless one tap reads more.
 LAID_OUT = 1 << 18
+#: Products between two looks for Ctrl-C and the deadline: less than a second of NumPy.
+PRODUCTS = 1 << 28
 
 
 def _product_sum_precision(p: Precisions, terms: int) -> int:
@@ -130,12 +134,21 @@ class Conv2d(Operator):
                 (out_h, in_h), (out_w, in_w) = rows[r], columns[s]
                 terms[:, :, t, :, out_h, out_w] = data[..., in_h, in_w]
             factors = np.stack([weight[..., r, s] for r, s in some], axis=2)
-            sums += np.einsum(
-                "gok,ngkp->ngop",
-                factors.reshape(*factors.shape[:2], -1),
-                terms.reshape(*terms.shape[:2], -1, sums.shape[3]),
-            )
+            laid = terms.reshape(*terms.shape[:2], -1, sums.shape[3])
+            flat = factors.reshape(*factors.shape[:2], -1)
+            for part in parts(flat.shape[1], elements(laid.shape)):
+                sums[:, :, part] += np.einsum("gok,ngkp->ngop", flat[:, part], laid)
         return (y,)
+
+
+def parts(count: int, cost: int) -> Iterator[slice]:
+    """All of an axis of `count` entries of `cost` products each, in parts that take a second.
+
+    Between them Python sees Ctrl-C and the deadline of the command.
+    """
+    step = max(1, PRODUCTS // max(cost, 1))
+    for first in range(0, count, step):
+        yield slice(first, first + step)
 
 
 def reach(offset: int, stride: int, size: int, count: int) -> tuple[slice, slice]:
@@ -179,7 +192,9 @@ class Dense(Operator):
         return 3 * x[1][1] + (1 if a.use_bias else 0)
 
     def meaning(self, x: Arrays, a: Attributes) -> tuple[Array, ...]:
-        y = np.einsum("mk,uk->mu", x[0], x[1])
+        y = np.zeros((len(x[0]), len(x[1])), np.int32)
+        for part in parts(len(x[1]), x[0].size):
+            y[:, part] = np.einsum("mk,uk->mu", x[0], x[1][part])
         return (y + x[2] if a.use_bias else y,)
 
 

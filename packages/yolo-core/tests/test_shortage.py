@@ -1,0 +1,68 @@
+"""A machine with too little: it is told as that, in one line, with an exit code of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[1]) << 20,) * 2)
+from yolo_core.command import Group
+import click
+
+@click.group(cls=Group)
+def main():
+    pass
+
+@main.command()
+def opencv():
+    from yolo_core.yolo.letterbox import opencv
+    opencv()
+
+@main.command()
+def mxnet():
+    from yolo_core.mxnet.door import mxnet
+    mxnet()
+
+main(sys.argv[2:])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems know no such limit")
+@pytest.mark.parametrize(("library", "megabytes"), [("opencv", 200), ("mxnet", 400)])
+def test_a_library_without_room_is_a_shortage(library: str, megabytes: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _LIMITED, str(megabytes), library],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 3, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "memory" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a shell with closed streams")
+def test_closed_streams_and_readers_that_leave(tmp_path: Path) -> None:
+    script = (
+        "from yolo_core.command import Group\n"
+        "from yolo_core.progress import progress\n"
+        "import click, sys\n"
+        "@click.group(cls=Group)\n"
+        "def main():\n"
+        "    pass\n"
+        "@main.command()\n"
+        "def work():\n"
+        "    for number in progress(range(50_000), 'work'):\n"
+        "        click.echo(number)\n"
+        "main()\n"
+    )
+    program = tmp_path / "program.py"
+    program.write_text(script)
+    for redirect, code in (("2>&-", 0), (">&- 2>&-", 0), ("| head -n 1", 2)):
+        shell = f'set -o pipefail; "{sys.executable}" "{program}" work {redirect}'
+        done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False)
+        assert done.returncode == code, (redirect, done.stderr)
+        assert "Traceback" not in done.stderr
