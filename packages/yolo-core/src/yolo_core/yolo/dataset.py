@@ -20,7 +20,6 @@ from typing import Any
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, read_text
 from yolo_core.words import text_fault
-from yolo_core.yaml_file import read_yaml
 from yolo_core.yolo.architecture import MAX_CLASSES
 from yolo_core.yolo.labels import label_path as label_path
 from yolo_core.yolo.labels import read_labels as read_labels
@@ -61,6 +60,8 @@ class DataConfig:
 
 def read_data_yaml(path: PathLike) -> DataConfig:
     """A data.yaml. InputError when `names` is missing or nothing that it names exists."""
+    from yolo_core.yaml_file import read_yaml  # a node, which reads none, is spared the library
+
     source = Path(path)
     data = read_yaml(source)
     if not isinstance(data, dict):
