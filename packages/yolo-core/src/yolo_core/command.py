@@ -101,7 +101,8 @@ class Command(click.Command):
             raise _Shortage(line) from error
         except BrokenPipeError as error:
             # What is still to be written at the end of the process would fail again.
-            sys.stdout = click.utils.PacifyFlushWrapper(sys.stdout)  # type: ignore[assignment]
+            wrapper: Any = click.utils
+            sys.stdout = wrapper.PacifyFlushWrapper(sys.stdout)
             raise _OneLine("the output: nobody reads it any more") from error
         except OSError as error:
             # The system refuses: the disk is full, a name too long, a folder not ours.

@@ -373,6 +373,7 @@ def contract(model: str, out: str) -> None:
 
 
 @main.command()
+@budget_options
 @_MODEL
 @click.option("--out", required=True, type=click.Path(), help="File to write.")
 @_COMPAT

@@ -28,6 +28,7 @@ COMMANDS = [
     "claim {m} --input {m}/input.npy --node 3 --out {m}/c",
     "witness {m} --input {m}/input.npy --node 3 --out {m}/w", "detect {m} {m}/p.png",
     "encode {m} {m}/p.png --out {m}/e", "decode {m} {m}/input.npy", "contract {m} --out {m}/c",
+    "plan {m} --out {m}/pl",
 ]  # fmt: skip
 
 

@@ -6,6 +6,8 @@ check has passed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from yolo_core.arrays import Array
 from yolo_core.budget import granted
 from yolo_core.graph import check
@@ -31,15 +33,18 @@ def load_program(symbol_bytes: bytes, limits: Limits | None = None, compat: bool
 def _refuse_dear(graph: Graph, limits: Limits) -> None:
     """LogicError where one inference takes more than the caller, or the command, grants."""
     budget = granted()
-    peak = cost.peak_bytes(graph)  # also refuses a program whose sizes do not add up
-    for name, most, need in (
-        ("gas", _least(limits.max_gas, budget.gas), lambda: gas.gas(graph)),
-        ("memory", _least(limits.max_memory, budget.memory), lambda: peak),
-        ("work", _least(limits.max_steps, budget.steps), lambda: cost.cost(graph).steps),
-    ):
-        if most is not None and need() > most:
-            unit = {"gas": "", "memory": " bytes at the peak", "work": " steps"}[name]
-            raise LogicError(name, f"{need()}{unit}", f"at most {most}")
+    needs: tuple[tuple[str, str, int | None, Callable[[Graph], int]], ...] = (
+        ("gas", "", _least(limits.max_gas, budget.gas), gas.gas),
+        ("memory", " bytes at the peak", _least(limits.max_memory, budget.memory), cost.peak_bytes),
+        ("work", " steps", _least(limits.max_steps, budget.steps), _steps),
+    )
+    for name, unit, most, need in needs:
+        if most is not None and need(graph) > most:
+            raise LogicError(name, f"{need(graph)}{unit}", f"at most {most}")
+
+
+def _steps(graph: Graph) -> int:
+    return cost.cost(graph).steps
 
 
 def _least(*limits: int | None) -> int | None:
