@@ -41,7 +41,7 @@ def runs(model: Callable[..., Path], shapes: Path, tmp_path: Path) -> tuple[Path
 
 @pytest.fixture
 def report(runs: tuple[Path, Path], tmp_path: Path) -> Path:
-    result = run("compare", *runs, "--out", tmp_path / "cmp", "--resamples", 200)
+    result = run("compare", "--no-measure", *runs, "--out", tmp_path / "cmp", "--resamples", 200)
     assert result.exit_code == 0, result.output
     return tmp_path / "cmp"
 
@@ -63,7 +63,7 @@ def test_the_names_of_a_foreign_run_are_no_markdown(
     content = json.loads(runs[1].read_text())
     content["model"]["name"] = "<b>x\n# heading|`y`"
     runs[1].write_text(json.dumps(content))
-    result = run("compare", *runs, "--out", tmp_path / "cmp", "--resamples", 100)
+    result = run("compare", "--no-measure", *runs, "--out", tmp_path / "cmp", "--resamples", 100)
     if result.exit_code == 2:  # refused when it is read is as good
         assert "name" in result.output
         return
@@ -95,7 +95,9 @@ def test_the_numbers_are_the_difference_of_the_runs(runs: tuple[Path, Path], rep
 
 
 def test_a_run_against_itself_changes_nothing(runs: tuple[Path, Path], tmp_path: Path) -> None:
-    result = run("compare", runs[0], runs[0], "--out", tmp_path / "same", "--resamples", 50)
+    result = run(
+        "compare", "--no-measure", runs[0], runs[0], "--out", tmp_path / "same", "--resamples", 50
+    )
     assert result.exit_code == 0, result.output
     metrics = json.loads((tmp_path / "same/metrics.json").read_text())
     (pair,) = metrics["comparisons"]
@@ -110,7 +112,7 @@ def test_a_run_against_itself_changes_nothing(runs: tuple[Path, Path], tmp_path:
 
 def test_the_same_seed_gives_the_same_numbers(runs: tuple[Path, Path], tmp_path: Path) -> None:
     for name in ("one", "two"):
-        run("compare", *runs, "--out", tmp_path / name, "--resamples", 50)
+        run("compare", "--no-measure", *runs, "--out", tmp_path / name, "--resamples", 50)
     one, two = (json.loads((tmp_path / n / "metrics.json").read_text()) for n in ("one", "two"))
     one.pop("provenance"), two.pop("provenance")
     assert one == two
@@ -121,7 +123,9 @@ def test_three_runs_compare_with_the_first(
 ) -> None:
     third = tmp_path / "c.json"
     run("coco", model("c.fake", drop=[0, 1]), "--data", shapes / "data.yaml", "--json", third)
-    result = run("compare", *runs, third, "--out", tmp_path / "three", "--resamples", 20)
+    result = run(
+        "compare", "--no-measure", *runs, third, "--out", tmp_path / "three", "--resamples", 20
+    )
     assert result.exit_code == 0, result.output
     metrics = json.loads((tmp_path / "three/metrics.json").read_text())
     assert [pair["a"] for pair in metrics["comparisons"]] == ["yolov5n float (1)"] * 2
@@ -144,7 +148,7 @@ def test_runs_over_other_images_are_refused(runs: tuple[Path, Path], tmp_path: P
         for key in ("annotations", "predictions")
     }
     other = change(runs[1], images=content["images"], **kept)
-    result = run("compare", runs[0], other, "--out", tmp_path / "x")
+    result = run("compare", "--no-measure", runs[0], other, "--out", tmp_path / "x")
     assert result.exit_code == 2
     assert f"(1 in one only, image {gone} in {runs[0]})" in result.output
     assert not (tmp_path / "x").exists()
@@ -166,10 +170,12 @@ def test_runs_with_other_boxes_pictures_or_shards_are_refused(
         ({"model": {**content["model"], "imgsz": "\0"}}, "has a malformed imgsz"),
     ]
     for changes, cause in cases:
-        result = run("compare", runs[0], change(runs[1], **changes), "--out", tmp_path / "x")
+        result = run(
+            "compare", "--no-measure", runs[0], change(runs[1], **changes), "--out", tmp_path / "x"
+        )
         assert result.exit_code == 2
         assert cause in result.output
-    assert run("compare", runs[0], "--out", tmp_path / "x").exit_code == 2
+    assert run("compare", "--no-measure", runs[0], "--out", tmp_path / "x").exit_code == 2
 
 
 def test_a_picture_that_changed_on_disk_is_refused(
@@ -179,7 +185,17 @@ def test_a_picture_that_changed_on_disk_is_refused(
     shutil.copytree(shapes / "images/val", copy)
     for path in copy.iterdir():
         path.write_bytes(path.read_bytes() + b" ")
-    result = run("compare", *runs, "--out", tmp_path / "x", "--images", copy, "--resamples", 10)
+    result = run(
+        "compare",
+        "--no-measure",
+        *runs,
+        "--out",
+        tmp_path / "x",
+        "--images",
+        copy,
+        "--resamples",
+        10,
+    )
     assert result.exit_code == 2
     assert "has changed since the run" in result.output
 
@@ -193,7 +209,7 @@ def test_pictures_that_are_gone_leave_frames_with_boxes(
         content["folder"] = str(tmp_path / "gone")
         files.append(tmp_path / path.name)
         files[-1].write_text(json.dumps(content))
-    result = run("compare", *files, "--out", tmp_path / "x", "--resamples", 10)
+    result = run("compare", "--no-measure", *files, "--out", tmp_path / "x", "--resamples", 10)
     assert result.exit_code == 0, result.output
     page = (tmp_path / "x/report.html").read_text()
     assert '<rect class="blank"' in page
@@ -211,7 +227,9 @@ def test_a_received_run_file_brings_in_no_picture_that_it_does_not_know(
         files.append(tmp_path / path.name)
         files[-1].write_text(json.dumps(content))
     for more, embedded in (((), False), (("--images", shapes / "images/val"), True)):
-        result = run("compare", *files, "--out", tmp_path / "x", "--resamples", 10, *more)
+        result = run(
+            "compare", "--no-measure", *files, "--out", tmp_path / "x", "--resamples", 10, *more
+        )
         assert result.exit_code == 0, result.output
         assert ("data:image" in (tmp_path / "x/report.html").read_text()) == embedded
 
@@ -233,7 +251,9 @@ def test_a_run_file_whose_picture_is_a_device_is_not_read(
         files.append(tmp_path / path.name)
         files[-1].write_text(json.dumps(content))
     for more in ((), ("--images", tmp_path)):
-        result = run("compare", *files, "--out", tmp_path / "x", "--resamples", 10, *more)
+        result = run(
+            "compare", "--no-measure", *files, "--out", tmp_path / "x", "--resamples", 10, *more
+        )
         assert result.exit_code == (2 if more or digest else 0), result.output
         assert result.exit_code == 0 or "picture" in result.output or ".png" in result.output
 
@@ -246,11 +266,21 @@ def test_bare_result_lists_need_ground_truth(
     (tmp_path / "truth.json").write_text(json.dumps(truth))
     (tmp_path / "plain.json").write_text(json.dumps(content["predictions"]))
     plain = tmp_path / "plain.json"
-    refused = run("compare", plain, plain, "--out", tmp_path / "x")
+    refused = run("compare", "--no-measure", plain, plain, "--out", tmp_path / "x")
     assert refused.exit_code == 2
     assert "--annotations" in refused.output
     options = ("--annotations", tmp_path / "truth.json", "--images", shapes / "images/val")
-    result = run("compare", runs[0], plain, "--out", tmp_path / "x", "--resamples", 10, *options)
+    result = run(
+        "compare",
+        "--no-measure",
+        runs[0],
+        plain,
+        "--out",
+        tmp_path / "x",
+        "--resamples",
+        10,
+        *options,
+    )
     assert result.exit_code == 0, result.output
     scored = run(
         "score", plain, *options, "--text", tmp_path / "line.txt", "--json", tmp_path / "run.json"
@@ -275,7 +305,9 @@ def test_nothing_to_compare_is_said_in_words(
     (tmp_path / "none.json").write_text("[]")
     options = ("--annotations", tmp_path / "truth.json", "--images", shapes / "images/val")
     files = (tmp_path / "none.json", tmp_path / "none.json")
-    result = run("compare", *files, "--out", tmp_path / "x", "--resamples", 10, *options)
+    result = run(
+        "compare", "--no-measure", *files, "--out", tmp_path / "x", "--resamples", 10, *options
+    )
     assert result.exit_code == 0, result.output
     page = Page((tmp_path / "x/report.html").read_text())
     for words in (
@@ -380,7 +412,7 @@ def test_hostile_names_stay_text(runs: tuple[Path, Path], tmp_path: Path) -> Non
         content["provenance"]["command"] = "</style><script>"
         files.append(tmp_path / path.name)
         files[-1].write_text(json.dumps(content))
-    result = run("compare", *files, "--out", tmp_path / "x", "--resamples", 10)
+    result = run("compare", "--no-measure", *files, "--out", tmp_path / "x", "--resamples", 10)
     assert result.exit_code == 0, result.output
     html = (tmp_path / "x/report.html").read_text()
     assert "<script" not in html
@@ -472,7 +504,9 @@ def test_damaged_run_files_are_refused_or_read_never_more(
             break
         damaged = tmp_path / "damaged.json"
         damaged.write_text(json.dumps(content))
-        result = run("compare", runs[0], damaged, "--out", tmp_path / "x", "--resamples", 2)
+        result = run(
+            "compare", "--no-measure", runs[0], damaged, "--out", tmp_path / "x", "--resamples", 2
+        )
         assert result.exit_code in (0, 2), (key, place[key], result.exception)
         if result.exit_code == 2:
             assert result.output.splitlines()[-1].startswith("Error: "), result.output

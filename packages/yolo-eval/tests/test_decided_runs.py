@@ -79,7 +79,7 @@ def test_runs_of_different_settings_are_refused_or_told_everywhere(
     coco(models[0], shapes)
     coco(models[1], shapes, *options)
     files = [one.with_suffix(".json") for one in models]
-    command = ("compare", *files, "--out", tmp_path / "cmp", "--resamples", 10)
+    command = ("compare", "--no-measure", *files, "--out", tmp_path / "cmp", "--resamples", 10)
     refused = run(*command)
     if key is None:
         assert refused.exit_code == 0, refused.output
@@ -128,7 +128,7 @@ def test_equal_settings_need_no_words(
     for one in models:
         coco(one, shapes)
     files = [one.with_suffix(".json") for one in models]
-    result = run("compare", *files, "--out", tmp_path / "cmp", "--resamples", 10)
+    result = run("compare", "--no-measure", *files, "--out", tmp_path / "cmp", "--resamples", 10)
     assert "different settings" not in result.output
     metrics = json.loads((tmp_path / "cmp" / "metrics.json").read_text())
     assert metrics["different_settings"] == {}

@@ -157,9 +157,19 @@ def run_record(kind: str, digest: str | None, ap: float) -> dict[str, Any]:
     """What yolo-eval writes about one run, in small."""
     return {
         "format": "yolo-eval-run/1",
-        "model": {"name": "yolov5n", "kind": kind, "digest": digest},
+        "model": {"name": "yolov5n", "kind": kind, "digest": digest, "imgsz": [640, 640]},
         "source": "/home/someone/coco/val/instances.json",
-        "metrics": {"images": 5000, "AP": ap, "AP_large": None, "classes": [], "curves": {}},
+        "settings": {"mode": "letterbox", "conf": 0.001, "iou": 0.6, "max_det": 300},
+        "metrics": {
+            "images": 5000,
+            "AP": ap,
+            "AP_low": ap - 0.01,
+            "AP_high": ap + 0.02,
+            "AP_large": None,
+            "confidence": 0.205,
+            "classes": [],
+            "curves": {},
+        },
         "predictions": [],
     }
 
@@ -178,7 +188,10 @@ def test_accuracy_table(model: Path, tmp_path: Path, together: bool) -> None:
     card = (tmp_path / "out" / "MODEL_CARD.md").read_text()
     assert "| figure | yolov5n float | yolov5n integer |" in card
     assert "| data | val/instances.json | val/instances.json |" in card
-    assert "| AP | 0.2800 | 0.2775 |" in card
+    assert "| AP | 28.00 (27.00 to 30.00) | 27.75 (26.75 to 29.75) |" in card
+    assert "| confidence | 0.205 | 0.205 |" in card
+    settings = "letterbox, confidence 0.001, IoU 0.6, at most 300 boxes"
+    assert f"| settings | 640x640, {settings} | 640x640, {settings} |" in card
     assert "| images | 5,000 | 5,000 |" in card
     assert "someone" not in (tmp_path / "out" / "manifest.json").read_text()
     assert len(list(check_bundle(tmp_path / "out"))) == 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -25,7 +26,7 @@ def main() -> None:
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 @options.ground_truth_options
 @click.option("--json", "json_", type=PATH, help="Write the run file here (one MODEL).")
-@click.option("--out", type=PATH, help="Write one run file per MODEL into this folder.")
+@click.option("--out", type=PATH, help="Write a run file and a page per MODEL here.")
 @click.option("--predictions", type=PATH, help="Write the plain COCO results list (one MODEL).")
 @click.option("--text", type=PATH, help="Write the seed-format line (one MODEL).")
 @click.option("--conf", type=click.FloatRange(0, 1),
@@ -77,7 +78,8 @@ def coco(
 
     A run with --json or --out that was interrupted goes on when the same command is given again.
     """
-    from yolo_eval.pages.text import summary
+    from yolo_eval.pages.publish import publish_run
+    from yolo_eval.pages.text import details, summary, written
     from yolo_eval.runs.classes import parse_classes, read_map
     from yolo_eval.runs.evaluate import OutputFiles, evaluate_all
     from yolo_eval.runs.predict import PredictSettings, threads_per_process
@@ -98,8 +100,15 @@ def coco(
     part = options.shard(shard)
     outputs.check(models, part, [data, images, annotations, map_classes])
     truth = options.truth(data, split, images, annotations, strict)
-    for run in evaluate_all(models, truth, settings, jobs, part, outputs):
+    places = zip(outputs.run_files(models, part), outputs.pages(models, part))
+    for run, (file, page) in zip(
+        evaluate_all(models, truth, settings, jobs, part, outputs), places
+    ):
         click.echo(summary(run))
+        if page is not None:
+            publish_run(run, page)
+            click.echo(details(run))
+        click.echo(written(run, [file, page, predictions, text]))
 
 
 @main.command()
@@ -121,6 +130,8 @@ def merge(shards: tuple[Path, ...], json_: Path) -> None:
 @click.option("--resamples", type=click.IntRange(1, 100000), default=1000, show_default=True,
               help="Draws of the bootstrap.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
+@click.option("--measure/--no-measure", default=True, show_default=True,
+              help="Measure the models' time and memory, where they are here.")  # fmt: skip
 @click.option("--different-settings", is_flag=True,
               help="Compare runs of different settings, and name every difference.")  # fmt: skip
 @options.class_options
@@ -131,6 +142,7 @@ def compare(
     annotations: Path | None,
     resamples: int,
     seed: int,
+    measure: bool,
     different_settings: bool,
     classes: str | None,
     map_classes: Path | None,
@@ -145,6 +157,7 @@ def compare(
     """
     from yolo_eval.figures.compare import compare as compare_runs
     from yolo_eval.figures.compare import read_runs
+    from yolo_eval.figures.cost import costs
     from yolo_eval.pages.publish import check_place, markdown, publish
     from yolo_eval.runs.classes import parse_classes, read_map
 
@@ -154,6 +167,8 @@ def compare(
         runs, truth, parse_classes(classes), read_map(map_classes), different_settings
     )
     comparison = compare_runs(found, resamples, seed)
+    if measure:
+        comparison = replace(comparison, costs=costs(found))
     written = publish(comparison, out, images)
     click.echo(markdown(comparison))
     click.echo("\n".join(str(path) for path in written))

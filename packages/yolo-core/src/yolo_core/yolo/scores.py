@@ -165,7 +165,7 @@ def score_arrays(
         for limits in settings.areaRng[: len(areas)]
     )
     recalls = np.asarray(settings.recThrs)
-    precision = [_precision(one, recalls) for one in matches]
+    precision = [precision_table(one, recalls) for one in matches]
     metrics: dict[str, Any] = {}
     if tuple(areas) == AREAS:
         evaluation.eval = _tables(matches, precision, settings.maxDets)
@@ -221,6 +221,29 @@ def curves(matches: Matches, confidences: Array) -> Curves:
     f1[:, objects == 0] = np.nan
     best = int(np.argmax(over_classes(f1)))
     return Curves(confidences, precision, recall, f1, best)
+
+
+def precision_table(matches: Matches, recalls: Array) -> Array:
+    """Precision [thresholds, recalls, categories] where each recall is reached first, at its best
+    from there on; -1 for categories without objects.
+    """
+    objects = matches.objects.sum(axis=1)
+    ends = np.searchsorted(matches.category, np.arange(len(objects) + 1))
+    table = np.full((len(matches.right), len(recalls), len(objects)), -1.0)
+    for step, (right, ignored) in enumerate(zip(matches.right, matches.ignored)):
+        counted = np.cumsum(~ignored)
+        hits = np.flatnonzero(right)
+        hit_ends = np.searchsorted(hits, ends)
+        for category in np.flatnonzero(objects).tolist():
+            found = hits[hit_ends[category] : hit_ends[category + 1]]
+            start = ends[category]
+            before = counted[start - 1] if start else 0
+            true = np.arange(1, len(found) + 1, dtype=np.float64)
+            precision = true / (counted[found] - before + np.spacing(1))
+            best = np.maximum.accumulate(precision[::-1])[::-1]
+            reached = np.searchsorted(true / objects[category], recalls, side="left")
+            table[step, :, category] = np.r_[best, 0.0][reached]
+    return table
 
 
 def over_classes(values: Array) -> Array:
@@ -287,29 +310,6 @@ def _matches(
     return Matches(
         found.category, found.image, rank, found.score, right, ignored, table, source, matched
     )
-
-
-def _precision(matches: Matches, recalls: Array) -> Array:
-    """Precision [10, 101, categories] where each recall is reached first, at its best from there
-    on; -1 for categories without objects.
-    """
-    objects = matches.objects.sum(axis=1)
-    ends = np.searchsorted(matches.category, np.arange(len(objects) + 1))
-    table = np.full((len(matches.right), len(recalls), len(objects)), -1.0)
-    for step, (right, ignored) in enumerate(zip(matches.right, matches.ignored)):
-        counted = np.cumsum(~ignored)
-        hits = np.flatnonzero(right)
-        hit_ends = np.searchsorted(hits, ends)
-        for category in np.flatnonzero(objects).tolist():
-            found = hits[hit_ends[category] : hit_ends[category + 1]]
-            start = ends[category]
-            before = counted[start - 1] if start else 0
-            true = np.arange(1, len(found) + 1, dtype=np.float64)
-            precision = true / (counted[found] - before + np.spacing(1))
-            best = np.maximum.accumulate(precision[::-1])[::-1]
-            reached = np.searchsorted(true / objects[category], recalls, side="left")
-            table[step, :, category] = np.r_[best, 0.0][reached]
-    return table
 
 
 def _tables(

@@ -8,6 +8,7 @@ under `runs`. Only plain numbers are taken over; predictions and curves stay whe
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,10 @@ LIMIT = 1 << 30
 _FIGURES = 64
 _TEXT = 200
 _TEXTS = ("model", "data", "kind")
+#: Figures that are shares and are told in percent, and the ends of the interval of AP.
+PERCENT = re.compile(r"(AP|AR|precision|recall|f1)[0-9]*(_[a-z0-9]+)?")
+INTERVAL = ("AP_low", "AP_high")
+_OTHERS = ("settings", "digest", "figures")
 _ROWS = 16
 
 
@@ -28,8 +33,8 @@ def accuracy_table(paths: Sequence[PathLike]) -> tuple[dict[str, Any], ...]:
 
 
 def read_rows(path: PathLike) -> list[dict[str, Any]]:
-    """One row per run: `model`, `data` (texts), `kind`, `digest` of the model, `figures`
-    as pairs of name and number in the file's order.
+    """One row per run: `model`, `data`, `settings` (texts), `kind`, `digest` of the model,
+    `figures` as pairs of name and number in the file's order.
 
     kind is "integer" for a model in integers; digest is None where the file names none.
     """
@@ -48,9 +53,10 @@ def read_rows(path: PathLike) -> list[dict[str, Any]]:
 
 def check_row(row: Any, source: str) -> None:
     """Refuse what is no row. source: the file it stands in."""
-    if not isinstance(row, dict) or set(row) != {*_TEXTS, "digest", "figures"}:
+    if not isinstance(row, dict) or {*row, "settings"} != {*_TEXTS, *_OTHERS}:
         raise InputError(source, "has a malformed accuracy row", "texts, digest and figures")
-    texts = [row["digest"] or "", *(row[key] for key in _TEXTS)]
+    # Rows of before the settings were told have none.
+    texts = [row["digest"] or "", row.get("settings", ""), *(row[key] for key in _TEXTS)]
     figures = row["figures"]
     if (
         not all(isinstance(text, str) and len(text) <= _TEXT for text in texts)
@@ -73,9 +79,26 @@ def _row(run: Any, source: str) -> dict[str, Any]:
         "model": _text(model.get("name")),
         "data": _text(run.get("source"), parts=2),
         "kind": _text(model.get("kind")),
+        "settings": _settings(model.get("imgsz"), run.get("settings")),
         "digest": model.get("digest") if isinstance(model.get("digest"), str) else None,
         "figures": [[name, value] for name, value in figures.items() if _is_figure(value)],
     }
+
+
+def _settings(imgsz: Any, settings: Any) -> str:
+    """The settings of a run in the words of yolo-eval; empty where it does not say."""
+    parts = []
+    if isinstance(imgsz, list) and len(imgsz) == 2 and all(type(side) is int for side in imgsz):
+        parts.append(f"{imgsz[1]}x{imgsz[0]}")
+    settings = settings if isinstance(settings, dict) else {}
+    if isinstance(settings.get("mode"), str):
+        parts.append(settings["mode"])
+    for key, before, after in (
+        ("conf", "confidence ", ""), ("iou", "IoU ", ""), ("max_det", "at most ", " boxes")
+    ):  # fmt: skip
+        if _is_figure(settings.get(key)):
+            parts.append(f"{before}{settings[key]}{after}")
+    return ", ".join(parts)[:_TEXT]
 
 
 def _is_figure(value: Any) -> bool:

@@ -5,11 +5,12 @@ Everything in it comes from the manifest, so the card is checked by writing it a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from yolo_core.words import markdown
 from yolo_core.yolo.model_folder import Extension
+from yolo_cvm.bundle.accuracy import INTERVAL, PERCENT
 from yolo_cvm.bundle.payload import NO_AUTHOR
 from yolo_cvm.bundle.torrent import NODE_PIECE_LENGTH
 
@@ -107,19 +108,24 @@ def _classes(extension: Extension | None) -> str:
 
 
 def _accuracy(rows: Sequence[dict[str, Any]]) -> str:
+    """The publisher's figures in the form of yolo-eval: percent, AP with its interval."""
     if not rows:
         return "## Accuracy\n\nNot stated by the publisher."
-    names = list(dict.fromkeys(name for row in rows for name, _ in row["figures"]))
     figures = [dict(row["figures"]) for row in rows]
-    data = [markdown(row["data"]) for row in rows]
+    names = list(dict.fromkeys(name for own in figures for name in own))
+    names = [name for name in names if name not in INTERVAL]
+    told = []
+    for key in ("data", "settings"):
+        texts = [markdown(row.get(key, "")) for row in rows]
+        told += [[key, *texts]] if any(texts) else []
     table = _table(
         ["figure", *(markdown(f"{row['model']} {row['kind']}".strip()) for row in rows)],
-        [
-            *([["data", *data]] if any(data) else []),
-            *([markdown(name), *(_figure(own.get(name)) for own in figures)] for name in names),
-        ],
+        [*told, *([markdown(name), *(_figure(name, own) for own in figures)] for name in names)],
     )
-    return f"## Accuracy\n\n{table}\n\nAs stated by the publisher; fractions from 0 to 1."
+    return (
+        f"## Accuracy\n\n{table}\n\nAs stated by the publisher, by pycocotools; AP, AR, precision, "
+        "recall and F1 in percent, AP with its 95 % interval over the pictures."
+    )
 
 
 def _chain(manifest: dict[str, Any]) -> str:
@@ -234,7 +240,14 @@ def _signed(number: int) -> str:
     return f"+ {number}" if number >= 0 else f"- {-number}"
 
 
-def _figure(value: float | None) -> str:
+def _figure(name: str, figures: Mapping[str, float]) -> str:
+    value = figures.get(name)
     if value is None:
         return "n/a"
-    return _count(value) if isinstance(value, int) else f"{value:.4f}"
+    if not PERCENT.fullmatch(name):
+        return _count(value) if isinstance(value, int) else f"{value:g}"
+    told = f"{100 * value:.2f}"
+    low, high = (figures.get(end) for end in INTERVAL)
+    if name == "AP" and low is not None and high is not None:
+        told += f" ({100 * low:.2f} to {100 * high:.2f})"
+    return told

@@ -29,6 +29,8 @@ from yolo_core.yolo.scores import (
 
 _NORMAL = NormalDist()
 IOU_COUNT = 10
+#: Draws of the interval that every run's AP has; a comparison draws as many as it is asked for.
+AP_DRAWS = 300
 RECALL_THRESHOLDS = np.linspace(0.0, 1.0, 101)
 #: The threshold above each; none above the last.
 _ABOVE = np.r_[RECALL_THRESHOLDS[1:], np.inf]
@@ -292,6 +294,19 @@ def interval(delta: float, drawn: Array) -> Interval:
     shares = [_NORMAL.cdf(shift + _NORMAL.inv_cdf(tail)) for tail in (0.025, 0.975)]
     low, high = np.quantile(known, shares)
     return Interval(float(delta), float(low), float(high))
+
+
+def ap_interval(ap: float | None, matches: Matches, threads: int = 1) -> Interval:
+    """The 95 % interval of a run's AP over pictures like these. matches: over all areas."""
+    weighted = WeightedPrecision(matches)
+    images = matches.objects.shape[1]
+
+    def one(drawn: Array) -> float:
+        return _mean(weighted.figures(drawn))
+
+    with ThreadPoolExecutor(threads) as pool:
+        drawn = list(_in_order(pool, one, draws(images, AP_DRAWS, 0), 2 * threads))
+    return interval(float("nan") if ap is None else ap, np.array(drawn))
 
 
 def _up_to_last_right(matches: Matches) -> Array:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ from yolo_eval.figures.bootstrap import (
     draws,
     interval,
 )
-from yolo_eval.figures.curves import curves
+from yolo_eval.figures.cost import Cost
+from yolo_eval.figures.curves import ClassCurves, class_curves
 from yolo_eval.figures.metrics import from_scoring
 from yolo_eval.figures.scoring import score
 from yolo_eval.figures.settings import (
@@ -68,7 +69,10 @@ class Pair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """labels: a short, distinct name per run, baseline first."""
+    """labels: a short, distinct name per run, baseline first. curves: of every run's classes.
+
+    costs: what each run's model takes to run, () where nobody measured it.
+    """
 
     runs: tuple[Run, ...]
     labels: tuple[str, ...]
@@ -76,6 +80,8 @@ class Comparison:
     resamples: int
     seed: int
     provenance: Mapping[str, Any]
+    curves: tuple[ClassCurves, ...]
+    costs: tuple[Cost, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The content of `metrics.json`; fractions 0–1, None where nothing can be measured."""
@@ -95,6 +101,7 @@ class Comparison:
                 }
                 for label, run in zip(self.labels, self.runs)
             ],
+            "costs": [asdict(cost) for cost in self.costs],
             "comparisons": [
                 _pair_to_dict(pair, self.labels[0], label)
                 for pair, label in zip(self.pairs, self.labels[1:])
@@ -146,16 +153,17 @@ def read_runs(
 
 def compare(runs: Sequence[Run], resamples: int = 1000, seed: int = 0) -> Comparison:
     """Compare every run with the first. resamples: bootstrap draws (the same for all runs)."""
-    measured, weighted = [], []
+    measured, weighted, by_class = [], [], []
     images = len(runs[0].truth.images)
     ones = [np.ones(images, dtype=np.int64)]
     best = None
     for run in progress(runs, "score", unit="run"):
         scoring = score(run.truth, run.predictions)
         weighted.append(WeightedRun(scoring))
+        by_class.append(class_curves(scoring))
         points = weighted[-1].points(ones[0])
         best = best_confidence(points) if best is None else best
-        metrics = from_scoring(run.truth, run.predictions, scoring, curves(scoring.matches[0]))
+        metrics = from_scoring(run.truth, run.predictions, scoring, by_class[-1].found)
         measured.append(run.with_metrics({**metrics, **_at_one_confidence(points, best)}))
     pairs = []
     for run, other in zip(measured[1:], weighted[1:]):
@@ -181,7 +189,9 @@ def compare(runs: Sequence[Run], resamples: int = 1000, seed: int = 0) -> Compar
             )
         )
     record = {"command": provenance.command_line(), "versions": provenance.versions()}
-    return Comparison(tuple(measured), _labels(measured), tuple(pairs), resamples, seed, record)
+    return Comparison(
+        tuple(measured), _labels(measured), tuple(pairs), resamples, seed, record, tuple(by_class)
+    )
 
 
 def _at_one_confidence(points: Array, best: int) -> dict[str, float | None]:

@@ -6,6 +6,7 @@ recall are quoted there, as users of YOLOv5 expect.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,28 @@ from yolo_eval.figures.bootstrap import CONFIDENCES
 def curves(matches: Matches) -> Curves:
     """The curves at `CONFIDENCES`, from the matches of area range "all"."""
     return scores.curves(matches, CONFIDENCES)
+
+
+@dataclass(frozen=True)
+class ClassCurves:
+    """The curves of every class of a run, NaN for classes without objects.
+
+    found: over the confidence. at_recall: precision at recall 0, 0.01 … 1, float64 [101,
+    categories]. ap50: float64 [categories]. objects: int64 [categories].
+    """
+
+    found: Curves
+    at_recall: Array
+    ap50: Array
+    objects: Array
+
+
+def class_curves(scoring: Scoring) -> ClassCurves:
+    """See `ClassCurves`."""
+    at_half = scoring.precision[IOU_50]
+    at_recall = np.where(at_half < 0, np.nan, at_half)
+    objects = scoring.matches[0].objects.sum(axis=1)
+    return ClassCurves(curves(scoring.matches[0]), at_recall, scoring.class_ap[:, 1], objects)
 
 
 def operating_point(found: Curves) -> dict[str, Any]:

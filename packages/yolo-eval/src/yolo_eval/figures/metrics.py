@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from yolo_core.yolo.scores import Curves, Scoring
+from yolo_eval.figures.bootstrap import ap_interval
 from yolo_eval.figures.confusion import confusion
 from yolo_eval.figures.curves import curve_table, curves, operating_point
+from yolo_eval.figures.errors import errors
 from yolo_eval.figures.scoring import score
 from yolo_eval.runs.ground_truth import GroundTruth
 from yolo_eval.runs.run import Predictions, Run
@@ -31,11 +34,19 @@ def from_scoring(
         "crowds": truth.crowds,
         "detections": len(predictions),
         **scoring.metrics,
+        **_interval(scoring),
         **operating_point(found),
         "classes": _classes(truth, scoring, found),
         "curves": curve_table(found, scoring),
         "confusion": confusion(truth, predictions).tolist(),
+        "errors": errors(truth, predictions, scoring.matches[0]),
     }
+
+
+def _interval(scoring: Scoring) -> dict[str, float | None]:
+    """The 95 % interval of AP, paired with nothing: how far it may lie on other pictures."""
+    found = ap_interval(scoring.metrics["AP"], scoring.matches[0], os.cpu_count() or 1)
+    return {"AP_low": _plain(found.low), "AP_high": _plain(found.high)}
 
 
 def seed_line(run: Run) -> str:

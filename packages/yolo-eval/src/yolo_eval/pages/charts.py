@@ -20,6 +20,8 @@ from yolo_eval.pages.rendering import render
 #: letters have one size all over the page.
 _WIDTH = 560
 _NARROW = 480
+#: Largest confusion matrix whose names and counts are drawn.
+LABELLED = 24
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ class Shape:
 
 @dataclass(frozen=True)
 class Series:
-    """One line of a chart. tone: CSS class, "a", "b", "c" … as the page colours the runs."""
+    """One line of a chart. tone: CSS class, "a", "b", "c" … as the page colours the runs, "k0" to
+    "k7" for classes, "rest" for lines in the background. label: empty for none in the legend."""
 
     label: str
     tone: str
@@ -61,7 +64,34 @@ def line_chart(
             f"{left + x * width:.1f},{top + (1 - y) * height:.1f}" for x, y in zip(line.x, line.y)
         )
         parts.append(Shape("polyline", {"class": f"line {line.tone}", "points": points}))
-    return _svg(title, about, parts, _WIDTH, top + height + 46, legend=series)
+    named = [line for line in series if line.label]
+    return _svg(title, about, parts, _WIDTH, top + height + 46, legend=named)
+
+
+def bar_chart(
+    title: str,
+    about: str,
+    rows: Sequence[tuple[str, Sequence[tuple[str, float, str]]]],
+    x_label: str,
+) -> Markup:
+    """Horizontal bars from 0 on. rows: a label, and for each of its bars tone, length and text."""
+    left, right, step = 108, 74, 15
+    width = _NARROW - left - right
+    bars = len(rows[0][1])
+    most = max([1e-9, *(length for _, lines in rows for _, length, _ in lines)])
+    parts = []
+    y = 8.0
+    for label, lines in rows:
+        parts.append(_text(left - 10, y + step * bars / 2 + 4, _short(label), "end"))
+        for tone, length, told in lines:
+            wide = max(0.0, length) / most * width
+            parts.append(_rectangle(f"cell {tone}", left, y + 1, wide, step - 3))
+            parts.append(_text(left + wide + 6, y + step - 3, told, "start"))
+            y += step
+        y += 9
+    parts.append(_line(left, 4, left, y - 4, "zero"))
+    parts.append(_text(left + width / 2, y + 12, x_label, "middle"))
+    return _svg(title, about, parts, _NARROW, y + 20)
 
 
 def interval_chart(
@@ -133,10 +163,10 @@ def histogram(
 def heat_map(title: str, about: str, table: Array, names: Sequence[str], tone: str) -> Markup:
     """A confusion matrix, each row shaded by its share; hover or `title` gives the counts.
 
-    table: int64 [n, n]. names: n labels; drawn where they fit.
+    table: int64 [n, n]. names: n labels; drawn, with the counts, where they fit.
     """
     count = len(names)
-    labelled = count <= 24
+    labelled = count <= LABELLED
     left = 110 if labelled else 28
     top = 86 if labelled else 24
     side = (_WIDTH - left - 8) / count
@@ -147,8 +177,9 @@ def heat_map(title: str, about: str, table: Array, names: Sequence[str], tone: s
         x, y = left + column * side, top + row * side
         opacity = f"{0.12 + 0.88 * shares[row, column]:.2f}"
         parts.append(_rectangle(f"cell {tone}", x, y, side, side, tip, opacity=opacity))
-        if count <= 10:
+        if labelled:
             kind = "n on" if shares[row, column] > 0.5 else "n"
+            kind += " small" if count > 10 else ""
             told = str(table[row, column])
             parts.append(_text(x + side / 2, y + side / 2 + 4, told, "middle", kind))
     if labelled:

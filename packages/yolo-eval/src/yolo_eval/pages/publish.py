@@ -13,7 +13,8 @@ from yolo_core.files import atomic_write
 from yolo_core.outputs import check_outputs
 from yolo_eval.figures.compare import Comparison
 from yolo_eval.figures.metrics import percent, seed_line, seed_name
-from yolo_eval.pages import report, wording
+from yolo_eval.pages import gain, mistakes, report, run_page, wording
+from yolo_eval.runs.run import Run
 
 #: What every comparison writes; a text file per run, named after its figures, comes beside.
 FILES = ("metrics.json", "summary.md", "report.html")
@@ -49,6 +50,12 @@ def publish(comparison: Comparison, out: Path, images: Path | None = None) -> li
     return [out / name for name in contents]
 
 
+def publish_run(run: Run, path: Path) -> None:
+    """Write the page of one run. Pictures that are not where the run found them are frames."""
+    folder = Path(run.truth.folder) if run.truth.folder else None
+    atomic_write(path, run_page.page(run, folder if folder and folder.is_dir() else None))
+
+
 def markdown(comparison: Comparison) -> str:
     """The figures as Markdown, ready for a README or an issue; names of runs are no markup."""
     comparison = replace(comparison, labels=tuple(map(words.markdown, comparison.labels)))
@@ -74,12 +81,25 @@ def markdown(comparison: Comparison) -> str:
         found = pair.agreement
         lines += [
             "",
+            f"| mistakes: AP50 lost (number shown) | {comparison.labels[0]} | {label} |",
+            "|---|---:|---:|",
+            *(
+                f"| {kind} | {' | '.join(told)} |"
+                for kind, told in mistakes.rows([comparison.runs[0], pair.run])
+            ),
+            "",
             f"Shown boxes: {found.matched} in both, {found.only_a} only in "
             f"{comparison.labels[0]}, {found.only_b} only in {label}; agreement "
             f"{percent(found.rate, 1)} %. {len(pair.run.truth.images)} images, paired bootstrap "
             f"with {comparison.resamples} draws, seed {comparison.seed}.",
             "",
         ]
+    if comparison.costs:
+        lines += [*gain.markdown(comparison), ""]
+    lines += [
+        f"- {label}: {words.markdown(wording.accuracy(run))}"
+        for label, run in zip(comparison.labels, comparison.runs)
+    ]
     lines += [
         f"- {label}: model SHA-256 `{words.markdown(run.model['digest'])}`"
         for label, run in zip(comparison.labels, comparison.runs)

@@ -16,8 +16,9 @@ from yolo_eval.figures.agreement import PAIRED_IOU, SHOWN
 from yolo_eval.figures.bootstrap import Interval
 from yolo_eval.figures.compare import DRIFT_EDGES, Comparison, Pair
 from yolo_eval.figures.metrics import percent
-from yolo_eval.pages import report_facts, report_pictures, wording
+from yolo_eval.pages import gain, mistakes, report_facts, report_pictures, wording
 from yolo_eval.pages.charts import Series, histogram, interval_chart, line_chart, signed
+from yolo_eval.pages.class_curves import charts as class_charts
 from yolo_eval.pages.markup import difference, difference_label, pairs, run_label, tone
 from yolo_eval.pages.rendering import render, render_page
 from yolo_eval.runs.run import Run
@@ -33,8 +34,11 @@ def page(comparison: Comparison, folder: Path | None, any_picture: bool) -> str:
 
     any_picture: also embed pictures whose digest is not in their run.
     """
+    run_labels = [run_label(comparison, number) for number in range(len(comparison.runs))]
     sections = [
         ("figures", "Figures", _figures(comparison)),
+        *([("gain", "What it gains", gain.section(comparison))] if comparison.costs else []),
+        ("errors", "Mistakes by kind", mistakes.section(comparison.runs, run_labels)),
         ("curves", "Curves", _curves(comparison)),
         ("classes", "Classes", _classes(comparison)),
         ("agreement", "Agreement", _agreement(comparison)),
@@ -43,7 +47,7 @@ def page(comparison: Comparison, folder: Path | None, any_picture: bool) -> str:
             "Pictures that changed most",
             report_pictures.pictures(comparison, folder, any_picture),
         ),
-        ("confusion", "Confusion", report_facts.confusion(comparison)),
+        ("confusion", "Confusion", report_facts.confusion(comparison.runs, run_labels)),
         ("provenance", "Where the numbers come from", report_facts.provenance(comparison)),
     ]
     return render_page(
@@ -51,6 +55,9 @@ def page(comparison: Comparison, folder: Path | None, any_picture: bool) -> str:
         title=wording.title(comparison),
         labels=comparison.labels,
         warning=wording.warning(comparison),
+        accuracies=[
+            (label, wording.accuracy(run)) for label, run in zip(run_labels, comparison.runs)
+        ],
         verdicts=[wording.verdict(comparison, pair, label) for pair, label in pairs(comparison)],
         sections=sections,
     )
@@ -100,7 +107,7 @@ def _figures(comparison: Comparison) -> Markup:
 def _curves(comparison: Comparison) -> Markup:
     tables = [(run.metrics or {}).get("curves") or {} for run in comparison.runs]
     if not all(tables):
-        return render("curves.html", charts=[])
+        return render("curves.html", charts=[], by_class=[])
     recall = [round(step / 100, 2) for step in range(101)]
     drawn = [
         (
@@ -115,14 +122,22 @@ def _curves(comparison: Comparison) -> Markup:
         title = f"{name[0].upper()}{name[1:]} over confidence"
         drawn.append((title, "confidence", name, lines))
     about = f"Mean over the classes at IoU 0.5, one line per run: {', '.join(comparison.labels)}"
+    legend = [
+        f"{label}, mAP@0.5 {percent((run.metrics or {}).get('AP50'))}"
+        for label, run in zip(comparison.labels, comparison.runs)
+    ]
     charts = []
     for title, x_label, y_label, lines in drawn:
-        series = [
-            Series(comparison.labels[number], tone(number), x, y)
-            for number, (x, y) in enumerate(lines)
-        ]
+        series = [Series(legend[number], tone(number), x, y) for number, (x, y) in enumerate(lines)]
         charts.append((title, line_chart(title, about, series, x_label, y_label)))
-    return render("curves.html", charts=charts)
+    by_class = [
+        (f"{label}: {title}", chart)
+        for number, (label, run) in enumerate(zip(comparison.labels, comparison.runs))
+        for title, chart in class_charts(
+            run, comparison.curves[number], tone(number), ("recall", "f1")
+        )
+    ]
+    return render("curves.html", charts=charts, by_class=by_class)
 
 
 def _classes(comparison: Comparison) -> Markup:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 
 from yolo_core.detecting.run import Found
 from yolo_core.words import shown
 from yolo_eval.figures.metrics import percent
+from yolo_eval.pages import mistakes, wording
 from yolo_eval.runs.run import Run
 
 
 def summary(run: Run) -> str:
     """Model, data, the twelve COCO figures and the operating point; figures in percent."""
-    imgsz = run.model.get("imgsz")
-    size = f", {imgsz[1]}x{imgsz[0]}" if imgsz else ""
     digest = run.model["digest"][:16]
-    lines = [
-        f"model   {run.model['name']} ({shown(run.model['kind'])}{size}), sha256 {shown(digest)}"
-    ]
+    lines = [f"model   {run.model['name']} ({shown(run.model['kind'])}), sha256 {shown(digest)}"]
     if run.metrics is None:
         index, count = run.shard or (1, 1)
         lines.append(
@@ -26,6 +26,9 @@ def summary(run: Run) -> str:
         )
         return "\n".join(lines)
     m = run.metrics
+    chosen = wording.settings(run)
+    if chosen:
+        lines.append(f"input   {chosen}")
     lines.append(
         f"images  {m['images']}, objects {m['objects']}, crowds {m['crowds']}, "
         f"detections {m['detections']}"
@@ -39,12 +42,44 @@ def summary(run: Run) -> str:
         ["precision", "recall", "f1"],
     ]
     for names in groups:
-        lines.append("        " + "  ".join(f"{name} {percent(m[name])}" for name in names))
+        told = {name: percent(m[name]) for name in names}
+        if "AP" in told:
+            told["AP"] = wording.with_interval(m)
+        lines.append("        " + "  ".join(f"{name} {value}" for name, value in told.items()))
     if m["confidence"] is not None:
         lines[-1] += f"  at confidence {m['confidence']:.3f}"
     rate = run.provenance.get("images_per_second")
     if rate:
         lines.append(f"speed   {rate:.1f} images/s, {run.provenance.get('jobs', 1)} process(es)")
+    return "\n".join(lines)
+
+
+def details(run: Run) -> str:
+    """Every class, then the mistakes by kind, as tables for the terminal."""
+    rows = [["class", "pictures", "objects", "P", "R", "AP50", "AP"], *wording.class_rows(run)]
+    wide = max(len(shown(row[0], 40)) for row in rows)
+    lines = [
+        f"{shown(row[0], 40):<{wide}}" + "".join(f"{cell:>10}" for cell in row[1:]) for row in rows
+    ]
+    lines += ["", f"{'mistakes':<14}{'AP50 lost':>10}{'shown':>8}"]
+    table = (run.metrics or {})["errors"]
+    for kind, entry in table["kinds"].items():
+        lines.append(f"{kind:<14}{mistakes.points(table, kind):>10}{entry['shown']:>8}")
+    return "\n".join(lines)
+
+
+def written(run: Run, files: Sequence[Path | None]) -> str:
+    """What was written where, and the command that comes next."""
+    there = [str(path) for path in files if path is not None]
+    lines = [f"written {', '.join(map(shown, there))}"] if there else []
+    if files[0] is None or run.metrics is None:
+        return "\n".join(lines)
+    file, model = shlex.quote(str(files[0])), shlex.quote(str(run.model["path"]))
+    if run.model["kind"] == "integer":
+        lines.append(f"next    yolo-eval compare FLOAT.json {file} --out runs/compare")
+        lines.append(f"or      yolo-cvm bundle {model} --metrics {file} --out BUNDLE")
+    else:
+        lines.append(f"next    yolo-eval compare {file} INTEGER.json --out runs/compare")
     return "\n".join(lines)
 
 

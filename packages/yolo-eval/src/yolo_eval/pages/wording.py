@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from yolo_eval.figures.bootstrap import Interval
 from yolo_eval.figures.compare import Comparison, Pair
+from yolo_eval.figures.metrics import percent
 from yolo_eval.pages.charts import signed
+from yolo_eval.runs.run import Run
 
 #: Names of the figures as shown to people.
 SHOWN_NAMES = {
@@ -27,6 +32,50 @@ SHOWN_NAMES = {
     "recall_25": "recall at 0.25",
     "f1_25": "F1 at 0.25",
 }
+
+
+def accuracy(run: Run) -> str:
+    """A run's AP in the one form that it has everywhere: with its interval, data and settings."""
+    metrics = run.metrics or {}
+    on = f"on {metrics.get('images')} pictures of {run.truth.source}"
+    if metrics.get("AP") is None:
+        return f"AP cannot be measured {on}: they hold no objects"
+    told = settings(run)
+    return f"{with_interval(metrics)} AP {on}" + (f" ({told})" if told else "")
+
+
+def with_interval(metrics: Mapping[str, Any]) -> str:
+    """AP in percent with its 95 % interval: "48.87 (47.10 to 50.62)"."""
+    value = percent(metrics.get("AP"))
+    if metrics.get("AP_low") is None:
+        return value
+    return f"{value} ({percent(metrics['AP_low'])} to {percent(metrics['AP_high'])})"
+
+
+def class_rows(run: Run) -> list[list[str]]:
+    """The classes with objects after a row of all: name, pictures, objects, P, R, AP50, AP."""
+    metrics = run.metrics or {}
+    keys = ("precision", "recall", "AP50", "AP")
+    known = [row for row in metrics["classes"] if row["objects"]]
+    every = ["all", str(metrics["images"]), str(metrics["objects"])]
+    table = [[*every, *(percent(metrics[key]) for key in keys)]] if known else []
+    return table + [
+        [row["name"], str(row["images"]), str(row["objects"]), *(percent(row[k]) for k in keys)]
+        for row in known
+    ]
+
+
+def settings(run: Run) -> str:
+    """What a run was made with, in words; empty where it does not say."""
+    imgsz, chosen = run.model.get("imgsz"), run.settings
+    parts = [f"{imgsz[1]}x{imgsz[0]}"] if imgsz else []
+    parts += [str(chosen["mode"])] if chosen.get("mode") else []
+    for key, name in (("conf", "confidence"), ("iou", "IoU"), ("max_det", "at most")):
+        if chosen.get(key) is not None:
+            parts.append(f"{name} {chosen[key]}" + (" boxes" if key == "max_det" else ""))
+    if chosen.get("classes"):
+        parts.append(f"only {', '.join(map(str, chosen['classes'][:6]))}")
+    return ", ".join(parts)
 
 
 def points(value: Interval) -> str:

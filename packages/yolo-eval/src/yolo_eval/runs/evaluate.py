@@ -71,6 +71,12 @@ class OutputFiles:
             raise InputError("--out", "would hold two files of one name", "models named apart")
         return files
 
+    def pages(self, models: Sequence[str], shard: tuple[int, int] | None) -> list[Path | None]:
+        """The page of every model, beside its run file in the folder; a shard has none."""
+        if self.folder is None or shard is not None:
+            return [None] * len(models)
+        return [path and path.with_suffix(".html") for path in self.run_files(models, shard)]
+
     def check(
         self,
         models: Sequence[str],
@@ -80,7 +86,8 @@ class OutputFiles:
         """Refuse outputs that are not ours, or are among `inputs` or the models' files."""
         read = [*inputs, *(file for model in models for file in model_sources(model))]
         files = self.run_files(models, shard) if models else [self.json]
-        check_outputs(read, [*files, self.predictions, self.text])
+        pages = self.pages(models, shard)
+        check_outputs(read, [*files, *pages, self.predictions, self.text])
 
 
 def evaluate_all(

@@ -134,6 +134,7 @@ def predict(
     record = {
         "command": provenance.command_line(),
         "versions": provenance.versions(),
+        "machine": provenance.machine(),
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(seconds, 3),
         "images_per_second": round(len(todo) / seconds, 3) if todo and seconds > 0 else None,
