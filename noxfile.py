@@ -44,6 +44,11 @@ SHAPES_RECIPE = [
     "--imgsz", "128", "--epochs", "18", "--batch-size", "16", "--nominal-batch", "16",
     "--optimizer", "adamw", "--hyp", "small",
 ]  # fmt: skip
+#: The graph decides by itself, by the settings that the comparison takes for the float model.
+AS_COCO = [
+    "--boxes", "--conf", "0.001", "--iou", "60", "--max-det", "300", "--top-k", "4096",
+    "--labels", "multi",
+]  # fmt: skip
 RUNS = Path("runs")
 
 
@@ -141,7 +146,7 @@ def quantize(session: nox.Session) -> None:
     trained = _last_run(session, programs)
     session.run(
         str(programs / "yolo-mrt"), "quantize", trained.checkpoint, "--data", trained.data,
-        "--imgsz", trained.imgsz, "--out", trained.integer, *_options(session),
+        "--imgsz", trained.imgsz, "--out", trained.integer, *AS_COCO, *_options(session),
     )  # fmt: skip
 
 
