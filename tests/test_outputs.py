@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import importlib
 import os
 import shutil
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-import click
-import numpy as np
 import pytest
-from click.testing import CliRunner
 
-PACKAGES = ("yolo-core", "yolo-train", "yolo-port", "yolo-mrt", "yolo-cvm", "yolo-eval")
+from commands import PACKAGES, all_commands, command_of, invoke
+
 SOURCES = Path(__file__).resolve().parents[1] / "packages"
 
 
@@ -88,6 +85,19 @@ WRITERS = (
         ("new/a.png", "new/detections.json"),
         (("new", "p"), ("new", ".")),
     ),
+    Writer("yolo-cvm plan m --out new", ("new",), (("new", "m/params"),)),
+    Writer(
+        "yolo-cvm claim m --input m/data.npy --node 100 --out new",
+        ("new",),
+        (("new", "m/data.npy"),),
+        slow=True,
+    ),
+    Writer(
+        "yolo-cvm witness m --input m/data.npy --node 100 --out new",
+        ("new",),
+        (("new", "m/data.npy"),),
+        slow=True,
+    ),
     Writer("yolo-cvm encode m p/a.png --out new", ("new",), (("new", "m"), ("new", "p"))),
     Writer(
         "yolo-cvm decode m o.npy --placement e/placement.json --picture p/a.png --out new.jpg",
@@ -131,58 +141,8 @@ READERS = {
     "yolo-core architecture", "yolo-core checkpoint",
     "yolo-train fit", "yolo-train launch", "yolo-port inspect", "yolo-port verify",
     "yolo-cvm inspect", "yolo-cvm certify", "yolo-cvm verify", "yolo-cvm bisect", "yolo-cvm gas",
-    "yolo-cvm conform", "yolo-cvm model-meta", "yolo-cvm serve",
+    "yolo-cvm conform", "yolo-cvm model-meta", "yolo-cvm serve", "yolo-cvm judge",
 }  # fmt: skip
-
-
-def command_of(package: str) -> click.Group:
-    group: click.Group = importlib.import_module(package.replace("-", "_") + ".cli").main
-    return group
-
-
-def invoke(words: str, folder: Path) -> click.testing.Result:
-    package, *rest = words.split()
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        return CliRunner().invoke(command_of(package), rest)
-    finally:
-        os.chdir(before)
-
-
-@pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dataset, a checkpoint, an integer model, a picture and run files, all made by us."""
-    from yolo_core.mxnet.checkpoint import Checkpoint, write_checkpoint
-    from yolo_core.yolo.architecture import Architecture
-
-    folder = tmp_path_factory.mktemp("work")
-    assert invoke("yolo-train shapes --out shapes --images 10 --imgsz 64", folder).exit_code == 0
-    architecture = Architecture.named("yolov5n", names=("circle", "square", "triangle"))
-    rng = np.random.default_rng(0)
-    parameters = {
-        name: rng.normal(0, 0.05, shape).astype(np.float32)
-        for name, shape in architecture.parameter_shapes(fused=True).items()
-    }
-    write_checkpoint(folder / "w" / "n", Checkpoint(architecture, parameters, fused=True))
-    for words in (
-        "yolo-mrt quantize w/n --data shapes/images/val --imgsz 64 --num-calib 2 --out m",
-        "yolo-mrt boxes m --out b",
-        "yolo-core dataset convert shapes/data.yaml --out c",
-        "yolo-eval coco m --data shapes/data.yaml --json a.json --predictions list.json",
-        "yolo-eval coco m --data shapes/data.yaml --json s1.json --shard 1/2",
-        "yolo-eval coco m --data shapes/data.yaml --json s2.json --shard 2/2",
-    ):
-        result = invoke(words, folder)
-        assert result.exit_code == 0, result.output
-    (folder / "p").mkdir()
-    shutil.copyfile(next((folder / "shapes/images/val").iterdir()), folder / "p" / "a.png")
-    for words in (
-        "yolo-cvm encode m p/a.png --out e",
-        "yolo-cvm run m --input e/input.npy --output o.npy",
-    ):
-        assert invoke(words, folder).exit_code == 0
-    return folder
 
 
 @pytest.fixture
@@ -211,16 +171,6 @@ def refused(writer: Writer, folder: Path) -> str:
     assert content(folder) == before
     (line,) = [line for line in result.output.splitlines() if line.startswith("Error: ")]
     return line
-
-
-def all_commands(group: click.Group, prefix: str) -> list[str]:
-    names = []
-    for name, command in group.commands.items():
-        if isinstance(command, click.Group):
-            names += all_commands(command, f"{prefix} {name}")
-        else:
-            names.append(f"{prefix} {name}")
-    return names
 
 
 def test_every_command_is_on_one_of_the_lists() -> None:
