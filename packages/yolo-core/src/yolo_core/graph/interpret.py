@@ -40,7 +40,7 @@ def trace(graph: Graph, data: Array) -> Iterator[tuple[int, tuple[Array, ...]]]:
     """
     data = check_input(graph, data)
     input_index = graph.input_index
-    last = graph.last_uses()
+    dying = graph.dying
     living: dict[Entry, Array] = {}
     for index, node in enumerate(graph.nodes):
         outputs: tuple[Array, ...]
@@ -53,9 +53,8 @@ def trace(graph: Graph, data: Array) -> Iterator[tuple[int, tuple[Array, ...]]]:
         for number, array in enumerate(outputs):
             living[Entry(index, number)] = array
         yield index, outputs
-        for entry in {*node.inputs, *(Entry(index, k) for k in range(len(outputs)))}:
-            if last[entry] == index:
-                del living[entry]
+        for entry in dying[index]:
+            del living[entry]
 
 
 def run(graph: Graph, data: Array) -> list[Array]:

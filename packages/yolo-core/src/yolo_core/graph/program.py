@@ -167,6 +167,15 @@ class Graph:
             last[head] = len(self.nodes)
         return MappingProxyType(last)
 
+    @cached_property
+    def dying(self) -> tuple[tuple[Entry, ...], ...]:
+        """For every node the tensors that nobody needs once it is done."""
+        found: list[list[Entry]] = [[] for _ in self.nodes]
+        for entry, index in self.last_uses().items():
+            if index < len(found):
+                found[index].append(entry)
+        return tuple(map(tuple, found))
+
     def consumers(self) -> dict[Entry, list[int]]:
         """The numbers of the nodes that read each tensor, ascending, once per node."""
         readers: dict[Entry, list[int]] = {}

@@ -119,12 +119,14 @@ class Conv2d(Operator):
         # Every group is a convolution of its own: the axis g stands beside the channels.
         data = x[0].reshape(len(x[0]), a.groups, -1, *x[0].shape[2:])
         weight = x[1].reshape(a.groups, -1, *x[1].shape[1:])
+        weight = weight.reshape(*weight.shape[:3], -1).transpose(0, 1, 3, 2)  # by taps
         sums = y.reshape(len(y), a.groups, -1, shape[2] * shape[3])
         rows, columns = (
-            [reach(k * a.dilation[d] - a.padding[d], a.strides[d], data.shape[3 + d], shape[2 + d])
-             for k in range(a.kernel_size[d])]
-            for d in (0, 1)
-        )  # fmt: skip
+            [reach(k * dilation - padding, stride, size, count) for k in range(kernel)]
+            for kernel, dilation, padding, stride, size, count in zip(
+                a.kernel_size, a.dilation, a.padding, a.strides, data.shape[3:], shape[2:]
+            )
+        )
         taps = [(r, s) for r in range(len(rows)) for s in range(len(columns))]
         step = max(1, LAID_OUT // (elements(data.shape[:3]) * shape[2] * shape[3]))
         for first in range(0, len(taps), step):
@@ -133,7 +135,7 @@ class Conv2d(Operator):
             for t, (r, s) in enumerate(some):
                 (out_h, in_h), (out_w, in_w) = rows[r], columns[s]
                 terms[:, :, t, :, out_h, out_w] = data[..., in_h, in_w]
-            factors = np.stack([weight[..., r, s] for r, s in some], axis=2)
+            factors = weight[:, :, first : first + step]
             laid = terms.reshape(*terms.shape[:2], -1, sums.shape[3])
             flat = factors.reshape(*factors.shape[:2], -1)
             for part in parts(flat.shape[1], elements(laid.shape)):
