@@ -76,7 +76,8 @@ Table TileCode::table_of(const Constant& c, const Frame& f, bool bytes) {
   data_->constants.push_back(std::move(copy));
   if (!bytes) return t;
   const int32_t offset = f.plan.kernels->offset;
-  auto stored = std::make_unique<uint8_t[]>((size_t)c.count);
+  // Gathers read words: three bytes more than the last entry has.
+  auto stored = std::make_unique<uint8_t[]>((size_t)c.count + 3);
   for (int64_t i = 0; i < c.count; ++i) {
     require(c.data[i] >= -128 && c.data[i] <= 127, "a table value does not fit a byte");
     stored[(size_t)i] = (uint8_t)(c.data[i] + offset);

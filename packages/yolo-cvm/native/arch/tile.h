@@ -2,6 +2,7 @@
 //
 // A vector type V offers: I (register), L (int32 lanes), W (packed weights of one register),
 // offset, load, store, set1, add, min, max, mul, sar, weights, broadcast, dot, and lookup_store.
+// Where it `gathers`, index and gather_bytes look up a register of bytes at once.
 // All names live in an anonymous namespace, so no two instruction sets share a symbol.
 #pragma once
 #include <stdint.h>
@@ -60,10 +61,17 @@ inline Requant advanced(Requant q, int64_t by) {
 }
 
 // One lookup per value; indices are within the table.
-template <class Index>
+template <class V, class Index>
 inline void lookup_tile(const Index* index, int64_t pixels, int64_t lanes, int64_t valid,
                         const ByteSink& sink) {
   const uint8_t* table = sink.table->bytes;
+  if constexpr (V::gathers) {
+    for (int64_t m = 0; m < pixels; ++m, index += lanes)
+      for (int64_t l = 0; l < valid; l += V::L)
+        V::gather_bytes(sink.base + m * sink.pixel_stride + l, table, V::index(index + l),
+                        valid - l);
+    return;
+  }
   for (int64_t m = 0; m < pixels; ++m, index += lanes) {
     uint8_t* out = sink.base + m * sink.pixel_stride;
     int64_t l = 0;
@@ -124,7 +132,7 @@ inline void finish_tile(const ConvTile& t, typename V::I (&acc)[M][N], const F& 
       for (int n = 0; n < N; ++n) V::store(index + (m * N + n) * L, acc[m][n]);
     }
     for (int64_t s = 0; s < t.sink_count; ++s)
-      lookup_tile(index, M, N * L, t.valid, t.sinks[s]);
+      lookup_tile<V>(index, M, N * L, t.valid, t.sinks[s]);
   } else if (t.indexed == kWordIndex) {
     alignas(64) uint16_t index[(M * N * L + 31) / 32 * 32];
     for (int m = 0; m < M; ++m) {
@@ -221,6 +229,21 @@ inline void narrow(const int32_t* from, T* to, int64_t lanes, int64_t valid, int
   for (int64_t l = 0; l < valid; ++l) to[l] = (T)(from[l] + offset);
 }
 
+// Table entries of one pixel's values, whatever these are.
+template <class V>
+inline void lookup_pixel(const Table& table, const int32_t* row, uint8_t* out, int64_t valid) {
+  const int32_t last = (int32_t)table.count - 1;
+  if constexpr (V::gathers) {
+    const typename V::I zero = V::set1(0), most = V::set1(last);
+    for (int64_t l = 0; l < valid; l += V::L) {
+      const typename V::I x = V::min(V::max(V::load(row + l), zero), most);
+      V::gather_bytes(out + l, table.bytes, x, valid - l);
+    }
+    return;
+  }
+  for (int64_t l = 0; l < valid; ++l) out[l] = table.bytes[clamp(row[l], 0, last)];
+}
+
 // One TileOp over a whole tile.
 template <class V>
 void run_op(const Tile& t, const TileOp& op) {
@@ -283,10 +306,7 @@ void run_op(const Tile& t, const TileOp& op) {
         const int64_t e = at + m * op.view.pixel_stride + t.channel;
         const int32_t* row = a + m * t.lanes;
         if (op.kind == kLookupStore) {
-          uint8_t* o = op.view.base + e;
-          const int32_t last = (int32_t)op.table.count - 1;
-          const uint8_t* bytes = op.table.bytes;
-          for (int64_t l = 0; l < t.valid; ++l) o[l] = bytes[clamp(row[l], 0, last)];
+          lookup_pixel<V>(op.table, row, op.view.base + e, t.valid);
         } else if (op.view.dtype == kInt8) {
           narrow<V>(row, op.view.base + e, t.lanes, t.valid, V::offset);
         } else if (op.view.dtype == kInt16) {

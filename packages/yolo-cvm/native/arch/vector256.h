@@ -8,6 +8,7 @@ namespace cvm {
 namespace {
 
 struct Vector256 {
+  static constexpr bool gathers = false;
   static constexpr int L = 8;
   using I = __m256i;
   static I load(const int32_t* p) { return _mm256_loadu_si256((const __m256i*)p); }
@@ -63,7 +64,7 @@ struct Vector256 {
   }
   static void lookup(const uint16_t* index, int64_t pixels, int64_t lanes, int64_t valid,
                      const ByteSink& sink) {
-    lookup_tile(index, pixels, lanes, valid, sink);
+    lookup_tile<Vector256>(index, pixels, lanes, valid, sink);
   }
 };
 

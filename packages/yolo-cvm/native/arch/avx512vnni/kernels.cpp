@@ -10,6 +10,7 @@ namespace cvm {
 namespace {
 
 struct Avx512 {
+  static constexpr bool gathers = true;
   static constexpr int L = 16;
   static constexpr int32_t offset = 128;
   using I = __m512i;
@@ -84,6 +85,17 @@ struct Avx512 {
     store_bytes<N>(out, shifted, valid);
   }
 
+  static I index(const int32_t* p) { return load(p); }
+  static I index(const uint16_t* p) {
+    return _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p));
+  }
+  // out[l] = table[x[l]] for the first `count` lanes; three bytes behind the table are read.
+  static void gather_bytes(uint8_t* out, const uint8_t* table, I x, int64_t count) {
+    const __mmask16 exist = count >= L ? (__mmask16)0xffff : (__mmask16)((1u << count) - 1);
+    const I words = _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), exist, x, table, 1);
+    _mm512_mask_cvtepi32_storeu_epi8(out, exist, words);
+  }
+
   static void store_index(uint16_t* p, I x) {
     _mm256_store_si256((__m256i*)p, _mm512_cvtepi32_epi16(x));
   }
@@ -105,7 +117,7 @@ struct Avx512 {
                      const ByteSink& sink) {
     const Segments& s = *sink.table->segments;
     if (!s.usable) {
-      lookup_tile(index, pixels, lanes, valid, sink);
+      lookup_tile<Avx512>(index, pixels, lanes, valid, sink);
       return;
     }
     const Words128 base(s.base), slope(s.slope);

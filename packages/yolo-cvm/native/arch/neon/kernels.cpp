@@ -9,6 +9,7 @@ namespace cvm {
 namespace {
 
 struct Neon {
+  static constexpr bool gathers = false;
   static constexpr int L = 4;
   static constexpr int32_t offset = 0;
   using I = int32x4_t;
@@ -55,7 +56,7 @@ struct Neon {
   static void store_index(uint16_t* p, I x) { vst1_u16(p, vqmovun_s32(x)); }
   static void lookup(const uint16_t* index, int64_t pixels, int64_t lanes, int64_t valid,
                      const ByteSink& sink) {
-    lookup_tile(index, pixels, lanes, valid, sink);
+    lookup_tile<Neon>(index, pixels, lanes, valid, sink);
   }
   template <int N>
   static void lookup_store(uint8_t* out, const I* x, const Table* table, int64_t valid) {

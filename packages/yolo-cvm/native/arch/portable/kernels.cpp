@@ -15,6 +15,7 @@ struct Bytes4 {
 };
 
 struct Portable {
+  static constexpr bool gathers = false;
   static constexpr int L = 8;
   static constexpr int32_t offset = 0;
   using I = Lanes8;
@@ -100,7 +101,7 @@ struct Portable {
   }
   static void lookup(const uint16_t* index, int64_t pixels, int64_t lanes, int64_t valid,
                      const ByteSink& sink) {
-    lookup_tile(index, pixels, lanes, valid, sink);
+    lookup_tile<Portable>(index, pixels, lanes, valid, sink);
   }
   template <int N>
   static void lookup_store(uint8_t* out, const I* x, const Table* table, int64_t valid) {
