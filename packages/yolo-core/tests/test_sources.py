@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -134,6 +136,28 @@ def test_a_file_of_another_ending_is_told_by_its_bytes(place: Path) -> None:
     (place / "film").write_bytes(b"\x1a\x45\xdf\xa3")
     (place / "photo.jfif").write_bytes(b"\xff\xd8")
     assert [source.kind for source in find_sources(["film", "photo.jfif"])] == [VIDEO, PICTURE]
+
+
+#: Three frames of 16 by 12 pixels.
+GIF = base64.b64decode(
+    "R0lGODlhEAAMAIIAANC+AIi+ALB4ADC+ADB4ALA8ALAKADAoACH/C05FVFNDQVBFMi4wAwEAAAAh+QQACgAAACwA"
+    "AAAAEAAMAAAITwAPCBx4wIDBgwcJDkTIUOHAAhAjQnR4QKJFihYlEtjIkYCAjyBBduQYsuTIjQEClBQAYIDLlylj"
+    "sgRA8yXMmAFo6rTpEmdOnS15+gQKICAAIfkEAQoACAAsAAAAABAADACC2L5akL5auHhaOL5aOHhauDxauApaOCha"
+    "CFEADwgUaKCgQYMDEx5cmDBhgYcQHzYUGLHixAMVIwokwJGjgI8gQXYcGbLkyI4BApQUAIDjgJcDUspkCaAmTJgy"
+    "U9bcefNlzgA7bfb8GRTAy4AAIfkEAQoACAAsAAAAABAADACC0L60iL60sHi0ML60MHi0sDy0sAq0MCi0CE8ADxww"
+    "QLBgQYEIBRpcmDBhgYcQHzYUGLHixAMVIzYkQECAx48fOYrkCLLkSJEBApQUAODkgJQwWQKYOaCmTZgpZ+q0eROn"
+    "Tpo8X/r8GTQgADs="
+)
+
+
+def test_a_gif_is_a_video_of_the_same_pixels_everywhere(tmp_path: Path) -> None:
+    """Recorded with OpenCV 4.9, 4.11 and 5.0."""
+    (tmp_path / "x.gif").write_bytes(GIF)
+    with opened_file(tmp_path / "x.gif") as film:
+        frames = list(film.frames())
+    assert [frame.shape for frame in frames] == [(12, 16, 3)] * 3
+    digest = hashlib.sha256(b"".join(frame.tobytes() for frame in frames)).hexdigest()
+    assert digest == "7e3ba36958c363fe452af1ae5d0143971939008b24bcf13e32ab40a7afa7dd57"
 
 
 PLAYLISTS = {
