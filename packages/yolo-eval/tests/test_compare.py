@@ -532,3 +532,32 @@ def test_labels_of_a_crowded_picture_never_cover_each_other() -> None:
         for left, top, wide in places[:number]:
             assert abs(y - top) >= TAG - 0.1 or x + width <= left + 0.1 or left + wide <= x + 0.1
     assert html.count("<title>thing ") == len(boxes)
+
+
+def test_the_gain_stands_beside_the_loss(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    result = run("compare", *runs, "--out", tmp_path / "x", "--resamples", 5)
+    assert result.exit_code == 0, result.output
+    first, second = json.loads((tmp_path / "x/metrics.json").read_text())["costs"]
+    assert (first["note"], second["note"]) == ("", "")
+    assert first["ms"] > 0
+    assert second["peak_bytes"] > 1 << 20
+    assert first["callable"] is False
+    page = Page((tmp_path / "x/report.html").read_text())
+    assert "What it gains" in page.text
+    summary = (tmp_path / "x/summary.md").read_text()
+    assert re.search(r"\| latency, one thread \| [\d.,]+ ms \| [\d.,]+ ms \(× [\d.]+\) \|", summary)
+    assert "| can be called on chain | no | not known |" in summary
+
+
+def test_models_that_are_gone_or_changed_are_not_measured(
+    runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "a.fake").unlink()
+    (tmp_path / "b.fake").write_text('{"kind": "integer"}')
+    result = run("compare", *runs, "--out", tmp_path / "x", "--resamples", 5)
+    assert result.exit_code == 0, result.output
+    first, second = json.loads((tmp_path / "x/metrics.json").read_text())["costs"]
+    assert first["note"].endswith("a.fake is not here")
+    assert second["note"].endswith("b.fake is another model now")
+    assert (first["ms"], second["ms"]) == (None, None)
+    assert "is another model now" in (tmp_path / "x/summary.md").read_text()

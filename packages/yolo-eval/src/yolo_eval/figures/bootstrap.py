@@ -30,7 +30,7 @@ from yolo_core.yolo.scores import (
 _NORMAL = NormalDist()
 IOU_COUNT = 10
 #: Draws of the interval that every run's AP has; a comparison draws as many as it is asked for.
-AP_DRAWS = 300
+AP_DRAWS = 200
 RECALL_THRESHOLDS = np.linspace(0.0, 1.0, 101)
 #: The threshold above each; none above the last.
 _ABOVE = np.r_[RECALL_THRESHOLDS[1:], np.inf]

@@ -67,7 +67,7 @@ class Pair:
     changed: tuple[ImageAgreement, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """labels: a short, distinct name per run, baseline first. curves: of every run's classes.
 
@@ -112,6 +112,9 @@ class Comparison:
             "provenance": dict(self.provenance),
         }
 
+    def __repr__(self) -> str:
+        return f"<Comparison of {', '.join(self.labels)}>"
+
     def different_settings(self) -> tuple[SettingDifference, ...]:
         """The settings in which the runs differ."""
         return setting_differences(self.runs)
@@ -124,31 +127,45 @@ def read_runs(
     class_map: Mapping[str, str] | None = None,
     different: bool = False,
 ) -> list[Run]:
-    """Read run files and check that they can be compared.
+    """Read run files and check that they can be compared, see `comparable`.
 
-    truth: needed for bare lists of detections. classes: the categories to look at, None for all.
-    class_map: new names for categories; those that get one name become one. different: runs of
-    different settings are taken too, over the classes that all of them have. Raises InputError
-    when images, boxes or picture contents differ, or a file is only a shard.
+    truth: needed for bare lists of detections. Raises InputError for what is no whole run.
     """
-    if len(paths) < 2:
-        raise InputError(
-            paths[0] if paths else "runs", "is the only run", "two run files or more to compare"
-        )
     runs = [read_run(path, truth) for path in paths]
+    return comparable(runs, [str(path) for path in paths], classes, class_map, different)
+
+
+def comparable(
+    runs: Sequence[Run],
+    names: Sequence[str],
+    classes: Sequence[str] | None = None,
+    class_map: Mapping[str, str] | None = None,
+    different: bool = False,
+) -> list[Run]:
+    """The runs as they are to be compared. names: of the runs, for errors.
+
+    classes: the categories to look at, None for all. class_map: new names for categories; those
+    that get one name become one. different: runs of different settings are taken too, over the
+    classes that all of them have. Raises InputError when there are fewer than two, when images,
+    boxes or picture contents differ, or one is only a shard.
+    """
+    if len(runs) < 2:
+        raise InputError(
+            names[0] if names else "runs", "is the only run", "two run files or more to compare"
+        )
     if not different:
-        refuse_differences(runs, [str(path) for path in paths])
+        refuse_differences(runs, names)
     if class_map:
         runs = [rename_run(run, class_map) for run in runs]
     if classes is not None:
         runs = [restrict_run(run, classes) for run in runs]
     elif different:
         runs = on_common_classes(runs)
-    for path, run in zip(paths, runs):
+    for name, run in zip(names, runs):
         if run.shard is not None:
-            raise InputError(path, "is one shard of a run", "the result of yolo-eval merge")
-        _check_same(paths[0], runs[0], path, run)
-    return runs
+            raise InputError(name, "is one shard of a run", "the result of yolo-eval merge")
+        _check_same(names[0], runs[0], name, run)
+    return list(runs)
 
 
 def compare(runs: Sequence[Run], resamples: int = 1000, seed: int = 0) -> Comparison:
@@ -209,7 +226,7 @@ def _into_bins(drift: Array) -> Array:
     return np.clip(drift, DRIFT_EDGES[0] + half, DRIFT_EDGES[-1] - half)
 
 
-def _check_same(first_path: Path, first: Run, path: Path, run: Run) -> None:
+def _check_same(first_path: str, first: Run, path: str, run: Run) -> None:
     ids = {image.id for image in first.truth.images}
     other = {image.id for image in run.truth.images}
     if ids != other:

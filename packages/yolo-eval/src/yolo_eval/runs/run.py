@@ -100,7 +100,7 @@ class Predictions:
         return Predictions(self.image[keep], self.category[keep], self.box[keep], self.score[keep])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A finished run, or one shard of it.
 
@@ -117,6 +117,12 @@ class Run:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     shard: tuple[int, int] | None = None
     metrics: Mapping[str, Any] | None = None
+
+    def __repr__(self) -> str:
+        ap = (self.metrics or {}).get("AP")
+        told = "not measured" if ap is None else f"AP {100 * ap:.2f}"
+        name = f"{self.model['name']} {self.model['kind']}"
+        return f"<Run of {name} on {len(self.truth.images)} pictures: {told}>"
 
     def configuration_digest(self) -> str:
         """SHA-256 over what decides the predictions: model, settings, images."""
