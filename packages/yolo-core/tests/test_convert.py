@@ -219,6 +219,16 @@ def test_what_is_no_coco_file_is_refused(content: str, cause: str, tmp_path: Pat
     assert not (tmp_path / "out").exists()
 
 
+def test_a_coco_file_without_a_usable_box_is_refused(coco: Path, tmp_path: Path) -> None:
+    content = json.loads(coco.read_text())
+    content["annotations"] = [
+        {"image_id": 1, "category_id": 3, "bbox": ["1", "1", "5", "5"]} for _ in range(2)
+    ]
+    coco.write_text(json.dumps(content))
+    words = "convert", coco, "--images", tmp_path / "pictures", "--out", tmp_path / "out"
+    assert "has no usable annotation (annotation 0: has the box" in run(*words, code=2)
+
+
 def test_sources_that_do_not_fit(yolo: Path, tmp_path: Path) -> None:
     for words, cause in [
         ((yolo / "data.yaml", "--images", yolo), "needs no --images"),

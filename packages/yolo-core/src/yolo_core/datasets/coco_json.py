@@ -84,6 +84,9 @@ def read_coco(source: Path, folder: Path, told: Told) -> tuple[tuple[str, ...], 
             objects[key].append(_object(note, classes, size, f"annotation {number}", told))
         except InputError as error:
             told.add("annotations left out", f"{error.source}: {error.cause}")
+    left_out = told.kinds.get("annotations left out")
+    if left_out and not any(objects.values()):
+        raise InputError(source, f"has no usable annotation ({left_out[0]})", "boxes of its images")
     found = [_labelled(pictures[key], sizes[key], objects[key], told) for key in pictures]
     usable = [item for item in found if item is not None]
     if not usable:
