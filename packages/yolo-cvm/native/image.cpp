@@ -105,6 +105,15 @@ struct ToImage : Step, ToImageFields {
   }
 };
 
+// Copies a row of pixels, each repeated `scale` times; steps in bytes.
+template <int64_t kBytes>
+void copy_row(uint8_t* to, int64_t to_step, const uint8_t* from, int64_t from_step, int64_t pixels,
+              int64_t scale, int64_t bytes) {
+  const size_t each = (size_t)(kBytes ? kBytes : bytes);
+  for (int64_t x = 0; x < pixels; ++x, from += from_step)
+    for (int64_t q = 0; q < scale; ++q, to += to_step) std::memcpy(to, from, each);
+}
+
 // Copies pixels, each repeated scale x scale times: upsampling, and concatenation when scale is 1.
 struct CopyImage : Step, CopyImageFields {
   CopyImage(Words& w, const Plan& p) : CopyImageFields(w, p) {
@@ -114,16 +123,18 @@ struct CopyImage : Step, CopyImageFields {
   }
   void run(Execution& e) const override {
     uint8_t *s = e.address(x), *d = e.address(out);
-    const size_t bytes = (size_t)(x.dims[3] * bytes_of(x));
-    const int64_t h = x.dims[1], w = x.dims[2];
-    e.split(x.dims[0] * h, std::max<int64_t>(1, 32768 / (w * (int64_t)bytes)),
+    const int64_t size = bytes_of(x), bytes = x.dims[3] * size, h = x.dims[1], w = x.dims[2];
+    // Pixels of common sizes are moved in registers.
+    const auto row = bytes == 16   ? copy_row<16>
+                     : bytes == 32 ? copy_row<32>
+                     : bytes == 64 ? copy_row<64>
+                                   : copy_row<0>;
+    e.split(x.dims[0] * h, std::max<int64_t>(1, 32768 / (w * bytes)),
             [&](int64_t begin, int64_t end) {
               for (int64_t i = begin; i < end; ++i)
                 for (int64_t r = 0; r < scale; ++r)
-                  for (int64_t z = 0; z < w; ++z)
-                    for (int64_t q = 0; q < scale; ++q)
-                      std::memcpy(pixel(d, out, i / h, i % h * scale + r, z * scale + q),
-                                  pixel(s, x, i / h, i % h, z), bytes);
+                  row(pixel(d, out, i / h, i % h * scale + r, 0), out.pixel_stride * size,
+                      pixel(s, x, i / h, i % h, 0), x.pixel_stride * size, w, scale, bytes);
             });
   }
 };

@@ -91,7 +91,12 @@ struct Avx512 {
   }
   // out[l] = table[x[l]] for the first `count` lanes; three bytes behind the table are read.
   static void gather_bytes(uint8_t* out, const uint8_t* table, I x, int64_t count) {
-    const __mmask16 exist = count >= L ? (__mmask16)0xffff : (__mmask16)((1u << count) - 1);
+    if (count >= L) {
+      const I words = _mm512_i32gather_epi32(x, table, 1);
+      _mm_storeu_si128((__m128i*)out, _mm512_cvtepi32_epi8(words));
+      return;
+    }
+    const __mmask16 exist = (__mmask16)((1u << count) - 1);
     const I words = _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), exist, x, table, 1);
     _mm512_mask_cvtepi32_storeu_epi8(out, exist, words);
   }

@@ -14,6 +14,7 @@ struct Halves {
 };
 
 struct Wasm {
+  static constexpr bool gathers = false;
   static constexpr int L = 4;
   static constexpr int32_t offset = 0;
   using I = v128_t;
@@ -73,7 +74,7 @@ struct Wasm {
   }
   static void lookup(const uint16_t* index, int64_t pixels, int64_t lanes, int64_t valid,
                      const ByteSink& sink) {
-    lookup_tile(index, pixels, lanes, valid, sink);
+    lookup_tile<Wasm>(index, pixels, lanes, valid, sink);
   }
   template <int N>
   static void lookup_store(uint8_t* out, const I* x, const Table* table, int64_t valid) {
