@@ -255,6 +255,15 @@ def sanitize(session: nox.Session) -> None:
     session.run("python", "packages/yolo-cvm/native/sanitize.py", *session.posargs)
 
 
+@nox.session(python="3.11")
+def fuzz(session: nox.Session) -> None:
+    """Fuzz every reader, and random models against the reference: `nox -s fuzz -- --minutes 5`."""
+    session.install(*TEST_TOOLS, "atheris>=2.3")
+    _install(session, *PACKAGES)
+    session.install("./packages/yolo-port[onnx]")
+    session.run("python", "fuzz/run.py", session.create_tmp(), *session.posargs)
+
+
 @nox.session
 def race(session: nox.Session) -> None:
     """The compiled engine's pool under ThreadSanitizer."""

@@ -1,0 +1,55 @@
+"""Fuzz every reader, then random models, each for a number of minutes; prints what was done.
+
+    python run.py FOLDER [--minutes N] [TARGET ...]
+
+Exit code 1 where something was found; the files lie in FOLDER and are called after their target.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from parsers import targets
+
+HERE = Path(__file__).parent
+DONE = re.compile(r"Done (\d+) runs? in (\d+) second")
+
+
+def parser_line(target: str, folder: Path, seconds: int) -> tuple[str, bool]:
+    """What fuzzing one reader came to, and whether nothing was found."""
+    command = [sys.executable, str(HERE / "parsers.py"), target, str(folder)]
+    done = subprocess.run(
+        [*command, f"-max_total_time={seconds}"], capture_output=True, text=True, errors="replace"
+    )
+    told = DONE.search(done.stderr)
+    count = f"{int(told[1]):>12,} executions in {told[2]} s" if told else "ended early"
+    if done.returncode:
+        (folder / f"{target}.log").write_text(done.stderr)
+    return f"{target:14} {count}{'' if done.returncode == 0 else '  FOUND'}", done.returncode == 0
+
+
+def main() -> int:
+    """Returns the exit code."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--minutes", type=float, default=1.0)
+    parser.add_argument("targets", nargs="*")
+    given = parser.parse_args()
+    given.folder.mkdir(parents=True, exist_ok=True)
+    sound = True
+    for target in given.targets or targets():
+        line, good = parser_line(target, given.folder, max(1, round(60 * given.minutes)))
+        print(line, flush=True)
+        sound = sound and good
+    if not given.targets:
+        command = [sys.executable, str(HERE / "models.py"), str(given.minutes)]
+        sound = subprocess.run(command).returncode == 0 and sound
+    return 0 if sound else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
