@@ -26,6 +26,8 @@ from yolo_core.yolo.model_folder import is_model_folder, read_model_folder
 from yolo_core.yolo.predictor import check_settings
 
 OFF = -12.0
+#: Models as the README calls them.
+README_MODELS = ("weights/yolov5n", "qout/yolov5n_cvm")
 
 #: The classes and what they look like, RGB.
 COLORS = {"red": (220, 20, 20), "green": (20, 200, 20), "blue": (20, 20, 220)}
@@ -113,7 +115,8 @@ class GraphPredictor:
 
 class FakeOpener:
     def accepts(self, path: Path) -> bool:
-        return str(path).endswith(".fake") or is_model_folder(path)
+        named = str(path).endswith((".fake", *README_MODELS)) and Path(path).is_file()
+        return named or str(path).endswith(".fake") or is_model_folder(path)
 
     def open(
         self, path: Path, imgsz: tuple[int, int] | None, threads: int | None, device: str
