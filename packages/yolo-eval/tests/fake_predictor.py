@@ -3,8 +3,8 @@
 `FakePredictor` finds patches of pure colour and answers with logits for them.
 Its model file is JSON: kind, score (of every box), shift (pixels to the right), drop (class
 indices that it does not see), fail (stop with an interrupt after so many images), slow (seconds
-per image), mode (how images are fitted), decides (settings that it has built in, as `NmsSettings`
-takes them).
+per image), mode (how images are fitted), own_imgsz (what it is made for), decides (settings that
+it has built in, as `NmsSettings` takes them).
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class FakePredictor:
         options = json.loads(Path(path).read_text())
         self.architecture = Architecture.named("n", names=tuple(COLORS))
         self.imgsz = imgsz
+        self.own_imgsz = options.get("own_imgsz")
         self.kind = options.get("kind", "float")
         self.digest = sha256_file(path)
         self._score = options.get("score", 0.9)

@@ -146,7 +146,9 @@ def test_an_interrupted_run_goes_on(
     out, journal = tmp_path / "run.json", tmp_path / "run.json.journal"
     interrupted = model(fail=5)
     command = ("coco", interrupted, "--data", shapes / "data.yaml", "--json", out)
-    assert run(*command).exit_code == 130
+    stopped = run(*command)
+    assert stopped.exit_code == 130
+    assert f"{journal} holds what is predicted; the same command goes on" in stopped.output
     assert len(journal.read_text().splitlines()) == 1 + 5
     assert not out.exists()
     # The last line was being written when the machine went down.
@@ -330,6 +332,15 @@ def test_several_models_write_into_a_folder(
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {
         "a.fake.html", "a.fake.json", "b.fake.html", "b.fake.json"
     }  # fmt: skip
+
+
+def test_another_size_than_the_model_is_made_for_is_said(
+    model: Callable[..., Path], shapes: Path, tmp_path: Path
+) -> None:
+    fake = model(own_imgsz=[64, 64])
+    command = ("coco", fake, "--data", shapes / "data.yaml", "--json", tmp_path / "run.json")
+    assert "is made for" not in run(*command).output
+    assert "is made for 64x64 and runs at 96x96" in run(*command, "--imgsz", 96).output
 
 
 def test_images_are_fitted_as_the_model_says_unless_told_otherwise(

@@ -31,9 +31,12 @@ class FloatPredictor:
         checkpoint = read_checkpoint(path)
         self.architecture: Architecture = checkpoint.architecture
         # The trainer notes the size it trained at; that is where the model is at its best.
-        size = imgsz or checkpoint.meta.get("imgsz") or DEFAULT_IMGSZ
+        trained = checkpoint.meta.get("imgsz")
+        size = imgsz or trained or DEFAULT_IMGSZ
         source = "--imgsz" if imgsz else str(path)
-        self.imgsz = rounded_imgsz(size, source, self.architecture.max_stride)
+        stride = self.architecture.max_stride
+        self.imgsz = rounded_imgsz(size, source, stride)
+        self.own_imgsz = rounded_imgsz(trained, str(path), stride) if trained else None
         _, params, sidecar = checkpoint_files(path)
         both = sha256_file(params) + sha256_file(sidecar)
         self.digest = hashlib.sha256(both.encode("ascii")).hexdigest()

@@ -135,6 +135,12 @@ def mode_of(predictor: Predictor) -> str:
     return str(getattr(predictor, "mode", MODES[0]))
 
 
+def own_imgsz(predictor: Predictor) -> tuple[int, int] | None:
+    """The (height, width) that this model was made for; None where nothing says it."""
+    size = getattr(predictor, "own_imgsz", None)
+    return None if size is None else (int(size[0]), int(size[1]))
+
+
 def decision_of(predictor: Predictor) -> NmsSettings | None:
     """What the model itself decides by; None where the host decides."""
     return predictor.decided if isinstance(predictor, Decider) else None

@@ -175,7 +175,7 @@ def _generated_rows(
         return [Row(size, form, "generated", "", settings.imgsz, 0, 0, macs, note=str(error))]
     model = _Model(path, architecture, integer=form != "float")
     row = _described(model, form, "generated", settings)
-    # Where generated files lay is nobody's business: they are gone when the table is read.
+    # Generated files are gone when the table is read, so their path is left out.
     return [replace(row, path="") for row in _rows(row, settings, say)]
 
 

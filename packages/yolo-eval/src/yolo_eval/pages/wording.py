@@ -136,7 +136,7 @@ def verdict(comparison: Comparison, pair: Pair, label: str) -> str:
     sure = (
         f"a difference beyond chance, of {share(value.delta, base['AP'])} of AP"
         if tone(value) != "even"
-        else "no difference that can be told from chance"
+        else "no difference that can be distinguished from chance"
     )
     return (
         f"{label} scores {100 * new:.2f} AP, {distance} {comparison.labels[0]} "

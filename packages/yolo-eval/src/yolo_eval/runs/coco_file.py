@@ -141,7 +141,7 @@ class _Reader:
             raise InputError(self.source, f"image {key} lies outside the folder", "a relative path")
         if self.folder is None:
             return path.as_posix()
-        # What the maker's folders are called above the pictures is not our folder's business.
+        # The folders above the pictures may have other names here than where the file was made.
         for start in range(len(path.parts)):
             below = PurePosixPath(*path.parts[start:])
             if os.path.isfile(self.folder / below):

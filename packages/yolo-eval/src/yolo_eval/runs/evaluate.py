@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,13 @@ def evaluate(
     """
     settings = settings or PredictSettings()
     journal = out.with_name(out.name + ".journal") if out is not None else None
-    run = predict(model, truth, settings, jobs, shard, journal)
+    try:
+        run = predict(model, truth, settings, jobs, shard, journal)
+    except KeyboardInterrupt:
+        if journal is not None and journal.exists():
+            kept = f"{journal} holds what is predicted; the same command goes on from there"
+            print(kept, file=sys.stderr)
+        raise
     if shard is None:
         run = run.with_metrics(measure(run.truth, run.predictions))
     if out is not None:

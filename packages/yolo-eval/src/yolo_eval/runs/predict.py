@@ -37,6 +37,7 @@ from yolo_core.yolo.predictor import (
     detect,
     mode_of,
     open_predictor,
+    own_imgsz,
     settle,
 )
 from yolo_eval.runs import classes, provenance
@@ -106,6 +107,11 @@ def predict(
     """
     predictor = settings.opened(model)
     description, recorded = describe(model, predictor), settings.recorded(predictor)
+    own = own_imgsz(predictor)
+    if own not in (None, predictor.imgsz):
+        (height, width), (high, wide) = predictor.imgsz, own or (0, 0)
+        line = f"{model}: is made for {wide}x{high} and runs at {width}x{height}, as asked for"
+        print(line, file=sys.stderr)
     truth, ids = _scored_classes(predictor.architecture.names, truth, settings)
     if shard is not None:
         truth = truth.shard(*shard)
