@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,6 +44,7 @@ def make_checkpoint(
     return stem
 
 
-def decibels_of(output: str) -> float:
-    """What `quantize` says of the quantization error of the outputs."""
-    return float(output.split("error of the outputs ")[1].split(" dB")[0])
+def decibels_of(out: Path) -> float:
+    """How far the quantization error lies below the outputs, by the stage files of a model."""
+    (record,) = out.with_name(f"{out.name}.stages").glob("*.evaluate.json")
+    return float(json.loads(record.read_text("utf-8"))["snr_db"])

@@ -21,13 +21,15 @@ from yolo_core.arrays import Array
 from yolo_core.graph import interpret
 from yolo_core.graph.costs.gas import gas
 from yolo_core.graph.proof.bounds import certify
+from yolo_core.yolo.letterbox import Letterbox, read_image
 from yolo_core.yolo.model_folder import read_model_folder
 from yolo_mrt.calibrate.float_pass import FloatNet
+from yolo_mrt.calibrate.views import views, views_each
 from yolo_mrt.cli import main
 from yolo_mrt.pictures import calibration_images
-from yolo_mrt.report import Node, page
+from yolo_mrt.report import Node, Report, page
 from yolo_mrt.settings import STAGES, Settings
-from yolo_mrt.stages import float_planes, prepared, run
+from yolo_mrt.stages import prepared, run
 
 
 def quantize(checkpoint: Path, data: Path, out: Path, *more: str) -> Result:
@@ -78,7 +80,6 @@ def test_stage_files_have_their_names(model: Path) -> None:
 
 
 def test_integers_follow_the_float_network(model: Path, checkpoint: Path, pictures: Path) -> None:
-    from yolo_core.yolo.letterbox import Letterbox, read_image
     from yolo_core.yolo.predictor import open_predictor
 
     folder = read_model_folder(model)
@@ -223,7 +224,7 @@ def test_other_activations_and_rectangles(activation: str, pictures: Path, tmp_p
     graph = read_model_folder(tmp_path / "out").graph
     assert graph.input_shape == (1, 3, 32, 96)
     assert graph.head_shapes == ((1, 3 * (48 + 12 + 3), 6),)
-    decibels = decibels_of(result.output)
+    decibels = decibels_of(tmp_path / "out")
     assert decibels > 14
 
 
@@ -253,7 +254,7 @@ def test_report_tells_the_worst_node_first(model: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert lines[0].startswith("node")
-    rows = [line for line in lines[1:] if " dB" not in line and "Page" not in line]
+    rows = lines[1 : next(i for i, line in enumerate(lines) if line.startswith("Judged on"))]
     assert len(rows) > 100
     assert any(line.startswith("model.24.m.0 weights ") for line in rows)
     text = page.read_text(encoding="utf-8")
@@ -266,8 +267,10 @@ def test_report_tells_the_worst_node_first(model: Path, tmp_path: Path) -> None:
 
 
 def test_hostile_names_stay_text_in_the_report() -> None:
-    node = Node("<script>x", 8, (1, 2), (1, 1), 0.0, "a & b", ((0.1, 0.5), (0.2, 0.0)), 3.0, 1.5)
-    text = page([node, replace(node, ap_lost=-1.0)], "</title><img>")
+    node = Node("<script>x", 8, (1, 2), (1, 1), 0.0, "a & b", ((0.1, 0.5), (0.2, 0.0)),
+                snr_db=3.0, ap_lost=1.5, interval=(0.5, 2.5))  # fmt: skip
+    nodes = [node, replace(node, ap_lost=-1.0, interval=(-2.0, 0.0))]
+    text = page(Report(nodes, images=4, own=False, boxes=9), "</title><img>")
     assert "<script" not in text
     assert "<img" not in text
     assert "&lt;script&gt;x" in text
@@ -285,16 +288,18 @@ def test_report_tells_what_a_threshold_clips(
         work=tmp_path / "stages" / "tiny", out=tmp_path / "out", thresholds={name: limit},
     )  # fmt: skip
     run(settings, ("prepare", "calibrate", "quantize"))
-    node = next(node for node in judge_nodes(settings, 1) if node.name == name)
+    node = next(node for node in judge_nodes(settings, 1).nodes if node.name == name)
     seen: list[Array] = []
-    source = prepared(settings)
-    for plane in float_planes(settings, source, "check"):
-        FloatNet(source.net).run(
-            plane, lambda site, value: seen.append(value.asnumpy()) if site == name else None
-        )
+    net = FloatNet(prepared(settings).net)
+    for image in settings.images:
+        for view in views(read_image(image), Letterbox(64, 64), views_each(2)):
+            plane = view.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255)
+            net.run(
+                plane, lambda site, value: seen.append(value.asnumpy()) if site == name else None
+            )
     share = np.mean([(values > node.threshold[1]).mean() for values in seen])
-    assert share > 0.01
-    assert node.clipped == pytest.approx(share, rel=0.3)
+    assert share > 0.002
+    assert node.clipped == pytest.approx(share, rel=0.5)
 
 
 def test_the_input_size_is_the_one_that_was_trained_at(tmp_path: Path, pictures: Path) -> None:

@@ -39,8 +39,8 @@ def main() -> None:
     """Quantize YOLOv5 checkpoints to integer-only CVM models."""
 
 
-@main.command()
-@click.argument("checkpoint", required=False)
+@main.command(context_settings={"ignore_unknown_options": True})
+@click.argument("words", nargs=-1, metavar="[CHECKPOINT] [--section.key VALUE]…")
 @click.option("--data", help=_DATA)
 @click.option("--num-calib", default=128, show_default=True, help="Calibration images to use.")
 @click.option(
@@ -60,38 +60,57 @@ def main() -> None:
               help="Take all scales from this .mrt.calibrate.json.")  # fmt: skip
 @click.option("--config", type=click.Path(path_type=Path),
               help="Read everything from a qconf YAML file instead.")  # fmt: skip
+@click.option("--refine", multiple=True, metavar="NODE",
+              help="Read this tensor with finer steps (see report); may be repeated.")  # fmt: skip
 @click.option("--stage", "stages", multiple=True, help="Run only this stage; may be repeated.")
 @click.option("--boxes", is_flag=True,
               help="The graph decides by itself: its output is the final boxes.")  # fmt: skip
 @_boxes_options
 @click.option("--strict", is_flag=True, help="Stop when an image cannot be read.")
 def quantize(
-    checkpoint: str | None, data: str | None, num_calib: int, imgsz: tuple[int, ...],
+    words: tuple[str, ...], data: str | None, num_calib: int, imgsz: tuple[int, ...],
     out: Path | None, effort: str, letterbox: str, work: Path | None,
-    scheme: Path | None, config: Path | None, stages: tuple[str, ...], boxes: bool, strict: bool,
-    **deciding: Any,
+    scheme: Path | None, config: Path | None, refine: tuple[str, ...], stages: tuple[str, ...],
+    boxes: bool, strict: bool, **deciding: Any,
 ) -> None:  # fmt: skip
     """Quantize CHECKPOINT and write a CVM model folder (symbol, params, ext, data.npy).
 
     The model puts out rows of logits, or with --boxes the final boxes, which alone a contract can
     receive. Both come from one calibration: with the same --work only the last stage runs again.
-    """
-    from yolo_mrt.command import boxes_options, from_config, from_options
 
+    With --config everything comes from a file (`yolo-mrt config` prints one), and
+    `--section.key VALUE` replaces a key of it.
+    """
+    from yolo_mrt.command import boxes_options, from_config, from_options, split_words
+
+    checkpoint, changes = split_words(words, quantize.params)
     decided = boxes_options(boxes, deciding)
     if config is not None:
         if checkpoint or data or imgsz or out or work or scheme:
             raise click.UsageError(
-                "--config says it all; only --effort, --stage and --boxes go with it"
+                "--config says it all; only --effort, --refine, --stage, --boxes and "
+                "--section.key VALUE go with it"
             )
-        from_config(config, effort, stages, decided)
+        from_config(config, effort, refine, stages, decided, changes)
         return
+    if changes:
+        raise click.UsageError("--section.key VALUE replaces a key of a file; --config names it")
     if not (checkpoint and data and out):
         raise click.UsageError("CHECKPOINT, --data and --out are needed (or --config)")
     from_options(
-        Path(checkpoint), data, num_calib, imgsz, out, effort, letterbox, work, scheme, stages,
-        decided, strict,
+        Path(checkpoint), data, num_calib, imgsz, out, effort, letterbox, work, scheme, refine,
+        stages, decided, strict,
     )  # fmt: skip
+
+
+@main.command()
+@click.option("--size", type=click.Choice(list("nsmlx")), default="n", show_default=True,
+              help="Size of YOLOv5 that the file is for.")  # fmt: skip
+def config(size: str) -> None:
+    """Print a configuration for `quantize --config`, to be written into a file and edited."""
+    from yolo_mrt.config import shipped_config
+
+    click.echo(shipped_config(size), nl=False)
 
 
 @main.command()

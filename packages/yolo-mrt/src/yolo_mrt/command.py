@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ from yolo_core.yolo.letterbox import check_imgsz, rounded_imgsz
 from yolo_core.yolo.model_folder import model_sources
 from yolo_mrt import stages as stage_module
 from yolo_mrt.compile.boxes import BoxesOptions
-from yolo_mrt.config import read_config
-from yolo_mrt.pictures import calibration_images
+from yolo_mrt.config import overriding, read_config
+from yolo_mrt.pictures import calibration_images, judging_images
 from yolo_mrt.settings import EFFORTS, LETTERBOX_MODES, STAGES, Settings
 
 DEFAULT_IMGSZ = (640, 640)
@@ -64,8 +65,8 @@ def _teller(quiet: bool) -> Callable[[str], None]:
 
 def from_options(
     checkpoint: Path, data: str, num_calib: int, imgsz: Sequence[int], out: Path, effort: str,
-    letterbox: str, work: Path | None, scheme: Path | None, stages: Sequence[str],
-    boxes: BoxesOptions | None = None, strict: bool = False,
+    letterbox: str, work: Path | None, scheme: Path | None, refine: Sequence[str],
+    stages: Sequence[str], boxes: BoxesOptions | None = None, strict: bool = False,
 ) -> None:  # fmt: skip
     """`yolo-mrt quantize CHECKPOINT --data … --out …`."""
     wanted = _check_stages(stages)
@@ -73,25 +74,66 @@ def from_options(
         raise InputError("--imgsz", f"is given {len(imgsz)} times", "once or twice")
     stem = checkpoint_stem(checkpoint)
     size = _input_size(stem, imgsz)
+    _check_refine(refine, scheme)
+    images = calibration_images(data, num_calib, _warn, strict, size)
     settings = Settings(
         checkpoint=stem,
-        images=calibration_images(data, num_calib, _warn, strict),
+        images=images,
         imgsz=size,
         work=stage_folder(out, work) / stem.name,
         out=out,
         effort=effort,
         letterbox=letterbox,
+        judged=judging_images(data, images),
         scheme=scheme,
         boxes=boxes,
+        refine=tuple(refine),
     )
     _check_outputs(settings, wanted, [data])
     _run(settings, wanted, _teller(quiet=False))
-    if "compile" in wanted:
+    _tell_next(settings, wanted)
+
+
+def _tell_next(settings: Settings, stages: Sequence[str]) -> None:
+    if "compile" in stages:
+        out = settings.out
         click.echo(
             f"Next: yolo-cvm detect {out} PICTURE --out results\n"
             f"      yolo-eval coco {out} --data DATA.yaml --json quant.json\n"
+            f"      yolo-mrt report {out}\n"
             f"      yolo-cvm bundle {out} --out bundle"
         )
+
+
+def _check_refine(refine: Sequence[str], scheme: Path | None) -> None:
+    if refine and scheme is not None:
+        raise InputError("--refine", "changes what --scheme decides", "one of the two")
+
+
+def split_words(
+    words: Sequence[str], options: Sequence[click.Parameter]
+) -> tuple[str | None, dict[str, dict[str, Any]]]:
+    """(checkpoint, values of `--section.key VALUE`) from what a command line has beside options.
+
+    options: of the command, to be suggested where a word was meant as one of them.
+    """
+    at = next((i for i, word in enumerate(words) if word.startswith("-")), len(words))
+    if at > 1:
+        raise click.UsageError(f"Got unexpected extra argument ({words[1]})")
+    for word in words[at:]:
+        name = word.partition("=")[0]
+        if name.startswith("-") and "." not in name and not _is_number(name):
+            known = [each for option in options for each in option.opts]
+            raise click.NoSuchOption(name, possibilities=get_close_matches(name, known))
+    return (words[0] if at else None), overriding(words[at:])
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _input_size(stem: Path, asked: Sequence[int]) -> tuple[int, int]:
@@ -111,15 +153,18 @@ def _input_size(stem: Path, asked: Sequence[int]) -> tuple[int, int]:
 
 
 def from_config(
-    config: Path, effort: str, stages: Sequence[str], boxes: BoxesOptions | None = None
-) -> None:
-    """`yolo-mrt quantize --config FILE`."""
-    configured = read_config(config, effort, tell=_warn)
-    settings = replace(configured.settings, boxes=boxes)
+    config: Path, effort: str, refine: Sequence[str], stages: Sequence[str],
+    boxes: BoxesOptions | None, changes: Mapping[str, Mapping[str, Any]],
+) -> None:  # fmt: skip
+    """`yolo-mrt quantize --config FILE`. changes: see `overriding`."""
+    configured = read_config(config, effort, tell=_warn, changes=changes)
+    settings = replace(configured.settings, boxes=boxes, refine=tuple(refine))
     wanted = _check_stages(stages) if stages else configured.stages
     _check_outputs(settings, wanted, [config])
     quiet = configured.verbosity not in ("debug", "info")
     _run(settings, wanted, _teller(quiet))
+    if not quiet:
+        _tell_next(settings, wanted)
 
 
 def stage_folder(out: Path, work: Path | None) -> Path:
@@ -129,7 +174,7 @@ def stage_folder(out: Path, work: Path | None) -> Path:
 
 def _check_outputs(settings: Settings, stages: Sequence[str], read: Sequence[PathLike]) -> None:
     """Refuse a model folder or stage files that would replace what is not theirs."""
-    inputs = [*model_sources(settings.checkpoint), *settings.images, *read]
+    inputs = [*model_sources(settings.checkpoint), *settings.images, *settings.judged, *read]
     if settings.scheme is not None:
         inputs.append(settings.scheme)
     files = [settings.stage_file(ending) for ending in stage_module.STAGE_FILES]
@@ -154,6 +199,7 @@ def _remember(settings: Settings, stages: Sequence[str]) -> None:
         return
     record = {
         "images": [str(image.resolve()) for image in settings.images],
+        "judged": [str(image.resolve()) for image in settings.judged],
         "imgsz": list(settings.imgsz),
         "letterbox": settings.letterbox,
         "effort": settings.effort,
@@ -179,6 +225,7 @@ def recall(folder: Path, work: Path | None) -> Settings:
     try:
         fields: dict[str, Any] = {
             "images": tuple(Path(str(image)) for image in data["images"]),
+            "judged": tuple(Path(str(image)) for image in data["judged"]),
             "imgsz": check_imgsz(list(data["imgsz"]), str(found[0])),
             "letterbox": str(data["letterbox"]),
             "effort": str(data["effort"]),
@@ -194,15 +241,17 @@ def recall(folder: Path, work: Path | None) -> Settings:
 
 def report_of(folder: Path, work: Path | None, out: Path | None, images: int) -> None:
     """`yolo-mrt report FOLDER`."""
-    from yolo_mrt.report import judge_nodes, page, table
+    from yolo_mrt.report import judge_nodes, page, summary, table
 
     if not 1 <= images <= 1000:
         raise InputError("--images", f"is {images}", "1 to 1000")
     settings = recall(folder, work)
     target = out if out is not None else folder.with_name(folder.name + ".report.html")
     stages = [settings.stage_file(ending) for ending in stage_module.STAGE_FILES]
-    check_outputs([*model_sources(folder), *stages, *settings.images], [target])
-    nodes = judge_nodes(settings, images)
-    atomic_write(target, page(nodes, folder.name))
-    click.echo(table(nodes))
+    check_outputs([*model_sources(folder), *stages, *settings.images, *settings.judged], [target])
+    report = judge_nodes(settings, images)
+    atomic_write(target, page(report, folder.name))
+    click.echo(table(report.nodes))
+    for line in summary(report):
+        click.echo(line)
     click.echo(f"Page with histograms: {target}")

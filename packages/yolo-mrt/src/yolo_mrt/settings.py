@@ -22,9 +22,12 @@ class Settings:
     the number asked for. imgsz: (height, width). work: stem of the stage files
     (`<work>.prepare.json` and so on). out: the model folder. effort: "normal" or "high".
     letterbox: how images are fitted. thresholds: tensor → threshold instead of the calibrated one.
-    head_bits: of the outputs. evaluate_images: how many of the images the evaluate stage runs.
-    scheme: a scheme file to use instead of calibrating. boxes: how the graph is to decide, None
-    where it puts out rows.
+    deviations: where given, every other tensor's threshold is its mean and so many standard
+    deviations, or its largest value (see `calibration.spread_thresholds`).
+    head_bits: of the outputs. judged: images that are not calibrated on, for the evaluate stage and
+    the report. evaluate_images: at most so many the evaluate stage runs. scheme: a scheme file to
+    use instead of calibrating. boxes: how the graph is to decide, None where it puts out rows.
+    refine: tensors that are read with finer steps.
     """
 
     checkpoint: Path
@@ -35,10 +38,13 @@ class Settings:
     effort: str = "normal"
     letterbox: str = "letterbox"
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    deviations: float | None = None
     head_bits: int = 16
-    evaluate_images: int = 4
+    judged: tuple[Path, ...] = ()
+    evaluate_images: int = 16
     scheme: Path | None = None
     boxes: BoxesOptions | None = None
+    refine: tuple[str, ...] = ()
 
     def stage_file(self, ending: str) -> Path:
         """The stage file with this ending, as `.prepare.json`."""

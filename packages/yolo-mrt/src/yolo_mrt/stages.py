@@ -24,16 +24,18 @@ from yolo_core.yolo.architecture import Architecture
 from yolo_core.yolo.letterbox import Letterbox, read_image
 from yolo_core.yolo.model_folder import Extension
 from yolo_mrt import cache
-from yolo_mrt.calibrate.calibration import make_scheme
+from yolo_mrt.calibrate.calibration import make_scheme, spread_thresholds
 from yolo_mrt.calibrate.float_pass import TensorStatistics, measure
 from yolo_mrt.calibrate.scheme import INPUT_ZERO, Scheme
 from yolo_mrt.calibrate.tables import CODE_LIMIT
+from yolo_mrt.calibrate.views import ENOUGH, views, views_each
 from yolo_mrt.compile import deliver
 from yolo_mrt.compile.boxes import told, with_boxes
-from yolo_mrt.compile.comparison import CONFIDENT, compare
+from yolo_mrt.compile.comparison import compare
 from yolo_mrt.network.net import Layer, Net
 from yolo_mrt.network.source import Source, check_weights, read_source
-from yolo_mrt.quantize.effort import fine_reads, measured_reads
+from yolo_mrt.pictures import Likeness
+from yolo_mrt.quantize.effort import measured_reads, refined_reads
 from yolo_mrt.quantize.quantizer import learn_rounding, moment_images
 from yolo_mrt.quantize.weights import IntegerConv
 from yolo_mrt.settings import STAGES, Settings
@@ -111,8 +113,10 @@ def _calibrate(settings: Settings, say: Say) -> None:
         "images": [sha256_file(image) for image in settings.images],
         "letterbox": settings.letterbox,
         "thresholds": dict(settings.thresholds),
+        "deviations": settings.deviations,
         "head_bits": settings.head_bits,
         "effort": settings.effort,
+        "refine": list(settings.refine),
         "scheme": sha256_file(settings.scheme) if settings.scheme else None,
     }
     key = cache.key_of("calibrate", inputs)
@@ -124,12 +128,12 @@ def _calibrate(settings: Settings, say: Say) -> None:
     unknown = set(settings.thresholds) - {layer.name for layer in net.layers}
     if unknown:
         raise InputError("thresholds", f"name {sorted(unknown)[0]!r}", "a tensor of the network")
-    extents = net.extents(*settings.imgsz)
-    statistics = measure(net, float_planes(settings, source, "calibrate"), extents)
+    refined_reads(net, net.extents(*settings.imgsz), settings.refine)  # refused before any work
+    different, statistics = _measured(settings, source)
     if settings.scheme:
         scheme = Scheme.from_dict(read_json(settings.scheme), net, str(settings.scheme))
     else:
-        scheme = _scheme(settings, source, statistics)
+        scheme = _scheme(settings, source, statistics, different)
     files = {
         "json": settings.stage_file(".mrt.calibrate.json"),
         "params": settings.stage_file(".mrt.calibrate.params"),
@@ -139,19 +143,55 @@ def _calibrate(settings: Settings, say: Say) -> None:
     atomic_write(files["params"], encode_params(_statistics_arrays(statistics)), cache=True)
     atomic_write(files["ext"], deliver.calibration_ext(net, scheme, statistics), cache=True)
     cache.seal(conf, key, after, files.values(), {"images": len(settings.images)})
-    say(f"calibrate: {len(scheme.menu)} tables, {len(settings.images)} images")
+    say(f"calibrate: {len(scheme.menu)} tables, {told_images(settings.images, different)}")
+
+
+def told_images(images: Sequence[Path], different: int) -> str:
+    """How many images there are, and how often each of too few is looked at."""
+    count = "1 image" if len(images) == 1 else f"{len(images)} images"
+    each = views_each(different)
+    return count if each == 1 else f"{count}, each seen in {each} ways"
+
+
+def _measured(settings: Settings, source: Source) -> tuple[int, dict[str, TensorStatistics]]:
+    """How many different pictures there are, and the statistics of all of them."""
+    likeness = Likeness()
+    for image in settings.images:
+        if likeness.different == ENOUGH:
+            break
+        likeness.is_new(read_image(image))
+    each = views_each(likeness.different)
+    fit = Letterbox(*settings.imgsz, mode=settings.letterbox)
+
+    def planes() -> Iterator[Array]:
+        for image in progress(settings.images, "calibrate", unit="img"):
+            for view in views(read_image(image), fit, each):
+                yield _planes(view, source.color).astype(np.float32) / np.float32(255)
+
+    statistics = measure(source.net, planes(), source.net.extents(*settings.imgsz))
+    for name, found in statistics.items():
+        if not np.isfinite([found.low, found.high]).all():
+            raise InputError(settings.checkpoint, f"overflows at {name} on the calibration images",
+                             "finite numbers at every tensor")  # fmt: skip
+    return likeness.different, statistics
 
 
 def _scheme(
-    settings: Settings, source: Source, statistics: Mapping[str, TensorStatistics]
+    settings: Settings,
+    source: Source,
+    statistics: Mapping[str, TensorStatistics],
+    different: int,
 ) -> Scheme:
     net = source.net
-    fine = fine_reads(net, net.extents(*settings.imgsz))
-    scheme = make_scheme(net, statistics, fine, settings.thresholds)
+    thresholds = dict(settings.thresholds)
+    if settings.deviations is not None:
+        thresholds = {**spread_thresholds(statistics, settings.deviations), **thresholds}
+    fine = refined_reads(net, net.extents(*settings.imgsz), settings.refine)
+    scheme = make_scheme(net, statistics, fine, thresholds, different)
     if settings.effort == "high":
         planes = float_planes(settings, source, "sensitivity", SENSITIVITY_IMAGES)
-        fine = measured_reads(source, scheme, planes, settings.imgsz)
-        scheme = make_scheme(net, statistics, fine, settings.thresholds)
+        fine = measured_reads(source, scheme, planes, settings.imgsz, fine)
+        scheme = make_scheme(net, statistics, fine, thresholds, different)
     # The outputs' range stays ±32, beyond which a sigmoid says nothing new.
     return replace(scheme, head_bits=settings.head_bits, head_exponent=settings.head_bits - 6)
 
@@ -170,7 +210,7 @@ def statistics_of(settings: Settings) -> dict[str, TensorStatistics]:
     for name in sorted({key.rpartition("|")[0] for key in arrays}):
         found[name] = TensorStatistics(
             arrays[f"{name}|low"], arrays[f"{name}|high"], arrays[f"{name}|tails"],
-            arrays[f"{name}|energy"], int(arrays[f"{name}|count"][0]),
+            arrays[f"{name}|energy"], arrays[f"{name}|total"], int(arrays[f"{name}|count"][0]),
         )  # fmt: skip
     return found
 
@@ -178,7 +218,7 @@ def statistics_of(settings: Settings) -> dict[str, TensorStatistics]:
 def _statistics_arrays(statistics: Mapping[str, TensorStatistics]) -> dict[str, Array]:
     arrays: dict[str, Array] = {}
     for name, stats in statistics.items():
-        for part in ("low", "high", "tails", "energy"):
+        for part in ("low", "high", "tails", "energy", "total"):
             arrays[f"{name}|{part}"] = getattr(stats, part)
         arrays[f"{name}|count"] = np.array([float(stats.count)])
     return arrays
@@ -222,7 +262,10 @@ def _quantize(settings: Settings, say: Say) -> None:
     atomic_write(files["ext"], lines, cache=True)
     atomic_write(files["all"], deliver.all_quantize_ext(extension), cache=True)
     cache.seal(conf, key, after, files.values(), {"input_shape": [-1, 3, *settings.imgsz]})
-    say(f"quantize: {len(convs)} convolutions, rounding learned on {count} images")
+    say(
+        f"quantize: {len(convs)} convolutions, rounding learned on "
+        f"{told_images(settings.images[:count], ENOUGH)}"
+    )
 
 
 def quantized(settings: Settings) -> dict[str, IntegerConv]:
@@ -254,30 +297,26 @@ def _evaluate(settings: Settings, say: Say) -> None:
     if settings.evaluate_images == 0:
         say("evaluate: skipped, no images asked for")
         return
-    count = min(settings.evaluate_images, len(settings.images))
     after = finished(settings, "quantize")
-    key = cache.key_of("evaluate", {"quantize": after, "images": count})
+    own = not settings.judged
+    images = spread(settings.images if own else settings.judged, settings.evaluate_images)
+    inputs = {"quantize": after, "images": [sha256_file(image) for image in images], "own": own}
+    key = cache.key_of("evaluate", inputs)
     conf = settings.stage_file(".evaluate.conf")
     if cache.is_current(conf, key):
         say(f"evaluate: unchanged ({conf.name})")
         return
-    graph, _, source = graph_of(settings)
-    result = compare(
-        graph, calibrated(settings, source.net), source,
-        list(canvases(settings, "evaluate", count)), settings.imgsz,
-    )  # fmt: skip
+    graph, extension, source = graph_of(settings)
+    fit = Letterbox(*settings.imgsz, mode=settings.letterbox)
+    shown = progress(images, "evaluate", unit="img")
+    fitted = (fit.apply(read_image(image))[0] for image in shown)
+    result = compare(graph, extension, source, fitted, str(settings.checkpoint))
     path = settings.stage_file(".evaluate.json")
-    atomic_write(path, json.dumps(result, indent=1) + "\n", cache=True)
+    record = {**result.to_dict(), "calibrated_on": own}
+    atomic_write(path, json.dumps(record, indent=1) + "\n", cache=True)
     cache.seal(conf, key, after, (path,))
-    say(
-        f"evaluate: {count} images, quantization error of the outputs {result['logit_snr_db']:.1f} "
-        f"dB below them, {result['found']} of {result['boxes']} confident boxes found again"
-    )
-    if not result["boxes"]:
-        say(
-            "evaluate: warning: the float network finds nothing on these images above confidence "
-            f"{CONFIDENT.conf}, so nothing is known of the accuracy; is it trained?"
-        )
+    for line in result.told(own):
+        say(f"evaluate: {line}")
 
 
 def _compile(settings: Settings, say: Say) -> None:
@@ -325,11 +364,16 @@ def extension_of(settings: Settings, source: Source, scheme: Scheme) -> Extensio
     )
 
 
+def spread(images: Sequence[Path], count: int) -> Sequence[Path]:
+    """At most `count` of the images, evenly spread."""
+    if count >= len(images):
+        return images
+    return [images[i * len(images) // count] for i in range(count)]
+
+
 def canvases(settings: Settings, label: str, count: int | None = None) -> Iterator[Array]:
     """Fitted images uint8 [h, w, 3] RGB, `count` of them spread evenly, with progress."""
-    images: list[Path] = list(settings.images)
-    if count is not None and count < len(images):
-        images = [images[i * len(images) // count] for i in range(count)]
+    images = settings.images if count is None else spread(settings.images, count)
     fit = Letterbox(*settings.imgsz, mode=settings.letterbox)
     for image in progress(images, label, unit="img"):
         yield fit.apply(read_image(image))[0]

@@ -34,13 +34,14 @@ class TensorStatistics:
 
     low, high [C]: extremes. count: values sampled. tails [3, len(THRESHOLDS) + 1, C]: number, sum
     and sum of squares of the sampled values whose magnitude lies between THRESHOLDS[j - 1] and
-    THRESHOLDS[j]. energy [C]: sum of squares of all samples.
+    THRESHOLDS[j]. energy, total [C]: sum of squares and sum of all samples.
     """
 
     low: Array
     high: Array
     tails: Array
     energy: Array
+    total: Array
     count: int = 0
 
     @classmethod
@@ -50,6 +51,7 @@ class TensorStatistics:
             np.full(channels, np.inf),
             np.full(channels, -np.inf),
             np.zeros((3, len(THRESHOLDS) + 1, channels)),
+            np.zeros(channels),
             np.zeros(channels),
         )
 
@@ -62,6 +64,7 @@ class TensorStatistics:
         self.count += sample.shape[1]
         sample = sample.astype(np.float64)
         self.energy += (sample * sample).sum(axis=1)
+        self.total += sample.sum(axis=1)
         where, _ = np.nonzero(sample > THRESHOLDS[0])
         large = sample[sample > THRESHOLDS[0]]
         slot = np.searchsorted(THRESHOLDS, large) * channels + where
