@@ -23,7 +23,7 @@ from yolo_core.graph.costs.gas import gas
 from yolo_core.graph.proof.bounds import certify
 from yolo_core.yolo.letterbox import Letterbox, read_image
 from yolo_core.yolo.model_folder import read_model_folder
-from yolo_mrt.calibrate.float_pass import FloatNet
+from yolo_mrt.calibrate.float_pass import FloatNet, measured
 from yolo_mrt.calibrate.views import views, views_each
 from yolo_mrt.cli import main
 from yolo_mrt.pictures import calibration_images
@@ -282,12 +282,15 @@ def test_report_tells_what_a_threshold_clips(
 ) -> None:
     from yolo_mrt.report import judge_nodes
 
-    name, limit = "model.3.conv", 0.25
+    name = "model.3.conv"
     settings = Settings(
         checkpoint=checkpoint, images=calibration_images(pictures, 2), imgsz=(64, 64),
-        work=tmp_path / "stages" / "tiny", out=tmp_path / "out", thresholds={name: limit},
+        work=tmp_path / "stages" / "tiny", out=tmp_path / "out",
     )  # fmt: skip
-    run(settings, ("prepare", "calibrate", "quantize"))
+    run(settings, ("prepare",))
+    # The tensors share their tables, so all of them have to ask for so low a threshold.
+    settings = replace(settings, thresholds=dict.fromkeys(measured(prepared(settings).net), 0.25))
+    run(settings, ("calibrate", "quantize"))
     node = next(node for node in judge_nodes(settings, 1).nodes if node.name == name)
     seen: list[Array] = []
     net = FloatNet(prepared(settings).net)
@@ -298,8 +301,8 @@ def test_report_tells_what_a_threshold_clips(
                 plane, lambda site, value: seen.append(value.asnumpy()) if site == name else None
             )
     share = np.mean([(values > node.threshold[1]).mean() for values in seen])
-    assert share > 0.002
-    assert node.clipped == pytest.approx(share, rel=0.5)
+    assert share > 0.01
+    assert node.clipped == pytest.approx(share, rel=0.3)
 
 
 def test_the_input_size_is_the_one_that_was_trained_at(tmp_path: Path, pictures: Path) -> None:

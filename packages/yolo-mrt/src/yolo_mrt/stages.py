@@ -143,13 +143,13 @@ def _calibrate(settings: Settings, say: Say) -> None:
     atomic_write(files["params"], encode_params(_statistics_arrays(statistics)), cache=True)
     atomic_write(files["ext"], deliver.calibration_ext(net, scheme, statistics), cache=True)
     cache.seal(conf, key, after, files.values(), {"images": len(settings.images)})
-    say(f"calibrate: {len(scheme.menu)} tables, {told_images(settings.images, different)}")
+    seen = told_images(len(settings.images), views_each(different))
+    say(f"calibrate: {len(scheme.menu)} tables, {seen}")
 
 
-def told_images(images: Sequence[Path], different: int) -> str:
-    """How many images there are, and how often each of too few is looked at."""
-    count = "1 image" if len(images) == 1 else f"{len(images)} images"
-    each = views_each(different)
+def told_images(number: int, each: int) -> str:
+    """How many images there are, and in how many ways each of too few is seen."""
+    count = "1 image" if number == 1 else f"{number} images"
     return count if each == 1 else f"{count}, each seen in {each} ways"
 
 
@@ -161,14 +161,8 @@ def _measured(settings: Settings, source: Source) -> tuple[int, dict[str, Tensor
             break
         likeness.is_new(read_image(image))
     each = views_each(likeness.different)
-    fit = Letterbox(*settings.imgsz, mode=settings.letterbox)
-
-    def planes() -> Iterator[Array]:
-        for image in progress(settings.images, "calibrate", unit="img"):
-            for view in views(read_image(image), fit, each):
-                yield _planes(view, source.color).astype(np.float32) / np.float32(255)
-
-    statistics = measure(source.net, planes(), source.net.extents(*settings.imgsz))
+    planes = float_planes(settings, source, "calibrate", each=each)
+    statistics = measure(source.net, planes, source.net.extents(*settings.imgsz))
     for name, found in statistics.items():
         if not np.isfinite([found.low, found.high]).all():
             raise InputError(settings.checkpoint, f"overflows at {name} on the calibration images",
@@ -238,9 +232,9 @@ def _quantize(settings: Settings, say: Say) -> None:
         say(f"quantize: unchanged ({conf.name})")
         return
     scheme = calibrated(settings, source.net)
-    count = moment_images(settings.effort, len(settings.images))
+    count, each = moment_images(settings.effort, len(settings.images))
     convs = learn_rounding(
-        source.net, scheme, lambda label: code_planes(settings, source, label, count)
+        source.net, scheme, lambda label: code_planes(settings, source, label, count, each)
     )
     files = {
         "json": settings.stage_file(".mrt.quantize.json"),
@@ -262,10 +256,7 @@ def _quantize(settings: Settings, say: Say) -> None:
     atomic_write(files["ext"], lines, cache=True)
     atomic_write(files["all"], deliver.all_quantize_ext(extension), cache=True)
     cache.seal(conf, key, after, files.values(), {"input_shape": [-1, 3, *settings.imgsz]})
-    say(
-        f"quantize: {len(convs)} convolutions, rounding learned on "
-        f"{told_images(settings.images[:count], ENOUGH)}"
-    )
+    say(f"quantize: {len(convs)} convolutions, rounding learned on {told_images(count, each)}")
 
 
 def quantized(settings: Settings) -> dict[str, IntegerConv]:
@@ -371,12 +362,15 @@ def spread(images: Sequence[Path], count: int) -> Sequence[Path]:
     return [images[i * len(images) // count] for i in range(count)]
 
 
-def canvases(settings: Settings, label: str, count: int | None = None) -> Iterator[Array]:
-    """Fitted images uint8 [h, w, 3] RGB, `count` of them spread evenly, with progress."""
+def canvases(
+    settings: Settings, label: str, count: int | None = None, each: int = 1
+) -> Iterator[Array]:
+    """Fitted images uint8 [h, w, 3] RGB, `count` of them spread evenly, each seen in `each` ways
+    (see `views`), with progress."""
     images = settings.images if count is None else spread(settings.images, count)
     fit = Letterbox(*settings.imgsz, mode=settings.letterbox)
     for image in progress(images, label, unit="img"):
-        yield fit.apply(read_image(image))[0]
+        yield from views(read_image(image), fit, each)
 
 
 def _planes(canvas: Array, color: str) -> Array:
@@ -385,18 +379,18 @@ def _planes(canvas: Array, color: str) -> Array:
 
 
 def float_planes(
-    settings: Settings, source: Source, label: str, count: int | None = None
+    settings: Settings, source: Source, label: str, count: int | None = None, each: int = 1
 ) -> Iterator[Array]:
     """Images as the float network takes them: float32 [1, 3, h, w] in 0…1."""
-    for canvas in canvases(settings, label, count):
+    for canvas in canvases(settings, label, count, each):
         yield _planes(canvas, source.color).astype(np.float32) / np.float32(255)
 
 
 def code_planes(
-    settings: Settings, source: Source, label: str, count: int | None = None
+    settings: Settings, source: Source, label: str, count: int | None = None, each: int = 1
 ) -> Iterator[Array]:
     """Images as the integer model takes them: int32 [1, 3, h, w] in ±127."""
-    for canvas in canvases(settings, label, count):
+    for canvas in canvases(settings, label, count, each):
         planes = _planes(canvas, source.color).astype(np.int32)
         yield np.clip(planes + INPUT_ZERO, -CODE_LIMIT, CODE_LIMIT)
 

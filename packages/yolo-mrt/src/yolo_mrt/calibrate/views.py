@@ -16,15 +16,17 @@ from yolo_core.yolo.letterbox import FILL, Letterbox
 #: So many different pictures speak for themselves. With fewer, each is seen in several ways and
 #: thresholds are set higher (see `calibration.CAUTION`).
 ENOUGH = 64
+#: In so many ways one picture can be seen, and so many views of fewer pictures are wanted.
+MAX_VIEWS, WANTED = 12, 96
 
 
 def views_each(pictures: int) -> int:
-    """How many views of each of so many different pictures make about as many as are enough."""
-    return min(-(-ENOUGH // max(pictures, 1)), 12)
+    """How many views of each of so many different pictures are looked at."""
+    return 1 if pictures >= ENOUGH else min(-(-WANTED // max(pictures, 1)), MAX_VIEWS)
 
 
 def views(image: Array, fit: Letterbox, count: int) -> Iterator[Array]:
-    """The first `count`, at most 12, views of a picture, fitted: uint8 [height, width, 3].
+    """The first `count`, at most MAX_VIEWS, views of a picture, fitted: uint8 [height, width, 3].
 
     image: uint8 [h, w, 3] as it was read. The first view is the picture itself; then come its
     mirror image, its middle and its quarters enlarged, the picture made small, upside down,

@@ -9,6 +9,7 @@ import numpy as np
 from yolo_core.arrays import Array
 from yolo_mrt.calibrate.scheme import Scheme, wide_sites
 from yolo_mrt.calibrate.tables import INDEX_BITS
+from yolo_mrt.calibrate.views import MAX_VIEWS
 from yolo_mrt.network.net import Layer, Net
 from yolo_mrt.quantize.coded_pass import CodedNet, second_moments
 from yolo_mrt.quantize.weights import IntegerConv, quantize_conv
@@ -39,9 +40,11 @@ def _integer_conv(net: Net, layer: Layer, scheme: Scheme, moments: Array | None)
     return quantize_conv(layer, codes, unit, np.zeros_like(unit), scheme.head_bits, moments)
 
 
-def moment_images(effort: str, available: int) -> int:
-    """How many images the rounding is learned on."""
-    return available if effort == "high" else min(available, NORMAL_IMAGES)
+def moment_images(effort: str, available: int) -> tuple[int, int]:
+    """How many images the rounding is learned on, and in how many ways each of them is seen."""
+    if available < NORMAL_IMAGES:
+        return available, min(NORMAL_IMAGES // max(available, 1), MAX_VIEWS)
+    return (available if effort == "high" else NORMAL_IMAGES), 1
 
 
 def learn_rounding(
