@@ -56,6 +56,28 @@ def uninterrupted(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return project / "exp"
 
 
+def test_a_finished_run_says_so_and_can_be_extended_from_any_folder(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(shapes.parent)
+    assert fit(Path(shapes.name), tmp_path, "--epochs", "1", "--no-plots").exit_code == 0
+    monkeypatch.chdir(tmp_path)
+    resume = ["fit", "--resume", "exp/weights/last"]
+    done = CliRunner().invoke(main, resume)
+    assert done.exit_code == 0
+    assert "is finished: 1 epochs of 1" in done.output
+    assert "--epochs 2" in done.output
+    refused = CliRunner().invoke(main, [*resume, "--epochs", "1", "--imgsz", "64"])
+    assert refused.exit_code == 2
+    more = CliRunner().invoke(main, [*resume, "--epochs", "2"])
+    assert more.exit_code == 0, more.output
+    assert epochs_done(tmp_path / "exp") == 2
+    assert "epoch 1:" in more.output
+    less = CliRunner().invoke(main, ["fit", "--resume", "exp", "--epochs", "1"])
+    assert less.exit_code == 2
+    assert "more than 2" in less.output
+
+
 def test_a_run_leaves_the_files_that_yolov5_users_expect(uninterrupted: Path) -> None:
     expected = (
         "opt.yaml hyp.yaml results.csv results.png labels.jpg PR_curve.png F1_curve.png "
@@ -130,7 +152,7 @@ def test_resume_refuses_other_options_other_data_and_nothing(
     shapes: Path, tmp_path: Path, uninterrupted: Path
 ) -> None:
     for words, said in (
-        (["--resume", str(uninterrupted), "--epochs", "9"], "--resume takes no other options"),
+        (["--resume", str(uninterrupted), "--imgsz", "64"], "--resume takes no other options"),
         (["--resume", str(tmp_path)], "no run to resume"),
         (["--resume", "--project", str(tmp_path)], "no run to resume"),
     ):

@@ -24,6 +24,7 @@ RATES = Rates(lr=0.01, bias_lr=0.02, momentum=0.9, accumulate=1)
 
 def _learner(devices: Any, batch: Any, nominal_batch: Any, **options: Any) -> Any:
     architecture = Architecture.named("n", nc=3)
+    options = {"optimizer": "sgd", **options}
     chosen = FitOptions(
         data="x", batch_size=batch, imgsz=64, nominal_batch=nominal_batch, **options
     )

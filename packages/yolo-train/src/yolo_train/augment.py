@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Callable
+from typing import Callable, Optional
 
 import numpy as np
 
@@ -20,24 +20,46 @@ from yolo_train.hyp import Hyp
 #: number → image with its longer side at the training size, and its boxes
 Load = Callable[[int], tuple[Array, Array]]
 Labelled = tuple[Array, Array]
+#: Of each box of an image the corners [k, 2] in its pixels, None for a plain box; none at all for
+#: an image of plain boxes.
+Outlines = Sequence[Optional[Array]]
 
 # A box must keep these after a warp: sides in pixels, share of its area, ratio of its sides.
 _MIN_SIDE, _MIN_AREA, _MAX_ASPECT = 2.0, 0.1, 100.0
+# An outline says what is left of an object, so that less of it is enough.
+_MIN_OUTLINED_AREA = 0.01
+# Points of each side of an outline that are warped.
+_POINTS = 8
+# Share of another box that a pasted object may cover.
+_MAX_COVERED = 0.3
 _MIXUP_BETA = 32.0
 
 
+def no_outlines(_number: int) -> Outlines:
+    """For datasets of plain boxes."""
+    return ()
+
+
 def training_sample(
-    load: Load, index: int, count: int, imgsz: int, hyp: Hyp, rng: np.random.Generator
-) -> Labelled:
-    """The augmented image [imgsz, imgsz, 3] number `index` of `count`, and its boxes."""
+    load: Load, index: int, count: int, imgsz: int, hyp: Hyp, rng: np.random.Generator,
+    outlines: Callable[[int], Outlines] = no_outlines,
+) -> Labelled:  # fmt: skip
+    """The augmented image [imgsz, imgsz, 3] number `index` of `count`, and its boxes.
+
+    outlines: number → outline of each box of the image, in its pixels.
+    """
     if rng.random() < hyp.mosaic:
-        image, boxes = _mosaic_sample(load, index, count, imgsz, hyp, rng)
+        image, boxes = _mosaic_sample(load, outlines, index, count, imgsz, hyp, rng)
         if rng.random() < hyp.mixup:
-            other = _mosaic_sample(load, int(rng.integers(count)), count, imgsz, hyp, rng)
+            second = int(rng.integers(count))
+            other = _mosaic_sample(load, outlines, second, count, imgsz, hyp, rng)
             image, boxes = _mixup((image, boxes), other, rng)
     else:
-        image, boxes = _centred(*load(index), imgsz)
-        image, boxes = random_perspective(image, boxes, hyp, imgsz, rng)
+        loaded = load(index)
+        image, boxes = _centred(*loaded, imgsz)
+        offset = [(imgsz - side) // 2 for side in loaded[0].shape[1::-1]]
+        moved = [None if each is None else each + offset for each in outlines(index)]
+        image, boxes = random_perspective(image, boxes, hyp, imgsz, rng, moved)
     image = hsv(image, hyp, rng)
     if rng.random() < hyp.flipud:
         image = opencv().flip(image, 0)
@@ -49,21 +71,36 @@ def training_sample(
 
 
 def _mosaic_sample(
-    load: Load, index: int, count: int, imgsz: int, hyp: Hyp, rng: np.random.Generator
-) -> Labelled:
+    load: Load, outlines: Callable[[int], Outlines], index: int, count: int, imgsz: int, hyp: Hyp,
+    rng: np.random.Generator,
+) -> Labelled:  # fmt: skip
     others = [int(number) for number in rng.integers(count, size=3)]
     indices = [index, *others]
     rng.shuffle(indices)
-    image, boxes = mosaic([load(number) for number in indices], imgsz, rng)
-    return random_perspective(image, boxes, hyp, imgsz, rng)
+    parts = [load(number) for number in indices]
+    known = [outlines(number) for number in indices]
+    image, boxes, moved = outlined_mosaic(parts, known, imgsz, rng)
+    image, boxes, pasted = copy_paste(image, boxes, moved, hyp.copy_paste, rng)
+    return random_perspective(image, boxes, hyp, imgsz, rng, pasted)
 
 
 def mosaic(parts: Sequence[Labelled], imgsz: int, rng: np.random.Generator) -> Labelled:
     """Four images around a random point of a grey canvas of twice the size."""
+    return outlined_mosaic(parts, [()] * len(parts), imgsz, rng)[:2]
+
+
+def outlined_mosaic(
+    parts: Sequence[Labelled], outlines: Sequence[Outlines], imgsz: int, rng: np.random.Generator
+) -> tuple[Array, Array, list[Array | None]]:
+    """`mosaic` of images whose boxes may have outlines, which move with them.
+
+    The outlines are one per box; an image without any counts as one of plain boxes.
+    """
     side = 2 * imgsz
     canvas = np.full((side, side, 3), FILL, np.uint8)
     center_x, center_y = (int(v) for v in rng.integers(imgsz // 2, imgsz + imgsz // 2 + 1, size=2))
     placed: list[Array] = []
+    found: list[Array | None] = []
     for number, (image, boxes) in enumerate(parts):
         height, width = image.shape[:2]
         # Each image touches the centre with the corner that faces it.
@@ -76,7 +113,47 @@ def mosaic(parts: Sequence[Labelled], imgsz: int, rng: np.random.Generator) -> L
         moved[:, [1, 3]] = np.clip(moved[:, [1, 3]] + left, 0, side)
         moved[:, [2, 4]] = np.clip(moved[:, [2, 4]] + top, 0, side)
         placed.append(moved)
-    return canvas, np.concatenate(placed)
+        shift = np.array((left, top))
+        for outline in outlines[number] or (None,) * len(boxes):
+            found.append(None if outline is None else np.clip(outline + shift, 0, side))
+    return canvas, np.concatenate(placed), found
+
+
+def copy_paste(
+    image: Array, boxes: Array, outlines: Sequence[Array | None], share: float,
+    rng: np.random.Generator,
+) -> tuple[Array, Array, Sequence[Array | None]]:  # fmt: skip
+    """Pastes a share of the outlined objects once more, mirrored left to right.
+
+    An object whose place is taken to `_MAX_COVERED` of another box stays away (Ghiasi et al.,
+    "Simple copy-paste is a strong data augmentation method", 2021, as YOLOv5 does it).
+    """
+    known = [number for number, outline in enumerate(outlines) if outline is not None]
+    count = round(share * len(known))
+    if not count:
+        return image, boxes, outlines
+    cv2, width = opencv(), image.shape[1]
+    mask = np.zeros(image.shape[:2], np.uint8)
+    boxes, found = boxes.copy(), list(outlines)
+    for number in rng.choice(known, count, replace=False):
+        label, left, top, right, bottom = boxes[number]
+        pasted = np.array([label, width - right, top, width - left, bottom])
+        if right <= left or bottom <= top or (_covered(boxes, pasted) >= _MAX_COVERED).any():
+            continue
+        outline: Array = outlines[number]
+        cv2.fillPoly(mask, [np.rint(outline).astype(np.int32)], 1)
+        boxes = np.concatenate((boxes, pasted[None]))
+        found.append(outline * np.array((-1, 1)) + np.array((width, 0)))
+    mirrored = cv2.flip(mask, 1)[..., None].astype(bool)
+    return np.where(mirrored, cv2.flip(image, 1), image), boxes, found
+
+
+def _covered(boxes: Array, cover: Array) -> Array:
+    """Share of each box that lies behind the box `cover`."""
+    low, high = np.maximum(boxes[:, 1:3], cover[1:3]), np.minimum(boxes[:, 3:], cover[3:])
+    area = (boxes[:, 3:] - boxes[:, 1:3]).prod(axis=1)
+    result: Array = np.clip(high - low, 0, None).prod(axis=1) / np.maximum(area, 1e-9)
+    return result
 
 
 def _centred(image: Array, boxes: Array, imgsz: int) -> Labelled:
@@ -101,11 +178,13 @@ def _mixup(one: Labelled, other: Labelled, rng: np.random.Generator) -> Labelled
 
 
 def random_perspective(
-    image: Array, boxes: Array, hyp: Hyp, imgsz: int, rng: np.random.Generator
-) -> Labelled:
+    image: Array, boxes: Array, hyp: Hyp, imgsz: int, rng: np.random.Generator,
+    outlines: Outlines = (),
+) -> Labelled:  # fmt: skip
     """Warp the image's middle to [imgsz, imgsz, 3]: turn, scale, shear, shift, perspective.
 
-    Boxes follow with the box around their warped corners; what is left of too little goes.
+    Boxes follow with the box around their warped corners, or around their warped outline where
+    there is one; what is left of too little goes.
     """
     cv2 = opencv()
     height, width = image.shape[:2]
@@ -130,10 +209,23 @@ def random_perspective(
         warped = cv2.warpPerspective(image, matrix, (imgsz, imgsz), borderValue=grey)
     else:
         warped = cv2.warpAffine(image, matrix[:2], (imgsz, imgsz), borderValue=grey)
-    return warped, _warp_boxes(boxes, matrix, scale, imgsz)
+    return warped, _warp_boxes(boxes, matrix, scale, imgsz, outlines)
 
 
-def _warp_boxes(boxes: Array, matrix: Array, scale: float, imgsz: int) -> Array:
+def _around(outline: Array, matrix: Array, imgsz: int) -> Array:
+    """The box around the part of a warped outline that lies inside the image; zeros for none."""
+    following = np.roll(outline, -1, axis=0)
+    steps = np.linspace(0, 1, _POINTS, endpoint=False)[:, None, None]
+    points = (outline + (following - outline) * steps).reshape(-1, 2)
+    moved = np.column_stack((points, np.ones(len(points)))) @ matrix.T
+    moved = moved[:, :2] / moved[:, 2:]
+    inside = moved[((moved >= 0) & (moved <= imgsz)).all(axis=1)]
+    if not len(inside):
+        return np.zeros(4)
+    return np.concatenate((inside.min(axis=0), inside.max(axis=0)))
+
+
+def _warp_boxes(boxes: Array, matrix: Array, scale: float, imgsz: int, outlines: Outlines) -> Array:
     """The boxes around the warped corners, inside the image; without those that lost too much."""
     if not len(boxes):
         return boxes
@@ -143,13 +235,18 @@ def _warp_boxes(boxes: Array, matrix: Array, scale: float, imgsz: int) -> Array:
     corners = corners[..., :2] / corners[..., 2:]
     warped = np.concatenate((boxes[:, :1], corners.min(axis=1), corners.max(axis=1)), axis=1)
     warped[:, 1:] = np.clip(warped[:, 1:], 0, imgsz)
+    least = np.full(len(boxes), _MIN_AREA)
+    for number, outline in enumerate(outlines):
+        if outline is not None:
+            warped[number, 1:] = _around(outline, matrix, imgsz)
+            least[number] = _MIN_OUTLINED_AREA
     before = (boxes[:, 3:] - boxes[:, 1:3]) * scale
     after = warped[:, 3:] - warped[:, 1:3]
     tiny = 1e-16
     aspect = np.maximum(after[:, 0] / (after[:, 1] + tiny), after[:, 1] / (after[:, 0] + tiny))
     kept = (
         (after > _MIN_SIDE).all(axis=1)
-        & (after.prod(axis=1) / (before.prod(axis=1) + tiny) > _MIN_AREA)
+        & (after.prod(axis=1) / (before.prod(axis=1) + tiny) > least)
         & (aspect < _MAX_ASPECT)
     )
     result: Array = warped[kept]

@@ -30,7 +30,7 @@ from yolo_core.yolo.letterbox import opencv
 from yolo_core.yolo.samples import Sample
 from yolo_train.augment import training_sample
 from yolo_train.hyp import Hyp
-from yolo_train.images import ImageCache, ImageReader
+from yolo_train.images import ImageCache, ImageReader, size_of
 
 #: Batches under way per worker.
 _AHEAD = 3
@@ -60,6 +60,7 @@ class Source:
     hyp: Hyp
     seed: int
     cache: ImageCache | None = None
+    outlines: tuple[tuple[Array | None, ...], ...] = ()
 
     @classmethod
     def of(
@@ -74,6 +75,7 @@ class Source:
             hyp,
             seed,
             cache,
+            tuple(sample.outlines for sample in samples),
         )
 
 
@@ -96,6 +98,14 @@ class SampleMaker:
         boxes[:, 3:] = (labels[:, 1:3] + half) * sides
         return image, boxes
 
+    def outlines(self, number: int) -> tuple[Array | None, ...]:
+        """The outlines of the boxes of `load`, in its pixels."""
+        known = self._source.outlines[number] if self._source.outlines else ()
+        if not any(each is not None for each in known):
+            return ()
+        height, width = size_of(self._source.sizes[number], self._source.imgsz)
+        return tuple(None if each is None else each * (width, height) for each in known)
+
     def fill(
         self, images: Array, epoch: int, positions: Sequence[int], numbers: Sequence[int]
     ) -> Array:
@@ -109,7 +119,7 @@ class SampleMaker:
         for place, (position, number) in enumerate(zip(positions, numbers)):
             rng = np.random.default_rng([source.seed, epoch, position])
             image, boxes = training_sample(
-                self.load, number, len(source.paths), size, source.hyp, rng
+                self.load, number, len(source.paths), size, source.hyp, rng, self.outlines
             )
             for channel in range(3):
                 extract(image, channel, images[place, channel])

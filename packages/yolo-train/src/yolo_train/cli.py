@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from yolo_core.command import Group
+from yolo_core.command import Command, Group
+from yolo_train.hyp import Hyp
 from yolo_train.options import FitOptions
 
 
@@ -37,7 +38,35 @@ def _bytes(_context: Any, _parameter: Any, value: str) -> int:
     return int(number) * units[unit]
 
 
-@main.command()
+#: Options that YOLOv5 users write otherwise → what they are here.
+_ELSEWHERE = {
+    "--batch": "--batch-size", "--img": "--imgsz", "--img-size": "--imgsz", "--lr": "-o lr0=0.01",
+    "--learning-rate": "-o lr0=0.01", "--noautoanchor": "--no-autoanchor",
+    "--noplots": "--no-plots",
+}  # fmt: skip
+
+
+class _FitCommand(Command):
+    """`fit`, which answers hyper-parameters given as options with the words that set them."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(context, args)
+        except click.NoSuchOption as error:
+            wanted = "--" + error.option_name.lstrip("-").replace("_", "-")
+            here = _ELSEWHERE.get(wanted)
+            values = Hyp().to_dict()
+            name = wanted[2:].replace("-", "_")
+            if here is None and name in values:
+                here = f"-o {name}={values[name]:g}"
+            if here is None:
+                raise
+            raise click.UsageError(
+                f"No such option: {error.option_name}. It is written: {here}", context
+            ) from error
+
+
+@main.command(cls=_FitCommand)
 @click.option("--data", type=click.Path(), help="The dataset's data.yaml.")
 @click.option("--model", help="yolov5n … x, n6 … x6; without it that of --weights, or yolov5n.")
 @click.option("--cfg", type=click.Path(), help="Model yaml of YOLOv5 instead of --model.")
@@ -45,7 +74,9 @@ def _bytes(_context: Any, _parameter: Any, value: str) -> int:
 @click.option("--qat", is_flag=True, help="Finetune on the grid of an installed quantizer.")
 @click.option("--epochs", default=100, show_default=True)
 @click.option("--batch-size", default=16, show_default=True, help="Over all devices.")
-@click.option("--nominal-batch", default=64, show_default=True, help="Images per update.")
+@click.option(
+    "--nominal-batch", default=0, help="Images per update. Default: 64, or a batch by the recipe."
+)
 @click.option(
     "--imgsz", default=640, show_default=True, help="Pixels, a multiple of the largest stride."
 )
@@ -54,12 +85,29 @@ def _bytes(_context: Any, _parameter: Any, value: str) -> int:
 @click.option("--seed", default=0, show_default=True)
 @click.option("--project", default="runs/train", show_default=True, type=click.Path())
 @click.option("--name", default="exp", show_default=True, help="Folder under --project.")
-@click.option("--resume", is_flag=False, flag_value="", help="Continue a run folder, or the last.")
+@click.option(
+    "--resume",
+    is_flag=False,
+    flag_value="",
+    help="Continue a run (its folder or weights/last), or the last; with --epochs to another end.",
+)
 @click.option("--freeze", default=0, show_default=True, help="Keep the first N layers.")
 @click.option("--freeze-bn", is_flag=True, help="Keep the statistics of batch normalisation.")
-@click.option("--hyp", type=click.Path(), help="YAML file of hyper-parameters, or `small`.")
+@click.option(
+    "--hyp",
+    default="auto",
+    show_default=True,
+    type=click.Path(),
+    help="YAML file of hyper-parameters, or scratch-low, few, small, finetune; auto chooses by the "
+    "updates that there will be.",
+)
 @click.option("-o", "set", multiple=True, metavar="KEY=VALUE", help="One hyper-parameter.")
-@click.option("--optimizer", default="sgd", show_default=True, help="sgd, adam or adamw.")
+@click.option(
+    "--optimizer",
+    default="auto",
+    show_default=True,
+    help="sgd, adam or adamw; auto is what the recipe is meant for.",
+)
 @click.option("--cos-lr", is_flag=True, help="Cosine instead of linear decay.")
 @click.option("--patience", default=100, show_default=True, help="Epochs without gain; 0 never.")
 @click.option(
@@ -77,7 +125,12 @@ def _bytes(_context: Any, _parameter: Any, value: str) -> int:
 @click.option("--plots/--no-plots", default=True, show_default=True)
 @click.pass_context
 def fit(context: click.Context, /, resume: str | None, data: str | None, **options: Any) -> None:
-    """Train a network, or continue to."""
+    """Train a network, or continue to.
+
+    \b
+    yolo-train fit --data my.yaml --weights weights/yolov5n --epochs 50
+    yolo-train fit --resume runs/train/exp --epochs 100
+    """
     from yolo_train.batches import share_cores
 
     share_cores()
@@ -86,12 +139,13 @@ def fit(context: click.Context, /, resume: str | None, data: str | None, **optio
 
     if resume is not None:
         for name in (*options, "data"):
-            source = context.get_parameter_source(name)
-            if name != "project" and source == click.core.ParameterSource.COMMANDLINE:
+            given = context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
+            if given and name not in ("project", "epochs"):
                 raise click.UsageError(f"--resume takes no other options (got {name})")
         project = options["project"]
         folder = RunFolder.open(resume) if resume else RunFolder.latest(project)
-        trainer.resume(folder)
+        asked = context.get_parameter_source("epochs") == click.core.ParameterSource.COMMANDLINE
+        trainer.resume(folder, options["epochs"] if asked else None)
         return
     if data is None:
         raise click.UsageError("Missing option '--data'.")

@@ -16,7 +16,10 @@ from typing import Any
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike
 from yolo_core.yaml_file import read_yaml
+from yolo_core.yolo.architecture import MAX_ANCHORS
 
+#: The recipe is chosen by `yolo_train.recipe`.
+AUTO = "auto"
 _PACKAGED = Path(__file__).parent / "hyps"
 
 
@@ -30,7 +33,8 @@ class Hyp:
     positives in the two cross-entropies. anchor_t: largest ratio of a box side to an anchor's.
     label_smoothing: share taken from the true class. hsv_*: shares of hue, saturation, value.
     degrees, shear: ± degrees. translate, scale, perspective: ± shares. flipud, fliplr, mosaic,
-    mixup: probabilities.
+    mixup: probabilities. copy_paste: share of the outlined objects of a mosaic that are pasted
+    once more, mirrored. anchors: of each level, rounded; 0 for those of the model.
     """
 
     lr0: float = 0.01
@@ -59,6 +63,8 @@ class Hyp:
     fliplr: float = 0.5
     mosaic: float = 1.0
     mixup: float = 0.0
+    copy_paste: float = 0.0
+    anchors: float = 0.0
 
     def to_dict(self) -> dict[str, float]:
         return dataclasses.asdict(self)
@@ -67,12 +73,24 @@ class Hyp:
 #: Allowed range of each number; what is not named here lies between 0 and 1000.
 _LIMITS: Mapping[str, Any] = {
     **dict.fromkeys(
-        ("flipud", "fliplr", "mosaic", "mixup", "hsv_h", "hsv_s", "hsv_v", "translate"), (0, 1)
+        (
+            "flipud",
+            "fliplr",
+            "mosaic",
+            "mixup",
+            "copy_paste",
+            "hsv_h",
+            "hsv_s",
+            "hsv_v",
+            "translate",
+        ),
+        (0, 1),
     ),
     **dict.fromkeys(("momentum", "warmup_momentum", "label_smoothing", "scale"), (0, 0.999)),
     "lr0": (1e-9, 10),
     "lrf": (1e-9, 1),
     "anchor_t": (1, 1000),
+    "anchors": (0, MAX_ANCHORS),
     "degrees": (0, 180),
     "shear": (0, 60),
     "perspective": (0, 0.001),
@@ -80,17 +98,18 @@ _LIMITS: Mapping[str, Any] = {
 
 #: Keys of YOLOv5's own files that choose parts of the recipe that this trainer has not; a file
 #: may hold them with the value that switches that part off.
-_SWITCHED_OFF = {"fl_gamma": 0.0, "copy_paste": 0.0, "iou_t": None}
+_SWITCHED_OFF = {"fl_gamma": 0.0, "iou_t": None}
 
 
 def read_hyp(path: PathLike | None, overrides: Sequence[str] = ()) -> Hyp:
     """The defaults, replaced by a YAML file and then by `key=value` words.
 
-    path: a file, or the name of one that comes with this package.
+    path: a file, or the name of one that comes with this package; "auto" and None mean the
+    defaults, until `recipe` has chosen.
     InputError names an unknown key, a value that is no number or lies out of range.
     """
     values: dict[str, Any] = {}
-    if path is not None:
+    if path is not None and str(path) != AUTO:
         path = _PACKAGED / f"{path}.yaml" if str(path) in packaged() else path
         content = read_yaml(path)
         if not isinstance(content, dict):

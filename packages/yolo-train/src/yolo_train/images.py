@@ -21,15 +21,20 @@ from yolo_core.yolo.letterbox import opencv, read_image
 def read_at_size(path: Path, imgsz: int) -> Array:
     """uint8 RGB with the longer side of `imgsz` pixels; area averaging where it shrinks."""
     image = read_image(path)
-    height, width = image.shape[:2]
-    ratio = imgsz / max(height, width)
-    if ratio == 1:
+    before = image.shape[:2]
+    if max(before) == imgsz:
         return image
     cv2 = opencv()
-    size = (max(round(width * ratio), 1), max(round(height * ratio), 1))
-    how = cv2.INTER_AREA if ratio < 1 else cv2.INTER_LINEAR
-    result: Array = cv2.resize(image, size, interpolation=how)
+    height, width = size_of(before, imgsz)
+    how = cv2.INTER_AREA if imgsz < max(before) else cv2.INTER_LINEAR
+    result: Array = cv2.resize(image, (width, height), interpolation=how)
     return result
+
+
+def size_of(size: tuple[int, ...], imgsz: int) -> tuple[int, int]:
+    """(height, width) of an image of this size once its longer side has `imgsz` pixels."""
+    ratio = imgsz / max(size)
+    return max(round(size[0] * ratio), 1), max(round(size[1] * ratio), 1)
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from yolo_core.errors import InputError
 from yolo_core.yolo.letterbox import MAX_SIDE
+from yolo_train.hyp import AUTO
 
-OPTIMIZERS = ("sgd", "adam", "adamw")
+OPTIMIZERS = (AUTO, "sgd", "adam", "adamw")
 #: Parts of the network that `freeze` counts.
 MAX_FREEZE = 24
 
@@ -18,8 +20,8 @@ MAX_FREEZE = 24
 @dataclass(frozen=True)
 class FitOptions:
     """Options of `yolo-train fit` under their command-line names; `yolo-train fit --help` says
-    what each means. cache: bytes of the image cache. batch_size: images over all devices and
-    machines. InputError when a value is out of range.
+    what each means. nominal_batch: 0 leaves it to the recipe. cache: bytes of the image cache.
+    batch_size: images over all devices and machines. InputError when a value is out of range.
     """
 
     data: str
@@ -29,7 +31,7 @@ class FitOptions:
     qat: bool = False
     epochs: int = 100
     batch_size: int = 16
-    nominal_batch: int = 64
+    nominal_batch: int = 0
     imgsz: int = 640
     device: str = "cpu"
     workers: int = 2
@@ -38,9 +40,9 @@ class FitOptions:
     name: str = "exp"
     freeze: int = 0
     freeze_bn: bool = False
-    hyp: str | None = None
+    hyp: str | None = AUTO
     set: tuple[str, ...] = ()
-    optimizer: str = "sgd"
+    optimizer: str = AUTO
     cos_lr: bool = False
     patience: int = 100
     cache: int = 1 << 30
@@ -57,7 +59,7 @@ class FitOptions:
             ("epochs", 1, 100_000),
             ("imgsz", 1, MAX_SIDE),
             ("batch_size", 1, 4096),
-            ("nominal_batch", 1, 65536),
+            ("nominal_batch", 0, 65536),
             ("workers", 0, 256),
             ("seed", 0, 2**31 - 1),
             ("freeze", 0, MAX_FREEZE),
@@ -83,6 +85,15 @@ class FitOptions:
             cause = f"is asked for on {self.device}"
             raise InputError("--amp", cause, "a GPU, where half precision saves time")
 
+    def from_anywhere(self) -> FitOptions:
+        """The same options with whole paths, so that another working folder changes nothing."""
+        paths = {
+            name: os.path.abspath(value)
+            for name in ("data", "cfg", "weights", "project")
+            if (value := getattr(self, name)) is not None
+        }
+        return dataclasses.replace(self, **paths)
+
     def to_dict(self) -> dict[str, Any]:
         return {**dataclasses.asdict(self), "set": list(self.set)}
 
@@ -97,7 +108,7 @@ class FitOptions:
             expected = type(defaults[name]) if name != "data" else str
             if name == "set":
                 valid = isinstance(value, list) and all(isinstance(v, str) for v in value)
-            elif defaults[name] is None:
+            elif defaults[name] is None or name == "hyp":
                 valid = value is None or isinstance(value, str)
             else:
                 valid = type(value) is expected

@@ -19,6 +19,8 @@ from yolo_train.run_folder import COLUMNS
 from yolo_train.scores import CONFIDENCES, Scores
 from yolo_train.validate import Validated
 
+#: The plot that is written last.
+LAST = "confusion_matrix.png"
 #: A confusion matrix counts detections above this score that overlap at least so much.
 _CONFUSION_SCORE, _CONFUSION_IOU = 0.25, 0.45
 #: Classes whose names still fit along an axis.

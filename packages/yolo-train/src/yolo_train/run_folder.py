@@ -65,8 +65,16 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: PathLike) -> RunFolder:
-        """The folder of an earlier run that got as far as its first step."""
+        """The folder of an earlier run that got as far as its first step.
+
+        path: the folder, or one of its checkpoints (`weights/last`, `weights/last-0000.params` …).
+        """
         folder = cls(Path(path))
+        parent = folder.path.parent
+        if folder.path.name == "weights":
+            folder = cls(parent)
+        elif parent.name == "weights" and not folder.path.is_dir():
+            folder = cls(parent.parent)
         if not (folder.path / STATE).is_file():
             raise InputError(path, "has no run to resume", f"a folder with {STATE}")
         # The state says that the folder is a run of ours, also where it was copied from elsewhere.
@@ -109,6 +117,13 @@ class RunFolder:
         saved: dict[str, Any] = {"results": table, **arrays}
         np.savez(stream, **saved)
         atomic_write(self.path / STATE, stream.getvalue())
+
+    def epochs_done(self) -> int:
+        """Complete epochs of the state."""
+        count = self.read_state().get("epochs")
+        if count is None or count.shape != () or count.dtype.kind not in "iu":
+            raise InputError(self.path / STATE, "does not tell its epochs", _EXPECTED)
+        return int(count)
 
     def read_state(self) -> dict[str, Array]:
         """The arrays of the last complete epoch; `rows` become those of that time."""

@@ -60,12 +60,26 @@ def read_weights(options: FitOptions) -> Checkpoint | None:
 
 
 def planned_architecture(
-    options: FitOptions, names: Sequence[str], checkpoint: Checkpoint | None
+    options: FitOptions, hyp: Hyp, names: Sequence[str], checkpoint: Checkpoint | None
 ) -> Architecture:
     """The network that will be trained, before its anchors are fitted to the data.
 
     checkpoint: what `read_weights` found. InputError for options that describe no network.
     """
+    found = _planned(options, names, checkpoint)
+    count = round(hyp.anchors)
+    if options.qat or count in (0, found.anchors_per_level):
+        return found
+    anchors = tuple(
+        tuple((2.0 * stride * (place + 1),) * 2 for place in range(count))
+        for stride in found.strides
+    )
+    return dataclasses.replace(found, anchors=anchors)
+
+
+def _planned(
+    options: FitOptions, names: Sequence[str], checkpoint: Checkpoint | None
+) -> Architecture:
     if checkpoint is None:
         return Architecture.of(options.cfg or options.model or "yolov5n", names=names)
     source = checkpoint.architecture

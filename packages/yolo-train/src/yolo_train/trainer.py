@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -33,6 +34,7 @@ from yolo_train.images import ImageCache
 from yolo_train.learner import Learner
 from yolo_train.loss import scaled_gains
 from yolo_train.options import FitOptions
+from yolo_train.recipe import knows_classes, remedy, settled
 from yolo_train.run_folder import COLUMNS, RunFolder
 from yolo_train.samples import digest
 from yolo_train.schedule import Rates, Schedule
@@ -55,8 +57,10 @@ class Training:
 
     def __init__(self, options: FitOptions, earlier: RunFolder | None = None) -> None:
         """earlier: the folder of a run with these options that is taken up again."""
-        hyp_file = options.hyp if earlier is None else earlier.path / "hyp.yaml"
-        self._hyp = read_hyp(hyp_file, options.set if earlier is None else ())
+        if earlier is None:
+            self._hyp = read_hyp(options.hyp, options.set)  # refused before the data are read
+        else:
+            self._hyp = read_hyp(earlier.path / "hyp.yaml")
         self._devices = contexts(options.device)
         self._sums = GradientSum(self._devices)
         shares = self._sums.workers * len(self._devices)
@@ -70,12 +74,19 @@ class Training:
         self._data = read_data_yaml(options.data)
         names = self._data.names
         if state is None or options.qat:
-            planned = planned_architecture(options, names, weights)
+            planned = planned_architecture(options, self._hyp, names, weights)
         else:
             planned = continued_architecture(state)
         side, _ = rounded_imgsz(options.imgsz, "--imgsz", planned.max_stride)
-        options = self._options = dataclasses.replace(options, imgsz=side)
+        self._options = dataclasses.replace(options, imgsz=side)
         self._train, self._val = self._samples("train"), self._samples("val")
+        known = state is not None or knows_classes(planned, names, weights)
+        options, said = settled(self._options, known, len(self._train))
+        self._options = options
+        if state is None:
+            self._hyp = read_hyp(options.hyp, options.set)
+            if said:
+                click.echo(said, err=True)
         self._per_epoch = -(-len(self._train) // options.batch_size)
         self._schedule = Schedule(
             self._hyp, options.epochs, self._per_epoch, options.batch_size, options.cos_lr,
@@ -94,6 +105,7 @@ class Training:
             scaled_gains(self._hyp, architecture.nc, side, architecture.levels),
         )  # fmt: skip
         self._done, self._best, self._best_epoch = 0, -1.0, 0
+        self._seen = 0
         self._class_map: Array = np.zeros(architecture.nc)
         if state is not None and earlier is not None:
             self._restore(state, str(earlier.path))
@@ -113,7 +125,7 @@ class Training:
 
     def _create_folder(self) -> RunFolder:
         folder = RunFolder.create(self._options.project, self._options.name)
-        folder.write_yaml("opt.yaml", self._options.to_dict())
+        folder.write_yaml("opt.yaml", self._options.from_anywhere().to_dict())
         folder.write_yaml("hyp.yaml", self._hyp.to_dict())
         return folder
 
@@ -182,6 +194,7 @@ class Training:
             if self._folder and options.plots and epoch == 0 and number < _PICTURES:
                 pictures.train_batch(self._folder.path / f"train_batch{number}.jpg", batch)
             rates = self._schedule.at(epoch, number)
+            self._seen += options.batch_size
             totals += self._learner.learn(batch, rates, self._side(epoch, number))
             if not np.isfinite(totals).all():
                 raise InputError(
@@ -265,13 +278,26 @@ class Training:
             validated = self._validator.run(self._learner.average, "validate best")
             plots.results(folder.path / "results.png", folder.rows)
             plots.curves(folder.path, validated.scores)
-            plots.confusion(folder.path / "confusion_matrix.png", validated, self._data.names)
+            plots.confusion(folder.path / plots.LAST, validated, self._data.names)
             pictures.val_batches(folder.path, self._val, validated, self._data.names, _PICTURES)
         best_row = folder.rows[self._best_epoch]
+        map50 = best_row["metrics/mAP_0.5"]
+        rate = self._seen / seconds if seconds else 0.0
         click.echo(
-            f"{folder.best}: mAP@0.5 {best_row['metrics/mAP_0.5']:.4f}, mAP@0.5:0.95 "
+            f"{folder.best}: mAP@0.5 {map50:.4f}, mAP@0.5:0.95 "
             f"{best_row['metrics/mAP_0.5:0.95']:.4f} in epoch {self._best_epoch}; "
-            f"{seconds:.0f} s of training"
+            f"{seconds:.0f} s of training, {rate:.1f} images/s"
+        )
+        advice = remedy(self._options, map50, len(self._train))
+        if advice:
+            click.echo(advice)
+            return
+        data, size = self._options.data, self._learner.architecture.model_name
+        out = f"qout/{folder.path.name}/{size}_cvm"
+        click.echo(
+            f"Next: yolo-mrt quantize {folder.path} --data {data} --out {out}\n"
+            f"      yolo-eval coco {folder.path} --data {data} --json float.json\n"
+            f"      yolo-eval detect {folder.path} PICTURES"
         )
 
 
@@ -310,12 +336,34 @@ def image_weights(samples: Sequence[Sample], class_map: Array) -> Array:
     return result
 
 
-def fit(options: FitOptions) -> RunFolder | None:
-    """Train as asked in a new run folder; None on all machines but the first."""
-    return Training(options).run()
+def fit(options: FitOptions | None = None, /, **named: Any) -> RunFolder | None:
+    """Train in a new run folder, which is returned; None on all machines but the first.
+
+    options: what `yolo-train fit` is asked on the command line. The same options may be given by
+    name instead: fit(data="my.yaml", epochs=3). InputError for what cannot be done.
+    """
+    return Training(FitOptions(**named) if options is None else options).run()
 
 
-def resume(folder: RunFolder) -> RunFolder | None:
-    """Continue an earlier run after its last complete epoch, with the options it was given."""
-    options = FitOptions.from_dict(folder.read_yaml("opt.yaml"), str(folder.path / "opt.yaml"))
+def resume(folder: RunFolder, epochs: int | None = None) -> RunFolder | None:
+    """Continue an earlier run after its last complete epoch, with the options it was given.
+
+    epochs: another end, with which a finished run trains on; its learning rate follows the longer
+    schedule from there. A finished run without it is told, and nothing is done.
+    """
+    source = folder.path / "opt.yaml"
+    options = FitOptions.from_dict(folder.read_yaml("opt.yaml"), str(source))
+    done = folder.epochs_done()
+    if epochs is not None and epochs != options.epochs:
+        if epochs <= done:
+            raise InputError("--epochs", f"is {epochs}", f"more than {done}, which are done")
+        options = dataclasses.replace(options, epochs=epochs)
+        folder.write_yaml("opt.yaml", options.to_dict())
+    finished = done >= options.epochs
+    if finished and (not options.plots or (folder.path / plots.LAST).exists()):
+        click.echo(
+            f"{folder.path} is finished: {done} epochs of {options.epochs}. "
+            f"It trains on with: yolo-train fit --resume {folder.path} --epochs {2 * done}"
+        )
+        return folder
     return Training(options, folder).run()
