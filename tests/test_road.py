@@ -97,3 +97,16 @@ def test_a_missing_file_is_one_line_and_code_2(tmp_path: Path, arguments: Any) -
     assert text.startswith("Error: ")
     assert "none" in text
     assert not list(tmp_path.iterdir())
+
+
+def test_report_goes_from_weights_to_the_comparison_and_repeats_only_what_is_missing(
+    road: Path,
+) -> None:
+    command = ("yolo", "report", "runs/train/exp", "--data", "shapes/data.yaml", "--quiet")
+    text = run(*command, cwd=road)
+    assert text.rstrip().endswith("runs/report/exp/compare/report.html")
+    assert "(done before)" not in text
+    (road / "runs/report/exp/compare/report.html").unlink()
+    again = [line for line in run(*command, cwd=road).splitlines() if line.startswith("[")]
+    assert [line.endswith("(done before)") for line in again] == [True, True, True, False]
+    assert (road / "runs/report/exp/compare/report.html").is_file()

@@ -1,8 +1,12 @@
-"""Packaging hook: puts the compiled engine into the wheel, or says once that there is none."""
+"""Packaging hook: puts the conformance vectors and the compiled engine into the wheel.
+
+A cross compiler in $CXX makes the wheel of its own target.
+"""
 
 from __future__ import annotations
 
 import importlib.util
+import platform
 import sys
 import sysconfig
 from pathlib import Path
@@ -13,6 +17,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 LIBRARY = "src/yolo_cvm/engine/_native.so"
 NODE_LIBRARY = "src/yolo_cvm/node/libcvm_runtime.so"
+VECTORS = ("ops", "reject", "network", "dispute")
 
 
 def _compile_module(root: Path) -> ModuleType:
@@ -29,6 +34,11 @@ class EngineHook(BuildHookInterface):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         root = Path(self.root)
+        if version != "editable":  # there the package finds them in the checkout
+            for name in VECTORS:
+                build_data["force_include"][str(root / "vectors" / name)] = (
+                    f"yolo_cvm/vectors/{name}"
+                )
         native = _compile_module(root)
         try:
             native.compile_library(root / LIBRARY)
@@ -40,8 +50,11 @@ class EngineHook(BuildHookInterface):
             (root / LIBRARY).unlink(missing_ok=True)
             return
         build_data["pure_python"] = False
-        machine = sysconfig.get_platform().replace("-", "_").replace(".", "_")
-        build_data["tag"] = f"py3-none-{machine}"
+        machine = native.target_machine(native.find_compiler())
+        place = sysconfig.get_platform()
+        if machine != native.normal(platform.machine()):
+            place = f"linux-{machine}"
+        build_data["tag"] = f"py3-none-{place.replace('-', '_').replace('.', '_')}"
         build_data["artifacts"].append(LIBRARY)
         if sys.platform.startswith("linux"):
             native.compile_node_library(root / NODE_LIBRARY)

@@ -73,6 +73,20 @@ def find_compiler() -> list[str]:
     raise NoCompiler("tried " + ", ".join(" ".join(c) for c in candidates))
 
 
+def normal(machine: str) -> str:
+    """One name for a kind of processor that systems call differently."""
+    return {"AMD64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
+
+
+def target_machine(compiler: Sequence[str]) -> str:
+    """The kind of processor that the compiler compiles for; this one where it does not say."""
+    try:
+        told = subprocess.run([*compiler, "-dumpmachine"], capture_output=True, text=True).stdout
+    except OSError:
+        told = ""
+    return normal(told.partition("-")[0].strip() or platform.machine())
+
+
 def compile_library(
     target: Path,
     compiler: Sequence[str] | None = None,
@@ -82,14 +96,12 @@ def compile_library(
 ) -> None:
     """Compile everything into the shared library `target`. NoCompiler where that fails.
 
-    machine: of the target, this one by default; optimize: level of all sources instead of the
-    level of each; extra: flags for compiling and linking. What no instruction set changes is
-    compiled as one source, which reads the standard headers once.
+    machine: of the target, the compiler's own by default; optimize: level of all sources instead
+    of the level of each; extra: flags for compiling and linking. What no instruction set changes
+    is compiled as one source, which reads the standard headers once.
     """
     command = list(compiler or find_compiler())
-    machine = machine or {"AMD64": "x86_64", "arm64": "aarch64"}.get(
-        platform.machine(), platform.machine()
-    )
+    machine = machine or target_machine(command)
     with tempfile.TemporaryDirectory() as folder:
         write_headers(Path(folder))
         flags = [

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from yolo_cvm.cli import main
-from yolo_cvm.conform import FAILED, KNOWN, PASSED, conform
+from yolo_cvm.conform import FAILED, KNOWN, PASSED, conform, shipped
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 
@@ -118,6 +118,10 @@ def test_a_wrong_vector_fails(change: str, tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["conform", str(tmp_path)])
     assert result.exit_code == 1
     assert "1 failed" in result.output
+
+
+def test_the_vectors_that_come_with_the_package_are_found() -> None:
+    assert {path.name for path in shipped().iterdir()} >= {"ops", "reject", "network", "dispute"}
 
 
 def test_a_folder_without_vectors_is_refused(tmp_path: Path) -> None:

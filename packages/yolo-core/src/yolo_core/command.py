@@ -127,6 +127,11 @@ class Group(click.Group):
     command_class = Command
     group_class = type  # subgroups are `Group`s too
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        settings = kwargs.setdefault("context_settings", {})
+        settings.setdefault("help_option_names", ["-h", "--help"])
+        super().__init__(*args, **kwargs)
+
     def main(self, *args: Any, **kwargs: Any) -> Any:
         sys.excepthook = _report_defect
         return super().main(*args, **kwargs)

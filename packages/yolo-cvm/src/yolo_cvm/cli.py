@@ -216,17 +216,20 @@ def gas(model: str, as_json: bool) -> None:
 
 @main.command()
 @budget_options
-@click.argument("folder", type=click.Path())
+@click.argument("folder", required=False, type=click.Path())
 @click.option("--quiet", is_flag=True, help="Print only what failed, and the counts.")
 @_ENGINE
 @click.pass_context
-def conform(context: click.Context, folder: str, quiet: bool, engine: str | None) -> None:
-    """Run every conformance vector below FOLDER. Exit code 1 where one fails."""
+def conform(context: click.Context, folder: str | None, quiet: bool, engine: str | None) -> None:
+    """Run every conformance vector below FOLDER. Exit code 1 where one fails.
+
+    Without FOLDER the vectors run that come with the package.
+    """
     from yolo_core.words import shown
-    from yolo_cvm.conform import FAILED, PASSED, conform, count
+    from yolo_cvm.conform import FAILED, PASSED, conform, count, shipped
 
     outcomes = []
-    for outcome in conform(folder, engine):
+    for outcome in conform(shipped() if folder is None else folder, engine):
         outcomes.append(outcome)
         if not quiet or outcome.status != PASSED:
             click.echo(

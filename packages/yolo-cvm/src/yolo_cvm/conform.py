@@ -53,6 +53,13 @@ class Outcome:
     note: str = ""
 
 
+def shipped() -> Path:
+    """The folder of our own vectors: in the installed package, or in the checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "vectors"
+    return installed if installed.is_dir() else package.parents[1] / "vectors"
+
+
 def conform(path: PathLike, engine: str | None = None) -> Iterator[Outcome]:
     """The outcome of every vector below a folder, in order of name.
 

@@ -2,4 +2,4 @@
 
 from yolo_mrt.cli import main
 
-main()
+main(prog_name="yolo-mrt")

@@ -11,7 +11,7 @@ from yolo_train.hyp import Hyp
 from yolo_train.options import FitOptions
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group)
 @click.version_option(package_name="yolo-train")
 def main() -> None:
     """Train YOLOv5 in MXNet."""

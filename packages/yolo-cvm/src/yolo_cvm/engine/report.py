@@ -41,3 +41,9 @@ def planned(graph: Graph, after: str | None = None) -> Iterator[str]:
         raise InputError(f"pass {after!r}", "is none of the planner's", ", ".join(names))
     last = names.index(after) + 1 if after else names.index(planner.emission.NAME) + 1
     return show(planner.apply(graph, names[:last]))
+
+
+def checks() -> list[tuple[str, str]]:
+    """What `yolo checks` tells of the engine. Entry point `engine` of `yolo_core.checks`."""
+    sets = " ".join(library.instruction_sets())
+    return [("engine", f"compiled: {sets}" if sets else f"reference: yolo-cvm {library.absence()}")]

@@ -1,0 +1,1 @@
+"""The command `yolo`: every wish under one name, whatever packages are installed."""
