@@ -67,7 +67,7 @@ def budget_options(command: _CommandT) -> _CommandT:
                      help="Refuse a model of more elementary steps."),
         click.option("--max-memory", type=click.IntRange(0),
                      help="Refuse a model that needs more bytes."),
-        click.option("--max-gas", type=click.IntRange(0), help="Refuse a dearer model."),
+        click.option("--max-gas", type=click.IntRange(0), help="Refuse a model of more gas."),
     ):  # fmt: skip
         command = option(command)
     return command

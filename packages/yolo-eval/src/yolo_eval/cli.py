@@ -32,11 +32,11 @@ def main() -> None:
 @click.option("--conf", type=click.FloatRange(0, 1),
               help="Smallest score. Default: the model's own, or 0.001.")  # fmt: skip
 @click.option("--iou", type=click.FloatRange(0, 1),
-              help="Overlap that suppresses. Default: the model's own, or 0.6.")  # fmt: skip
+              help="IoU of suppression. Default: the model's own, or 0.6.")  # fmt: skip
 @click.option("--max-det", type=click.IntRange(1, 10000),
               help="Boxes per image. Default: the model's own, or 300.")  # fmt: skip
 @click.option("--rows", is_flag=True,
-              help="Decide here, from the rows inside a model whose graph decides.")  # fmt: skip
+              help="Choose boxes by these options, not by the model's graph.")  # fmt: skip
 @click.option("--jobs", type=click.IntRange(1, 256), default=1, show_default=True,
               help="Processes that share the images.")  # fmt: skip
 @click.option("--shard", help="Only every n-th image: i/n; see merge.")

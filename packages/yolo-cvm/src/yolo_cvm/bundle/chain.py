@@ -50,7 +50,7 @@ class CallCost:
 
     @property
     def call(self) -> int:
-        """A call by INFERARRAY with the memory of its output; INFER is not dearer."""
+        """A call by INFERARRAY with the memory of its output; INFER costs no more."""
         return self.inferarray + self.output_memory
 
     @property

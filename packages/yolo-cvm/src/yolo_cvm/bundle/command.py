@@ -88,7 +88,11 @@ def bundle(
     _print(manifest, as_json)
 
 
-@click.command("model-meta", cls=Command, help=f"Print what a chain asks. {_MODEL_HELP}")
+@click.command(
+    "model-meta",
+    cls=Command,
+    help=f"Print what announces MODEL to a chain. {_MODEL_HELP}",
+)
 @budget_options
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--comment", default="", help="Text for the chain.")
