@@ -40,6 +40,8 @@ QUOTAS = {
     f"{PLANNER}/epilogues.py": 10,
     f"{PLANNER}/tile_code.py": 14,
     f"{PLANNER}/scatters.py": 8,
+    f"{PLANNER}/selection.py": 6,
+    f"{PLANNER}/rows.py": 8,
     f"{PLANNER}/layout.py": 6,
     f"{PLANNER}/emission.py": 6,
     f"{PLANNER}/memory.py": 8,

@@ -28,7 +28,8 @@ SECONDS = 240
 LEAST = 0.95
 COPIED = ["yolo-cvm/src", "yolo-cvm/native", "yolo-cvm/tests", "yolo-cvm/benchmarks",
           "yolo-core/src", "yolo-core/tests"]  # fmt: skip
-ENGINE = ["test_features.py", "test_planner.py", "test_network.py", "test_sameness.py"]
+ENGINE = ["test_features.py", "test_planner.py", "test_network.py", "test_selection.py",
+          "test_sameness.py"]  # fmt: skip
 #: Objects that a header reaches, where not all are.
 SETS = ["portable", "avx2"]
 FLAGS = ["-std=c++17", "-O0", "-fPIC", "-fvisibility=hidden", "-g0"]
