@@ -140,6 +140,7 @@ WRITERS = (
 READERS = {
     "yolo-core architecture", "yolo-core checkpoint",
     "yolo-train fit", "yolo-train launch", "yolo-port inspect", "yolo-port verify",
+    "yolo-mrt config",
     "yolo-cvm inspect", "yolo-cvm certify", "yolo-cvm verify", "yolo-cvm bisect", "yolo-cvm gas",
     "yolo-cvm conform", "yolo-cvm model-meta", "yolo-cvm serve", "yolo-cvm judge",
 }  # fmt: skip
