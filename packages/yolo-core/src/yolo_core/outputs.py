@@ -131,6 +131,8 @@ def check_folder(path: PathLike, cache: bool = False) -> None:
         raise InputError(path, "is in the way", "a folder or a free name")
     for found in _files_in(path) if os.path.isdir(path) else ():
         if os.path.islink(found) or not os.path.isfile(found) or not is_result(found, cache):
+            if not os.path.lexists(found):
+                continue  # another command has just put its own folder in this place
             name = found.relative_to(path)
             raise InputError(path, f"holds other files than results of ours ({name})", _FREE)
 

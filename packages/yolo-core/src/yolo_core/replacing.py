@@ -33,9 +33,11 @@ _EXCHANGE = 2  # RENAME_EXCHANGE of Linux
 
 def part_file(path: Path) -> tuple[int, Path]:
     """An open, locked, empty file beside `path`, and its name. OSError where it cannot be made."""
-    handle, name = tempfile.mkstemp(ENDING, f".{path.name}.", path.parent)
-    lock(handle)
-    return handle, Path(name)
+    while True:
+        handle, name = tempfile.mkstemp(ENDING, f".{path.name}.", path.parent)
+        if _kept(handle, name):
+            return handle, Path(name)
+        os.close(handle)
 
 
 @contextlib.contextmanager
@@ -44,14 +46,37 @@ def part_folder(path: Path) -> Iterator[Path]:
 
     What it holds as `old` at the end goes back to `path` where nothing is there.
     """
-    place = Path(tempfile.mkdtemp(ENDING, f".{path.name}.", path.parent))
-    handle = _opened(place)
+    place, handle = _made_folder(path)
     try:
         yield place
     finally:
         _clear(place, path)
         if handle is not None:
             os.close(handle)
+
+
+def _made_folder(path: Path) -> tuple[Path, int | None]:
+    """A new folder beside `path` and its locked handle, None where there are no such locks."""
+    while True:
+        place = Path(tempfile.mkdtemp(ENDING, f".{path.name}.", path.parent))
+        if sys.platform == "win32":
+            return place, None
+        try:
+            handle = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue  # as in `_kept`
+        if _kept(handle, place):
+            return place, handle
+        os.close(handle)
+
+
+def _kept(handle: int, name: str | Path) -> bool:
+    """Lock a part that was just made; False where another command has removed it before that."""
+    lock(handle, wait=True)
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(name))
+    except FileNotFoundError:
+        return False
 
 
 def take_place(fresh: Path, path: Path, old: Path) -> None:
