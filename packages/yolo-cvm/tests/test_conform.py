@@ -26,7 +26,7 @@ def content(folder: Path) -> dict[str, bytes]:
 def test_committed_vectors_are_what_the_reference_gives_today(tmp_path: Path) -> None:
     made = tmp_path / "vectors"
     subprocess.run([sys.executable, "generate.py", str(made)], cwd=VECTORS, check=True)
-    for kind in ("ops", "reject", "network", "dispute"):
+    for kind in ("ops", "reject", "network", "dispute", "model_dispute"):
         assert content(made / kind) == content(VECTORS / kind)
 
 

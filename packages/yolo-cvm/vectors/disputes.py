@@ -24,6 +24,12 @@ DISPUTES = {
     "lookup": ("senet", "cvm_lut"),
     "suppression": ("boxes", "non_max_suppression"),
 }
+#: Of disputes that need no run: the fields of the false receipt that are others.
+MODEL_DISPUTES = {
+    "nodes": lambda honest: {"nodes": honest.nodes[:2] + honest.nodes[3:]},
+    "heads": lambda honest: {"heads": (honest.nodes[0].outputs[0], *honest.heads[1:])},
+    "gas": lambda honest: {"gas": honest.gas - 1},
+}
 
 
 def false_receipt(honest: Receipt, node: int, result: np.ndarray) -> Receipt:
@@ -32,13 +38,29 @@ def false_receipt(honest: Receipt, node: int, result: np.ndarray) -> Receipt:
         replace(one, outputs=(tensor_root(result), *one.outputs[1:])) if one.node == node else one
         for one in honest.nodes
     )
-    other = replace(honest, nodes=nodes, root=nodes_root(nodes))
+    return _sealed(replace(honest, nodes=nodes))
+
+
+def _sealed(receipt: Receipt) -> Receipt:
+    """The receipt with digests that follow from its fields."""
+    other = replace(receipt, root=nodes_root(receipt.nodes))
     return replace(other, identity=identity_of(other))
 
 
-def write_dispute(folder: Path, name: str) -> dict[str, Any]:
-    """The files of one vector; returns what verdict.json holds."""
-    network, op = DISPUTES[name]
+def write_model_dispute(folder: Path, name: str) -> dict[str, Any]:
+    """The files of one vector about nodes, heads or gas; returns what verdict.json holds."""
+    graph, data = _write_model(folder, "hourglass")
+    _, honest = run_with_receipt(load(folder, engine="reference"), data)
+    false = _sealed(replace(honest, **MODEL_DISPUTES[name](honest)))
+    witness = dispute.make_model_witness(graph)
+    (folder / "receipt.json").write_text(honest.to_json(), "ascii")
+    (folder / "false_receipt.json").write_text(false.to_json(), "ascii")
+    (folder / "model_witness.json").write_bytes(witness.to_json())
+    return asdict(dispute.judge_model(witness, honest, false))
+
+
+def _write_model(folder: Path, network: str) -> tuple[Graph, np.ndarray]:
+    """The files of a network and its input; the network, and the input as int32."""
     graph: Graph = networks.build(network)
     folder.mkdir(parents=True)
     (folder / "symbol").write_bytes(symbol.encode(graph))
@@ -46,6 +68,13 @@ def write_dispute(folder: Path, name: str) -> dict[str, Any]:
     data = values(f"{network}/input", graph.input_shape, min(graph.input_precision, 7))
     data = data.astype(np.int32)
     write_array(folder / "input.npy", data)
+    return graph, data
+
+
+def write_dispute(folder: Path, name: str) -> dict[str, Any]:
+    """The files of one vector; returns what verdict.json holds."""
+    network, op = DISPUTES[name]
+    graph, data = _write_model(folder, network)
     model = load(folder, engine="reference")
     _, honest = run_with_receipt(model, data)
     node = next(k for k, one in enumerate(graph.nodes) if one.op == op)

@@ -17,7 +17,7 @@ from typing import Any
 import networks
 import numpy as np
 from cases import CASES, MINIMUM, Case
-from disputes import DISPUTES, write_dispute
+from disputes import DISPUTES, MODEL_DISPUTES, write_dispute, write_model_dispute
 from files import FILES
 from streams import values
 
@@ -179,6 +179,9 @@ def generate(root: Path) -> None:
     for name in DISPUTES:
         folder = root / "dispute" / name
         write_json(folder / "verdict.json", write_dispute(folder, name))
+    for name in MODEL_DISPUTES:
+        folder = root / "model_dispute" / name
+        write_json(folder / "verdict.json", write_model_dispute(folder, name))
 
 
 if __name__ == "__main__":

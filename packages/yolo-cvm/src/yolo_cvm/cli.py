@@ -187,7 +187,7 @@ def verify(
 @click.pass_context
 def bisect(context: click.Context, left: str, right: str) -> None:
     """Name the first node at which two receipts of one model and input part. Exit code 1."""
-    from yolo_cvm.receipts import first_difference, read_receipt
+    from yolo_cvm.receipts import Receipt, first_difference, read_receipt
 
     first = read_receipt(left)
     difference = first_difference(first, read_receipt(right))
@@ -195,6 +195,8 @@ def bisect(context: click.Context, left: str, right: str) -> None:
     click.echo(f"first difference: {difference}" if difference else agreed)
     if difference and difference.startswith("node "):
         click.echo(f"Next: yolo-cvm witness MODEL --input X --node {difference.split()[1]} --out W")
+    elif difference and isinstance(first, Receipt):
+        click.echo("Next: yolo-cvm witness MODEL --records --out W")
     context.exit(1 if difference else 0)
 
 

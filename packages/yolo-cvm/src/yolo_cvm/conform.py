@@ -220,12 +220,24 @@ def _dispute(folder: Path, engine: str | None) -> tuple[str, str]:
     _, receipt = run_with_receipt(model, data)
     if receipt.to_json().encode("ascii") != (folder / "receipt.json").read_bytes():
         return FAILED, "the receipt differs"
+    false = read_version_2(folder / "false_receipt.json")
+    verdict: dispute.Verdict | dispute.ModelVerdict
+    if (folder / "model_witness.json").is_file():
+        shown = dispute.make_model_witness(model.graph)
+        if shown.to_json() != (folder / "model_witness.json").read_bytes():
+            return FAILED, "the witness of the model differs"
+        verdict = dispute.judge_file(folder / "model_witness.json", receipt, false)
+        return _verdict(verdict, folder)
     claim = dispute.read_claim(folder / "claim.json")
     witness = dispute.make_witness(dispute.observe_node(model, data, claim.node), claim)
     if witness.to_json() != (folder / "witness.json").read_bytes():
         return FAILED, "the witness differs"
-    false = read_version_2(folder / "false_receipt.json")
-    verdict = dispute.judge(dispute.read_witness(folder / "witness.json"), receipt, false)
+    verdict = dispute.judge_file(folder / "witness.json", receipt, false)
+    return _verdict(verdict, folder)
+
+
+def _verdict(verdict: dispute.Verdict | dispute.ModelVerdict, folder: Path) -> tuple[str, str]:
+    """A verdict against the recorded one."""
     if json.loads(json.dumps(asdict(verdict))) != read_json(folder / "verdict.json"):
         return FAILED, f"the verdict is {verdict}"
     return PASSED, ""

@@ -16,6 +16,12 @@ _INPUT = click.option(
 _NODE = click.option(
     "--node", required=True, type=click.IntRange(0), help="The operator's number, as bisect says."
 )
+_RECORDS = click.option(
+    "--records",
+    is_flag=True,
+    help="Show what the model says of all its nodes, where receipts part in their lists of nodes,"
+    " heads or gas. Takes no input and no node.",
+)
 _OUT = click.option("--out", required=True, type=click.Path(), help="File to write.")
 
 
@@ -75,19 +81,35 @@ def claim(
 @click.command(cls=Command)
 @budget_options
 @_MODEL
-@_INPUT
-@_NODE
+@click.option("--input", "input_file", type=click.Path(), help="Integers (.npy).")
+@click.option("--node", type=click.IntRange(0), help="The operator's number, as bisect says.")
 @click.option("--against", type=click.Path(), help="The other's claim of elements.")
+@_RECORDS
 @_OUT
-def witness(model: str, input_file: str, node: int, against: str | None, out: str) -> None:
+def witness(
+    model: str,
+    input_file: str | None,
+    node: int | None,
+    against: str | None,
+    records: bool,
+    out: str,
+) -> None:
     """Write what is needed to run one operator again without the model.
 
     With --against only what one disputed element depends on, else all of the operands.
 
     Example: yolo-cvm witness model --input x.npy --node 7 --against theirs --out w
     """
-    from yolo_cvm.dispute import make_witness, read_claim
+    from yolo_cvm.dispute import make_model_witness, make_witness, read_claim
+    from yolo_cvm.model import load
 
+    if records:
+        if not (input_file is None and node is None and against is None):
+            raise click.UsageError("--records takes no --input, --node or --against")
+        _write(out, [], model, make_model_witness(load(model).graph).to_json())
+        return
+    if input_file is None or node is None:
+        raise click.UsageError("--input and --node are needed, or --records alone")
     theirs = None if against is None else read_claim(against)
     made = make_witness(_run(model, input_file, node), theirs)
     _write(out, [input_file, against], model, made.to_json())
@@ -100,18 +122,18 @@ def witness(model: str, input_file: str, node: int, against: str | None, out: st
 @click.argument("second", type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def judge(witness: str, first: str, second: str, as_json: bool) -> None:
-    """Decide whose receipt is wrong at the first node where two part. Needs no model.
+    """Decide whose receipt is wrong where two part. Needs no model.
+
+    The witness is of the first node that differs, or of the model's records.
 
     Example: yolo-cvm judge w alice.json bob.json
     """
     from dataclasses import asdict
 
-    from yolo_cvm.dispute import judge, read_witness
+    from yolo_cvm.dispute import judge_file
     from yolo_cvm.receipts.reader import read_version_2
 
-    verdict = judge(
-        read_witness(witness), read_version_2(first), read_version_2(second), path=witness
-    )
+    verdict = judge_file(witness, read_version_2(first), read_version_2(second))
     if as_json:
         click.echo(json.dumps(asdict(verdict), indent=1))
     else:

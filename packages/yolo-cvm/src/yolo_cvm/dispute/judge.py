@@ -16,12 +16,12 @@ import numpy as np
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike
-from yolo_core.graph import check
 from yolo_core.graph.errors import GraphError
 from yolo_core.graph.integers import Shape, elements
 from yolo_core.words import shown
 from yolo_cvm.dispute.claim import leaf_count
 from yolo_cvm.dispute.element import Operation, element
+from yolo_cvm.dispute.records import is_record, operation_of
 from yolo_cvm.dispute.witness import OperandPart, Witness, disputed_element
 from yolo_cvm.receipts.compare import check_comparable
 from yolo_cvm.receipts.digests import (
@@ -74,16 +74,16 @@ def judge(
     the witness is of another node, or where anything in it does not follow from the receipts.
     """
     check_comparable(first, second)
-    pair = next((p for p in zip(first.nodes, second.nodes) if p[0] != p[1]), None)
-    if pair is None:
-        raise InputError("receipts", "agree in every node", "two that part at a node")
+    pair = _first_difference(first, second)
     if pair[0].node != witness.node:
         raise InputError(path, f"is of node {witness.node}", f"of node {pair[0].node}")
     records = _records(witness, first, path)
     record = records[witness.node]
     try:
-        operation = _operation(record, records, path)
+        operation = operation_of(record, records, path)
         broken = _misnamed(pair, record, operation)
+        if not broken and _omitted(record, records, first):
+            broken = SIDES
         if broken:
             return Verdict(witness.node, record["name"], record["op"], broken)
         operands = _Operands(witness, record, records, operation, first, path)
@@ -94,11 +94,35 @@ def judge(
         raise InputError(path, f"shows a node that is not valid: {error}") from None
 
 
+def _first_difference(first: Receipt, second: Receipt) -> tuple[NodeDigest, NodeDigest]:
+    """The first node that the two give differently. InputError where none can be judged."""
+    for left, right in zip(first.nodes, second.nodes):
+        if left.node != right.node:
+            break
+        if left != right:
+            return left, right
+    else:
+        if len(first.nodes) == len(second.nodes):
+            raise InputError("receipts", "agree in every node", "two that part at a node")
+    raise InputError("receipts", "list different nodes", "a witness of the model's records")
+
+
+def _omitted(
+    record: dict[str, Any], records: Mapping[int, dict[str, Any]], receipt: Receipt
+) -> bool:
+    """Whether the receipts, which agree so far, leave out a result that the node reads."""
+    listed = {node.node: len(node.outputs) for node in receipt.nodes}
+    return any(
+        records[node]["op"] is not None and output >= listed.get(node, 0)
+        for node, output in record["inputs"]
+    )
+
+
 def _records(witness: Witness, receipt: Receipt, path: PathLike) -> dict[int, dict[str, Any]]:
     """The records of the witness by node, proven to be of the receipts' model."""
     records: dict[int, dict[str, Any]] = {}
     for record in witness.model.records:
-        if not _is_record(record) or not record["node"] < witness.model.count:
+        if not is_record(record) or not record["node"] < witness.model.count:
             raise InputError(path, "a record of a node is broken")
         if record["node"] in records:
             raise InputError(path, f"has two records of node {record['node']}")
@@ -114,43 +138,6 @@ def _records(witness: Witness, receipt: Receipt, path: PathLike) -> dict[int, di
     if witness.node not in records:
         raise InputError(path, f"has no record of node {witness.node}")
     return records
-
-
-def _is_record(record: dict[str, Any]) -> bool:
-    """Whether a record has the keys and types of `node_record`; what they say is checked later."""
-    kinds = {"node": int, "name": str, "attributes": dict, "inputs": list, "shapes": list}
-    return (
-        set(record) == {*kinds, "op", "precisions", "value"}
-        and all(type(record[key]) is kind for key, kind in kinds.items())
-        and record["node"] >= 0
-        and (record["op"] is None or isinstance(record["op"], str))
-        and (record["value"] is None or isinstance(record["value"], str))
-        and all(isinstance(value, str) for value in record["attributes"].values())
-        and all(_are_counts(pair) and len(pair) == 2 for pair in record["inputs"])
-        and all(_are_counts(shape) and 0 not in shape for shape in record["shapes"])
-    )
-
-
-def _are_counts(values: Any) -> bool:
-    return isinstance(values, list) and all(type(v) is int and 0 <= v < 2**31 for v in values)
-
-
-def _operation(
-    record: dict[str, Any], records: dict[int, dict[str, Any]], path: PathLike
-) -> Operation:
-    """The operator of a record, checked like one of a file."""
-    if record["op"] is None:
-        raise InputError(path, f"node {record['node']} is no operator")
-    operator = check.find(record["op"])
-    for node, output in record["inputs"]:
-        if node not in records or output >= len(records[node]["shapes"]):
-            raise InputError(path, f"has no record of node {node}, output {output}")
-    shapes = [tuple(records[node]["shapes"][output]) for node, output in record["inputs"]]
-    attributes = check.attributes(operator, len(shapes), record["attributes"], raw=True)
-    results = check.shapes(operator, shapes, attributes)
-    if [list(shape) for shape in results] != record["shapes"]:
-        raise InputError(path, f"node {record['node']} declares shapes that do not follow")
-    return Operation(operator, attributes, shapes)
 
 
 def _misnamed(
@@ -246,7 +233,7 @@ def _agreed_root(record: dict[str, Any], output: int, receipt: Receipt, path: Pa
     for node in receipt.nodes:
         if node.node == record["node"] and output < len(node.outputs):
             return node.outputs[output]
-    raise InputError(path, f"node {record['node']} is in no receipt")
+    raise AssertionError("_omitted has looked for it")
 
 
 def _judge_node(

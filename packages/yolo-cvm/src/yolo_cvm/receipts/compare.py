@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
+
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.words import shown
 from yolo_cvm.model import Model
 from yolo_cvm.receipts import digests, version_1, version_2
 from yolo_cvm.receipts.reader import AnyReceipt
+from yolo_cvm.receipts.record import NodeDigest
 from yolo_cvm.receipts.version_1 import ReceiptVersion1
 
 
@@ -37,16 +40,24 @@ def first_difference(left: AnyReceipt, right: AnyReceipt) -> str | None:
     explains.
     """
     check_comparable(left, right)
-    for a, b in zip(left.nodes, right.nodes):
+    for a, b in zip_longest(left.nodes, right.nodes):
+        if a is None or b is None or a.node != b.node:
+            return f"the lists of nodes, at {_listed(a)} and {_listed(b)}"
         if a != b:
             outputs = [k for k, (p, q) in enumerate(zip(a.outputs, b.outputs)) if p != q]
             which = f", output {outputs[0]}" if len(a.outputs) > 1 and outputs else ""
             return f"node {a.node} '{shown(a.name)}' ({shown(a.op)}){which}"
-    return None if left == right else "no node, but the heads, the output or the gas"
+    if left.gas != right.gas:
+        return f"no node, but the gas, {left.gas} and {right.gas}"
+    return None if left == right else "no node, but the heads or the output"
+
+
+def _listed(node: NodeDigest | None) -> str:
+    return "its end" if node is None else f"node {node.node}"
 
 
 def check_comparable(left: AnyReceipt, right: AnyReceipt) -> None:
-    """InputError where two receipts are of different versions, models, inputs or node lists."""
+    """InputError where two receipts are of different versions, models or inputs."""
     if type(left) is not type(right):
         raise InputError("receipts", "are of different versions", "two of one version")
     for name in ("symbol", "params", "model", "input"):
@@ -54,5 +65,3 @@ def check_comparable(left: AnyReceipt, right: AnyReceipt) -> None:
             raise InputError(
                 "receipts", f"the {name} differs", "two runs of one model on one input"
             )
-    if [node.node for node in left.nodes] != [node.node for node in right.nodes]:
-        raise InputError("receipts", "list different nodes", "two runs of one model")
