@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import numpy as np
 import pytest
 
@@ -66,6 +68,14 @@ def test_lettering_is_ink_of_one_height() -> None:
 
 def test_what_no_font_has_is_written_as_its_number() -> None:
     assert spelled("用户 café 😀") == "用户 café [U+1F600]"
+    # A mark that no font has is no exception, though shaping gives it a circle to stand on.
+    assert spelled("\u0e01\u0e34 \u1780\u17b6") == "\u0e01\u0e34 [U+1780][U+17B6]"
+
+
+@pytest.mark.parametrize("name", ["คนเดินเท้า", "पैदल यात्री", "নমস্তে", "வணக்கம்", "سيارة", "한국어"])
+def test_scripts_that_have_a_font_are_written_with_it(name: str) -> None:
+    assert spelled(name) == unicodedata.normalize("NFC", name)
+    assert lettering(name, 20).any()
 
 
 @pytest.mark.parametrize("corners", [(-50, -50, 10, 10), (390, 195, 420, 220), (0, 0, 400, 200)])

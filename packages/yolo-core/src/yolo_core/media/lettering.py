@@ -1,8 +1,9 @@
 """Text of any script as pixels, with fonts that are shipped: OpenCV's own letters are ASCII alone.
 
 The fonts are in `fonts/` with their licences: DejaVu Sans (Latin, Greek, Cyrillic, Hebrew, Arabic,
-Armenian, Georgian, signs) and Droid Sans Fallback (Chinese, Japanese, Korean). A character that
-neither has is written as its number, U+1F600, so that two names never look alike.
+Armenian, Georgian, signs), Noto Sans (Thai, Devanagari, Bengali, Tamil) and Droid Sans Fallback
+(Chinese, Japanese, Korean). A character that none of them has is written as its number, U+1F600, so
+that two names never look alike.
 """
 
 from __future__ import annotations
@@ -18,11 +19,16 @@ from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 
 #: The fonts' files, in the order in which they are asked for a character.
-FONTS = tuple(Path(__file__).parent / "fonts" / name
-              for name in ("DejaVuSans.ttf", "DroidSansFallback.ttf"))  # fmt: skip
+FONTS = tuple(
+    Path(__file__).parent / "fonts" / f"{name}.ttf"
+    for name in (
+        "DejaVuSans", "NotoSansThai", "NotoSansDevanagari", "NotoSansBengali", "NotoSansTamil",
+        "DroidSansFallback",
+    )
+)  # fmt: skip
 
 _NO_CHARACTER = "\uffff"
-_LONGEST, _ANY_SIZE = 300, 16
+_LONGEST = 300
 
 
 def lettering(text: str, size: int) -> Array:
@@ -46,7 +52,7 @@ def lettering(text: str, size: int) -> Array:
 def spelled(text: str) -> str:
     """The text in characters that the fonts have; others are written as their numbers."""
     composed = unicodedata.normalize("NFC", text)
-    return "".join(c if _font_of(c, _ANY_SIZE) else f"[U+{ord(c):04X}]" for c in composed)
+    return "".join(c if any(_characters(c)) else f"[U+{ord(c):04X}]" for c in composed)
 
 
 def _runs(text: str, size: int) -> list[tuple[str, Any]]:
@@ -63,19 +69,28 @@ def _runs(text: str, size: int) -> list[tuple[str, Any]]:
 
 @functools.lru_cache(maxsize=4096)
 def _font_of(character: str, size: int) -> Any:
-    return next((font for font in _fonts(size) if _has(font, character)), None)
+    return next((f for f, has in zip(_fonts(size), _characters(character)) if has), None)
 
 
-def _has(font: Any, character: str) -> bool:
-    """Whether the font draws the character otherwise than one that does not exist."""
-    drawn, missing = (font.getmask(letter) for letter in (character, _NO_CHARACTER))
-    return bool(drawn.size != missing.size or bytes(drawn) != bytes(missing))
+@functools.lru_cache(maxsize=4096)
+def _characters(character: str) -> tuple[bool, ...]:
+    """Whether each font draws the character otherwise than one that does not exist."""
+    plain = _plain_fonts()
+    masks = [[font.getmask(letter) for letter in (character, _NO_CHARACTER)] for font in plain]
+    return tuple(a.size != b.size or bytes(a) != bytes(b) for a, b in masks)
 
 
 @functools.lru_cache(maxsize=8)
 def _fonts(size: int) -> tuple[Any, ...]:
     font = _pillow("ImageFont")
     return tuple(font.truetype(str(path), size) for path in FONTS)
+
+
+@functools.lru_cache(maxsize=1)
+def _plain_fonts() -> tuple[Any, ...]:
+    """The fonts without shaping, which draws a circle below a mark that stands alone."""
+    font = _pillow("ImageFont")
+    return tuple(font.truetype(str(path), 16, layout_engine=font.Layout.BASIC) for path in FONTS)
 
 
 def _canvas(width: int, height: int) -> tuple[Any, Any]:
