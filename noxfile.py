@@ -284,6 +284,19 @@ def mutants(session: nox.Session) -> None:
 
 
 @nox.session
+def prove(session: nox.Session) -> None:
+    """CBMC's proofs of the compiled engine's functions: a table of function, property and time."""
+    wanted = ("cbmc", "goto-cc", "goto-instrument")
+    if not all(map(shutil.which, wanted)) and shutil.which("apt-get") and os.geteuid() == 0:
+        command = ("apt-get", "install", "-y", "--no-install-recommends", "cbmc")
+        session.run(*command, external=True, success_codes=range(256))
+    if not all(map(shutil.which, wanted)):
+        session.skip("there is no cbmc, which Debian has from 13 on: apt-get install cbmc")
+    session.install("z3-solver")
+    session.run("python", "packages/yolo-cvm/proofs/run.py", *session.posargs)
+
+
+@nox.session
 def emulate(session: nox.Session) -> None:
     """The compiled engine on NEON and on a big-endian processor, under qemu-user."""
     _install(session, "yolo-cvm")

@@ -82,7 +82,7 @@ struct MaxPool : Step, MaxPoolFields {
     const int32_t* a = e.values(x);
     int32_t* d = e.values(out);
     e.split(batch * channels * out_height,
-            std::max<int64_t>(1, kGrain / (out_width * kernel_h * kernel_w)),
+            std::max<int64_t>(1, kGrain / out_width / kernel_h / kernel_w),
             [&](int64_t begin, int64_t end) {
               for (int64_t i = begin; i < end; ++i) {
                 const int64_t top = i % out_height * stride_h - pad_h;

@@ -161,6 +161,9 @@ void TileCode::decode(TileOp& op, Words& w, const Frame& f) {
 }
 
 TileCode::TileCode(Words& w, const Plan& p, const int64_t shape[4], int64_t padded) {
+  __int128 values = 1;  // of the result, so that counts of its rows and pixels stay in int64
+  for (int i = 0; i < 4; ++i) values *= shape[i];
+  require(values <= (__int128)1 << 40, "a result of tile code is too large");
   const Frame frame = {p, shape, shape[3], padded};
   const int64_t count = w.next(0, kMaxOps);
   for (int64_t i = 0; i < count; ++i) {

@@ -106,7 +106,7 @@ inline void lookup_store_plain(uint8_t* out, const typename V::I* x, const Table
   int32_t index[N * V::L];
   for (int n = 0; n < N; ++n) V::store(index + n * V::L, x[n]);
   if (!table) {
-    for (int64_t i = 0; i < valid; ++i) out[i] = (uint8_t)(index[i] + V::offset);
+    for (int64_t i = 0; i < valid; ++i) out[i] = (uint8_t)wrap_add(index[i], V::offset);
     return;
   }
   const int32_t last = (int32_t)table->count - 1;
@@ -226,7 +226,7 @@ inline void narrow(const int32_t* from, T* to, int64_t lanes, int64_t valid, int
     for (int64_t l = 0; l < lanes; l += V::L) V::narrow(V::add(V::load(from + l), shift), to + l);
     return;
   }
-  for (int64_t l = 0; l < valid; ++l) to[l] = (T)(from[l] + offset);
+  for (int64_t l = 0; l < valid; ++l) to[l] = (T)wrap_add(from[l], offset);
 }
 
 // Table entries of one pixel's values, whatever these are.
@@ -378,15 +378,16 @@ void interleave(uint8_t* out, int64_t pixel_stride, const int32_t* planes, int64
   if (channels == 3) {
     const int32_t *r = planes, *g = planes + plane_stride, *b = planes + 2 * plane_stride;
     for (int64_t x = 0; x < pixels; ++x, out += pixel_stride) {
-      out[0] = (uint8_t)(r[x] + V::offset);
-      out[1] = (uint8_t)(g[x] + V::offset);
-      out[2] = (uint8_t)(b[x] + V::offset);
+      out[0] = (uint8_t)wrap_add(r[x], V::offset);
+      out[1] = (uint8_t)wrap_add(g[x], V::offset);
+      out[2] = (uint8_t)wrap_add(b[x], V::offset);
     }
     return;
   }
   for (int64_t c = 0; c < channels; ++c) {
     const int32_t* s = planes + c * plane_stride;
-    for (int64_t x = 0; x < pixels; ++x) out[x * pixel_stride + c] = (uint8_t)(s[x] + V::offset);
+    for (int64_t x = 0; x < pixels; ++x) 
+      out[x * pixel_stride + c] = (uint8_t)wrap_add(s[x], V::offset);
   }
 }
 
