@@ -3,8 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from yolo_core.errors import InputError
+from yolo_train.cli import main
 from yolo_train.hyp import Hyp, read_hyp
 from yolo_train.schedule import Schedule
 
@@ -22,7 +24,9 @@ def test_words_beat_the_file_and_the_file_beats_the_defaults(tmp_path: Path) -> 
         ("lr0: high", "lr0"),
         ("lr0: .nan", "lr0"),
         ("lr0: true", "lr0"),
-        ("speed: 1", "speed"),
+        ("speed: 1", "speed.*one of lr0"),
+        ("learning_rate: 0.1", "perhaps 'lr0'"),
+        ("momentun: 0.9", "perhaps 'momentum'"),
         ("mosaic: 2", "mosaic"),
         ("fl_gamma: 1.5", "fl_gamma"),
         ("[1, 2]", "mapping"),
@@ -34,6 +38,30 @@ def test_a_bad_file_is_named_with_its_key(tmp_path: Path, text: str, said: str) 
     with pytest.raises(InputError, match=said) as caught:
         read_hyp(file)
     assert "hyp.yaml" in str(caught.value)
+
+
+def test_keys_without_a_part_in_the_recipe_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "hyp.yaml"
+    told: list[str] = []
+    file.write_text("lr0: 0.02\niou_t: 0.2\nfl_gamma: 0.0\n")
+    assert read_hyp(file, (), told.append).lr0 == 0.02
+    assert told == [f"{file}: fl_gamma and iou_t have no part in this recipe and are left out"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--lr0", "0.02"], "-o lr0=0.02"),
+        (["--lr=0.002"], "-o lr0=0.002"),
+        (["--learning-rate"], "-o lr0=0.01"),
+        (["--weight_decay", "1e-3"], "-o weight_decay=1e-3"),
+        (["--momentum", "--no-plots"], "-o momentum=0.937"),
+    ],
+)
+def test_hyper_parameters_given_as_options_are_answered(words: list[str], said: str) -> None:
+    result = CliRunner().invoke(main, ["fit", *words])
+    assert result.exit_code == 2
+    assert f"It is written: {said}\n" in result.output
 
 
 @pytest.mark.parametrize("word", ["lr0", "lr0=", "lr0=fast", "=1", "lr0=1e9"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -40,9 +41,8 @@ def _bytes(_context: Any, _parameter: Any, value: str) -> int:
 
 #: Options that YOLOv5 users write otherwise → what they are here.
 _ELSEWHERE = {
-    "--batch": "--batch-size", "--img": "--imgsz", "--img-size": "--imgsz", "--lr": "-o lr0=0.01",
-    "--learning-rate": "-o lr0=0.01", "--noautoanchor": "--no-autoanchor",
-    "--noplots": "--no-plots",
+    "--batch": "--batch-size", "--img": "--imgsz", "--img-size": "--imgsz",
+    "--noautoanchor": "--no-autoanchor", "--noplots": "--no-plots",
 }  # fmt: skip
 
 
@@ -50,6 +50,7 @@ class _FitCommand(Command):
     """`fit`, which answers hyper-parameters given as options with the words that set them."""
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        words = list(args)
         try:
             return super().parse_args(context, args)
         except click.NoSuchOption as error:
@@ -57,13 +58,23 @@ class _FitCommand(Command):
             here = _ELSEWHERE.get(wanted)
             values = Hyp().to_dict()
             name = wanted[2:].replace("-", "_")
+            name = "lr0" if name in ("lr", "learning_rate") else name
             if here is None and name in values:
-                here = f"-o {name}={values[name]:g}"
+                here = f"-o {name}={_given(error.option_name, words) or format(values[name], 'g')}"
             if here is None:
                 raise
             raise click.UsageError(
                 f"No such option: {error.option_name}. It is written: {here}", context
             ) from error
+
+
+def _given(option: str, words: Sequence[str]) -> str | None:
+    """The number that follows an option, or stands behind its equals sign."""
+    for word, after in zip(words, [*words[1:], ""]):
+        name, _, value = word.partition("=")
+        if name == option and (value or after)[:1].isalnum():
+            return value or after
+    return None
 
 
 @main.command(cls=_FitCommand)

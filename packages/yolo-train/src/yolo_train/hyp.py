@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -99,13 +100,17 @@ _LIMITS: Mapping[str, Any] = {
 #: Keys of YOLOv5's own files that choose parts of the recipe that this trainer has not; a file
 #: may hold them with the value that switches that part off.
 _SWITCHED_OFF = {"fl_gamma": 0.0, "iou_t": None}
+#: Names that other programs and early releases of YOLOv5 have for a key.
+_OTHER_NAMES = {"learning_rate": "lr0", "lr": "lr0", "giou": "box", "wd": "weight_decay"}
 
 
-def read_hyp(path: PathLike | None, overrides: Sequence[str] = ()) -> Hyp:
+def read_hyp(
+    path: PathLike | None, overrides: Sequence[str] = (), tell: Callable[[str], None] | None = None
+) -> Hyp:
     """The defaults, replaced by a YAML file and then by `key=value` words.
 
     path: a file, or the name of one that comes with this package; "auto" and None mean the
-    defaults, until `recipe` has chosen.
+    defaults, until `recipe` has chosen. tell: hears which keys of the file have no part here.
     InputError names an unknown key, a value that is no number or lies out of range.
     """
     values: dict[str, Any] = {}
@@ -114,6 +119,9 @@ def read_hyp(path: PathLike | None, overrides: Sequence[str] = ()) -> Hyp:
         content = read_yaml(path)
         if not isinstance(content, dict):
             raise InputError(path, "is not a mapping", "lines of `key: number`")
+        unused = [key for key in _SWITCHED_OFF if key in content]
+        if unused and tell is not None:
+            tell(f"{path}: {' and '.join(unused)} have no part in this recipe and are left out")
         for key, value in content.items():
             if key in _SWITCHED_OFF:
                 if _SWITCHED_OFF[key] not in (None, value):
@@ -140,7 +148,9 @@ def packaged() -> list[str]:
 def _number(source: str, key: Any, value: Any) -> float:
     known = [item.name for item in dataclasses.fields(Hyp)]
     if key not in known:
-        raise InputError(source, f"has the unknown key {key!r}", f"one of {', '.join(known)}")
+        near = _OTHER_NAMES.get(str(key)) or next(iter(get_close_matches(str(key), known, 1)), None)
+        expected = f"perhaps {near!r}" if near else f"one of {', '.join(known)}"
+        raise InputError(source, f"has the unknown key {key!r:.60}", expected)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise InputError(source, f"{key} is {value!r}", "a finite number")
     low, high = _LIMITS.get(key, (0, 1000))

@@ -7,6 +7,7 @@ epoch is in the run's state, so a resumed run continues exactly as it would have
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -58,7 +59,8 @@ class Training:
     def __init__(self, options: FitOptions, earlier: RunFolder | None = None) -> None:
         """earlier: the folder of a run with these options that is taken up again."""
         if earlier is None:
-            self._hyp = read_hyp(options.hyp, options.set)  # refused before the data are read
+            # Refused before the data are read.
+            self._hyp = read_hyp(options.hyp, options.set, functools.partial(click.echo, err=True))
         else:
             self._hyp = read_hyp(earlier.path / "hyp.yaml")
         self._devices = contexts(options.device)
