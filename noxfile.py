@@ -307,6 +307,16 @@ def emulate(session: nox.Session) -> None:
 
 
 @nox.session
+def sameness(session: nox.Session) -> None:
+    """One digest on every engine, processor, Python and NumPy at hand: a table in dist/."""
+    _install(session, "yolo-cvm")
+    out = ROOT / "dist" / "sameness.md"
+    out.parent.mkdir(exist_ok=True)
+    session.run("python", "packages/yolo-cvm/sameness/run.py", session.create_tmp(),
+                "--out", str(out), *session.posargs)  # fmt: skip
+
+
+@nox.session
 def browser(session: nox.Session) -> None:
     """The page that runs plans in a browser, in dist/, and its tests in a headless Chromium."""
     if shutil.which("emcc") is None:

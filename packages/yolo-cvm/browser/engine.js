@@ -40,14 +40,14 @@ class Engine {
     throw new Error(`The engine refuses the plan: ${this.text(start, bytes.indexOf(0, start) - start)}.`);
   }
 
-  // Makes a plan ready. The library checks every word of it.
-  prepare(plan) {
+  // Makes a plan ready. The library checks every word of it. set: "wasm", "portable" or the best.
+  prepare(plan, set = "") {
     const x = this.exports;
     const words = this.copy(plan.words);
     const places = plan.constants.map((constant) => this.copy(constant.bytes));
     const pointers = this.copy(new Uint8Array(new Uint32Array(places).buffer));
     const counts = this.copy(new Uint8Array(BigInt64Array.from(plan.constants, (c) => BigInt(c.count)).buffer));
-    const name = this.copy(new Uint8Array(1));
+    const name = this.copy(new TextEncoder().encode(`${set}\0`));
     const out = this.copy(new Uint8Array(8));
     const pointer = () => new DataView(x.memory.buffer).getUint32(out, true);
     this.check(x.cvm_plan_new(words, BigInt(plan.header.words), pointers, counts, name, out));
