@@ -202,3 +202,39 @@ def test_the_recorded_network_of_the_original_detects(golden: Path) -> None:
         np.testing.assert_array_equal(found, expected.reshape(found.shape))
     assert predictor.architecture.names[0] == "person"
     assert predictor.logits(np.zeros((1, 64, 64, 3), np.uint8)).shape == (1, 252, 85)
+
+
+def test_a_picture_becomes_a_receipt_in_one_command(
+    detector: Path, picture: Path, tmp_path: Path
+) -> None:
+    receipts = [tmp_path / f"{name}.json" for name in ("run", "detect", "npy")]
+    run("run", detector, "--input", picture, "--receipt", receipts[0])
+    run("detect", detector, picture, "--receipt", receipts[1])
+    run("encode", detector, picture, "--out", tmp_path / "street")
+    run("run", detector, "--input", tmp_path / "street" / "input.npy", "--receipt", receipts[2])
+    assert len({path.read_bytes() for path in receipts}) == 1
+    assert "verified" in run("verify", receipts[0], detector, "--input", picture)
+
+
+def test_detect_writes_a_receipt_of_one_picture_alone(
+    detector: Path, picture: Path, tmp_path: Path
+) -> None:
+    second = tmp_path / "second.png"
+    second.write_bytes(picture.read_bytes())
+    receipt = tmp_path / "r.json"
+    words = ["detect", str(detector), str(picture), str(second), "--receipt", str(receipt)]
+    refused = CliRunner().invoke(main, words)
+    assert (refused.exit_code, receipt.exists()) == (2, False)
+    assert "expected one picture" in refused.output
+    over = CliRunner().invoke(main, ["detect", str(detector), str(picture), "--receipt",
+                                     str(picture)])  # fmt: skip
+    assert over.exit_code == 2
+    assert picture.read_bytes() == second.read_bytes()
+
+
+def test_a_picture_for_a_model_that_is_no_detector_is_refused(
+    model_folder: Path, picture: Path
+) -> None:
+    refused = CliRunner().invoke(main, ["run", str(model_folder), "--input", str(picture)])
+    assert refused.exit_code == 2
+    assert "ext" in refused.output

@@ -36,17 +36,17 @@ DEFECT = 70
 INTERRUPTED = 130
 
 
-class _OneLine(click.ClickException):
+class OneLine(click.ClickException):
     """What cannot be done, on its way to the terminal: click prints `Error: <line>`."""
 
     exit_code = BAD_INPUT
 
 
-class _Shortage(_OneLine):
+class _Shortage(OneLine):
     exit_code = SHORTAGE
 
 
-class _Late(_OneLine):
+class _Late(OneLine):
     exit_code = LATE
 
 
@@ -88,7 +88,7 @@ class Command(click.Command):
             with deadline(seconds), grant(Budget(*limits)):
                 return super().invoke(context)
         except InputError as error:
-            raise _OneLine(str(error)) from error
+            raise OneLine(str(error)) from error
         except DeadlineError as error:
             raise _Late(str(error)) from error
         except MemoryError as error:
@@ -103,12 +103,12 @@ class Command(click.Command):
             # What is still to be written at the end of the process would fail again.
             wrapper: Any = click.utils
             sys.stdout = wrapper.PacifyFlushWrapper(sys.stdout)
-            raise _OneLine("the output: nobody reads it any more") from error
+            raise OneLine("the output: nobody reads it any more") from error
         except OSError as error:
             # The system refuses: the disk is full, a name too long, a folder not ours.
             place = error.filename if isinstance(error.filename, str) else "the system"
             line = str(InputError(place, error.strerror or type(error).__name__))
-            raise _OneLine(line) from error
+            raise OneLine(line) from error
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
             context.exit(INTERRUPTED)

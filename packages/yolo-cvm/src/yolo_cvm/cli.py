@@ -14,6 +14,9 @@ from yolo_cvm.dispute.command import claim, judge, witness
 from yolo_cvm.node.command import node, serve
 
 _MODEL = click.argument("model", type=click.Path())
+_INPUT = click.option(
+    "--input", "input_file", required=True, type=click.Path(), help="Integers (.npy), or a picture."
+)
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _ENGINE = click.option("--engine", default=None, help="compiled, reference, or a CPU arch.")
 _CONF = click.option(
@@ -98,7 +101,7 @@ def inspect(
 @main.command()
 @budget_options
 @_MODEL
-@click.option("--input", "input_file", required=True, type=click.Path(), help="Integers (.npy).")
+@_INPUT
 @click.option("--output", type=click.Path(), help="Write the output here (.npy, or bytes).")
 @click.option(
     "--bytes",
@@ -124,7 +127,9 @@ def run(
 ) -> None:
     """One inference.
 
-    Example: yolo-cvm run model --input x.npy --output y.npy --receipt r.json
+    \b
+    yolo-cvm run model --input x.npy --output y.npy --receipt r.json
+    yolo-cvm run model --input bus.jpg --receipt r.json
     """
     from yolo_cvm.model import load
     from yolo_cvm.running import run_file
@@ -155,7 +160,7 @@ def certify(model: str, compat: bool, as_json: bool) -> None:
 @budget_options
 @click.argument("receipt", type=click.Path())
 @_MODEL
-@click.option("--input", "input_file", required=True, type=click.Path(), help="Integers (.npy).")
+@_INPUT
 @_COMPAT
 @_ENGINE
 @_THREADS
@@ -170,13 +175,13 @@ def verify(
     threads: int | None,
 ) -> None:
     """Run again and compare with a receipt. Exit code 1 where they differ."""
-    from yolo_cvm.arrays import read_array
     from yolo_cvm.model import load
     from yolo_cvm.receipts import read_receipt, verify
+    from yolo_cvm.running import read_input
 
     stated = read_receipt(receipt)
     loaded = _told(load(model, threads, engine, compat))
-    difference = verify(stated, loaded, read_array(input_file))
+    difference = verify(stated, loaded, read_input(loaded, model, input_file))
     click.echo(f"differs: {difference}" if difference else f"verified, {stated.told()}")
     context.exit(1 if difference else 0)
 
@@ -246,6 +251,7 @@ def conform(context: click.Context, folder: str | None, quiet: bool, engine: str
 @_MODEL
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("--out", type=click.Path(), help="Folder for annotated pictures, labels and JSON.")
+@click.option("--receipt", type=click.Path(), help="Write a receipt here, of one picture.")
 @detect_options
 @_JSON
 @_ENGINE
@@ -254,6 +260,7 @@ def detect(
     model: str,
     sources: tuple[str, ...],
     out: str | None,
+    receipt: str | None,
     wishes: DetectOptions,
     as_json: bool,
     engine: str | None,
@@ -269,11 +276,15 @@ def detect(
     Example: yolo-cvm detect model street.jpg --out found
     """
     from yolo_core.detecting.command import tell
-    from yolo_cvm.detection import describe, detection, records
+    from yolo_cvm.detection import check_receipt, describe, detection, records, write_receipt
 
     done = detection(model, sources, out, wishes, threads, engine)
+    if receipt is not None:
+        check_receipt(done, model, receipt)
     try:
         tell(done, None if as_json else describe)
+        if receipt is not None:
+            click.echo(write_receipt(done, receipt), err=as_json)
     finally:
         if as_json:
             _print_json(records(done))

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from yolo_core.detecting.options import DetectOptions
 from yolo_core.detecting.run import Detection, Found, prepare
-from yolo_core.files import PathLike
+from yolo_core.detecting.sources import PICTURE
+from yolo_core.errors import InputError
+from yolo_core.files import PathLike, atomic_write
+from yolo_core.outputs import check_outputs
 from yolo_core.words import shown
+from yolo_core.yolo.letterbox import read_image
+from yolo_core.yolo.model_folder import model_sources
 from yolo_cvm.predictor import IntegerPredictor, open_detector
+from yolo_cvm.receipts import run_with_receipt
 
 
 def detection(
@@ -32,6 +39,26 @@ def detection(
     return prepare(
         opened, model, sources, out, wishes or DetectOptions(), records, always=False
     )  # fmt: skip
+
+
+def check_receipt(done: Detection, model: PathLike, receipt: PathLike) -> None:
+    """InputError where no receipt can be written: not one picture, or over a file of another."""
+    if len(done.sources) != 1 or done.sources[0].kind != PICTURE:
+        raise InputError("--receipt", f"is given with {len(done.sources)} sources", "one picture")
+    place = done.sources[0].place
+    assert isinstance(place, Path)
+    check_outputs([*model_sources(model), place], [receipt])
+
+
+def write_receipt(done: Detection, receipt: PathLike) -> str:
+    """Run the picture of a detection once more, with a receipt; returns what to tell."""
+    predictor, place = done.predictor, done.sources[0].place
+    assert isinstance(predictor, IntegerPredictor)
+    assert isinstance(place, Path)
+    values, _ = predictor.encode(read_image(place))
+    _, proof = run_with_receipt(predictor.model, values)
+    atomic_write(receipt, proof.to_json())
+    return f"wrote {shown(receipt)}, {proof.told()}"
 
 
 def records(done: Detection) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from yolo_core.files import PathLike, atomic_write, read_bytes
 from yolo_core.graph.integers import limit
 from yolo_core.outputs import check_outputs
 from yolo_core.words import shown
+from yolo_core.yolo.dataset import is_image_name
 from yolo_core.yolo.model_folder import model_sources
 from yolo_cvm import chain_io
 from yolo_cvm.arrays import read_array, write_array
@@ -29,14 +30,14 @@ def run_file(
 ) -> list[str]:
     """Run a model on an input file; returns what to tell about each head, and what was written.
 
-    path: where the model lies. dialect: None for .npy files (further heads go to
-    `<out>_1.npy`, ..), "c" or "chain" for the bytes of `chain_io`. receipt: where the receipt
-    goes, None for none. Raises InputError.
+    path: where the model lies. input_file: see `read_input`. dialect: None for .npy files (further
+    heads go to `<out>_1.npy`, ..), "c" or "chain" for the bytes of `chain_io`. receipt: where the
+    receipt goes, None for none. Raises InputError.
     """
     files = [] if out is None else _files(Path(out), len(model.graph.heads), dialect)
     check_outputs([*model_sources(path), input_file], [*files, receipt])
     if dialect is None:
-        data = read_array(input_file)
+        data = read_input(model, path, input_file)
     else:
         most = chain_io.input_length(model.graph) + _EXCESS
         data = chain_io.read_input(model.graph, read_bytes(input_file, most), dialect)
@@ -60,6 +61,21 @@ def run_file(
         bound = limit(model.graph.input_precision)
         lines.append(f"note: {clamped} values of the input were clamped to -{bound}..{bound}")
     return lines
+
+
+def read_input(model: Model, path: PathLike, source: PathLike) -> Array:
+    """The input of a model: the integers of a .npy file, or a picture as `encode` has it.
+
+    path: where the model lies, whose `ext` says how pictures become integers. A picture is known
+    by its ending. Raises InputError.
+    """
+    if not is_image_name(Path(source)):
+        return read_array(source)
+    from yolo_core.yolo.letterbox import read_image
+    from yolo_cvm.predictor import IntegerPredictor, read_extension
+
+    values, _ = IntegerPredictor(model, read_extension(path, model)).encode(read_image(source))
+    return values
 
 
 def _files(out: Path, heads: int, dialect: str | None) -> list[Path]:

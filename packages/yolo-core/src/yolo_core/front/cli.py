@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from yolo_core import __version__
-from yolo_core.command import Group
+from yolo_core.command import Group, OneLine
 from yolo_core.errors import InputError
 from yolo_core.front.wishes import WISHES, answering
 
@@ -25,7 +25,7 @@ class _Front(Group):
         try:
             return answering(name)
         except InputError as error:
-            raise click.ClickException(str(error)) from error
+            raise OneLine(str(error)) from error
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """The one-line helps from the table: nothing is loaded to list the commands."""
