@@ -70,13 +70,27 @@ def from_options(
 ) -> None:  # fmt: skip
     """`yolo-mrt quantize CHECKPOINT --data … --out …`."""
     wanted = _check_stages(stages)
+    settings = settings_of(
+        checkpoint, data, out, num_calib, imgsz, effort, letterbox, work, scheme, refine, boxes,
+        strict, _warn,
+    )  # fmt: skip
+    carry_out(settings, wanted, [data], _teller(quiet=False))
+    _tell_next(settings, wanted)
+
+
+def settings_of(
+    checkpoint: Path, data: PathLike, out: Path, num_calib: int, imgsz: Sequence[int], effort: str,
+    letterbox: str, work: Path | None, scheme: Path | None, refine: Sequence[str],
+    boxes: BoxesOptions | None, strict: bool, warn: Callable[[str], None],
+) -> Settings:  # fmt: skip
+    """The settings that these options ask for; calibration images are read and thinned."""
     if len(imgsz) > 2:
         raise InputError("--imgsz", f"is given {len(imgsz)} times", "once or twice")
     stem = checkpoint_stem(checkpoint)
-    size = _input_size(stem, imgsz)
+    size = _input_size(stem, imgsz, warn)
     _check_refine(refine, scheme)
-    images = calibration_images(data, num_calib, _warn, strict, size)
-    settings = Settings(
+    images = calibration_images(data, num_calib, warn, strict, size)
+    return Settings(
         checkpoint=stem,
         images=images,
         imgsz=size,
@@ -89,9 +103,6 @@ def from_options(
         boxes=boxes,
         refine=tuple(refine),
     )
-    _check_outputs(settings, wanted, [data])
-    _run(settings, wanted, _teller(quiet=False))
-    _tell_next(settings, wanted)
 
 
 def _tell_next(settings: Settings, stages: Sequence[str]) -> None:
@@ -136,7 +147,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _input_size(stem: Path, asked: Sequence[int]) -> tuple[int, int]:
+def _input_size(stem: Path, asked: Sequence[int], warn: Callable[[str], None]) -> tuple[int, int]:
     """(height, width) as asked, else as trained, else 640; says where it does not follow."""
     trained = trained_imgsz(stem)
     if not asked:
@@ -144,10 +155,9 @@ def _input_size(stem: Path, asked: Sequence[int]) -> tuple[int, int]:
     sides = asked[0] if len(asked) == 1 else list(asked)
     size = rounded_imgsz(sides, "--imgsz", checkpoint_stride(stem))
     if trained and size != trained:
-        click.echo(
-            f"The input is {size[1]}x{size[0]} as asked; {stem.name} was trained at "
-            f"{trained[1]}x{trained[0]}, and accuracy depends on it.",
-            err=True,
+        warn(
+            f"the input is {size[1]}x{size[0]} as asked; {stem.name} was trained at "
+            f"{trained[1]}x{trained[0]}, and accuracy depends on it"
         )
     return size
 
@@ -160,9 +170,8 @@ def from_config(
     configured = read_config(config, effort, tell=_warn, changes=changes)
     settings = replace(configured.settings, boxes=boxes, refine=tuple(refine))
     wanted = _check_stages(stages) if stages else configured.stages
-    _check_outputs(settings, wanted, [config])
     quiet = configured.verbosity not in ("debug", "info")
-    _run(settings, wanted, _teller(quiet))
+    carry_out(settings, wanted, [config], _teller(quiet))
     if not quiet:
         _tell_next(settings, wanted)
 
@@ -182,11 +191,15 @@ def _check_outputs(settings: Settings, stages: Sequence[str], read: Sequence[Pat
     check_outputs(inputs, files, folders, cache=True)
 
 
-def _run(settings: Settings, stages: Sequence[str], say: Callable[[str], None]) -> None:
+def carry_out(
+    settings: Settings, stages: Sequence[str], read: Sequence[PathLike], say: Callable[[str], None]
+) -> None:
     """Run the stages; nothing is written where the checkpoint is refused.
 
-    InputError while another command works with the same stage files.
+    read: what was read for the settings. InputError where an output would replace what is not
+    ours, and while another command works with the same stage files.
     """
+    _check_outputs(settings, stages, read)
     with only_one(settings.work):
         stage_module.run(settings, [stage for stage in stages if stage == "prepare"], say)
         _remember(settings, stages)
