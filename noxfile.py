@@ -266,6 +266,13 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def ranges(session: nox.Session) -> None:
+    """An adversary against the certificate's rules: `nox -s ranges -- --count N --programs N`."""
+    _install(session, "yolo-cvm")
+    session.run("python", "fuzz/ranges.py", *session.posargs)
+
+
+@nox.session
 def race(session: nox.Session) -> None:
     """The compiled engine's pool under ThreadSanitizer."""
     _install(session, "yolo-cvm")

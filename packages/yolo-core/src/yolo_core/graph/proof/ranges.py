@@ -96,17 +96,26 @@ def _larger(s: Site) -> list[Range]:
 
 
 def _div(s: Site) -> list[Range]:
-    """Extremes lie at the ends of the divisor and at +-1, wherever these can occur."""
+    """Extremes lie at the ends of the divisor and at +-1, wherever these occur; by 0 gives 0."""
     top, bottom = s.x
-    zero = np.zeros(np.broadcast_shapes(top.lo.shape, bottom.lo.shape), np.int64)
-    corners = [zero] if bool(np.any((bottom.lo <= 0) & (bottom.hi >= 0))) else []
+    by_zero = (bottom.lo <= 0) & (bottom.hi >= 0)
+    # a divisor that occurs, in place of those that do not; 0 where there is no other
+    other = np.where(bottom.hi != 0, bottom.hi, bottom.lo)
+    corners = []
     for divisor in (bottom.lo, bottom.hi, np.int64(1), np.int64(-1)):
         possible = (bottom.lo <= divisor) & (divisor <= bottom.hi) & (divisor != 0)
-        safe = np.where(possible, divisor, bottom.hi + (bottom.hi == 0))
+        chosen = np.where(possible, divisor, other)
         for end in (top.lo, top.hi):
-            quotient = np.abs(end) // np.abs(safe)
-            corners.append(zero + np.where((end < 0) != (safe < 0), -quotient, quotient))
-    return [_corners(corners)]
+            quotient = np.abs(end) // np.maximum(np.abs(chosen), 1)
+            signed = np.where((end < 0) != (chosen < 0), -quotient, quotient)
+            corners.append(np.where(chosen == 0, np.int64(0), signed))
+    found = _corners(corners)
+    return [
+        Range(
+            np.where(by_zero, np.minimum(found.lo, 0), found.lo),
+            np.where(by_zero, np.maximum(found.hi, 0), found.hi),
+        )
+    ]
 
 
 def _greater(s: Site) -> list[Range]:
