@@ -232,7 +232,7 @@ def test_two_runs_at_once_do_not_share_a_journal(
         time.sleep(0.01)
     second = run(*command)
     assert second.exit_code == 2
-    assert "is being written by another" in second.output.splitlines()[-1]
+    assert "is being written by another command" in second.output.splitlines()[-1]
     first.communicate(timeout=60)
     assert first.returncode == 0
     assert json.loads(out.read_text())["metrics"]["images"] == 12

@@ -203,6 +203,16 @@ def lock(handle: int, wait: bool = False) -> bool | None:
     return True
 
 
+def lock_alone(handle: int, path: Path) -> None:
+    """Lock this open file until it is closed. InputError where another process has it.
+
+    path: what is being written, for the message. Where there are no locks, nobody is kept out.
+    """
+    if lock(handle) is False:
+        expected = "its end, or another output"
+        raise InputError(path, "is being written by another command", expected)
+
+
 @contextlib.contextmanager
 def in_turn(folder: Path) -> Iterator[None]:
     """One process after the other, among those that replace something in this folder."""
@@ -236,8 +246,7 @@ def only_one(path: Path) -> Iterator[None]:
         yield
         return
     try:
-        if lock(handle) is False:
-            raise InputError(path, "is being written by another command", "its end")
+        lock_alone(handle, path)
         try:
             yield
         finally:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +33,24 @@ def test_a_library_of_another_table_is_not_used(monkeypatch: pytest.MonkeyPatch)
     assert "another version" in library.absence()
     monkeypatch.undo()
     library.find.cache_clear()
+
+
+ABSENT = """
+import pathlib, sys, pytest
+from yolo_cvm.engine import library
+library.path = lambda: pathlib.Path("absent")
+sys.exit(pytest.main(["--collect-only", "-q", sys.argv[1]]))
+"""
+
+
+@pytest.mark.parametrize(("wish", "code"), [("required", 4), ("", 0)])
+def test_ci_fails_where_the_library_does_not_load(wish: str, code: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ABSENT, __file__],
+        env={**os.environ, "YOLO_CVM_NATIVE": wish}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == code, done.stdout + done.stderr
+    assert ("YOLO_CVM_NATIVE requires it" in done.stderr) == bool(code)
 
 
 def test_every_row_has_fields_and_a_meaning_in_cpp() -> None:

@@ -10,21 +10,16 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import TextIO
 
 from yolo_core.errors import InputError
 from yolo_core.files import read_bytes
+from yolo_core.replacing import lock_alone
 from yolo_core.words import shown
 from yolo_eval.runs import provenance
 from yolo_eval.runs.ground_truth import JSON_LIMIT, GroundTruth, identifier
 from yolo_eval.runs.run import Row, checked_rows
-
-fcntl: ModuleType | None
-try:
-    import fcntl
-except ImportError:  # Windows, where a file that is open for writing cannot be removed anyway
-    fcntl = None
 
 FORMAT = "yolo-eval-journal/1"
 
@@ -53,7 +48,7 @@ class Journal:
         except OSError as error:
             raise InputError(self.path, f"cannot be written ({error.strerror})") from error
         try:
-            self._lock(stream)
+            lock_alone(stream.fileno(), self.path)
             length = self._read()
             # A last line that was cut off by a kill is dropped.
             stream.truncate(length)
@@ -67,19 +62,6 @@ class Journal:
             raise
         self._stream = stream
         return self
-
-    def _lock(self, stream: TextIO) -> None:
-        """Keep the journal for this process until it is closed. InputError where another has it."""
-        if fcntl is None:
-            return
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                self.path, "is being written by another run", "its end, or another file for results"
-            ) from error
-        except OSError:
-            return  # a file system without locks
 
     def __exit__(
         self,
