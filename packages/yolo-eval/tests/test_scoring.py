@@ -192,6 +192,21 @@ def test_curves_agree_with_counting() -> None:
     assert np.nanmean(found.f1[found.best]) == np.nanmax(np.nanmean(found.f1[:, :3], axis=1))
 
 
+def test_a_class_with_nothing_left_at_the_confidence_has_no_precision() -> None:
+    truth, _ = scene(0)
+    boxes = tuple(Box(1, c, (10.0, 10.0, 20.0, 20.0), 400.0, crowd=False) for c in (1, 2))
+    found = [
+        (1, 1, [10.0, 10.0, 20.0, 20.0], 0.9), (1, 1, [300.0, 10.0, 20.0, 20.0], 0.3),
+        (1, 2, [300.0, 10.0, 20.0, 20.0], 0.1),
+    ]  # fmt: skip
+    metrics = measure(dataclasses.replace(truth, boxes=boxes), Predictions.from_rows(found))
+    assert metrics["confidence"] > 0.1
+    first, second = metrics["classes"][:2]
+    assert (first["precision"], first["recall"]) == (1, 1)
+    assert (second["precision"], second["recall"], second["f1"]) == (None, 0, 0)
+    assert metrics["precision"] == 1  # the mean counts it as YOLOv5 does
+
+
 def test_confusion_counts_every_object_once() -> None:
     truth, predictions = scene(2)
     table = confusion(truth, predictions)

@@ -81,6 +81,9 @@ def _classes(truth: GroundTruth, scoring: Scoring, found: Curves) -> list[dict[s
         present = bool(objects[number].any())
         at_best = (found.precision, found.recall, found.f1)
         precision, recall, f1 = (_plain(values[found.best, number]) for values in at_best)
+        # Nothing of the class is left at this confidence. YOLOv5's mean counts that as 1, but by
+        # itself there is no precision.
+        nothing_left = precision == 1 and recall == 0
         table.append(
             {
                 "id": category.id,
@@ -89,7 +92,7 @@ def _classes(truth: GroundTruth, scoring: Scoring, found: Curves) -> list[dict[s
                 "objects": int(objects[number].sum()),
                 "AP": _plain(class_ap[number, 0]) if present else None,
                 "AP50": _plain(class_ap[number, 1]) if present else None,
-                "precision": precision,
+                "precision": None if nothing_left else precision,
                 "recall": recall,
                 "f1": f1,
             }
