@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,14 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from yolo_core.mxnet import weights
 from yolo_core.mxnet.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from yolo_core.mxnet.fusing import fuse
 from yolo_core.yolo.architecture import Architecture
 from yolo_core.yolo.qat import ConvolutionGrid
 from yolo_train.cli import main
-from yolo_train.start import random_parameters
+from yolo_train.options import FitOptions
+from yolo_train.start import random_parameters, read_weights
 
 FIT = ("--imgsz", "64", "--batch-size", "8", "--nominal-batch", "16", "--workers", "1")
 
@@ -243,6 +246,55 @@ def test_a_fused_checkpoint_is_refused_before_the_data_is_looked_at(
     assert result.exit_code == 2
     assert "has its batch normalisation folded" in result.output
     assert len(result.output.splitlines()) == 1
+
+
+def test_options_in_yolov5s_words(shapes: Path, tmp_path: Path) -> None:
+    words = ("--img", "64", "--batch", "8", "--epochs", "1", "--noplots", "--noautoanchor",
+             "--nominal-batch", "16", "--workers", "1", "--single-cls", "--save-period", "1",
+             "--exist-ok", "--data", str(shapes), "--project", str(tmp_path))  # fmt: skip
+    first = CliRunner().invoke(main, ["fit", *words])
+    assert first.exit_code == 0, first.output
+    run = tmp_path / "exp"
+    assert read_checkpoint(run / "weights" / "epoch0").architecture.names == ("item",)
+    (run / "notes.txt").write_text("mine")
+    (run / "results.png").write_bytes(b"mine too")
+    again = CliRunner().invoke(main, ["fit", *words, "--save-period", "0"])
+    assert again.exit_code == 0, again.output
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["exp"]
+    assert not (run / "weights" / "epoch0.yaml").exists()
+    assert (run / "notes.txt").read_text() == "mine"
+    assert (run / "results.png").read_bytes() == b"mine too"
+
+
+def test_exist_ok_leaves_a_folder_alone_that_holds_no_run(shapes: Path, tmp_path: Path) -> None:
+    (tmp_path / "exp").mkdir()
+    (tmp_path / "exp" / "notes.txt").write_text("mine")
+    refused = fit(shapes, tmp_path, "--epochs", "1", "--exist-ok")
+    assert refused.exit_code == 2
+    assert "folder without a run" in refused.output
+    assert [path.name for path in (tmp_path / "exp").iterdir()] == ["notes.txt"]
+
+
+def test_weights_of_another_framework_are_read_by_the_package_that_knows_them(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "stock.pt"
+    file.write_bytes(b"")
+    architecture = Architecture.named("n", nc=4)
+    found = Checkpoint(architecture, random_parameters(architecture, seed=1), fused=False)
+    monkeypatch.setattr(weights, "_reader", lambda path: lambda path: found)
+    assert read_weights(FitOptions(data="x", weights=str(file))) is not None
+    monkeypatch.undo()
+    monkeypatch.setattr(weights, "metadata", SimpleNamespace(entry_points=dict))
+    result = fit(shapes, tmp_path, "--epochs", "1", "--weights", str(file))
+    assert result.exit_code == 2
+    assert "pip install yolo-port" in result.output
+
+
+def test_a_bare_number_is_a_gpu(shapes: Path, tmp_path: Path) -> None:
+    refused = fit(shapes, tmp_path, "--epochs", "1", "--device", "0,1")
+    assert refused.exit_code == 2
+    assert "of the 0 GPUs" in refused.output
 
 
 def test_every_other_way_to_train_runs(shapes: Path, tmp_path: Path) -> None:

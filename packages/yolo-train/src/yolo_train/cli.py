@@ -39,13 +39,6 @@ def _bytes(_context: Any, _parameter: Any, value: str) -> int:
     return int(number) * units[unit]
 
 
-#: Options that YOLOv5 users write otherwise → what they are here.
-_ELSEWHERE = {
-    "--batch": "--batch-size", "--img": "--imgsz", "--img-size": "--imgsz",
-    "--noautoanchor": "--no-autoanchor", "--noplots": "--no-plots",
-}  # fmt: skip
-
-
 class _FitCommand(Command):
     """`fit`, which answers hyper-parameters given as options with the words that set them."""
 
@@ -55,11 +48,11 @@ class _FitCommand(Command):
             return super().parse_args(context, args)
         except click.NoSuchOption as error:
             wanted = "--" + error.option_name.lstrip("-").replace("_", "-")
-            here = _ELSEWHERE.get(wanted)
+            here = None
             values = Hyp().to_dict()
             name = wanted[2:].replace("-", "_")
             name = "lr0" if name in ("lr", "learning_rate") else name
-            if here is None and name in values:
+            if name in values:
                 here = f"-o {name}={_given(error.option_name, words) or format(values[name], 'g')}"
             if here is None:
                 raise
@@ -81,21 +74,31 @@ def _given(option: str, words: Sequence[str]) -> str | None:
 @click.option("--data", type=click.Path(), help="The dataset's data.yaml.")
 @click.option("--model", help="yolov5n … x, n6 … x6; without it that of --weights, or yolov5n.")
 @click.option("--cfg", type=click.Path(), help="Model yaml of YOLOv5 instead of --model.")
-@click.option("--weights", type=click.Path(), help="Checkpoint to start from.")
+@click.option(
+    "--weights", type=click.Path(),
+    help="Start from this checkpoint, or with yolo-port from a file: .pt, .onnx, .safetensors.",
+)  # fmt: skip
 @click.option("--qat", is_flag=True, help="Finetune on the grid of an installed quantizer.")
 @click.option("--epochs", default=100, show_default=True)
-@click.option("--batch-size", default=16, show_default=True, help="Over all devices.")
+@click.option("--batch-size", "--batch", default=16, show_default=True, help="Over all devices.")
 @click.option(
     "--nominal-batch", default=0, help="Images per update. Default: 64, or a batch by the recipe."
 )
 @click.option(
-    "--imgsz", default=640, show_default=True, help="Pixels, a multiple of the largest stride."
+    "--imgsz",
+    "--img",
+    "--img-size",
+    "imgsz",
+    default=640,
+    show_default=True,
+    help="Pixels, a multiple of the largest stride.",
 )
-@click.option("--device", default="cpu", show_default=True, help="cpu, gpu:0, gpu:0,1 …")
+@click.option("--device", default="cpu", show_default=True, help="cpu, gpu:0, 0,1 …")
 @click.option("--workers", default=2, show_default=True, help="Processes that load data.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--project", default="runs/train", show_default=True, type=click.Path())
 @click.option("--name", default="exp", show_default=True, help="Folder under --project.")
+@click.option("--exist-ok", is_flag=True, help="Replace an earlier run of this name.")
 @click.option(
     "--resume",
     is_flag=False,
@@ -132,8 +135,15 @@ def _given(option: str, words: Sequence[str]) -> str | None:
 @click.option("--amp", is_flag=True, help="Mixed precision: convolve in float16 (GPU).")
 @click.option("--multi-scale", is_flag=True, help="Vary the input from half to 1.5 times.")
 @click.option("--image-weights", is_flag=True, help="Prefer images of classes that score low.")
-@click.option("--autoanchor/--no-autoanchor", default=True, show_default=True)
-@click.option("--plots/--no-plots", default=True, show_default=True)
+@click.option("--single-cls", is_flag=True, help='Count every box as one class, "item".')
+@click.option(
+    "--save-period",
+    default=0,
+    show_default=True,
+    help="Keep weights/epochN every so many epochs; 0 never.",
+)
+@click.option("--autoanchor/--no-autoanchor", " /--noautoanchor", default=True, show_default=True)
+@click.option("--plots/--no-plots", " /--noplots", default=True, show_default=True)
 @click.pass_context
 def fit(context: click.Context, /, resume: str | None, data: str | None, **options: Any) -> None:
     """Train a network, or continue to.

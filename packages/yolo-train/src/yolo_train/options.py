@@ -21,6 +21,8 @@ MAX_FREEZE = 24
 class FitOptions:
     """Options of `yolo-train fit` under their command-line names; `yolo-train fit --help` says
     what each means. nominal_batch: 0 leaves it to the recipe. cache: bytes of the image cache.
+    save_period: epochs between kept checkpoints, 0 keeps none but best and last. exist_ok: replace
+    an earlier run of this name. single_cls: count every box as one class, "item".
     batch_size: images over all devices and machines. InputError when a value is out of range.
     """
 
@@ -38,6 +40,7 @@ class FitOptions:
     seed: int = 0
     project: str = "runs/train"
     name: str = "exp"
+    exist_ok: bool = False
     freeze: int = 0
     freeze_bn: bool = False
     hyp: str | None = AUTO
@@ -52,6 +55,8 @@ class FitOptions:
     image_weights: bool = False
     autoanchor: bool = True
     plots: bool = True
+    save_period: int = 0
+    single_cls: bool = False
 
     def __post_init__(self) -> None:
         # All that can be seen without data: looking through a large dataset takes minutes.
@@ -64,6 +69,7 @@ class FitOptions:
             ("seed", 0, 2**31 - 1),
             ("freeze", 0, MAX_FREEZE),
             ("patience", 0, 100_000),
+            ("save_period", 0, 100_000),
             ("cache", 0, 1 << 50),
         ):
             value = getattr(self, name)

@@ -19,8 +19,8 @@ import numpy as np
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, atomic_write, read_bytes
-from yolo_core.outputs import mark_folder, new_folder
-from yolo_core.replacing import remove_parts
+from yolo_core.outputs import is_result, mark_folder, new_folder
+from yolo_core.replacing import only_one, remove_parts
 from yolo_core.yaml_file import read_yaml, yaml_text
 from yolo_core.yolo.npy import read_npy_header
 
@@ -57,10 +57,18 @@ class RunFolder:
         self.rows: list[dict[str, float]] = []
 
     @classmethod
-    def create(cls, project: PathLike, name: str) -> RunFolder:
-        """A new folder `name`, `name2`, `name3` … under `project`, the first that is free."""
-        path = new_folder(project, name)
-        (path / "weights").mkdir()
+    def create(cls, project: PathLike, name: str, exist_ok: bool = False) -> RunFolder:
+        """A new folder `name`, `name2`, `name3` … under `project`, the first that is free.
+
+        exist_ok: `name` itself, whose earlier run of ours is removed. InputError where a folder of
+        this name is no run, or while another command trains in it.
+        """
+        path = Path(project) / name
+        if exist_ok and path.is_dir():
+            _empty(path)
+        else:
+            path = new_folder(project, name)
+        (path / "weights").mkdir(exist_ok=True)
         return cls(path)
 
     @classmethod
@@ -147,6 +155,16 @@ class RunFolder:
             raise InputError(path, f"has results of type {table.dtype}", _EXPECTED)
         self.rows = [dict(zip(COLUMNS, (float(v) for v in values))) for values in table]
         return arrays
+
+
+def _empty(path: Path) -> None:
+    """Remove the results of an earlier run from its folder; other files stay."""
+    if not (path / STATE).is_file() and any(path.iterdir()):
+        raise InputError(path, "is a folder without a run", "another --name, or no --exist-ok")
+    with only_one(path):
+        for file in sorted(path.rglob("*")):
+            if is_result(file):
+                file.unlink()
 
 
 def _state_array(data: bytes, source: str, name: str) -> Array:

@@ -7,10 +7,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from yolo_core.yolo.samples import Sample
+
+#: The class that all boxes have with --single-cls, as YOLOv5 calls it.
+ONE_CLASS = ("item",)
+
+
+def of_one_class(sample: Sample) -> Sample:
+    """The same sample with every box of class 0."""
+    labels = sample.labels.copy()
+    labels[:, 0] = 0
+    return replace(sample, labels=labels)
 
 
 def digest(samples: Sequence[Sample]) -> str:

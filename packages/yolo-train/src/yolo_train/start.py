@@ -15,7 +15,8 @@ import numpy as np
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import parse_json
-from yolo_core.mxnet.checkpoint import Checkpoint, is_checkpoint, read_checkpoint
+from yolo_core.mxnet import weights
+from yolo_core.mxnet.checkpoint import Checkpoint
 from yolo_core.mxnet.fusing import fuse
 from yolo_core.yolo.architecture import Architecture
 from yolo_core.yolo.letterbox import Letterbox, read_image
@@ -46,15 +47,15 @@ class Start:
 
 
 def read_weights(options: FitOptions) -> Checkpoint | None:
-    """The checkpoint of --weights, with its input in RGB order. InputError when it is no help."""
+    """The checkpoint or file of --weights, with its input in RGB order.
+
+    InputError where it cannot be trained.
+    """
     if options.weights is None:
         return None
-    how = "yolo-port convert FILE --no-fuse makes one"
-    if not is_checkpoint(options.weights):
-        raise InputError(options.weights, "is not a checkpoint", f"the stem of one ({how})")
-    checkpoint = read_checkpoint(options.weights)
+    checkpoint = weights.read_weights(options.weights)
     if checkpoint.fused and not options.qat:
-        expected = f"a checkpoint not fused ({how})"
+        expected = "a checkpoint not fused (yolo-port convert FILE --no-fuse makes one)"
         raise InputError(options.weights, "has its batch normalisation folded", expected)
     return dataclasses.replace(checkpoint, parameters=_in_rgb(checkpoint), color="rgb")
 

@@ -37,7 +37,7 @@ from yolo_train.loss import scaled_gains
 from yolo_train.options import FitOptions
 from yolo_train.recipe import knows_classes, remedy, settled
 from yolo_train.run_folder import COLUMNS, RunFolder
-from yolo_train.samples import digest
+from yolo_train.samples import ONE_CLASS, digest, of_one_class
 from yolo_train.schedule import Rates, Schedule
 from yolo_train.start import (
     architecture_to_text,
@@ -74,7 +74,8 @@ class Training:
         # A state holds all parameters; only a quantizer's grid is made anew from the checkpoint.
         weights = read_weights(options) if state is None or options.qat else None
         self._data = read_data_yaml(options.data)
-        names = self._data.names
+        names = ONE_CLASS if options.single_cls else self._data.names
+        self._names = names
         if state is None or options.qat:
             planned = planned_architecture(options, self._hyp, names, weights)
         else:
@@ -123,10 +124,10 @@ class Training:
         click.echo(report.summary(), err=True)
         if self._options.strict:
             report.refuse_faults()
-        return samples
+        return tuple(map(of_one_class, samples)) if self._options.single_cls else samples
 
     def _create_folder(self) -> RunFolder:
-        folder = RunFolder.create(self._options.project, self._options.name)
+        folder = RunFolder.create(self._options.project, self._options.name, self._options.exist_ok)
         folder.write_yaml("opt.yaml", self._options.from_anywhere().to_dict())
         folder.write_yaml("hyp.yaml", self._hyp.to_dict())
         return folder
@@ -157,7 +158,7 @@ class Training:
         if self._folder and self._done == 0:
             self._folder.write_state(self._state())
             if options.plots:
-                plots.labels(self._folder.path / "labels.jpg", self._train, self._data.names)
+                plots.labels(self._folder.path / "labels.jpg", self._train, self._names)
         paths = [sample.image for sample in self._train]
         cache = ImageCache.of(paths, options.imgsz, options.cache) if options.cache else None
         source = Source.of(self._train, options.imgsz, self._hyp, options.seed, cache)
@@ -242,7 +243,13 @@ class Training:
         if self._folder and validated:
             self._folder.add_row(_row(epoch, losses, validated, rates))
             click.echo(_line(epoch, losses, validated))
-            for stem, wanted in ((self._folder.last, True), (self._folder.best, better)):
+            period = self._options.save_period
+            kept = self._folder.path / "weights" / f"epoch{epoch}"
+            for stem, wanted in (
+                (self._folder.last, True),
+                (self._folder.best, better),
+                (kept, period > 0 and epoch % period == 0),
+            ):
                 if wanted:
                     self._write_checkpoint(stem, epoch, validated)
             self._folder.write_state(self._state())
@@ -280,8 +287,8 @@ class Training:
             validated = self._validator.run(self._learner.average, "validate best")
             plots.results(folder.path / "results.png", folder.rows)
             plots.curves(folder.path, validated.scores)
-            plots.confusion(folder.path / plots.LAST, validated, self._data.names)
-            pictures.val_batches(folder.path, self._val, validated, self._data.names, _PICTURES)
+            plots.confusion(folder.path / plots.LAST, validated, self._names)
+            pictures.val_batches(folder.path, self._val, validated, self._names, _PICTURES)
         best_row = folder.rows[self._best_epoch]
         map50 = best_row["metrics/mAP_0.5"]
         rate = self._seen / seconds if seconds else 0.0

@@ -1,4 +1,6 @@
-"""Which processor MXNet works on: "cpu", "cpu:1", "gpu:0", and lists of them."""
+"""Which processor MXNet works on: "cpu", "cpu:1", "gpu:0", and lists of them; a bare number is a
+GPU, as in YOLOv5.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ _DEVICE = re.compile(r"(cpu|gpu)(?::(\d{1,3}))?")
 
 def context(device: str) -> Any:
     """The MXNet context of one device. InputError for a GPU that is not there."""
-    match = _DEVICE.fullmatch(device)
+    match = _DEVICE.fullmatch(f"gpu:{device}" if device.isdigit() else device)
     if not match:
         raise InputError("device", f"is {device!r}", "cpu or gpu:0")
     kind, index = match.group(1), int(match.group(2) or 0)
@@ -27,8 +29,8 @@ def context(device: str) -> Any:
 
 
 def contexts(devices: str) -> list[Any]:
-    """The MXNet contexts of "cpu", "gpu:0", "gpu:0,1" or "cpu:0,cpu:1"."""
-    kind, found = "", []
+    """The MXNet contexts of "cpu", "gpu:0", "gpu:0,1", "0,1" or "cpu:0,cpu:1"."""
+    kind, found = "gpu", []
     for item in devices.split(","):
         item = item.strip()
         kind = item.partition(":")[0] if not item.isdigit() else kind
