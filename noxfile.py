@@ -373,11 +373,13 @@ def release(session: nox.Session) -> None:
     machine = platform.machine()
     wheels = [path for path in (ROOT / "dist").glob("*.whl")
               if path.stem.endswith(("-any", f"_{machine}"))]  # fmt: skip
-    mxnet = [f"{path}[mxnet]" if path.name.startswith("yolo_core-") else str(path)
-             for path in wheels]  # fmt: skip
+    pip = [python, "-m", "pip", "install", "--quiet"]
     if sys.version_info >= (3, 13):
-        session.run(python, "-m", "pip", "install", "--quiet", "--no-deps", "mxnet==1.9.1")
-    session.run(python, "-m", "pip", "install", "--quiet", *mxnet)
+        session.run(*pip, "--no-deps", "mxnet==1.9.1", external=True)
+    # By itself and first: pip looks for a wheel that is named with an extra in the index besides.
+    core = [path for path in wheels if path.name.startswith("yolo_core-")]
+    session.run(*pip, *(f"{path}[mxnet]" for path in core), external=True)
+    session.run(*pip, *map(str, wheels), external=True)
     session.run("python", str(ROOT / "release" / "try_out.py"), str(fresh / "bin"),
                 session.create_tmp())  # fmt: skip
 
