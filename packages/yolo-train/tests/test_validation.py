@@ -15,7 +15,8 @@ from yolo_core.yolo.architecture import COCO_ANCHORS, Architecture
 from yolo_core.yolo.samples import Sample, check_samples
 from yolo_train.anchors import best_possible_recall, box_sides, suited_anchors
 from yolo_train.hyp import Hyp
-from yolo_train.plots import confusion, confusion_matrix, labels
+from yolo_train.plots import confusion, confusion_matrix, curves, labels, results
+from yolo_train.run_folder import COLUMNS
 from yolo_train.scores import Scores, score
 from yolo_train.start import random_parameters
 from yolo_train.trainer import image_weights
@@ -172,6 +173,34 @@ def test_plots_write_names_of_any_script(tmp_path: Path) -> None:
             labels(tmp_path / "l.png", [_sized([(9, 9)])], [name])
             drawn.add((tmp_path / "c.png").read_bytes())
     assert len(drawn) == 5
+
+
+def test_curves_hold_a_line_for_each_class_with_objects(tmp_path: Path) -> None:
+    truths = [np.array([[0.0, 0, 0, 20, 20], [1, 40, 40, 60, 60]])]
+    right, wrong = [0, 0, 20, 20, 0.9, 0], [70, 70, 90, 90, 0.8, 1]
+    names = ("用户", "a name that is far too long to stand in a legend", "absent")
+    scores = score(truths, [np.array([right, wrong])], 3)
+    curves(tmp_path, scores, names)
+    drawn = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert sorted(drawn) == ["F1_curve.png", "PR_curve.png", "P_curve.png", "R_curve.png"]
+    curves(tmp_path, score(truths, [np.array([right])], 3), ("used", *names[1:]))
+    assert all((tmp_path / name).read_bytes() != data for name, data in drawn.items())
+    curves(tmp_path, score(truths, [np.array([right])], 90), [str(n) for n in range(90)])
+
+
+def test_the_best_epoch_is_marked_and_counts_stand_in_the_matrix(tmp_path: Path) -> None:
+    rows = [dict.fromkeys(COLUMNS, float(epoch)) for epoch in range(3)]
+    drawn = set()
+    for best in (0, 2):
+        results(tmp_path / "results.png", rows, best)
+        drawn.add((tmp_path / "results.png").read_bytes())
+    for count in (1, 2):
+        truths = (np.array([[0.0, 0, 0, 20, 20]] * count),)
+        found = (np.array([[0, 0, 20, 20, 0.9, 0]] * count),)
+        validated = Validated(Scores(0, 0, 0, 0, ()), (0, 0, 0), truths, found)
+        confusion(tmp_path / "matrix.png", validated, ["thing"])
+        drawn.add((tmp_path / "matrix.png").read_bytes())
+    assert len(drawn) == 4
 
 
 def _sized(sides: Any, size: Any = (640, 640)) -> Any:

@@ -23,42 +23,74 @@ from yolo_train.validate import Validated
 LAST = "confusion_matrix.png"
 #: A confusion matrix counts detections above this score that overlap at least so much.
 _CONFUSION_SCORE, _CONFUSION_IOU = 0.25, 0.45
-#: Classes whose names still fit along an axis.
-_NAMED = 40
+#: Classes whose names still fit along an axis, in a legend; whose counts fit into a matrix.
+_NAMED, _LISTED, _NUMBERED = 40, 20, 30
 
 
-def results(path: Path, rows: Sequence[dict[str, float]]) -> None:
-    """Every column of results.csv over the epochs."""
+def results(path: Path, rows: Sequence[dict[str, float]], best: int) -> None:
+    """Every column of results.csv over the epochs. best: the epoch of the best checkpoint."""
+    from matplotlib.ticker import MaxNLocator
+
     figure, axes = _figure(3, 4, (14, 8))
     shown = [name for name in COLUMNS if name not in ("epoch", "x/lr1")]
     epochs = [row["epoch"] for row in rows]
     for axis, name in zip(axes.flat, shown):
         axis.plot(epochs, [row[name] for row in rows], marker=".")
-        axis.set_title(name)
+        axis.axvline(best, color="tab:green", linestyle="--", linewidth=1)
+        axis.set(title=name, xlabel="epoch")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
+    figure.suptitle(f"{len(rows)} epochs; the dashed line is the best, epoch {best}")
     _save(figure, path)
 
 
-def curves(folder: Path, scores: Scores) -> None:
-    """PR_curve.png, and precision, recall and F1 over the confidence."""
+def curves(folder: Path, scores: Scores, names: Sequence[str]) -> None:
+    """PR_curve.png, and precision, recall and F1 over the confidence: each class and the mean."""
     precision, recall, f1 = np.array(scores.p), np.array(scores.r), np.array(scores.f1)
     if not len(precision):
         return
-    lines = {
-        "PR_curve.png": (
-            np.linspace(0, 1, len(scores.curve_precision)), np.array(scores.curve_precision),
-            "recall", f"precision (mAP@0.5 {scores.map50:.3f})",
-        ),
-        "P_curve.png": (CONFIDENCES, precision, "confidence", "precision"),
-        "R_curve.png": (CONFIDENCES, recall, "confidence", "recall"),
-        "F1_curve.png": (CONFIDENCES, f1, "confidence", f"F1 (best {f1.max():.3f})"),
-    }  # fmt: skip
-    for name, (x, y, x_label, y_label) in lines.items():
-        figure, axes = _figure(1, 1, (7, 5))
-        axes.plot(x, y, linewidth=2)
-        axes.set(xlabel=x_label, ylabel=y_label, xlim=(0, 1), ylim=(0, 1.02))
+    best = int(f1.argmax())
+    at_best = f"at confidence {CONFIDENCES[best]:.2f}"
+    pr = np.array(scores.curve_precision)
+    points = np.linspace(0, 1, len(pr))
+    for key, x, mean, labels, title in (
+        ("pr", points, pr, ("recall", "precision"), f"mAP@0.5 {scores.map50:.3f}"),
+        ("p", CONFIDENCES, precision, ("confidence", "precision"),
+         f"{precision[best]:.2f} {at_best}"),
+        ("r", CONFIDENCES, recall, ("confidence", "recall"), f"{recall[best]:.2f} {at_best}"),
+        ("f1", CONFIDENCES, f1, ("confidence", "F1"), f"best {f1[best]:.2f} {at_best}"),
+    ):  # fmt: skip
+        figure, axes = _figure(1, 1, (9, 6))
+        _class_lines(axes, x, scores.class_curves.get(key), names, with_area=key == "pr")
+        axes.plot(x, mean, color="navy", linewidth=3, label=f"all classes: {title}")
+        axes.set(xlabel=labels[0], ylabel=labels[1], xlim=(0, 1), ylim=(0, 1.02))
+        axes.set_title(f"{labels[1]} over {labels[0]} at IoU 0.5, {title}")
         axes.grid(alpha=0.3)
-        _save(figure, folder / name)
+        legend = axes.legend(bbox_to_anchor=(1.02, 1), loc="upper left")
+        for text in legend.get_texts():
+            text.set_fontfamily(_families())
+        _save(figure, folder / f"{key.upper()}_curve.png")
+
+
+def _class_lines(
+    axes: Any, x: Array, table: Array | None, names: Sequence[str], with_area: bool
+) -> None:
+    """A thin line for each class that has objects; named where there are few."""
+    if table is None:
+        return
+    for values, name in zip(table.T, names):
+        if not values[0] >= 0:  # NaN or -1: no objects
+            continue
+        if len(names) > _LISTED:
+            axes.plot(x, values, color="grey", linewidth=1, alpha=0.4)
+            continue
+        area = f" {values.mean():.3f}" if with_area else ""
+        axes.plot(x, values, linewidth=1, label=f"{_short(name)}{area}")
+
+
+def _short(name: str) -> str:
+    text = spelled(name)
+    return text if len(text) <= 24 else f"{text[:23]}…"
 
 
 def confusion_matrix(validated: Validated, nc: int) -> Array:
@@ -80,13 +112,21 @@ def confusion_matrix(validated: Validated, nc: int) -> Array:
 
 
 def confusion(path: Path, validated: Validated, names: Sequence[str]) -> None:
-    """The confusion matrix, each true class summing to 1."""
-    matrix = confusion_matrix(validated, len(names)).astype(np.float64)
-    matrix /= np.maximum(matrix.sum(axis=0, keepdims=True), 1)
-    figure, axes = _figure(1, 1, (8, 7))
+    """The confusion matrix: shares of each true class as colours, with few classes the counts."""
+    counts = confusion_matrix(validated, len(names))
+    matrix = counts / np.maximum(counts.sum(axis=0, keepdims=True), 1)
+    side = min(max(7.0, 0.45 * len(counts)), 20.0)
+    figure, axes = _figure(1, 1, (side + 1, side))
     shown = axes.imshow(matrix, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(shown)
+    figure.colorbar(shown, label="share of the true class")
     axes.set(xlabel="true", ylabel="predicted")
+    axes.set_title(f"boxes of score above {_CONFUSION_SCORE} that overlap by {_CONFUSION_IOU}")
+    if len(names) <= _NUMBERED:
+        for row, column in np.argwhere(counts > 0):
+            axes.text(
+                column, row, str(counts[row, column]), ha="center", va="center", fontsize=9,
+                color="white" if matrix[row, column] > 0.5 else "black",
+            )  # fmt: skip
     if len(names) <= _NAMED:
         ticks = [*map(spelled, names), "background"]
         axes.set_xticks(range(len(ticks)), ticks, rotation=90, fontfamily=_families())

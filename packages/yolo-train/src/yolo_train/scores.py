@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -21,7 +21,8 @@ class Scores:
     precision, recall: mean over classes at IoU 0.5 and the confidence of the best mean F1.
     map50, map: COCO AP at IoU 0.5 and averaged over 0.5 to 0.95. class_map: AP of each class,
     NaN for classes without objects. curve_precision: the 101 points of the mean precision-recall
-    curve at IoU 0.5. p, r, f1: mean curves over `CONFIDENCES`.
+    curve at IoU 0.5. p, r, f1: mean curves over `CONFIDENCES`. class_curves: "pr", "p", "r" and
+    "f1", the same [points, classes] of each class, NaN or -1 for classes without objects.
     """
 
     precision: float
@@ -33,6 +34,7 @@ class Scores:
     p: tuple[float, ...] = ()
     r: tuple[float, ...] = ()
     f1: tuple[float, ...] = ()
+    class_curves: Mapping[str, Array] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def fitness(self) -> float:
@@ -62,6 +64,12 @@ def score(truths: Sequence[Array], found: Sequence[Array], nc: int) -> Scores:
         p=tuple(p.tolist()),
         r=tuple(r.tolist()),
         f1=tuple(f1.tolist()),
+        class_curves={
+            "pr": scoring.precision[IOU_50],
+            "p": drawn.precision,
+            "r": drawn.recall,
+            "f1": drawn.f1,
+        },
     )
 
 

@@ -285,8 +285,8 @@ class Training:
             best = read_checkpoint(folder.best)
             self._learner.load_average(best.parameters)
             validated = self._validator.run(self._learner.average, "validate best")
-            plots.results(folder.path / "results.png", folder.rows)
-            plots.curves(folder.path, validated.scores)
+            plots.results(folder.path / "results.png", folder.rows, self._best_epoch)
+            plots.curves(folder.path, validated.scores, self._names)
             plots.confusion(folder.path / plots.LAST, validated, self._names)
             pictures.val_batches(folder.path, self._val, validated, self._names, _PICTURES)
         best_row = folder.rows[self._best_epoch]
