@@ -192,8 +192,8 @@ def directives(proof: str) -> list[tuple[str, list[str]]]:
     return found
 
 
-def harness(proof: str) -> str:
-    """The C source of a proof: its own lines and what it takes from the engine."""
+def harness(proof: str, native: Path = NATIVE) -> str:
+    """The C source of a proof: its own lines and what it takes from the engine's sources."""
     here = Path(__file__).parent
     include = re.compile(r"^//@ include (\S+)$", re.M)
     proof = include.sub(lambda found: (here / found[1]).read_text("utf-8"), proof)
@@ -217,7 +217,7 @@ def harness(proof: str) -> str:
             out.append(text)
         elif kind == "take":
             file, *names = text.split()
-            source = without_comments((NATIVE / file).read_text("utf-8"))
+            source = without_comments((native / file).read_text("utf-8"))
             for name in names:
                 key = name.replace("::", "_").replace("operator()", "call")
                 made = as_c(without_lambdas(function(source, name)), name)
@@ -227,18 +227,18 @@ def harness(proof: str) -> str:
                 out.append(with_loops(made, name, contract, ghost))
         elif kind == "lambda":
             file, name, number, kind, head = text.split(" ", 4)
-            source = without_comments((NATIVE / file).read_text("utf-8"))
+            source = without_comments((native / file).read_text("utf-8"))
             body = lambda_of(source, name, int(number))
             name = head.partition("(")[0]
             taken.add(name)
             out.append(with_given(as_c(f"{kind} {head} {body}", name), name, givens.get(name, [])))
         elif kind == "constant":
             file, *names = text.split()
-            source = without_comments((NATIVE / file).read_text("utf-8"))
+            source = without_comments((native / file).read_text("utf-8"))
             out += [constant(source, name) for name in names]
         elif kind == "struct":
             file, *names = text.split()
-            source = without_comments((NATIVE / file).read_text("utf-8"))
+            source = without_comments((native / file).read_text("utf-8"))
             out += [struct_in_c(source, name) for name in names]
         elif kind not in (*contracts, "given"):
             raise ExtractError(f"{kind} is no directive")

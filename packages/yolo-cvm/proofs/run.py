@@ -1,11 +1,12 @@
 """Prove the engine's functions with CBMC: function, property, result, time in one table.
 
-    python run.py [--only TEXT] [--jobs N] [--seconds N]
+    python run.py [--only TEXT] [--jobs N] [--seconds N] [--faults]
 
 Every proof is a C file beside this one (see `extract.py`). goto-instrument turns the contracts of
 loops into proofs by induction; loops over the lanes of a register, of constant counts, are
 unrolled. The lemmas that stand in for products are proven by z3 over unbounded integers. Exit code
 1 where a proof fails, is not finished in time, or proves nothing because its end is not reached.
+With --faults every fault of faults.json is planted by itself, and its proof must fail.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from extract import ExtractError, harness
+from extract import NATIVE, ExtractError, harness
 
 HERE = Path(__file__).resolve().parent
 CHECKS = [
@@ -69,15 +70,16 @@ def _column(entry: dict[str, Any]) -> str:
     return next((column for part, column in COLUMNS.items() if part in kind), "contract")
 
 
-def prove(path: Path, seconds: float) -> Proof:
-    """The outcome of one proof."""
+def prove(path: Path, seconds: float, native: Path = NATIVE) -> Proof:
+    """The outcome of one proof of the functions in these sources."""
     begun = time.monotonic()
     try:
         with tempfile.TemporaryDirectory() as folder:
-            found = _properties(path, Path(folder), seconds)
+            found = _properties(path, Path(folder), seconds, native)
     except (ExtractError, subprocess.SubprocessError, ValueError) as error:
         return Proof(path.stem, Counter(), (_why(error),), time.monotonic() - begun)
     failed = [one for one in found if one["status"] != "SUCCESS"]
+    failed.sort(key=lambda one: str(one["status"]))  # what fails before what is then not known
     reached = [one for one in failed if one["description"] == "REACHED"]
     told = [f"{one['property']}: {one['description']}" for one in failed if one not in reached]
     if not reached:
@@ -95,10 +97,10 @@ def _why(error: Exception) -> str:
     return str(error)
 
 
-def _properties(path: Path, folder: Path, seconds: float) -> list[dict[str, Any]]:
+def _properties(path: Path, folder: Path, seconds: float, native: Path) -> list[dict[str, Any]]:
     """What CBMC says of every property of a proof."""
     source, program = folder / f"{path.stem}.c", folder / "program"
-    text = harness(path.read_text("utf-8"))
+    text = harness(path.read_text("utf-8"), native)
     source.write_text(text, "utf-8")
     _tool("goto-cc", "-I", str(HERE), str(source), "-o", str(program))
     lanes = re.findall(r"^static \w+ (Portable_\w+)\([^{]*\{[^}]*?\bfor \(", text, re.M)
@@ -137,6 +139,31 @@ def lemma(path: Path) -> Proof:
     )
 
 
+def with_faults(only: str, jobs: int, seconds: float) -> int:
+    """Plant faults, one at a time; the exit code: 1 where a proof does not notice one."""
+    faults = json.loads((HERE / "faults.json").read_text("utf-8"))
+    chosen = [fault for fault in faults if only in fault["proof"]]
+
+    def noticed(fault: dict[str, str]) -> bool:
+        with tempfile.TemporaryDirectory() as folder:
+            native = Path(folder) / "native"
+            shutil.copytree(NATIVE, native)
+            file = native / fault["file"]
+            text = file.read_text("utf-8")
+            if fault["before"] not in text:
+                raise ExtractError(f"{fault['file']} has no {fault['before']}")
+            file.write_text(text.replace(fault["before"], fault["after"], 1), "utf-8")
+            outcome = prove(HERE / f"{fault['proof']}.c", seconds, native)
+        why = outcome.failed[0] if outcome.failed else "NOT NOTICED"
+        print(f"{fault['proof']:20} {fault['after'][:40]:42} {why[:80]}", flush=True)
+        return bool(outcome.failed) and not why.startswith("not finished")
+
+    with ThreadPoolExecutor(jobs) as pool:
+        found = list(pool.map(noticed, chosen))
+    print(f"{sum(found)} of {len(found)} faults noticed")
+    return int(not all(found))
+
+
 def _chosen(pattern: str, text: str) -> list[Path]:
     return sorted(path for path in HERE.glob(pattern) if text in path.stem)
 
@@ -147,11 +174,14 @@ def main() -> int:
     parser.add_argument("--only", default="", help="proofs whose name holds this text")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seconds", type=float, default=300, help="limit of one proof")
+    parser.add_argument("--faults", action="store_true", help="plant faults instead")
     options = parser.parse_args()
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
     if missing:
         print(f"there is no {', '.join(missing)}: install the package cbmc", file=sys.stderr)
         return 2
+    if options.faults:
+        return with_faults(options.only, options.jobs, options.seconds)
     print(f"{'function':22}{'overflow':>10}{'bounds':>10}{'shift':>10}{'division':>10}"
           f"{'contract':>10}{'result':>10}{'time':>11}")  # fmt: skip
     proofs: list[Proof] = []

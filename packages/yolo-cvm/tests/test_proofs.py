@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -39,6 +40,12 @@ def test_what_a_proof_takes_is_there(path: Path) -> None:
 def test_a_proof_of_what_is_gone_is_refused(directive: str, message: str) -> None:
     with pytest.raises(ExtractError, match=message):
         harness(directive)
+
+
+def test_every_fault_has_its_place_and_its_proof() -> None:
+    for fault in json.loads((PROOFS / "faults.json").read_text("utf-8")):
+        assert fault["before"] in (PROOFS.parent / "native" / fault["file"]).read_text("utf-8")
+        assert PROOFS / f"{fault['proof']}.c" in FILES
 
 
 def test_every_proof_is_told_of() -> None:
