@@ -21,6 +21,7 @@ from yolo_core.yolo.boxes import (
     iou,
     nms,
     pair,
+    plausible,
     rows_of,
 )
 from yolo_core.yolo.elementary import sigmoid
@@ -108,6 +109,29 @@ def test_multi_label_and_best_label() -> None:
     assert one[:, 5].tolist() == [0]
     agnostic = detections(logits, architecture, (64, 64), NmsSettings(agnostic=True))
     assert agnostic[:, 5].tolist() == [0]
+
+
+@pytest.mark.parametrize("conf", [0.0, 1e-18, 1e-9, 0.001, 0.25, 0.5, 0.999, 1 - 1e-12, 1.0])
+def test_plausible_rows_are_all_that_can_be_confident(conf: float) -> None:
+    near = np.log(conf / (1 - conf)) if 0 < conf < 1 else 0.0
+    steps = np.concatenate((np.linspace(-1e-6, 1e-6, 2001), np.linspace(-60, 60, 2001)))
+    logits = np.concatenate((near + steps, steps))
+    left_out = np.delete(logits, plausible(logits, conf))
+    assert not (sigmoid(left_out) > conf).any()
+    if 1e-9 < conf < 1 - 1e-9:
+        assert len(left_out) > 1000
+
+
+def test_detections_of_the_plausible_rows_are_those_of_all() -> None:
+    architecture = Architecture.named("n", nc=3)
+    logits = np.random.default_rng(5).normal(-2, 2, (architecture.rows(64, 64), 8))
+    settings = NmsSettings(conf=0.3)
+    places = plausible(logits[:, 4], settings.conf)
+    assert 0 < len(places) < len(logits)
+    whole = detections(logits, architecture, (64, 64), settings)
+    part = detections(logits[places], architecture, (64, 64), settings, places=places)
+    assert len(whole)
+    assert np.array_equal(whole, part)
 
 
 def test_nothing_found_is_an_empty_table() -> None:

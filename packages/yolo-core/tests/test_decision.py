@@ -253,3 +253,34 @@ def test_elementary_functions_are_exact_to_a_few_units() -> None:
     x = np.concatenate((np.random.default_rng(0).uniform(0, 1, 1000), 2.0 ** np.arange(-300, 300)))
     assert np.allclose(log2(x), np.log2(x), rtol=1e-15, atol=1e-15)
     assert np.allclose(exponential(x[:1000] * 100), np.exp(x[:1000] * 100), rtol=2e-15)
+
+
+@pytest.mark.parametrize(
+    ("scale", "zero", "precision"),
+    [
+        (255.0, -128, 8),
+        (255.0, 0, 9),
+        (127.0, 0, 8),
+        (255.0, 3, 8),
+        (510.0, -7, 12),
+        (255.0, 1 << 31, 8),
+    ],
+)
+@pytest.mark.parametrize("color", ["rgb", "bgr"])
+def test_integers_of_the_input_follow_the_rule(
+    scale: float, zero: int, precision: int, color: str
+) -> None:
+    """Where neighbouring pixels have neighbouring integers, and where not."""
+    architecture = Architecture.named("n", nc=2)
+    extension = Extension(
+        architecture, (32, 32), scale, zero, precision, (1024.0,) * 7, color=color
+    )
+    pixels = np.random.default_rng(1).integers(0, 256, (1, 32, 32, 3), np.uint8)
+    pixels[0, 0, :2] = [[0, 255, 128], [255, 0, 127]]
+    bound = 2 ** (precision - 1) - 1
+    wanted = np.clip(np.floor(pixels / 255.0 * scale + 0.5) + zero, -bound, bound)
+    planes = np.moveaxis(wanted if color == "rgb" else wanted[..., ::-1], 3, 1)
+    codes = extension.quantize_input(pixels)
+    assert codes.dtype == np.int32
+    assert codes.flags.c_contiguous
+    assert np.array_equal(codes, planes)

@@ -47,6 +47,49 @@ def test_resize_is_bilinear(sizes: tuple[int, int, int, int]) -> None:
     assert np.abs(ours - reference_resize(image, height, width)).max() <= 1.01
 
 
+def defined_resize(image: Array, height: int, width: int) -> Array:
+    """The rules of `resize`, pixel by pixel on the whole picture at once."""
+
+    def taps(source: int, target: int) -> tuple[Array, Array, Array, Array]:
+        at = ((np.arange(target) + 0.5) * (1.0 / (target / source)) - 0.5).astype(np.float32)
+        low = np.floor(at).astype(np.int64)
+        share = np.where(
+            (low < 0) | (low >= source - 1), np.float32(0), at - low.astype(np.float32)
+        )
+        low = np.clip(low, 0, source - 1)
+        left, right = (np.rint(x * np.float32(2048)) for x in (np.float32(1) - share, share))
+        return low, np.minimum(low + 1, source - 1), left.astype(int), right.astype(int)
+
+    x0, x1, left, right = taps(image.shape[1], width)
+    y0, y1, upper, lower = taps(image.shape[0], height)
+    rows = (image[:, x0] * left[:, None] + image[:, x1] * right[:, None]) >> 4
+    upper, lower = upper[:, None, None], lower[:, None, None]
+    result: Array = ((rows[y0] * upper >> 16) + (rows[y1] * lower >> 16) + 2) >> 2
+    return result
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        (720, 1280, 360, 640),
+        (37, 53, 16, 17),
+        (37, 53, 17, 16),
+        (9, 31, 33, 64),
+        (1, 3, 50, 2),
+        (300, 2, 1, 1),
+        (40, 40, 47, 1),
+    ],
+)
+def test_resize_has_the_bits_of_its_definition(sizes: tuple[int, int, int, int]) -> None:
+    """Sizes around whole pieces, growing, shrinking and both."""
+    h, w, height, width = sizes
+    image = np.random.default_rng(sum(sizes)).integers(0, 256, (h, 2 * w, 3), np.uint8)
+    for picture in (image[:, :w], image[:, ::2], image[:, :w] // 255 * 255):
+        assert np.array_equal(
+            resize(picture, height, width), defined_resize(picture, height, width)
+        )
+
+
 def test_resize_agrees_with_opencv() -> None:
     rng = np.random.default_rng(3)
     image = rng.integers(0, 256, (333, 500, 3)).astype(np.uint8)

@@ -20,6 +20,7 @@ from yolo_core.yolo.boxes import NmsSettings
 from yolo_core.yolo.model_folder import Extension
 from yolo_core.yolo.predictor import detect, open_predictor
 from yolo_cvm.cli import main
+from yolo_cvm.predictor import IntegerPredictor
 
 SIDE = 32
 #: Older releases of click mix the two streams unless told otherwise.
@@ -82,6 +83,14 @@ def test_box_comes_back_in_the_pixels_of_the_picture(detector: Path) -> None:
     box = np.clip([32 - width / 2, 32 - height / 2, 32 + width / 2, 32 + height / 2], 0, 64)
     assert np.allclose(found[0, :4], box)
     assert found[0, 5] == 1
+
+
+def test_heads_of_another_shape_are_refused(detector: Path) -> None:
+    predictor = open_predictor(detector)
+    assert isinstance(predictor, IntegerPredictor)
+    for shape in ((1, ROWS - 1, ARCHITECTURE.no), (1, ROWS, ARCHITECTURE.no + 1)):
+        with pytest.raises(InputError, match="model output"):
+            predictor.decode([np.zeros(shape, np.int32)], NmsSettings())
 
 
 def test_command_draws_and_tells(detector: Path, tmp_path: Path) -> None:

@@ -113,8 +113,13 @@ class IntegerPredictor:
         settings.
         """
         if self.decision is None:
-            (logits,) = self._logits(heads)
-            return detections(logits, self.architecture, self.imgsz, settings)
+            if isinstance(self.extension, OriginalExtension):
+                (logits,) = self.extension.logits(heads)
+                return detections(logits, self.architecture, self.imgsz, settings)
+            rows = heads[0][0]
+            places = self.extension.plausible(rows, settings.conf)
+            logits = self.extension.dequantize(rows[places])
+            return detections(logits, self.architecture, self.imgsz, settings, places=places)
         check_settings(self, settings)
         found = self.decision.read(heads[0][0])
         if settings.conf > self.decision.conf:

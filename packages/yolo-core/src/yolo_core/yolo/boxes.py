@@ -7,6 +7,7 @@ the detections of one integer output are the same bits on every machine.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,9 @@ from yolo_core.yolo.elementary import sigmoid
 
 #: Candidates that enter suppression; the best ones, as in YOLOv5.
 MAX_CANDIDATES = 30000
+#: Of logits, when `plausible` excludes: wide beside the rounding of a sigmoid at the confidences
+#: that it looks at, which are this far from 0 and 1 at least.
+_MARGIN, _ENDS = 1e-3, 1e-9
 
 
 @dataclass(frozen=True)
@@ -162,24 +166,35 @@ def nms(boxes: Array, scores: Array, classes: Array, iou_threshold: float, max_d
     return order[np.array(kept, np.int64)]
 
 
+def plausible(objectness: Array, conf: float) -> Array:
+    """Indices of the logits [N] whose sigmoid may be above `conf`; that of the others is not."""
+    if not _ENDS < conf < 1 - _ENDS:
+        return np.arange(len(objectness))
+    return np.flatnonzero(objectness > math.log(conf / (1 - conf)) - _MARGIN)
+
+
 def detections(
     logits: Array,
     architecture: Architecture,
     imgsz: tuple[int, int],
     settings: NmsSettings,
     classes: Sequence[int] | None = None,
+    places: Array | None = None,
 ) -> Array:
     """One image's numbers [N, 5 + nc] → detections float64 [n, 6], best first.
 
     Columns x1 y1 x2 y2 (pixels of the network's input), score (0 to 1), class index.
-    classes: take boxes of these alone, before any box suppresses another.
+    classes: take boxes of these alone, before any box suppresses another. places: which rows of
+    the network these are, in ascending order, where those are left out that `plausible` excludes.
     """
-    expected = (architecture.rows(*imgsz), architecture.no)
-    if logits.shape != expected:
-        raise InputError("model output", f"has shape {logits.shape}", f"{expected}")
-    objectness = sigmoid(logits[:, 4])
-    rows = np.flatnonzero(objectness > settings.conf)
-    scores = sigmoid(logits[rows, 5:]) * objectness[rows, None]
+    count = architecture.rows(*imgsz) if places is None else len(places)
+    if logits.shape != (count, architecture.no):
+        raise InputError("model output", f"has shape {logits.shape}", f"{(count, architecture.no)}")
+    rows = plausible(logits[:, 4], settings.conf)
+    objectness = sigmoid(logits[rows, 4])
+    confident = objectness > settings.conf
+    rows, objectness = rows[confident], objectness[confident]
+    scores = sigmoid(logits[rows, 5:]) * objectness[:, None]
     if settings.multi_label:
         which, labels = np.nonzero(scores > settings.conf)
     else:
@@ -192,7 +207,9 @@ def detections(
     if len(best) > MAX_CANDIDATES:
         top = np.sort(np.argsort(-best, kind="stable")[:MAX_CANDIDATES])
         which, labels, best = which[top], labels[top], best[top]
-    boxes = decode(logits[rows[which]], rows[which], architecture, imgsz)
+    chosen = rows[which]
+    at = chosen if places is None else places[chosen]
+    boxes = decode(logits[chosen], at, architecture, imgsz)
     groups = np.zeros_like(labels) if settings.agnostic else labels
     keep = nms(boxes, best, groups, settings.iou, settings.max_det)
     return np.concatenate((boxes[keep], best[keep, None], labels[keep, None]), axis=1)

@@ -33,6 +33,7 @@ from yolo_core.files import PathLike, atomic_folder, atomic_write, read_bytes, r
 from yolo_core.graph import Graph, Limits, bind, load_program
 from yolo_core.graph.files import params, symbol
 from yolo_core.yolo.architecture import Architecture
+from yolo_core.yolo.boxes import plausible
 from yolo_core.yolo.decision import COLUMNS, Decision
 from yolo_core.yolo.decision_graph import Rows, check_decision, decide
 from yolo_core.yolo.letterbox import MODES
@@ -83,15 +84,30 @@ class Extension:
         limit = (1 << (self.input_precision - 1)) - 1
         exact = np.arange(256, dtype=np.float64) / 255.0 * self.input_scale
         codes = np.floor(exact + 0.5).astype(np.int64) + self.input_zero_point
-        table = np.clip(codes, -limit, limit).astype(np.int32)
         channels = batch if self.color == "rgb" else batch[..., ::-1]
-        result: Array = table[channels.transpose(0, 3, 1, 2)]
-        return result
+        planes = channels.transpose(0, 3, 1, 2)
+        if (np.diff(codes) != 1).any() or abs(codes[0]) > 1 << 30:
+            return np.take(np.clip(codes, -limit, limit).astype(np.int32), planes)
+        # An addition instead of the table, in a quarter of the time.
+        result: Array = np.empty(planes.shape, np.int32)
+        np.copyto(result, planes)
+        result += np.int32(codes[0])
+        return np.clip(result, -limit, limit, out=result)
 
     def dequantize(self, output: Array) -> Array:
-        """int32 [B, N, 5 + nc] → float64 logits."""
+        """int32 [..., 5 + nc] → float64 logits."""
         result: Array = output.astype(np.float64) / np.array(self.output_scales)
         return result
+
+    def plausible(self, rows: Array, conf: float) -> Array:
+        """Indices of the rows int32 [N, 5 + nc] whose objectness may be above `conf`.
+
+        InputError where these are not the rows of the architecture.
+        """
+        expected = (self.architecture.rows(*self.imgsz), self.architecture.no)
+        if rows.shape != expected:
+            raise InputError("model output", f"has shape {rows.shape}", f"{expected}")
+        return plausible(rows[:, 4].astype(np.float64) / self.output_scales[4], conf)
 
     def to_json(self) -> str:
         """One line, the same for the same content."""
