@@ -142,7 +142,7 @@ def test_model_card_tells_the_reader(bundle: Path) -> None:
         "> small",
         "1×3×32×32",
         "red, green, blue",
-        "round(pixel / 255 * 255) - 128",
+        "floor(pixel / 255 * 255 + 0.5) - 128",
         "pipe \\| \\*star\\*",
         "Not stated by the publisher",
         manifest["info_hash"],

@@ -11,6 +11,7 @@ from typing import Any
 from yolo_core.words import markdown
 from yolo_core.yolo.model_folder import Extension
 from yolo_cvm.bundle.accuracy import INTERVAL, PERCENT
+from yolo_cvm.bundle.convention import input_lines, output_lines, to_picture
 from yolo_cvm.bundle.payload import NO_AUTHOR
 from yolo_cvm.bundle.torrent import NODE_PIECE_LENGTH
 
@@ -59,16 +60,7 @@ def _convention(manifest: dict[str, Any], extension: Extension | None) -> str:
         f"({model['input_precision']} bits)"
     ]
     if extension is not None:
-        planes = {"rgb": "red, green, blue", "bgr": "blue, green, red"}[extension.color]
-        fit = {
-            "letterbox": "scaled to fit and padded with grey (114), its proportions kept",
-            "squash": "stretched to the input's size",
-        }[extension.letterbox]
-        lines += [
-            f"- the image is {fit}; planes in the order {planes}",
-            f"- code = round(pixel / 255 * {extension.input_scale:g}) "
-            f"{_signed(extension.input_zero_point)}",
-        ]
+        lines += [f"- {line}" for line in input_lines(extension)]
     text = "## Input\n\n" + "\n".join(lines) + "\n\n## Output\n\n"
     text += f"- shape {_shape(model['output_shape'])}, integers"
     if "heads" in model:
@@ -89,12 +81,9 @@ def _convention(manifest: dict[str, Any], extension: Extension | None) -> str:
             f"{labels[boxes.labels]} of the {boxes.select} rows of best objectness"
         )
     elif extension is not None:
-        text += (
-            "\n- a row per anchor (strides 8, 16, 32; then anchor, y, x); columns x, y, width, "
-            "height, objectness, classes, before the sigmoid"
-            "\n- value = integer / scale; the scale of each column is in `manifest.json` under "
-            "`extension.detection.output_scales`"
-        )
+        text += "".join(f"\n- {line}" for line in output_lines(extension))
+    if extension is not None:
+        text += f"\n- {to_picture(extension)}"
     return text
 
 
@@ -234,10 +223,6 @@ def _listed(words: Iterable[str]) -> str:
     rest = len(shown) - _HEADS_SHOWN
     tail = f" and {rest} more (see `manifest.json`)" if rest > 0 else ""
     return ", ".join(shown[:_HEADS_SHOWN]) + tail
-
-
-def _signed(number: int) -> str:
-    return f"+ {number}" if number >= 0 else f"- {-number}"
 
 
 def _figure(name: str, figures: Mapping[str, float]) -> str:
