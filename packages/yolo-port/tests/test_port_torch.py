@@ -164,3 +164,16 @@ def test_a_wrapper_may_name_functions_of_the_repository_and_none_is_called(tmp_p
     called = write_pt(tmp_path / "called.pt", {"model": Called()})
     with pytest.raises(InputError, match=r"models\.experimental\.attempt_load.*allow-list"):
         load(called)
+
+
+@pytest.mark.parametrize(("channels", "said"), [(1, "one input channel"), (4, "4 input channels")])
+def test_another_number_of_input_channels_is_named(
+    channels: int, said: str, tmp_path: Path
+) -> None:
+    checkpoint = random_checkpoint()
+    name = "model.0.conv.weight"
+    weight = np.repeat(checkpoint.parameters[name][:, :1], channels, axis=1)
+    changed = replace(checkpoint, parameters={**checkpoint.parameters, name: weight})
+    path = write_pt(tmp_path / "grey.pt", state_dict(changed))
+    with pytest.raises(InputError, match=f"is a YOLOv5 of {said}; expected three"):
+        load(path)

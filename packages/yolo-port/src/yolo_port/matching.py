@@ -26,6 +26,8 @@ from yolo_core.yolo.architecture import (
     Anchors,
     Architecture,
 )
+from yolo_core.yolo.layout import check_channels
+from yolo_core.yolo.plan import LayoutError
 from yolo_port.layouts import fitted
 from yolo_port.source import Answers, SourceModel, Structure
 from yolo_port.state_dict import to_parameters
@@ -195,9 +197,11 @@ def _refuse_others(model: SourceModel) -> None:
         first = next(iter(model.tensors), "no tensor")
         raise InputError(model.path, f"is no YOLOv5: its first tensor is {first[:80]}", _EXPECTED)
     weight = model.tensors.get("model.0.conv.weight")
-    if weight is not None and weight.ndim == 4 and weight.shape[1] == 1:
-        raise InputError(model.path, "is a YOLOv5 of one input channel",
-                         "three, for RGB pictures: a network trained on those")  # fmt: skip
+    if weight is not None and weight.ndim == 4:
+        try:
+            check_channels(weight.shape[1])
+        except LayoutError as error:
+            raise InputError(model.path, error.cause, error.expected) from error
 
 
 def _head_shape(model: SourceModel) -> tuple[int, int]:

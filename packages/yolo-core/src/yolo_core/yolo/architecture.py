@@ -20,7 +20,7 @@ from yolo_core.files import PathLike
 from yolo_core.words import text_fault
 from yolo_core.yolo.activations import ACTIVATIONS, LEAKY_SLOPE, from_torch_text, is_activation
 from yolo_core.yolo.coco import COCO_NAMES
-from yolo_core.yolo.layout import Layer, Network, Row, Terms, rows_of, write_out
+from yolo_core.yolo.layout import Layer, Network, Row, Terms, check_channels, rows_of, write_out
 from yolo_core.yolo.plan import Convolution, LayoutError, Step
 
 __all__ = [
@@ -227,6 +227,7 @@ class Architecture:
         for key in ("backbone", "head"):
             if not isinstance(description[key], (list, tuple)):
                 raise LayoutError(f"has a {key} that is no list", "rows")
+        check_channels(description.get("ch", 3))
         rows = rows_of([*description["backbone"], *description["head"]])
         names = class_names(description.get("nc"), names or description.get("names"))
         activation = from_torch_text(str(description.get("activation") or "silu"))

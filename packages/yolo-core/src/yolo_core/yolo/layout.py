@@ -83,6 +83,14 @@ class Network:
     strides: tuple[int, ...]
 
 
+def check_channels(channels: object) -> None:
+    """Refuse a network whose input, `ch` in a model yaml, is not red, green, blue."""
+    if channels != 3:
+        count = "one input channel" if channels == 1 else f"{channels!r:.20} input channels"
+        expected = "three, for RGB pictures: a network trained on those"
+        raise LayoutError(f"is a YOLOv5 of {count}", expected)
+
+
 def rows_of(lists: Any) -> tuple[Row, ...]:
     """Rows from the lists of a yaml, backbone and head in one. LayoutError for what is no row."""
     if not isinstance(lists, (list, tuple)) or not lists:
