@@ -52,6 +52,6 @@ def test_every_package_is_complete(package: Any) -> None:
     folder = PACKAGES / package
     for name in ("README.md", "CHANGELOG.md", f"src/{package.replace('-', '_')}/py.typed"):
         assert (folder / name).is_file(), name
-    assert f'{package} = "{package.replace("-", "_")}.cli:main"' in (
+    assert f'{package} = "{package.replace("-", "_")}.__main__:main"' in (
         folder / "pyproject.toml"
     ).read_text(encoding="utf-8")

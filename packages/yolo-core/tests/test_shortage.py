@@ -66,3 +66,39 @@ def test_closed_streams_and_readers_that_leave(tmp_path: Path) -> None:
         done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False)
         assert done.returncode == code, (redirect, done.stderr)
         assert "Traceback" not in done.stderr
+
+
+_STARTED = """
+import resource, sys
+if sys.argv[1] != "0":
+    resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[1]) << 20,) * 2)
+from yolo_core.starting import start
+start("commands", "yolo-commands")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems know no such limit")
+@pytest.mark.parametrize(
+    ("megabytes", "text", "code", "lines"),
+    [
+        (100, "def main(prog_name): pass", 3, 1),
+        (0, "raise MemoryError", 3, 1),
+        (0, "raise ImportError('x.so: failed to map segment from shared object')", 3, 1),
+        (0, "raise ImportError('no module of this name')", 1, None),
+        (0, "def main(prog_name): print(prog_name)", 0, 0),
+    ],
+)
+def test_a_command_that_cannot_be_imported(
+    megabytes: int, text: str, code: int, lines: int | None, tmp_path: Path
+) -> None:
+    (tmp_path / "commands.py").write_text(text + "\n")
+    done = subprocess.run(
+        [sys.executable, "-c", _STARTED, str(megabytes)],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    if lines is not None:
+        assert len(done.stderr.splitlines()) == lines
+        assert done.stdout == ("yolo-commands\n" if code == 0 else "")
+    if code == 3:
+        assert "too little memory to start yolo-commands" in done.stderr

@@ -1,5 +1,12 @@
-"""`python -m yolo_core` is the command yolo-core."""
+"""`yolo-core`, also as `python -m yolo_core`."""
 
-from yolo_core.cli import main
+from yolo_core.starting import start
 
-main(prog_name="yolo-core")
+
+def main() -> None:
+    """Start the command."""
+    start("yolo_core.cli", "yolo-core")
+
+
+if __name__ == "__main__":
+    main()

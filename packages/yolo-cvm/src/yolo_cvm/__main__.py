@@ -1,5 +1,12 @@
-"""`python -m yolo_cvm` is the command yolo-cvm."""
+"""`yolo-cvm`, also as `python -m yolo_cvm`."""
 
-from yolo_cvm.cli import main
+from yolo_core.starting import start
 
-main(prog_name="yolo-cvm")
+
+def main() -> None:
+    """Start the command."""
+    start("yolo_cvm.cli", "yolo-cvm")
+
+
+if __name__ == "__main__":
+    main()

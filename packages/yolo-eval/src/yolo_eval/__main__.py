@@ -1,5 +1,12 @@
-"""`python -m yolo_eval` is the command yolo-eval."""
+"""`yolo-eval`, also as `python -m yolo_eval`."""
 
-from yolo_eval.cli import main
+from yolo_core.starting import start
 
-main(prog_name="yolo-eval")
+
+def main() -> None:
+    """Start the command."""
+    start("yolo_eval.cli", "yolo-eval")
+
+
+if __name__ == "__main__":
+    main()

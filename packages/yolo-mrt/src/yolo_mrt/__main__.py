@@ -1,5 +1,12 @@
-"""`python -m yolo_mrt` is the command yolo-mrt."""
+"""`yolo-mrt`, also as `python -m yolo_mrt`."""
 
-from yolo_mrt.cli import main
+from yolo_core.starting import start
 
-main(prog_name="yolo-mrt")
+
+def main() -> None:
+    """Start the command."""
+    start("yolo_mrt.cli", "yolo-mrt")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,5 +1,12 @@
-"""`python -m yolo_port` is the command yolo-port."""
+"""`yolo-port`, also as `python -m yolo_port`."""
 
-from yolo_port.cli import main
+from yolo_core.starting import start
 
-main(prog_name="yolo-port")
+
+def main() -> None:
+    """Start the command."""
+    start("yolo_port.cli", "yolo-port")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,5 +1,12 @@
-"""`python -m yolo_train` is the command yolo-train."""
+"""`yolo-train`, also as `python -m yolo_train`."""
 
-from yolo_train.cli import main
+from yolo_core.starting import start
 
-main(prog_name="yolo-train")
+
+def main() -> None:
+    """Start the command."""
+    start("yolo_train.cli", "yolo-train")
+
+
+if __name__ == "__main__":
+    main()

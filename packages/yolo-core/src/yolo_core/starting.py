@@ -1,0 +1,44 @@
+"""The start of every command: its module is imported here, so that a failure can be told.
+
+This module imports nothing large, because it must itself be there when memory is short.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+from yolo_core.errors import is_shortage
+
+#: The exit code of a shortage, see `yolo_core.command`, which is not imported at this point.
+_SHORTAGE = 3
+#: Address space in bytes without which NumPy's OpenBLAS asks for memory for ever.
+_LEAST = 128 << 20
+
+
+def start(module: str, name: str) -> None:
+    """Run `main` of this module as the command `name`.
+
+    Where this machine has too little memory to import it, one line says so and SystemExit has
+    code 3.
+    """
+    try:
+        if _address_space() < _LEAST:
+            raise MemoryError
+        main = import_module(module).main
+    except (MemoryError, ImportError, OSError) as error:
+        if not isinstance(error, MemoryError) and not is_shortage(error):
+            raise
+        print(f"Error: this machine has too little memory to start {name}", file=sys.stderr)
+        raise SystemExit(_SHORTAGE) from None
+    main(prog_name=name)
+
+
+def _address_space() -> float:
+    """Bytes that this process may map, as `ulimit -v` limits it."""
+    if sys.platform == "win32":
+        return float("inf")
+    import resource
+
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return float("inf") if limit == resource.RLIM_INFINITY else limit
