@@ -149,8 +149,12 @@ def test_importing_loads_no_library_but_numpy_and_click() -> None:
 
 def test_command_inspects_in_text_and_json(model_folder: Path) -> None:
     runner = CliRunner()
-    text = runner.invoke(main, ["inspect", str(model_folder)])
-    assert text.exit_code == 0
+    short = runner.invoke(main, ["inspect", str(model_folder)])
+    assert short.exit_code == 0
+    assert "gas " in short.output
+    assert "conv2d_0" not in short.output
+    text = runner.invoke(main, ["inspect", str(model_folder), "--nodes"])
+    assert text.output.endswith(short.output)
     assert "conv2d_0" in text.output
     assert "1x3x4x4" in text.output
     data = json.loads(runner.invoke(main, ["inspect", str(model_folder), "--json"]).output)
@@ -170,7 +174,11 @@ def test_command_certifies_or_names_the_node(model_folder: Path, tmp_path: Path)
     runner = CliRunner()
     proven = runner.invoke(main, ["certify", str(model_folder)])
     assert proven.exit_code == 0
-    assert "proven" in proven.output
+    assert proven.output.startswith("proven: no value can leave its precision")
+    assert proven.output.count("\n") == 1
+    every = runner.invoke(main, ["certify", str(model_folder), "--nodes"])
+    assert "relu_0" in every.output
+    assert every.output.endswith(proven.output)
     records = json.loads(runner.invoke(main, ["certify", str(model_folder), "--json"]).output)
     assert {record["name"] for record in records} >= {"data", "w", "conv2d_0", "relu_0"}
     refused = runner.invoke(main, ["certify", str(unsound(tmp_path / "unsound"))])

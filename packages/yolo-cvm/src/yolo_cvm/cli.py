@@ -17,6 +17,7 @@ _MODEL = click.argument("model", type=click.Path())
 _INPUT = click.option(
     "--input", "input_file", required=True, type=click.Path(), help="Integers (.npy), or a picture."
 )
+_NODES = click.option("--nodes", is_flag=True, help="Print a line for every node.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _ENGINE = click.option("--engine", default=None, help="compiled, reference, or a CPU arch.")
 _CONF = click.option(
@@ -63,6 +64,7 @@ def main() -> None:
 @_MODEL
 @_COMPAT
 @_JSON
+@_NODES
 @click.option("--engine", "show_engine", is_flag=True, help="Tell which engine would run it.")
 @click.option("--plan", "show_plan", is_flag=True, help="Print the compiled engine's plan.")
 @click.option("--after", metavar="PASS", help="With --plan: as it is after this pass.")
@@ -70,11 +72,15 @@ def inspect(
     model: str,
     compat: bool,
     as_json: bool,
+    nodes: bool,
     show_engine: bool,
     show_plan: bool,
     after: str | None,
 ) -> None:
-    """Every node: shapes, precisions, proven ranges, gas, multiply-accumulates."""
+    """The model in a few lines: input, heads, gas, work, memory; with --nodes every node too.
+
+    --json prints both.
+    """
     from yolo_cvm import inspection
     from yolo_cvm.engine.report import planned, report
     from yolo_cvm.model import load
@@ -95,7 +101,9 @@ def inspect(
     if as_json:
         _print_json(inspection.as_json(graph))
     else:
-        click.echo(inspection.table(graph))
+        if nodes:
+            click.echo(inspection.table(graph))
+        click.echo("\n".join(inspection.figures(graph)))
 
 
 @main.command()
@@ -144,8 +152,12 @@ def run(
 @_MODEL
 @_COMPAT
 @_JSON
-def certify(model: str, compat: bool, as_json: bool) -> None:
-    """Prove from the parameters that no value can overflow; refuse the model otherwise."""
+@_NODES
+def certify(model: str, compat: bool, as_json: bool, nodes: bool) -> None:
+    """Prove from the parameters that no value can overflow; refuse the model otherwise.
+
+    --nodes prints what every node can reach, --json the same as data.
+    """
     from yolo_cvm import inspection
     from yolo_cvm.model import load
 
@@ -153,7 +165,9 @@ def certify(model: str, compat: bool, as_json: bool) -> None:
     if as_json:
         _print_json(inspection.certificate_json(graph))
     else:
-        click.echo(inspection.certificate_table(graph))
+        if nodes:
+            click.echo(inspection.certificate_table(graph))
+        click.echo(inspection.verdict(graph))
 
 
 @main.command()

@@ -91,7 +91,7 @@ def as_json(graph: Graph) -> dict[str, Any]:
 
 
 def table(graph: Graph) -> str:
-    """All rows as text, one line per node, and the summary."""
+    """All rows as text, one line per node."""
     header = ("node", "operator", "name", "shape", "bits", "range", "gas", "MACs")
     lines = [header]
     for row in rows(graph):
@@ -107,7 +107,7 @@ def table(graph: Graph) -> str:
                 f"{row.macs:,}" if row.macs else "-",
             )
         )
-    return "\n".join([*align(lines, right=(0, 4, 6, 7)), "", *figures(graph)])
+    return "\n".join([*align(lines, right=(0, 4, 6, 7)), ""])
 
 
 def figures(graph: Graph) -> list[str]:
@@ -124,6 +124,19 @@ def figures(graph: Graph) -> list[str]:
         f"work       {work['macs']:,} multiply-accumulates, {work['steps']:,} steps",
         f"memory     {work['peak_bytes']:,} bytes at the peak, {work['bytes_moved']:,} moved",
     ]
+
+
+def verdict(graph: Graph) -> str:
+    """What the proof says of the model, in a line. LogicError where a node cannot be proven."""
+    certificate = certify(graph)
+    bits, number = max(
+        (certificate.bits(Entry(number, output)), -number)
+        for number, node in enumerate(graph.nodes)
+        for output in range(len(node.shapes))
+    )
+    widest = graph.nodes[-number]
+    where = f"{shown(widest.name, NAME_SHOWN)} ({widest.op or 'variable'})"
+    return f"proven: no value can leave its precision; the widest needs {bits} of 32 bits, {where}"
 
 
 def certificate_table(graph: Graph) -> str:
@@ -147,9 +160,7 @@ def certificate_table(graph: Graph) -> str:
                     f"{bits}",
                 )
             )
-    widest = max(int(line[4]) for line in lines[1:])
-    proof = f"proven: no value can leave its precision; the widest needs {widest} of 32 bits"
-    return "\n".join([*align(lines, right=(0, 4, 5)), "", proof])
+    return "\n".join([*align(lines, right=(0, 4, 5)), ""])
 
 
 def certificate_json(graph: Graph) -> list[dict[str, Any]]:

@@ -43,7 +43,8 @@ def hostile_model(folder: Path) -> Path:
 @pytest.mark.parametrize(
     "command",
     [
-        "inspect {m}", "inspect {m} --engine", "certify {m}", "gas {m}",
+        "inspect {m}", "inspect {m} --nodes", "inspect {m} --engine", "certify {m}",
+        "certify {m} --nodes", "gas {m}",
         "run {m} --input {m}/x.npy --receipt {m}/r.json",
         "verify {m}/r.json {m} --input {m}/x.npy", "bisect {m}/r.json {m}/r.json",
         "bundle {m} --out {m}/b", "model-meta {m}", "detect {m} {m}/x.npy", "conform {m}",
@@ -64,6 +65,6 @@ def test_no_command_lets_a_name_write_a_line(command: str, tmp_path: Path) -> No
 
 def test_the_first_node_that_differs_is_named_on_one_line(tmp_path: Path) -> None:
     model = hostile_model(tmp_path / "m")
-    table = CliRunner().invoke(main, ["inspect", str(model)]).output
+    table = CliRunner().invoke(main, ["inspect", str(model), "--nodes"]).output
     assert shown(NAMES[1]) in table
     assert len([line for line in table.split("\n") if " clip " in line]) == len(NAMES)
