@@ -29,9 +29,9 @@ def main() -> None:
 @click.option("--out", type=PATH, help="Write a run file and a page per MODEL here.")
 @click.option("--predictions", type=PATH, help="Write the plain COCO results list (one MODEL).")
 @click.option("--text", type=PATH, help="Write the seed-format line (one MODEL).")
-@click.option("--conf", type=click.FloatRange(0, 1),
+@click.option("--conf", "--conf-thres", "conf", type=click.FloatRange(0, 1),
               help="Smallest score. Default: the model's own, or 0.001.")  # fmt: skip
-@click.option("--iou", type=click.FloatRange(0, 1),
+@click.option("--iou", "--iou-thres", "iou", type=click.FloatRange(0, 1),
               help="IoU of suppression. Default: the model's own, or 0.6.")  # fmt: skip
 @click.option("--max-det", type=click.IntRange(1, 10000),
               help="Boxes per image. Default: the model's own, or 300.")  # fmt: skip

@@ -121,7 +121,13 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
             default=None,
             help="Stretch images, or keep their proportions; default as the model says.",
         ),
-        click.option("--imgsz", help="640 or 480x640 (height x width); default the model's own."),
+        click.option(
+            "--imgsz",
+            "--img",
+            "--img-size",
+            "imgsz",
+            help="640 or 480x640 (height x width); default the model's own.",
+        ),
     ):
         command = option(command)
     return command
