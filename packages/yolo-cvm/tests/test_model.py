@@ -147,6 +147,12 @@ def test_importing_loads_no_library_but_numpy_and_click() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_a_model_is_told_in_a_line(model_folder: Path) -> None:
+    told = repr(yolo_cvm.load(model_folder))
+    assert told.startswith("Model(Graph(")
+    assert len(told) < 120
+
+
 def test_command_inspects_in_text_and_json(model_folder: Path) -> None:
     runner = CliRunner()
     short = runner.invoke(main, ["inspect", str(model_folder)])

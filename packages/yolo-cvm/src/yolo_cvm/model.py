@@ -45,6 +45,9 @@ class Model:
     params_digest: str
     oddities: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"Model({self.graph!r}, symbol {self.symbol_digest[:12]}, {self.engine.name})"
+
     def run(self, x: Array) -> list[Array]:
         """One inference: int32 arrays, one per head.
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from cvm_samples import heads_of, write_model
 
 import yolo_cvm
@@ -35,6 +36,7 @@ from yolo_cvm.bundle import (
     torrent,
     write_bundle,
 )
+from yolo_cvm.cli import main
 from yolo_cvm.predictor import open_detector
 from yolo_cvm.receipts.digests import tensor_digest
 
@@ -204,6 +206,21 @@ def test_no_row_of_the_table_is_empty(model: Path, tmp_path: Path) -> None:
     write_bundle(model, tmp_path / "out", Choices(accuracy=accuracy))
     assert "| data |" not in (tmp_path / "out" / "MODEL_CARD.md").read_text()
     assert len(list(check_bundle(tmp_path / "out"))) == 5
+
+
+def test_a_model_that_finds_nothing_is_told_on_the_card_and_by_the_command(
+    model: Path, tmp_path: Path
+) -> None:
+    record = run_record("float", "ab" * 32, 0.0003)
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    out = tmp_path / "out"
+    words = ["bundle", str(model), "--out", str(out), "--metrics", str(tmp_path / "run.json")]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0
+    assert "float finds next to nothing on" in done.output
+    assert f"Next: yolo-cvm bundle --check {out}\n" in done.output
+    assert "float finds next to nothing on" in (out / "MODEL_CARD.md").read_text()
+    assert len(list(check_bundle(out))) == 5
 
 
 def test_figures_of_another_integer_model_are_refused(model: Path, tmp_path: Path) -> None:

@@ -100,6 +100,9 @@ class Graph:
     parameters: Parameters = field(default_factory=Parameters)
     postprocess: str = ""
 
+    def __repr__(self) -> str:
+        return f"Graph({len(self.nodes)} nodes, {len(self.heads)} heads)"
+
     @cached_property
     def input_index(self) -> int:
         """Number of the node called `data`."""

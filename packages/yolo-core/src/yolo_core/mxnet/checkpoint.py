@@ -53,6 +53,11 @@ class Checkpoint:
     color: str = "rgb"
     meta: Mapping[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        kind = "fused" if self.fused else "with batch normalisation"
+        found = self.architecture
+        return f"Checkpoint({found.model_name}, {found.nc} classes, {kind}, {self.color})"
+
 
 def checkpoint_stem(path: PathLike) -> Path:
     """The stem of a checkpoint named by its stem, by any of its three files, or by the folder of

@@ -1,6 +1,6 @@
 """The bundle: a model in the layout that nodes share, with everything a chain asks about it."""
 
-from yolo_cvm.bundle.accuracy import accuracy_table
+from yolo_cvm.bundle.accuracy import accuracy_table, nothing_found
 from yolo_cvm.bundle.build import announce, creation_date, tiers, write_bundle
 from yolo_cvm.bundle.check import Passed, check_bundle
 from yolo_cvm.bundle.manifest import Choices
@@ -16,6 +16,7 @@ __all__ = [
     "announce",
     "check_bundle",
     "creation_date",
+    "nothing_found",
     "parse_address",
     "tiers",
     "write_bundle",

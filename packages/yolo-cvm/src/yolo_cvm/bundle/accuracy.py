@@ -25,6 +25,8 @@ PERCENT = re.compile(r"(AP|AR|precision|recall|f1)[0-9]*(_[a-z0-9]+)?")
 INTERVAL = ("AP_low", "AP_high")
 _OTHERS = ("settings", "digest", "figures")
 _ROWS = 16
+#: AP50 below which a detector has not learnt its task.
+_NOTHING = 0.01
 
 
 def accuracy_table(paths: Sequence[PathLike]) -> tuple[dict[str, Any], ...]:
@@ -49,6 +51,19 @@ def read_rows(path: PathLike) -> list[dict[str, Any]]:
     for row in rows:
         check_row(row, str(path))
     return rows
+
+
+def nothing_found(row: dict[str, Any]) -> str:
+    """A sentence where the row says that its model finds next to nothing; empty otherwise."""
+    figures = dict(row["figures"])
+    key = "AP50" if "AP50" in figures else "AP"
+    found = figures.get(key, 1.0)
+    if found >= _NOTHING:
+        return ""
+    name = f"{row['model']} {row['kind']}".strip() or "The model"
+    return (
+        f"{name} finds next to nothing on {row['data'] or 'its data'}: {key} {100 * found:.2f} %."
+    )
 
 
 def check_row(row: Any, source: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from yolo_core.words import markdown
 from yolo_core.yolo.model_folder import Extension
-from yolo_cvm.bundle.accuracy import INTERVAL, PERCENT
+from yolo_cvm.bundle.accuracy import INTERVAL, PERCENT, nothing_found
 from yolo_cvm.bundle.convention import input_lines, output_lines, to_picture
 from yolo_cvm.bundle.payload import NO_AUTHOR
 from yolo_cvm.bundle.torrent import NODE_PIECE_LENGTH
@@ -111,9 +111,10 @@ def _accuracy(rows: Sequence[dict[str, Any]]) -> str:
         ["figure", *(markdown(f"{row['model']} {row['kind']}".strip()) for row in rows)],
         [*told, *([markdown(name), *(_figure(name, own) for own in figures)] for name in names)],
     )
+    warnings = "".join(f"\n\n**{markdown(text)}**" for text in map(nothing_found, rows) if text)
     return (
-        f"## Accuracy\n\n{table}\n\nAs stated by the publisher, by pycocotools; AP, AR, precision, "
-        "recall and F1 in percent, AP with its 95 % interval over the pictures."
+        f"## Accuracy\n\n{table}{warnings}\n\nAs stated by the publisher, by pycocotools; AP, AR, "
+        "precision, recall and F1 in percent, AP with its 95 % interval over the pictures."
     )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
 import click
 
 from yolo_core.command import Command, budget_options
+from yolo_core.words import shown
 from yolo_cvm.bundle.layout import LAYOUTS, PLAIN
 
 _MODEL_HELP = "MODEL is a folder with the files symbol and params (and ext for a detector)."
@@ -86,6 +88,13 @@ def bundle(
         layout,
     )
     _print(manifest, as_json)
+    for row in manifest["choices"]["accuracy"]:
+        warning = package.nothing_found(row)
+        if warning:
+            click.echo(f"Warning: {shown(warning, 300)}", err=True)
+    if not as_json:
+        click.echo(f"Next: yolo-cvm bundle --check {shlex.quote(str(out))}")
+        click.echo("      and seed and announce it, as its card says")
 
 
 @click.command(
