@@ -258,7 +258,7 @@ def sanitize(session: nox.Session) -> None:
 
 @nox.session(python="3.11")
 def fuzz(session: nox.Session) -> None:
-    """Fuzz every reader, and random models against the reference: `nox -s fuzz -- --minutes 5`."""
+    """Fuzz readers, random models, a node's calls of its library: `nox -s fuzz -- --minutes 5`."""
     session.install(*TEST_TOOLS, "atheris>=2.3")
     _install(session, *PACKAGES)
     session.install("./packages/yolo-port[onnx]")

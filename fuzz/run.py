@@ -1,8 +1,9 @@
-"""Fuzz every reader, then random models, each for a number of minutes; prints what was done.
+"""Fuzz every reader, then random models and a node's calls, each for a number of minutes.
 
     python run.py FOLDER [--minutes N] [TARGET ...]
 
-Exit code 1 where something was found; the files lie in FOLDER and are called after their target.
+Prints what was done. Exit code 1 where something was found; the files lie in FOLDER and are called
+after their target.
 """
 
 from __future__ import annotations
@@ -46,8 +47,12 @@ def main() -> int:
         print(line, flush=True)
         sound = sound and good
     if not given.targets:
-        command = [sys.executable, str(HERE / "models.py"), str(given.minutes)]
-        sound = subprocess.run(command).returncode == 0 and sound
+        for name in ("models.py", "calls.py"):
+            command = [sys.executable, str(HERE / name), str(given.minutes)]
+            done = subprocess.run(command)
+            if done.returncode < 0:
+                print(f"{name}: ended by signal {-done.returncode}  FOUND")
+            sound = done.returncode == 0 and sound
     return 0 if sound else 1
 
 

@@ -1,0 +1,34 @@
+"""The library of a node under hostile calls: the fuzzer's sessions, and that they can fail."""
+
+from __future__ import annotations
+
+import random
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from runtime import Runtime
+
+from yolo_cvm.node.install import built, install
+
+if not built().is_file():
+    pytest.skip("the package was installed without a C compiler", allow_module_level=True)
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[4] / "fuzz"))
+
+import calls
+
+
+def test_no_hostile_call_is_answered_or_leaves_a_trace(tmp_path: Path) -> None:
+    runtime = Runtime(install(tmp_path / "plugins"))
+    sound = calls.sample(tmp_path / "model")
+    session = calls.Session(runtime, sound, random.Random(0))
+    assert [wrong for wrong in (session.step() for _ in range(60)) if wrong] == []
+    for call in (session.load, session.infer, session.infer_hostile, session.kill, session.infer):
+        assert call() == ""
+
+    session.sound = replace(sound, answer=sound.answer[::-1] + b"x")
+    assert "other bytes" in session.infer()
+    for net in session.alive:
+        runtime.free(net)
