@@ -200,7 +200,9 @@ def main() -> int:
             return 1
         count += BATCH if trial in (one_operand, two_operands) else 1
         seed += 1
-    print(f"{count:,} intervals of operators in {time.monotonic() - begun:.0f} s, none is left")
+    print(
+        f"{count:,} intervals of operators in {time.monotonic() - begun:.0f} s, no value leaves one"
+    )
     begun, values = time.monotonic(), 0
     for number in range(options.seed, options.seed + options.programs):
         graph, data = random_program(number)
