@@ -172,6 +172,7 @@ def tests(session: nox.Session, package: str) -> None:
     session.install(*TEST_TOOLS)
     if package == "across":
         _install(session, *PACKAGES)
+        session.install("nbclient", "ipykernel")  # for the notebooks in examples/
         _pytest(session, "tests")
         return
     _install(session, package)
