@@ -96,6 +96,12 @@ def test_parameters_alone_are_refused(tmp_path: Path) -> None:
         load(tmp_path / "seed-0000.params")
 
 
+def test_a_symbol_without_its_parameters_is_named_as_such(tmp_path: Path) -> None:
+    (tmp_path / "m-symbol.json").write_text("{}")
+    with pytest.raises(InputError, match=r"no parameters beside it; expected m-0000\.params"):
+        load(tmp_path / "m-symbol.json")
+
+
 def test_damaged_files_are_refused(tmp_path: Path) -> None:
     stem = write_original(tmp_path / "seed", random_checkpoint())
     params = tmp_path / "seed-0000.params"

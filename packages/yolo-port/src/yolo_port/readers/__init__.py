@@ -11,7 +11,7 @@ from yolo_port.matching import match
 from yolo_port.pickle_machine import SCAN_LIMIT
 from yolo_port.readers.numpy_file import read_npy, read_npz
 from yolo_port.readers.onnx_file import read_onnx
-from yolo_port.readers.original_port import original_files, read_original
+from yolo_port.readers.original_port import SYMBOL_ENDING, original_files, read_original
 from yolo_port.readers.safetensors_file import is_safetensors, read_safetensors
 from yolo_port.readers.torch_model import check_globals, read_torch
 from yolo_port.source import Answers, SourceModel
@@ -58,6 +58,9 @@ def read(path: PathLike) -> SourceModel:
         return read_npz(path) if numpy else read_torch(path)
     if head.startswith(_NPY):
         return read_npy(path)
+    if path.name.endswith(SYMBOL_ENDING):
+        params = path.name[: -len(SYMBOL_ENDING)] + "-0000.params"
+        raise InputError(path, "has no parameters beside it", f"{params}, or of another epoch")
     if head.startswith(_MXNET_PARAMS):
         raise InputError(path, "has neither its symbol nor its .yaml beside it", "all files of it")
     if is_safetensors(head, path.stat().st_size):

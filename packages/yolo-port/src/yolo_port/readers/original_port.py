@@ -24,7 +24,7 @@ from yolo_core.yolo.architecture import BATCH_NORM_EPSILON
 from yolo_port.readers.graph import GraphLayer, describe_graph
 from yolo_port.source import SourceModel
 
-_SYMBOL_ENDING = "-symbol.json"
+SYMBOL_ENDING = "-symbol.json"
 _SYMBOL_LIMIT = 64 << 20
 _EXPECTED = "a checkpoint of the original MXNet port of YOLOv5"
 
@@ -34,7 +34,7 @@ def original_files(path: Path) -> tuple[Path, Path] | None:
 
     A stem, or the symbol, means the parameters of the latest epoch.
     """
-    symbol, params = Path(f"{checkpoint_stem(path)}{_SYMBOL_ENDING}"), parameter_file(path)
+    symbol, params = Path(f"{checkpoint_stem(path)}{SYMBOL_ENDING}"), parameter_file(path)
     return (symbol, params) if os.path.isfile(symbol) and os.path.isfile(params) else None
 
 
