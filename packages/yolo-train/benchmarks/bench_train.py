@@ -71,7 +71,7 @@ def whole_step(plan: dict[str, Any]) -> dict[str, float]:
         data = shapes.write_shapes(Path(folder) / "shapes", images, plan["imgsz"], 0)
         options = FitOptions(
             data=str(data), epochs=20, batch_size=plan["batch"], nominal_batch=plan["batch"],
-            imgsz=plan["imgsz"], project=folder, plots=False, workers=1,
+            imgsz=plan["imgsz"], project=folder, plots=False, workers=1, hyp="scratch-low",
         )  # fmt: skip
         training = _Clocked(trainer.Training(options))
         return training.run()
