@@ -28,28 +28,31 @@ def cross_entropy(logit: Array, truth: Array, weight: float) -> Array:
 
 def matches(
     target: Array, anchors: Array, width: int, height: int, anchor_t: float
-) -> list[tuple[int, int, int]]:
-    """(anchor, row, column) of every cell of one level that answers for a target."""
+) -> list[tuple[int, int, int, int]]:
+    """(offset, anchor, row, column) of every cell of one level that answers for a target.
+
+    Offsets by number: own cell, left, upper, right, lower. A centre on a line of the grid is as
+    near to its own cell from the other side, which is then matched again.
+    """
     _, label, x, y, w, h = target
     if label < 0:
         return []
     x, y, w, h = x * width, y * height, w * width, h * height
-    cells = [(0, 0)]
+    cells = [(0, int(x), int(y))]
     if x % 1 < 0.5 and x > 1:
-        cells.append((-1, 0))
-    elif x % 1 > 0.5 and width - x > 1:
-        cells.append((1, 0))
+        cells.append((1, int(x) - 1, int(y)))
     if y % 1 < 0.5 and y > 1:
-        cells.append((0, -1))
-    elif y % 1 > 0.5 and height - y > 1:
-        cells.append((0, 1))
+        cells.append((2, int(x), int(y) - 1))
+    if (width - x) % 1 < 0.5 and width - x > 1:
+        cells.append((3, int(x + 0.5), int(y)))
+    if (height - y) % 1 < 0.5 and height - y > 1:
+        cells.append((4, int(x), int(y + 0.5)))
     found = []
     for number, (aw, ah) in enumerate(anchors):
         if max(w / aw, aw / w, h / ah, ah / h) < anchor_t:
-            for dx, dy in cells:
-                column = min(max(int(x) + dx, 0), width - 1)
-                row = min(max(int(y) + dy, 0), height - 1)
-                found.append((number, row, column))
+            for offset, column, row in cells:
+                inside = min(row, height - 1), min(column, width - 1)
+                found.append((offset, number, *inside))
     return found
 
 
@@ -89,11 +92,11 @@ def loss(
         rows = head.reshape(batch, 3, no, height, width).astype(np.float64)
         anchors = np.array(architecture.anchors[level]) / stride
         objectness = np.zeros((batch, 3, height, width))
-        boxes, classes = [], []
+        boxes, classes, writings = [], [], []
         for number, target in enumerate(targets):
             image, label = int(target[0]), int(target[1])
             scaled = target[2:] * [width, height, width, height]
-            for a, row, column in matches(target, anchors, width, height, hyp.anchor_t):
+            for offset, a, row, column in matches(target, anchors, width, height, hyp.anchor_t):
                 cell = rows[image, a, :, row, column]
                 xy = sigmoid(cell[:2]) * 2 - 0.5
                 wh = (sigmoid(cell[2:4]) * 2) ** 2 * anchors[a]
@@ -102,11 +105,12 @@ def loss(
                 alpha = None if detached is None else detached[key]
                 value, record[key], _ = ciou(np.append(xy, wh), truth, alpha)
                 boxes.append(1 - value)
-                place = (image, a, row, column)
-                objectness[place] = max(objectness[place], value)
+                writings.append((offset, number, (image, a, row, column), max(value, 0)))
                 one_hot = np.full(nc, 0.5 * hyp.label_smoothing)
                 one_hot[label] = 1 - 0.5 * hyp.label_smoothing
                 classes.append(cross_entropy(cell[5:], one_hot, hyp.cls_pw).mean())
+        for *_, place, value in sorted(writings):
+            objectness[place] = value
         record[level] = objectness
         if detached is not None:
             objectness = detached[level]

@@ -194,10 +194,29 @@ def test_three_groups_follow_the_published_formulas(kind: Any) -> None:
             root = np.sqrt(second[name] / (1 - 0.999**step)) + 1e-8
             values[name] -= lr * first[name] / (1 - 0.9**step) / root
     for name in values:
-        # MXNet decays the weight in another place of the Nesterov step: a difference of lr**2.
-        tolerance = 1e-4 if kind == "sgd" else 1e-6
         np.testing.assert_allclose(
-            ours.block[name].data().asnumpy(), values[name], rtol=1e-4, atol=tolerance
+            ours.block[name].data().asnumpy(), values[name], rtol=1e-5, atol=1e-6
+        )
+
+
+def test_momentum_goes_on_with_the_rate_of_the_step_it_is_in() -> None:
+    # A warm-up begins at rate 0, and its first gradient counts in the steps after.
+    rng = np.random.default_rng(0)
+    ours = _Parameters()
+    values = {name: value.copy() for name, value in ours.values.items()}
+    optimizer = Optimizer("sgd", dict(ours.block.items()), [mx.cpu()], weight_decay=0.1)
+    velocity = {name: np.zeros(5) for name in values}
+    for lr, momentum in ((0.0, 0.8), (0.1, 0.85), (0.02, 0.9)):
+        gradients = ours.set_gradients(rng)
+        optimizer.update(Rates(lr, 2 * lr, momentum, 1), rescale=0.5)
+        for name, value in values.items():
+            gradient = 0.5 * gradients[name] + (0.1 if name == "a.weight" else 0.0) * value
+            velocity[name] = momentum * velocity[name] + gradient
+            rate = 2 * lr if name == "a.bias" else lr
+            values[name] = value - rate * (gradient + momentum * velocity[name])
+    for name in values:
+        np.testing.assert_allclose(
+            ours.block[name].data().asnumpy(), values[name], rtol=1e-5, atol=1e-6
         )
 
 

@@ -91,13 +91,25 @@ def test_gradient_equals_finite_differences_of_the_reference(seed: int) -> None:
             assert gradient[index] == pytest.approx(slope, rel=2e-3, abs=1e-4 * scale)
 
 
-def test_two_boxes_on_one_cell_give_the_larger_overlap_as_target() -> None:
+def test_of_two_boxes_on_one_cell_the_one_written_last_is_the_target() -> None:
     architecture, heads, targets = _case(0, 2, 1, (64, 64), 2)
     targets[:] = [[0, 0, 0.3, 0.3, 0.2, 0.2], [0, 1, 0.3, 0.3, 0.3, 0.25]]
+    found = []
     for order in ([0, 1], [1, 0]):
         total, _, _ = _device_loss(architecture, heads, targets[order], (64, 64), Hyp())
-        expected, _, _ = reference(heads, targets, architecture, Hyp(), GAINS)
-        assert total == pytest.approx(expected, rel=1e-4)
+        expected, _, _ = reference(heads, targets[order], architecture, Hyp(), GAINS)
+        assert total == pytest.approx(expected, rel=1e-5)
+        found.append(total)
+    assert found[0] != pytest.approx(found[1], rel=1e-4)
+
+
+def test_a_box_centred_on_lines_of_the_grid_matches_its_cell_again() -> None:
+    architecture, heads, targets = _case(0, 2, 1, (64, 64), 2)
+    targets[:, 2:] = [[0.5, 0.5, 0.3, 0.4], [0.26, 0.75, 0.3, 0.4]]
+    total, parts, _ = _device_loss(architecture, heads, targets, (64, 64), Hyp())
+    expected, expected_parts, _ = reference(heads, targets, architecture, Hyp(), GAINS)
+    assert total == pytest.approx(expected, rel=1e-5)
+    np.testing.assert_allclose(parts, expected_parts, rtol=1e-5)
 
 
 def test_a_target_at_the_border_and_huge_numbers_stay_finite() -> None:

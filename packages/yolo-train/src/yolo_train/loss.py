@@ -5,7 +5,9 @@ level and up to three cells (its own and the nearest neighbour in x and in y); t
 are a mask over a fixed-size array, so nothing has to come back to the host to be counted.
 
 Objectness targets are the IoU of the matched prediction; where several boxes fall on one cell
-and anchor, the largest IoU counts (YOLOv5 leaves the choice to the order of writing).
+and anchor, the one counts that YOLOv5 writes last: it goes through the offsets (own cell, left,
+upper, right, lower), then through the boxes. A box whose centre lies exactly on a line of the grid
+matches its own cell twice there, as right or lower neighbour too, and so it does here.
 """
 
 from __future__ import annotations
@@ -31,6 +33,10 @@ _OTHER_BALANCE = (4.0, 1.0, 0.25, 0.06, 0.02, 0.01, 0.01, 0.01)
 _NOMINAL_LEVELS, _NOMINAL_CLASSES, _NOMINAL_IMGSZ = 3, 80, 640
 _EPSILON = 1e-7
 _CELLS = 3
+#: Numbers of the offsets in YOLOv5's order, of which the last written counts.
+_BEFORE, _AFTER, _OFFSETS = (1, 2), (3, 4), 5
+#: More targets than a batch can have; the order of writing is exact in float64 below it.
+_MAX_TARGETS = 1 << 20
 
 
 def balance(levels: int) -> tuple[float, ...]:
@@ -120,17 +126,25 @@ class DetectionLoss(_HybridBlock):  # type: ignore[misc]
             F.reshape(F.slice_axis(targets, axis=1, begin=i, end=i + 1), (1, 1, -1))
             for i in range(6)
         )
+        number = F.reshape(F.contrib.arange_like(targets, axis=0), (1, 1, -1))
         x, w = F.broadcast_mul(grid_x, x), F.broadcast_mul(grid_x, w)
         y, h = F.broadcast_mul(grid_y, y), F.broadcast_mul(grid_y, h)
         ratio_w, ratio_h = F.broadcast_div(w, anchor_w), F.broadcast_div(h, anchor_h)
         worst = F.maximum(F.maximum(ratio_w, 1 / ratio_w), F.maximum(ratio_h, 1 / ratio_h))
         match = F.broadcast_mul(worst < self._hyp.anchor_t, label >= 0)
-        step_x, near_x = _neighbour(F, x, grid_x)
-        step_y, near_y = _neighbour(F, y, grid_y)
-        nowhere, always = F.zeros_like(x), F.ones_like(x)
+        step_x, near_x, again_x = _neighbour(F, x, grid_x)
+        step_y, near_y, again_y = _neighbour(F, y, grid_y)
+        nowhere = F.zeros_like(x)
         cell_x = _clip_cell(F, F.floor(x), [nowhere, step_x, nowhere], grid_x)
         cell_y = _clip_cell(F, F.floor(y), [nowhere, nowhere, step_y], grid_y)
-        usable = [F.broadcast_mul(match, near) for near in (always, near_x, near_y)]
+        # How often each cell is matched: 0 or 1, the own cell up to three times.
+        often = (1 + again_x + again_y, near_x, near_y)
+        usable = [F.broadcast_mul(match, times) for times in often]
+        written = [
+            F.maximum(_AFTER[0] * again_x, _AFTER[1] * again_y),
+            _BEFORE[0] + (_AFTER[0] - _BEFORE[0]) * (step_x > 0),
+            _BEFORE[1] + (_AFTER[1] - _BEFORE[1]) * (step_y > 0),
+        ]
         place = [
             F.broadcast_add(F.broadcast_mul(row, grid_x) + column, level_start)
             for row, column in zip(cell_y, cell_x)
@@ -148,6 +162,8 @@ class DetectionLoss(_HybridBlock):  # type: ignore[misc]
             "anchor": [F.broadcast_add(like, anchor)] * _CELLS,
             "anchor_w": [F.broadcast_add(like, anchor_w)] * _CELLS,
             "anchor_h": [F.broadcast_add(like, anchor_h)] * _CELLS,
+            "offset": [F.broadcast_add(like, value) for value in written],
+            "number": [F.broadcast_add(like, number)] * _CELLS,
         }
         found = {name: _flatten(F, values) for name, values in spread.items()}
         found["mask"] = mask
@@ -164,13 +180,16 @@ class DetectionLoss(_HybridBlock):  # type: ignore[misc]
         return F.take(F.reshape(rows, (-1,)), index, axis=0, mode="clip")
 
     def _objectness_target(self, F: Any, found: dict[str, Any], iou: Any) -> Any:
-        """[B, A, P]: the largest IoU of the matches at each place, 0 where there is none."""
+        """[B, A, P]: IoU of the match that is written last at each place, 0 where none is."""
         total = self._batch * self._anchors * self._places
-        mask = F.cast(F.reshape(found["mask"], (-1,)), "int32")
+        mask = F.cast(F.reshape(found["mask"] > 0, (-1,)), "int32")
         place = F.reshape(found["slot"] * self._places + found["place"], (-1,))
         place = place * mask + (1 - mask) * total
         iou = F.reshape(iou, (-1,))
-        key = F.cast(place, "float64") * 2 + F.cast(iou, "float64")
+        offset, number = (
+            F.cast(F.reshape(found[name], (-1,)), "float64") for name in ("offset", "number")
+        )
+        key = (F.cast(place, "float64") * _OFFSETS + offset) * _MAX_TARGETS + number
         order = F.argsort(key, axis=0, dtype="int32")
         place, iou = F.take(place, order), F.take(iou, order)
         following = F.concat(
@@ -197,12 +216,18 @@ class DetectionLoss(_HybridBlock):  # type: ignore[misc]
         return F.sum(F.sum(losses * found["mask"], axis=1) / found["count"]) / self._nc
 
 
-def _neighbour(F: Any, position: Any, cells: Any) -> tuple[Any, Any]:
-    """Step (-1 or 1) to the nearest neighbour cell, and 1.0 where that cell counts."""
+def _neighbour(F: Any, position: Any, cells: Any) -> tuple[Any, Any, Any]:
+    """Step (-1 or 1) to the nearest neighbour cell, 1.0 where that cell counts, and 1.0 where the
+    position lies on a line of the grid and the own cell counts once more.
+    """
     share = position - F.floor(position)
+    rest = F.broadcast_sub(cells, position)
     before = (share < 0.5) * (position > 1)
-    after = (share > 0.5) * (F.broadcast_sub(cells, position) > 1)
-    return after - before, after + before
+    # By the distance from the other end, whose float32 rounding decides at the lines.
+    beyond = (rest - F.floor(rest) < 0.5) * (rest > 1)
+    again = beyond * (share < 0.5)
+    after = beyond - again
+    return after - before, after + before, again
 
 
 def _clip_cell(F: Any, own: Any, steps: Any, cells: Any) -> Any:

@@ -38,7 +38,7 @@ class Optimizer:
             name: weight_decay if name.endswith(".weight") else 0.0 for name in self._parameters
         }
         self._bias = {name for name in self._parameters if name.endswith((".bias", ".beta"))}
-        slots = ("momentum",) if kind == "sgd" else ("mean", "variance")
+        slots = ("velocity",) if kind == "sgd" else ("mean", "variance")
         self._state: dict[str, list[dict[str, Any]]] = {
             slot: [
                 {name: mx.nd.zeros(p.shape, ctx=device) for name, p in self._parameters.items()}
@@ -52,22 +52,45 @@ class Optimizer:
         """One update from the gradients that the parameters hold, each times `rescale`."""
         self._updates += 1
         for place, device in enumerate(self._devices):
+            if self._kind == "sgd":
+                self._sgd(place, device, rates, rescale)
+                continue
             for name, parameter in self._parameters.items():
                 weight, gradient = parameter.data(device), parameter.grad(device)
-                lr = rates.bias_lr if name in self._bias else rates.lr
-                if self._kind == "sgd":
-                    mx.nd.nag_mom_update(
-                        weight,
-                        gradient,
-                        self._state["momentum"][place][name],
-                        lr=lr,
-                        momentum=rates.momentum,
-                        wd=self._decay[name],
-                        rescale_grad=rescale,
-                        out=weight,
-                    )
-                else:
-                    self._adam(weight, gradient, place, name, lr, rates.momentum, rescale)
+                lr = self._rate(name, rates)
+                self._adam(weight, gradient, place, name, lr, rates.momentum, rescale)
+
+    def _rate(self, name: str, rates: Rates) -> float:
+        return rates.bias_lr if name in self._bias else rates.lr
+
+    def _sgd(self, place: int, device: Any, rates: Rates, rescale: float) -> None:
+        """Nesterov momentum as in PyTorch: v = m v + g, w -= lr (g + m v), g with its decay.
+
+        MXNet's own update keeps the rate inside v, so that the steps of a warm-up, whose rate
+        changes with every batch, would go on with the rates of the batches before.
+        """
+        names = list(self._parameters)
+        for start in range(0, len(names), _MULTI):
+            part = names[start : start + _MULTI]
+            weights = [self._parameters[name].data(device) for name in part]
+            gradients = [self._parameters[name].grad(device) for name in part]
+            velocities = [self._state["velocity"][place][name] for name in part]
+            decay = [self._decay[name] for name in part]
+            lr = [self._rate(name, rates) for name in part]
+            ones, none = [1.0] * len(part), [0.0] * len(part)
+            # Each call is out = a - lr (rescale b + wd a).
+            _multi_sgd(velocities, gradients, ones, [1 - rates.momentum] * len(part), -rescale)
+            decayed = [number for number, share in enumerate(decay) if share]
+            if decayed:
+                _multi_sgd(
+                    [velocities[number] for number in decayed],
+                    [weights[number] for number in decayed],
+                    [decay[number] for number in decayed],
+                    [0.0] * len(decayed),
+                    -1.0,
+                )
+            _multi_sgd(weights, gradients, lr, decay, rescale)
+            _multi_sgd(weights, velocities, [rate * rates.momentum for rate in lr], none, 1.0)
 
     def _adam(
         self, weight: Any, gradient: Any, place: int, name: str, lr: float, beta1: float,
@@ -170,11 +193,20 @@ class MovingAverage:
         # and takes many arrays in one call.
         for start in range(0, len(self._pairs), _MULTI):
             pairs = self._pairs[start : start + _MULTI]
-            mx.nd.multi_sgd_update(
-                *[array for pair in pairs for array in pair],
-                lrs=[share] * len(pairs),
-                wds=[1.0] * len(pairs),
-                rescale_grad=-1.0,
-                num_weights=len(pairs),
-                out=[average for average, _ in pairs],
-            )
+            averages, sources = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+            _multi_sgd(averages, sources, [share] * len(pairs), [1.0] * len(pairs), -1.0)
+
+
+def _multi_sgd(
+    out: Sequence[Any], other: Sequence[Any], lr: Sequence[float], decay: Sequence[float],
+    rescale: float,
+) -> None:  # fmt: skip
+    """out -= lr * (rescale * other + decay * out), for each of at most `_MULTI` arrays."""
+    mx.nd.multi_sgd_update(
+        *[array for pair in zip(out, other) for array in pair],
+        lrs=list(lr),
+        wds=list(decay),
+        rescale_grad=rescale,
+        num_weights=len(out),
+        out=list(out),
+    )
