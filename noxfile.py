@@ -361,6 +361,25 @@ def bench_train(session: nox.Session) -> None:
 
 
 @nox.session
+def parity(session: nox.Session) -> None:
+    """Twenty steps of training beside the same steps in PyTorch: losses, gradients, weights.
+
+    YOLO_TORCH_PYTHON names a Python that has PyTorch; without it one is made.
+    """
+    session.install(*TEST_TOOLS)
+    _install(session, "yolo-train")
+    python = os.environ.get("YOLO_TORCH_PYTHON")
+    if python is None:
+        # By itself: PyTorch and MXNet ask for different versions of NumPy.
+        folder = Path(session.create_tmp()).resolve() / "torch"
+        session.run(sys.executable, "-m", "virtualenv", "--quiet", str(folder), external=True)
+        python = str(folder / ("Scripts" if os.name == "nt" else "bin") / "python")
+        session.run(python, "-m", "pip", "install", "--quiet", "torch", "numpy", external=True)
+    session.env["YOLO_TORCH_PYTHON"] = python
+    _pytest(session, "packages/yolo-train/tests/test_torch_parity.py", runner=["pytest", "-s"])
+
+
+@nox.session
 def release(session: nox.Session) -> None:
     """All archives in dist/, checked; then the main job with the wheels, freshly installed.
 
