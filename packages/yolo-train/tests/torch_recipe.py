@@ -176,7 +176,7 @@ def optimizer(net: Network, decay: float) -> Any:
 
 
 def main(source: str, result: str) -> None:
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     data = np.load(source)
     plan = json.loads(str(data["plan"]))
     net = Network(plan, {n[4:]: data[n] for n in data.files if n.startswith("net/")})
