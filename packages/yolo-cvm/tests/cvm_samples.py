@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -71,3 +72,31 @@ def some_input(graph: Graph, seed: int = 0) -> Array:
     bound = 2 ** (graph.input_precision - 1) - 1
     values = np.random.default_rng(seed).integers(-bound, bound + 1, graph.input_shape)
     return values.astype(np.int8 if bound < 128 else np.int32)
+
+
+def original_detector(folder: Path, **changes: object) -> Path:
+    """Three heads that put one box of class 1 into the coarsest level, and the original's ext."""
+    b, side = GraphBuilder(), 32
+    x = b.input("data", (1, 3, side, side), 8)
+    flat = b.operator("flatten", [x])
+    heads = []
+    for stride in (8, 16, 32):
+        cells = side // stride
+        bias = np.full((3, cells, cells, 7), -80, np.int64)
+        if stride == 32:
+            bias[2, 0, 0] = [0, 0, -20, -20, 80, -80, 40]
+        weight = b.parameter(f"w{stride}", np.zeros((bias.size, 3 * side * side), np.int64), 2)
+        y = b.operator(
+            "dense", [flat, weight, b.parameter(f"b{stride}", bias.ravel(), 8)], units=bias.size
+        )
+        clipped = b.operator("cvm_clip", [y], precision=8)
+        heads.append(b.operator("reshape", [clipped], shape=(1, *bias.shape)))
+    write_model(folder, b.build(heads))
+    ext = {
+        "inputs_ext": {"data": {"scale": 127.0, "target_bit": 8}},
+        "oscales": [10.0, 10.0, 10.0],
+        "input_shapes": [-1, 3, side, side],
+        **changes,
+    }
+    (folder / "ext").write_text(json.dumps(ext))
+    return folder

@@ -9,12 +9,11 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from cvm_samples import write_model
+from cvm_samples import original_detector, write_model
 from test_detection import ARCHITECTURE, SIDE, constant_detector
 
 import yolo_cvm
 from yolo_core.errors import InputError
-from yolo_core.graph import GraphBuilder
 from yolo_core.yolo.model_folder import Extension
 from yolo_cvm.bundle import torrent
 from yolo_cvm.cli import main
@@ -133,34 +132,6 @@ def test_an_output_of_another_length(detector: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["decode", str(detector), str(tmp_path / "output")])
     assert result.exit_code == 2
     assert "has 5 bytes" in result.output
-
-
-def original_detector(folder: Path, **changes: object) -> Path:
-    """Three heads that put one box of class 1 into the coarsest level, and the original's ext."""
-    b = GraphBuilder()
-    x = b.input("data", (1, 3, SIDE, SIDE), 8)
-    flat = b.operator("flatten", [x])
-    heads = []
-    for stride in (8, 16, 32):
-        cells = SIDE // stride
-        bias = np.full((3, cells, cells, 7), -80, np.int64)
-        if stride == 32:
-            bias[2, 0, 0] = [0, 0, -20, -20, 80, -80, 40]
-        weight = b.parameter(f"w{stride}", np.zeros((bias.size, 3 * SIDE * SIDE), np.int64), 2)
-        y = b.operator(
-            "dense", [flat, weight, b.parameter(f"b{stride}", bias.ravel(), 8)], units=bias.size
-        )
-        clipped = b.operator("cvm_clip", [y], precision=8)
-        heads.append(b.operator("reshape", [clipped], shape=(1, *bias.shape)))
-    write_model(folder, b.build(heads))
-    ext = {
-        "inputs_ext": {"data": {"scale": 127.0, "target_bit": 8}},
-        "oscales": [10.0, 10.0, 10.0],
-        "input_shapes": [-1, 3, SIDE, SIDE],
-        **changes,
-    }
-    (folder / "ext").write_text(json.dumps(ext))
-    return folder
 
 
 def test_models_of_the_original_toolchain_detect(picture: Path, tmp_path: Path) -> None:
