@@ -31,12 +31,14 @@ from yolo_mrt.compile import deliver
 from yolo_mrt.compile.lower import lower
 from yolo_mrt.network.net import Net
 from yolo_mrt.pictures import calibration_images
+from yolo_mrt.quantize.moments import NEAR_OBJECTS
 from yolo_mrt.quantize.quantizer import NORMAL_IMAGES, integer_convs, learn_rounding
 from yolo_mrt.settings import Settings
 from yolo_mrt.stages import code_planes, extension_of, prepared, run, statistics_of
 
 RUNS = Path("runs/ablation")
 NUM_CALIB = 128
+FIGURES = ("AP", "AP50", "AP75")
 
 
 @dataclass(frozen=True)
@@ -67,15 +69,22 @@ def error_thresholds(net: Net, statistics: Mapping[str, TensorStatistics]) -> di
     return found
 
 
-def build(settings: Settings, scheme: Scheme, learn: bool) -> None:
-    """The model of a scheme, from the stage files of a calibrated run."""
+def build(settings: Settings, scheme: Scheme, near_objects: int | None) -> None:
+    """The model of a scheme, from the stage files of a calibrated run.
+
+    near_objects: percent of the positions near objects that the rounding is learned at, None for
+    rounding to nearest.
+    """
     source = prepared(settings)
 
     def images(label: str) -> Iterator[np.ndarray]:
         return code_planes(settings, source, label, NORMAL_IMAGES)
 
     net = source.net
-    convs = learn_rounding(net, scheme, images) if learn else integer_convs(net, scheme)
+    if near_objects is None:
+        convs = integer_convs(net, scheme)
+    else:
+        convs = learn_rounding(net, scheme, images, near_objects)
     graph = lower(net, scheme, convs, settings.imgsz)
     sample = next(iter(code_planes(settings, source, "sample", 1))).astype(np.int8)
     extension = extension_of(settings, source, scheme)
@@ -91,17 +100,18 @@ def build_all(settings: Settings) -> list[Row]:
     peak = make_scheme(net, statistics, {}, peak_thresholds(statistics))
     error = make_scheme(net, statistics, {}, error_thresholds(net, statistics))
     channel = make_scheme(net, statistics, {}, {})
-    learned = f"rounding learned on {NORMAL_IMAGES} images"
+    learned = f"rounding learned on {NORMAL_IMAGES} images, means kept by the biases"
     rows: list[Row] = []
-    for name, added, scheme, learn in (
-        ("peak", "one threshold per tensor, its largest value", peak, False),
-        ("error", "thresholds weigh rounding against clipping", error, False),
-        ("channel", "a threshold per channel", channel, False),
-        ("rounding", learned, channel, True),
+    for name, added, scheme, near_objects in (
+        ("peak", "one threshold per tensor, its largest value", peak, None),
+        ("error", "thresholds weigh rounding against clipping", error, None),
+        ("channel", "a threshold per channel", channel, None),
+        ("rounding", learned, channel, 0),
+        ("objects", "rounding learned near objects", channel, NEAR_OBJECTS),
     ):
         begin = time.monotonic()
         out = RUNS / f"{name}_cvm"
-        build(replace(settings, out=out), scheme, learn)
+        build(replace(settings, out=out), scheme, near_objects)
         rows.append(Row(added, out, calibration + time.monotonic() - begin))
     for effort, added in (
         ("normal", "fine reads (the default)"),
@@ -126,7 +136,7 @@ def losses(exact: Path, runs: Sequence[Path]) -> list[dict[str, str]]:
     """Per run: figure → points lost against the exact run, with the 95 % interval."""
     _eval("compare", exact, *runs, "--out", RUNS / "compare")
     found = read_json(RUNS / "compare" / "metrics.json")["comparisons"]
-    return [{name: _lost(pair["figures"][name]) for name in ("AP", "AP50")} for pair in found]
+    return [{name: _lost(pair["figures"][name]) for name in FIGURES} for pair in found]
 
 
 def _lost(interval: Mapping[str, float]) -> str:
@@ -162,15 +172,15 @@ def main() -> None:
     weights = prepared(settings).net.weight_count()
     exact = score(stem, options.images, options.annotations)
     runs = [score(row.model, options.images, options.annotations) for row in rows]
-    print("| added | AP lost (95 %) | AP50 lost (95 %) | gas G | bytes per weight | time s |")
-    print("|---|---:|---:|---:|---:|---:|")
+    columns = [f"{figure} lost (95 %)" for figure in FIGURES]
+    print("|", " | ".join(["added", *columns, "gas G", "bytes per weight", "time s"]), "|")
+    print("|---" + "|---:" * (len(FIGURES) + 3) + "|")
     for row, lost in zip(rows, losses(exact, runs)):
         cost = gas(read_model_folder(row.model).graph) / 1e9
         size = (row.model / PARAMS).stat().st_size / weights
-        print(
-            f"| {row.added} | {lost['AP']} | {lost['AP50']} | {cost:.3f} | {size:.3f} "
-            f"| {row.seconds:.0f} |"
-        )
+        cells = [row.added, *(lost[figure] for figure in FIGURES)]
+        cells += [f"{cost:.3f}", f"{size:.3f}", f"{row.seconds:.0f}"]
+        print("|", " | ".join(cells), "|")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from yolo_mrt.calibrate.float_pass import CLIP_WEIGHT, THRESHOLDS, TensorStatist
 from yolo_mrt.calibrate.scheme import Codes
 from yolo_mrt.calibrate.tables import CODE_LIMIT, FINE, INDEX_LIMIT, TABLE_SIZE, Table
 from yolo_mrt.network.net import Layer
-from yolo_mrt.quantize.coded_pass import columns
+from yolo_mrt.quantize.moments import NEAR_OBJECTS, MomentSums, columns, sample_positions
 from yolo_mrt.quantize.rounding import DAMPING, _exact_product, round_compensating, round_nearest
 from yolo_mrt.quantize.weights import quantize_conv
 
@@ -139,6 +139,70 @@ def test_integer_convolution_is_the_real_one_on_codes() -> None:
     exact = (weight * real).sum(axis=(1, 2, 3)) + bias
     tolerance = conv.step * 0.5 * (np.abs(patch - codes.zero[:, None, None]).sum() + 1)
     assert (np.abs(accumulator * conv.step + offset - exact) <= tolerance).all()
+
+
+def test_rounding_changes_no_mean() -> None:
+    generator = np.random.RandomState(7)
+    layer = Layer(
+        "c", "conv", ("data",), generator.randn(6, 5, 1, 1).astype(np.float32),
+        generator.randn(6).astype(np.float32), "silu",
+    )  # fmt: skip
+    codes = Codes(generator.rand(5) * 0.1 + 0.01, generator.randint(-127, 20, 5), np.arange(5))
+    read = generator.randint(0, 200, (400, 5)) * np.array([1, 0.5, 0.2, 0, 1])
+    read = np.rint(read).astype(np.float32)
+    read[:, 1] += read[:, 0] // 2
+    sums = MomentSums(5)
+    sums.add(read[:150])
+    sums.add(read[150:])
+    moments = sums.moments()
+    expected = 399 * np.cov(read.astype(np.float64).T)
+    np.testing.assert_allclose(moments.covariances, expected, atol=1e-6)
+    conv = quantize_conv(layer, codes, np.full(6, 2.0**-8), np.zeros(6), 12, moments)
+    exact = (read * codes.scale) @ layer.weights[:, :, 0, 0].T.astype(np.float64) + layer.biases
+    got = (read + codes.zero) @ conv.weight[:, :, 0, 0].astype(np.float64).T + conv.bias
+    drift = (got * conv.step - exact).mean(axis=0)
+    assert (np.abs(drift) <= 0.501 * conv.step).all()
+
+
+def test_moments_are_exact_at_any_number_of_positions() -> None:
+    generator = np.random.RandomState(11)
+    read = generator.randint(249, 255, (1001, 3)).astype(np.float32)
+    read[0] = 0
+    sums = MomentSums(3)
+    sums.add(read)
+    moments = sums.moments()
+    whole = read.astype(np.int64)
+    exact = 1001 * (whole.T @ whole) - np.outer(whole.sum(axis=0), whole.sum(axis=0))
+    np.testing.assert_array_equal(np.rint(moments.covariances * 1001), exact)
+
+
+def test_rounding_is_near_the_weights_where_few_positions_say_little() -> None:
+    generator = np.random.RandomState(3)
+    flat = generator.randn(4, 300)
+    sums = MomentSums(300)
+    sums.add(generator.randint(0, 2, (2, 300)).astype(np.float32))
+    step = np.full(4, 0.05)
+    rounded = round_compensating(flat, step, sums.moments().covariances)
+    assert np.abs(rounded - flat / step[:, None]).max() < 8
+
+
+def test_positions_lie_near_objects_and_everywhere() -> None:
+    x = np.zeros((2, 80, 160), np.float32)
+    layer = Layer("c", "conv", ("data",), np.zeros((4, 2, 3, 3)), np.zeros(4), "silu",
+                  (3, 3), (2, 2), (1, 1))  # fmt: skip
+    cells = np.array([[40, 280, 16]])
+    positions = sample_positions(layer, x, (160, 320), cells, 1)
+    rows, across = positions // 80, positions % 80
+    assert rows.max() < 40
+    assert across.max() < 80
+    near = (np.abs(rows * 4 - 40) <= 28) & (np.abs(across * 4 - 280) <= 28)
+    share = NEAR_OBJECTS * len(positions) // 100
+    assert near[:share].all()
+    assert not near[share:].all()
+    np.testing.assert_array_equal(positions, sample_positions(layer, x, (160, 320), cells, 1))
+    without = sample_positions(layer, x, (160, 320), np.zeros((0, 3), np.int64), 1)
+    np.testing.assert_array_equal(without[share:], positions[share:])
+    assert len(set(without // 80)) == 40
 
 
 def test_columns_are_the_convolution_unrolled() -> None:

@@ -2,7 +2,8 @@
 
 Codes are small integers held in float32, and every sum of products stays below 2^24, so each
 convolution is exact whatever order the machine adds in: nothing of a machine leaks into the
-rounding. The second moments gathered here are sums of integers too.
+rounding. The moments gathered here are sums of integers too, and the positions they are taken at
+follow from the network's own integers.
 """
 
 from __future__ import annotations
@@ -19,10 +20,17 @@ from yolo_mrt.calibrate.float_pass import pointwise
 from yolo_mrt.calibrate.scheme import INPUT_ZERO, Scheme, wide_sites
 from yolo_mrt.calibrate.tables import CODE_LIMIT, INDEX_LIMIT, TABLE_SIZE
 from yolo_mrt.network.net import Layer, Net, per_output
+from yolo_mrt.quantize.moments import (
+    NEAR_OBJECTS,
+    Moments,
+    MomentSums,
+    columns,
+    sample_positions,
+)
 from yolo_mrt.quantize.weights import IntegerConv
 
-#: Positions of each tensor and image that the second moments are taken at.
-POSITIONS = 192
+#: Objectness, as a logit, above which a cell of a head sees an object.
+OBJECT_LOGIT = -3
 
 
 class CodedNet:
@@ -150,44 +158,55 @@ class CodedNet:
         high = nd.array((CODE_LIMIT - sums.zero).astype(np.float32).reshape(shape))
         plain[layer.name] = nd.broadcast_minimum(nd.broadcast_maximum(code, low), high)
 
+    def object_cells(self, heads: Iterable[Array], extents: tuple[int, int]) -> Array:
+        """The cells that see an object: int64 [n, 3] of centre row, centre column, side in pixels.
 
-def columns(layer: Layer, x: Array, positions: Array) -> Array:
-    """What the convolution multiplies at these output positions: [len(positions), P * kh * kw]."""
-    (kh, kw), (sh, sw), (ph, pw) = layer.kernel, layer.stride, layer.padding
-    width = (x.shape[2] + 2 * pw - kw) // sw + 1
-    if (kh, kw, sh, sw, ph, pw) == (1, 1, 1, 1, 0, 0):
-        return np.ascontiguousarray(x.reshape(len(x), -1)[:, positions].T)
-    padded = np.pad(x, ((0, 0), (ph, ph), (pw, pw)))
-    rows = (positions // width * sh)[:, None, None] + np.arange(kh)[None, :, None]
-    cols = (positions % width * sw)[:, None, None] + np.arange(kw)[None, None, :]
-    return padded[:, rows, cols].transpose(1, 0, 2, 3).reshape(len(positions), -1)
+        heads: of an image of `extents` (height, width) pixels, as `run` gives them.
+        """
+        found: list[Array] = [np.zeros((0, 3), np.int64)]
+        for head in heads:
+            _, channels, rows, _ = head.shape
+            objectness = head[0, 4 :: channels // self._net.anchors]
+            limit = OBJECT_LOGIT * 2.0**self._scheme.head_exponent
+            _, row, column = np.nonzero(objectness > limit)
+            side = extents[0] // rows
+            cells = (row * side + side // 2, column * side + side // 2, np.full(len(row), side))
+            found.append(np.stack(cells, axis=1))
+        return np.concatenate(found)
 
 
-def second_moments(
-    coded: CodedNet, names: Collection[str], images: Iterable[Array]
-) -> dict[str, Array]:
-    """For these convolutions the exact sums [K, K] of products of their input codes (code - zero).
+def moments_of(
+    coded: CodedNet,
+    names: Collection[str],
+    images: Iterable[Array],
+    near_objects: int = NEAR_OBJECTS,
+) -> dict[str, Moments]:
+    """Of these convolutions, how what they read is spread over input codes int [1, 3, h, w].
 
-    images: input codes int [1, 3, h, w]. Positions depend on their number and the image's alone.
+    near_objects: percent of the positions that lie near an object.
     """
-    sums: dict[str, Array] = {}
+    sums: dict[str, MomentSums] = {}
 
-    def add(layer: Layer, x: Array, number: int) -> None:
-        rows = (x.shape[1] + 2 * layer.padding[0] - layer.kernel[0]) // layer.stride[0] + 1
-        cols = (x.shape[2] + 2 * layer.padding[1] - layer.kernel[1]) // layer.stride[1] + 1
-        generator = np.random.RandomState(number)
-        positions = generator.randint(0, rows * cols, size=min(POSITIONS, rows * cols))
+    def add(layer: Layer, x: Array, positions: Array) -> None:
         matrix = columns(layer, x, positions)
-        # Sums of at most POSITIONS products of codes below 256: exact in float32.
-        product = (matrix.T @ matrix).astype(np.float64)
-        sums[layer.name] = sums[layer.name] + product if layer.name in sums else product
+        if layer.name not in sums:
+            sums[layer.name] = MomentSums(matrix.shape[1])
+        sums[layer.name].add(matrix)
 
     with beside() as later:
         for number, image in enumerate(images):
+            # Where the objects are is known at the end.
+            held: list[tuple[Layer, Any]] = []
 
-            def gather(layer: Layer, value: Any, number: int = number) -> None:
+            def gather(layer: Layer, value: Any, held: list[tuple[Layer, Any]] = held) -> None:
                 if layer.name in names:
-                    later(add, layer, value.asnumpy()[0], number)
+                    held.append((layer, value))
 
-            coded.run(image, gather)
-    return sums
+            heads = coded.run(image, gather)
+            extents = image.shape[2], image.shape[3]
+            cells = coded.object_cells(heads, extents)
+            for layer, value in held:
+                x = value.asnumpy()[0]
+                positions = sample_positions(layer, x, extents, cells, number, near_objects)
+                later(add, layer, x, positions)
+    return {name: found.moments() for name, found in sums.items()}

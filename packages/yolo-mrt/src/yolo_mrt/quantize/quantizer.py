@@ -11,25 +11,21 @@ from yolo_mrt.calibrate.scheme import Scheme, wide_sites
 from yolo_mrt.calibrate.tables import INDEX_BITS
 from yolo_mrt.calibrate.views import MAX_VIEWS
 from yolo_mrt.network.net import Layer, Net
-from yolo_mrt.quantize.coded_pass import CodedNet, second_moments
+from yolo_mrt.quantize.coded_pass import CodedNet, moments_of
+from yolo_mrt.quantize.moments import NEAR_OBJECTS, Moments
 from yolo_mrt.quantize.weights import IntegerConv, quantize_conv
 
 NORMAL_IMAGES = 32
-#: Second moments that are held in memory at once.
+#: Moments that are held in memory at once.
 MOMENT_BYTES = 400 << 20
 
 
-def integer_convs(
-    net: Net, scheme: Scheme, moments: Mapping[str, Array] | None = None
-) -> dict[str, IntegerConv]:
-    """Every convolution in integers; moments as of `second_moments`, or None for plain rounding."""
-    return {
-        layer.name: _integer_conv(net, layer, scheme, moments.get(layer.name) if moments else None)
-        for layer in net.convolutions()
-    }
+def integer_convs(net: Net, scheme: Scheme) -> dict[str, IntegerConv]:
+    """Every convolution in integers, its weights rounded to nearest."""
+    return {layer.name: _integer_conv(net, layer, scheme, None) for layer in net.convolutions()}
 
 
-def _integer_conv(net: Net, layer: Layer, scheme: Scheme, moments: Array | None) -> IntegerConv:
+def _integer_conv(net: Net, layer: Layer, scheme: Scheme, moments: Moments | None) -> IntegerConv:
     codes = scheme.codes(net, layer.inputs[0], scheme.fine.get(layer.name, ()))
     if layer.activation:
         own = scheme.index_table(layer, layer.name in wide_sites(net))
@@ -48,12 +44,16 @@ def moment_images(effort: str, available: int) -> tuple[int, int]:
 
 
 def learn_rounding(
-    net: Net, scheme: Scheme, images: Callable[[str], Iterable[Array]]
+    net: Net,
+    scheme: Scheme,
+    images: Callable[[str], Iterable[Array]],
+    near_objects: int = NEAR_OBJECTS,
 ) -> dict[str, IntegerConv]:
-    """Convolutions whose rounding minimises the error on these images.
+    """Convolutions whose rounding minimises the error on these images, and whose biases take out
+    what rounding adds to the mean.
 
     images(label): the input codes, from the first image on each time it is called; networks whose
-    second moments do not fit MOMENT_BYTES at once go through them several times.
+    moments do not fit MOMENT_BYTES at once go through them several times.
     """
     plain = integer_convs(net, scheme)
     coded = CodedNet(net, scheme, plain)
@@ -63,7 +63,7 @@ def learn_rounding(
     for number, group in enumerate(groups):
         label = "rounding" if len(groups) == 1 else f"rounding {number + 1}/{len(groups)}"
         names = {layer.name for layer in group if layer.groups == 1}
-        moments = second_moments(coded, names, images(label))
+        moments = moments_of(coded, names, images(label), near_objects)
         for layer in group:
             # Grouped convolutions have few weights to a sum and round to nearest.
             learned[layer.name] = _integer_conv(net, layer, scheme, moments.pop(layer.name, None))

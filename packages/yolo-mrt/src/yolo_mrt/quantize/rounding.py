@@ -14,6 +14,8 @@ from yolo_mrt.calibrate.tables import CODE_LIMIT
 
 #: Share of the mean energy that is added to every column's, so that rare inputs count too.
 DAMPING = 0.05
+#: The least that is added: a step's square at one position, far above the last bits of moments.
+_LEAST = 1.0
 _BLOCK = 64
 #: A factor's entries reach 1: with this many fractional bits, sums over a block fit 53 bits.
 _FACTOR_BITS = 23
@@ -32,17 +34,18 @@ def round_nearest(flat: Array, step: Array) -> Array:
 def round_compensating(flat: Array, step: Array, moments: Array) -> Array:
     """int64 [out, K] in ±127, minimising the error of weight times input.
 
-    moments [K, K]: second moments of the input codes, integers. With moments = L L^T the squared
-    error of a channel is the sum over k of (sum over j ≥ k of error_j L_jk)^2, so the columns are
-    rounded from the last to the first, each making its own term as small as it can: the nearest
-    plane of Babai's, the column by column surgery of the pruning literature. The column of the
-    largest energy, the last of the order, is the first to round.
+    moments [K, K]: sums over positions, of products of the input codes or of their deviations from
+    means. With moments = L L^T the squared error of a channel is the sum over k of (sum over j ≥ k
+    of error_j L_jk)^2, so the columns are rounded from the last to the first, each making its own
+    term as small as it can: the nearest plane of Babai's, the column by column surgery of the
+    pruning literature. The column of the largest energy, the last of the order, is the first to
+    round.
     """
     size = flat.shape[1]
     energy = np.diag(moments)
     order = np.argsort(energy, kind="stable")
     factor = moments[np.ix_(order, order)]
-    factor[np.arange(size), np.arange(size)] += max(DAMPING * energy.mean(), 1e-9)
+    factor[np.arange(size), np.arange(size)] += max(DAMPING * np.rint(energy).mean(), _LEAST)
     norm = np.sqrt(np.diag(factor))
     factor /= norm[:, None]
     factor /= norm[None, :]

@@ -14,6 +14,7 @@ from yolo_core.arrays import Array
 from yolo_mrt.calibrate.scheme import Codes
 from yolo_mrt.calibrate.tables import CODE_LIMIT
 from yolo_mrt.network.net import Layer, per_output
+from yolo_mrt.quantize.moments import Moments
 from yolo_mrt.quantize.rounding import round_compensating, round_nearest
 
 #: Steps tried, as shares of the one that just holds the largest weight.
@@ -23,6 +24,9 @@ MULTIPLIER_BITS = 8
 MAX_CLIP_BITS = 24
 #: Result bits and shift together stay below 32: the original's CPU code fails to clip at 32.
 SHIFT_ROOM = 31
+#: Fractional bits of weight errors where means are taken: with errors below 2^5, 2^13 of them and
+#: totals below 2^28, sums fit 63 bits.
+_DRIFT_BITS = 16
 
 
 @dataclass(frozen=True)
@@ -85,34 +89,48 @@ def choose_steps(
     return unit * np.ldexp(multiplier.astype(np.float64), -shift), multiplier, shift
 
 
+def mean_drift(errors: Array, moments: Moments) -> Array:
+    """The mean over the moments of errors times input, float64 [out], in units of the errors.
+
+    errors [out, K]: of weights, in steps. Summed in integers, so no order of sums shows.
+    """
+    whole = np.rint(np.ldexp(errors, _DRIFT_BITS)).astype(np.int64)
+    sums = (whole * moments.totals.astype(np.int64)).sum(axis=1)
+    result: Array = np.ldexp(sums / moments.count, -_DRIFT_BITS)
+    return result
+
+
 def quantize_conv(
     layer: Layer,
     codes: Codes,
     unit: Array,
     offset: Array,
     result_bits: int,
-    moments: Array | None = None,
+    moments: Moments | None = None,
 ) -> IntegerConv:
     """The convolution in integers.
 
     unit, offset [out]: the result r of the requantization stands for r * unit + offset.
-    moments [K, K]: second moments of (code - zero) over the columns in the order of the weight's
-    last three axes; None rounds to nearest.
+    moments: of (code - zero) over the columns in the order of the weight's last three axes; what
+    rounding adds to the mean of a channel is taken out of its bias, so only deviations from the
+    mean guide the rounding. None rounds to nearest and leaves the bias as it is.
     """
     real = code_weights(layer, codes)
     flat = real.reshape(len(real), -1)
     bias = layer.biases.astype(np.float64) - offset
-    diagonal = None if moments is None else np.diag(moments)
-    step, multiplier, shift = choose_steps(flat, diagonal, bias, unit, result_bits)
     if moments is None:
-        rounded = round_nearest(flat, step)
+        step, multiplier, shift = choose_steps(flat, None, bias, unit, result_bits)
+        rounded, drift = round_nearest(flat, step), np.zeros(len(flat))
     else:
-        rounded = round_compensating(flat, step, moments)
+        spread = np.diag(moments.covariances)
+        step, multiplier, shift = choose_steps(flat, spread, bias, unit, result_bits)
+        rounded = round_compensating(flat, step, moments.covariances)
+        drift = mean_drift(flat / step[:, None] - rounded, moments)
     weight = rounded.reshape(real.shape).astype(np.int8)
     # The codes carry their zero points: what they add is taken out here, once and exactly.
     zeros = per_output(layer, codes.zero.astype(np.int64))
     taps = (weight.sum(axis=(2, 3), dtype=np.int64) * zeros).sum(axis=1)
-    integer_bias = np.rint(bias / step).astype(np.int64) - taps
+    integer_bias = np.rint(bias / step + drift).astype(np.int64) - taps
     reach = np.abs(weight).sum(axis=(1, 2, 3), dtype=np.int64) * CODE_LIMIT + np.abs(integer_bias)
     clip_bits = int(reach.max()).bit_length() + 1
     return IntegerConv(weight, integer_bias, multiplier, shift,
