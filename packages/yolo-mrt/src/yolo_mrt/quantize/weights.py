@@ -120,7 +120,8 @@ def quantize_conv(
     bias = layer.biases.astype(np.float64) - offset
     if moments is None:
         step, multiplier, shift = choose_steps(flat, None, bias, unit, result_bits)
-        rounded, drift = round_nearest(flat, step), np.zeros(len(flat))
+        rounded = round_nearest(flat, step)
+        drift: Array = np.zeros(len(flat))
     else:
         spread = np.diag(moments.covariances)
         step, multiplier, shift = choose_steps(flat, spread, bias, unit, result_bits)
