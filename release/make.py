@@ -101,7 +101,7 @@ def build(source: Path, dist: Path, compiler: str | None, *which: str) -> None:
 
 def repair(dist: Path) -> None:
     """Wheels of Linux with the manylinux tag that their libraries allow."""
-    for wheel in sorted(dist.glob("yolo_cvm-*-linux_*.whl")):
+    for wheel in sorted(dist.glob("*-linux_*.whl")):
         command = [sys.executable, "-m", "auditwheel", "repair", "-w", str(dist), str(wheel)]
         subprocess.run(command, check=True)
         wheel.unlink()

@@ -1,11 +1,12 @@
 """How fast a training step is, what it consists of, and whether memory grows.
 
-    python bench_train.py [--imgsz 320] [--batch 16] [--threads 2] [--torch-python PYTHON]
+    python bench_train.py [--size n] [--imgsz 320] [--batch 16] [--threads 2]
+                          [--torch-python PYTHON]
 
 Prints the time per image of (1) the network alone: forward, sum of squares of the heads,
-backward, SGD step; (2) the same in PyTorch when it is installed (in this or another environment),
-the two in alternation; (3) a whole training step with data, loss and average, and its share that
-is not network; (4) memory over twenty epochs.
+backward, SGD step; (2) the same with MXNet's own operators alone, and in PyTorch when it is
+installed (in this or another environment), all in alternation; (3) a whole training step with
+data, loss and average, and its share that is not network; (4) memory over twenty epochs.
 """
 
 from __future__ import annotations
@@ -32,13 +33,16 @@ def network_step(plan: dict[str, Any]) -> list[float]:
     from yolo_core.mxnet.door import mxnet
     from yolo_core.mxnet.network import build
     from yolo_core.yolo.architecture import Architecture
+    from yolo_train import operators
     from yolo_train.optimizer import Optimizer
     from yolo_train.schedule import Rates
     from yolo_train.start import random_parameters
 
     mx = mxnet()
-    architecture = Architecture.named("n", nc=plan["nc"])
-    net = build(architecture, random_parameters(architecture, 0), fused=False)
+    architecture = Architecture.named(plan["size"], nc=plan["nc"])
+    norm_silu = operators.batch_norm_silu([mx.cpu()])
+    parameters = random_parameters(architecture, 0)
+    net = build(architecture, parameters, fused=False, learns=True, norm_silu=norm_silu)
     net.hybridize(static_alloc=True, static_shape=True)
     trained = {n: p for n, p in net.collect_params().items() if p.grad_req != "null"}
     optimizer = Optimizer("sgd", trained, [mx.cpu()], 0.0)
@@ -123,12 +127,14 @@ def _run(kind: str, plan: dict[str, Any], python: str = sys.executable) -> Any |
     """One measurement in a process of its own; None when it cannot run."""
     here = Path(__file__).resolve()
     command = [python, str(here.with_name("torch_twin.py"))]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(plan["threads"])}
     if kind != "torch":
-        command = [python, str(here), "--part", kind]
+        command = [python, str(here), "--part", kind.partition(" ")[0]]
+    if kind.endswith("without own operators"):
+        environment["YOLO_TRAIN_OPERATORS"] = "mxnet"
     done = subprocess.run(
-        command, input=json.dumps(plan), capture_output=True, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": str(plan["threads"])},
-    )  # fmt: skip
+        command, input=json.dumps(plan), capture_output=True, text=True, env=environment
+    )
     if done.returncode:
         print(f"{kind}: {done.stderr.strip().splitlines()[-1]}", file=sys.stderr)
         return None
@@ -137,6 +143,7 @@ def _run(kind: str, plan: dict[str, Any], python: str = sys.executable) -> Any |
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", default="n", choices=("n", "s", "m", "l", "x"))
     parser.add_argument("--imgsz", type=int, default=320)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
@@ -153,14 +160,14 @@ def main() -> None:
         return
     from yolo_core.yolo.architecture import Architecture
 
-    architecture = Architecture.named("n")
+    architecture = Architecture.named(arguments.size)
     plan = {
-        "steps": [dataclasses.asdict(step) for step in architecture.steps()],
+        "plan": [dataclasses.asdict(step) for step in architecture.steps()],
         "heads": architecture.network.heads,
         "nc": architecture.nc,
-        **{key: getattr(arguments, key) for key in ("imgsz", "batch", "threads", "steps")},
+        **{key: getattr(arguments, key) for key in ("size", "imgsz", "batch", "threads", "steps")},
     }
-    times: dict[str, list[float]] = {"mxnet": [], "torch": []}
+    times: dict[str, list[float]] = {"mxnet": [], "mxnet without own operators": [], "torch": []}
     for _ in range(arguments.rounds):
         for kind in times:
             found = _run(kind, plan, arguments.torch_python if kind == "torch" else sys.executable)
@@ -171,8 +178,9 @@ def main() -> None:
              if values}  # fmt: skip
     for kind, value in best.items():
         print(f"{kind}: network step {value:.1f} ms per image, median {usual[kind]:.1f}")
-    if len(best) == 2:
-        print(f"images per second relative to PyTorch: {best['torch'] / best['mxnet']:.2f}")
+    for kind in list(best)[1:]:
+        print(f"images per second relative to {kind}: {best[kind] / best['mxnet']:.2f}, "
+              f"by medians {usual[kind] / usual['mxnet']:.2f}")  # fmt: skip
     training = None if arguments.without_training else _run("training", plan)
     if training:
         # The same network alone, with as many classes as the shapes have.

@@ -1,9 +1,9 @@
 """The PyTorch twin of the network, for comparison only: reads a plan, prints its step time.
 
-Stands alone (it may run in another environment): reads JSON from standard input with `steps` and
-`heads` of `yolo_core.yolo.plan`, `imgsz`, `batch` and `steps`, and prints JSON with
-the milliseconds of each step: forward, the sum of squares of the heads as loss, backward, SGD with
-Nesterov momentum.
+Stands alone (it may run in another environment): reads JSON from standard input with the `plan`
+and `heads` of `yolo_core.yolo.plan`, `imgsz`, `batch` and the number of `steps`, and prints JSON
+with the milliseconds of each step: forward, the sum of squares of the heads as loss, backward,
+SGD with Nesterov momentum.
 """
 
 import json
@@ -34,7 +34,7 @@ class Twin(nn.Module):
 
     def __init__(self, plan):
         super().__init__()
-        self.steps, self.heads = plan["steps"], plan["heads"]
+        self.steps, self.heads = plan["plan"], plan["heads"]
         self.blocks = nn.ModuleDict()
         for index, step in enumerate(self.steps):
             conv = step["convolution"]

@@ -10,6 +10,7 @@ import numpy as np
 from yolo_core.arrays import Array
 from yolo_core.mxnet.door import mxnet
 from yolo_core.mxnet.network import YoloV5, build, parameters_of, trainable
+from yolo_train import operators
 from yolo_train.batches import Batch, pad_targets
 from yolo_train.gradients import GradientSum
 from yolo_train.hyp import Hyp
@@ -36,9 +37,12 @@ class Learner:
         network = (start.architecture, start.parameters, start.fused)
         self._scale = LossScale() if options.amp else None
         precision = HALF if options.amp else "float32"
+        # With --freeze-bn the statistics are not the batch's, which the operator works with.
+        norm_silu = None if options.freeze_bn else operators.batch_norm_silu(self._devices)
         self.net: YoloV5 = build(
-            *network, ctx=self._devices, grid=start.grid, precision=precision, learns=True
-        )
+            *network, ctx=self._devices, grid=start.grid, precision=precision, learns=True,
+            norm_silu=norm_silu,
+        )  # fmt: skip
         self.average: YoloV5 = build(*network, ctx=self._devices[0], grid=start.grid)
         if options.freeze_bn:
             self.net.apply(_keep_statistics)

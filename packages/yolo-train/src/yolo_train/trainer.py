@@ -27,7 +27,7 @@ from yolo_core.replacing import only_one
 from yolo_core.yolo.dataset import read_data_yaml
 from yolo_core.yolo.letterbox import rounded_imgsz
 from yolo_core.yolo.samples import Sample, check_samples
-from yolo_train import pictures, plots
+from yolo_train import operators, pictures, plots
 from yolo_train.batches import Loader, Source
 from yolo_train.gradients import GradientSum
 from yolo_train.hyp import read_hyp
@@ -100,6 +100,9 @@ class Training:
         else:
             start = continued_start(options, planned, self._train, weights)
         architecture = start.architecture
+        slower = operators.notice(self._devices)
+        if slower:
+            click.echo(slower, err=True)
         self._learner = Learner(
             start, options, self._hyp, self._schedule, self._devices, self._sums
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -34,16 +34,25 @@ BATCH_NORM_MOMENTUM = 0.97
 
 
 class ConvBlock(_HybridBlock):  # type: ignore[misc]
-    """Convolution, batch normalisation (or its bias, when fused) and activation."""
+    """Convolution, batch normalisation (or its bias, when fused) and activation.
 
-    def __init__(self, conv: Convolution, fused: bool, grid: Grid | None, precision: str) -> None:
+    norm_silu: as for `YoloV5`.
+    """
+
+    def __init__(
+        self, conv: Convolution, fused: bool, grid: Grid | None, precision: str,
+        norm_silu: Callable[..., Any] | None,
+    ) -> None:  # fmt: skip
         super().__init__(prefix="")
         self._activation = conv.activation
         with self.name_scope():
             self.conv = _convolution(conv, fused, grid, precision)
             self.bn = None
             if not fused:
-                self.bn = mx.gluon.nn.BatchNorm(
+                make = mx.gluon.nn.BatchNorm
+                if norm_silu is not None and conv.activation == "silu":
+                    make, self._activation = norm_silu, "identity"
+                self.bn = make(
                     in_channels=conv.out_channels,
                     momentum=BATCH_NORM_MOMENTUM,
                     epsilon=BATCH_NORM_EPSILON,
@@ -84,11 +93,14 @@ class YoloV5(_HybridBlock):  # type: ignore[misc]
     grid: a quantizer's grid that weights and inputs of convolutions are moved onto.
     precision: the type that convolutions compute in; parameters and all else stay float32.
     learns: gradients will be asked for.
+    norm_silu: makes the block that stands for batch normalisation and the SiLU after it, of the
+    arguments of Gluon's `BatchNorm`; None for MXNet's own operators.
     """
 
     def __init__(
         self, architecture: Architecture, fused: bool = False, grid: Grid | None = None,
         precision: str = "float32", learns: bool = False,
+        norm_silu: Callable[..., Any] | None = None,
     ) -> None:  # fmt: skip
         super().__init__(prefix="")
         self._learns = learns
@@ -101,7 +113,7 @@ class YoloV5(_HybridBlock):  # type: ignore[misc]
                     block = (
                         _convolution(conv, True, grid, precision)
                         if conv.batch_norm is None
-                        else ConvBlock(conv, fused, grid, precision)
+                        else ConvBlock(conv, fused, grid, precision, norm_silu)
                     )
                     setattr(self, f"step{index}", block)
 
@@ -218,9 +230,10 @@ def build(
     grid: Grid | None = None,
     precision: str = "float32",
     learns: bool = False,
+    norm_silu: Callable[..., Any] | None = None,
 ) -> YoloV5:
     """The network with these parameters, ready to run on `ctx` (MXNet context, default CPU)."""
-    net = YoloV5(architecture, fused, grid, precision, learns)
+    net = YoloV5(architecture, fused, grid, precision, learns, norm_silu)
     ctx = ctx or mx.cpu()
     net.collect_params().initialize(ctx=ctx)
     for name, parameter in trainable(net).items():
