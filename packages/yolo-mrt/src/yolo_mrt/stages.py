@@ -1,7 +1,7 @@
 """The five stages, in order: prepare, calibrate, quantize, evaluate, compile.
 
 Each reads the files of the ones before, writes its own (names of spec 6.1) and is skipped when
-nothing that it depends on has changed. `run` is the whole road.
+nothing that it depends on has changed. `run` is all of them.
 """
 
 from __future__ import annotations

@@ -24,7 +24,6 @@ from yolo_core.errors import InputError
 from yolo_core.mxnet.checkpoint import Checkpoint
 from yolo_core.yolo.architecture import MAX_ANCHORS, MAX_LEVELS, Architecture
 
-FIRST_WEIGHT = "model.0.conv.weight"
 _TO_ULTRALYTICS = {"gamma": "weight", "beta": "bias"}
 _FROM_ULTRALYTICS = {"weight": "gamma", "bias": "beta"}
 _ANCHORS = re.compile(r"model\.\d+\.anchors")

@@ -30,8 +30,6 @@ _MAX_ARGUMENTS = 10
 _WORDS: Mapping[str, Any] = {"None": None, "True": True, "False": False}
 _PREFIXES = ("nn.", "torch.nn.", "models.common.", "models.yolo.")
 
-Scalar = "int | float | bool | str | None"
-
 
 @dataclass(frozen=True)
 class Row:

@@ -66,7 +66,6 @@ class _Reader:
         self._arrays: dict[str, Array] = {}
         self._layers: list[GraphLayer] = []
         self._values: dict[str, _Value] = {}
-        self._readers: dict[int, set[str]] = {}
         self._epsilons: set[float] = set()
         self._external = _EXTERNAL_LIMIT
 

@@ -22,7 +22,7 @@ from yolo_cvm.engine.planner.form import Form, Head, Operation, Rows, Tensor, fr
 
 NAME = "rows"
 #: How many times as long a row takes by itself as among all.
-DEARER = 4
+SINGLE_ROW_COST = 4
 
 _ON_REGISTERS = frozenset(Tile) - {Tile.LOAD, Tile.STORE, Tile.LOOKUP_STORE}
 
@@ -96,7 +96,7 @@ def _few_are_read(form: Form, entry: Entry, node: Node) -> bool:
         elif take.op == "take" and take.inputs[0] == entry and take.inputs[1] != entry:
             if take.attributes.axis is None or take.attributes.axis % 3 != 1:
                 return False
-            work += DEARER * product(take.shapes[0])
+            work += SINGLE_ROW_COST * product(take.shapes[0])
         else:
             return False
     return work < product(shape)
