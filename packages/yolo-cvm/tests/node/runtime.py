@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import signal
+from collections.abc import Iterable
 from pathlib import Path
 
 SENTINEL = 0x5555
@@ -74,8 +75,8 @@ def daemons() -> list[int]:
     return found
 
 
-def kill_daemon() -> None:
-    """Kill the one daemon of this process, and wait until it is dead."""
-    (process,) = daemons()
+def kill_daemon(others: Iterable[int] = ()) -> None:
+    """Kill the one daemon of this process beside `others`, and wait until it is dead."""
+    (process,) = set(daemons()).difference(others)
     os.kill(process, signal.SIGKILL)
     os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)
