@@ -89,10 +89,10 @@ def test_a_run_says_the_recipe_before_and_the_remedy_behind(shapes: Path, tmp_pa
     ("words", "said"),
     [
         (["--lr0", "0.01"], "-o lr0=0.01"),
-        (["--momentum=0.9"], "-o momentum=0.937"),
-        (["--weight-decay", "0"], "-o weight_decay=0.0005"),
-        (["--lr", "0.1"], "-o lr0=0.01"),
-        (["--img", "640"], "--imgsz"),
+        (["--momentum=0.9"], "-o momentum=0.9\n"),
+        (["--weight-decay", "0"], "-o weight_decay=0\n"),
+        (["--lr", "0.1"], "-o lr0=0.1\n"),
+        (["--image-size", "640"], "--img-size"),
         (["--epoch", "3"], "--epochs"),
     ],
 )

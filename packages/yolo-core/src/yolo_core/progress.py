@@ -29,6 +29,13 @@ class _Lines(io.TextIOBase):
         sys.stderr.flush()
 
 
+class _Bar(tqdm):  # type: ignore[type-arg]  # generic for type checkers alone
+    def close(self) -> None:
+        """What tqdm's own does, unless an interrupt came before the bar was made."""
+        if hasattr(self, "start_t"):
+            super().close()
+
+
 def progress(
     items: Iterable[T], label: str, total: int | None = None, unit: str = "it"
 ) -> Iterator[T]:
@@ -41,7 +48,7 @@ def progress(
         return
     terminal = sys.stderr.isatty()
     interval = _SECONDS_BETWEEN_BARS if terminal else _SECONDS_BETWEEN_LINES
-    yield from tqdm(
+    yield from _Bar(
         items, label, total, file=sys.stderr if terminal else _Lines(), unit=f" {unit}",
         mininterval=interval, maxinterval=interval, miniters=1, ascii="-#", bar_format=_FORMAT,
     )  # fmt: skip
