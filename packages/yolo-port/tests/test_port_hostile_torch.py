@@ -357,7 +357,7 @@ def test_negative_variance_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "cause"),
     [
-        (lambda v: v.update({"model.0.conv.weight": v["model.3.conv.weight"]}), "shape"),
+        (lambda v: v.update({"model.0.conv.weight": v["model.3.conv.weight"]}), "32 input"),
         (lambda v: v.pop("model.0.conv.weight"), "no layout"),
         (lambda v: v.pop("model.9.cv1.bn.bias"), "lacks model.9.cv1.bn.beta"),
         (lambda v: v.update({"model.25.conv.weight": v["model.1.conv.weight"]}), "no layout"),
