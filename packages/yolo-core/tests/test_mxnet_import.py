@@ -8,12 +8,12 @@ import sys
 import numpy as np
 import pytest
 
-from yolo_core.mxnet.door import mxnet
+from yolo_core.mxnet.importing import mxnet
 
 PROBE = """
 import numpy as np
 before = {name for name in dir(np)}
-from yolo_core.mxnet.door import mxnet
+from yolo_core.mxnet.importing import mxnet
 mx = mxnet()
 print(mx.nd.array([1, 2, 3]).sum().asscalar())
 functions = ("alltrue in1d mirr msort npv pmt ppmt pv rate trapz sometrue round_ product").split()

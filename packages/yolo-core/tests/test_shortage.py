@@ -25,7 +25,7 @@ def opencv():
 
 @main.command()
 def mxnet():
-    from yolo_core.mxnet.door import mxnet
+    from yolo_core.mxnet.importing import mxnet
     mxnet()
 
 main(sys.argv[2:])

@@ -105,10 +105,10 @@ def mxnet(
     from yolo_core.errors import InputError
 
     try:
-        from yolo_core.mxnet.door import mxnet as door
+        from yolo_core.mxnet.importing import mxnet as import_mxnet
         from yolo_core.mxnet.network import build
 
-        mx = door()
+        mx = import_mxnet()
     except (InputError, ImportError):
         return None
     network = build(architecture, weights, fused=True)

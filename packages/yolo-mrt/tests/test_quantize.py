@@ -1,4 +1,4 @@
-"""The command `quantize`, from a checkpoint to a model folder, through the public doors."""
+"""The command `quantize`, from a checkpoint to a model folder, through its public interface."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from test_quantize import quantize
 
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
-from yolo_core.mxnet.door import mxnet
+from yolo_core.mxnet.importing import mxnet
 from yolo_core.mxnet.network import symbol_json
 from yolo_core.mxnet.params import encode_params
 from yolo_core.yolo.architecture import Architecture

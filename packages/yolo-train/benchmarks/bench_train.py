@@ -30,7 +30,7 @@ SHAPES_CLASSES = 4
 
 def network_step(plan: dict[str, Any]) -> list[float]:
     """Milliseconds of each step of the plain network in MXNet."""
-    from yolo_core.mxnet.door import mxnet
+    from yolo_core.mxnet.importing import mxnet
     from yolo_core.mxnet.network import build
     from yolo_core.yolo.architecture import Architecture
     from yolo_train import operators

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from yolo_core.mxnet.checkpoint import read_checkpoint
-from yolo_core.mxnet.door import mxnet
+from yolo_core.mxnet.importing import mxnet
 from yolo_core.mxnet.network import build
 from yolo_core.yolo.coco import COCO_NAMES
 from yolo_core.yolo.dataset import read_data_yaml

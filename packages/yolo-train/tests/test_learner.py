@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from yolo_core.mxnet.door import mxnet
+from yolo_core.mxnet.importing import mxnet
 from yolo_core.mxnet.network import parameters_of
 from yolo_core.yolo.architecture import Architecture
 from yolo_train.batches import Batch, pad_targets

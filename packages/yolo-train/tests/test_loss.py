@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from reference_loss import loss as reference
 
-from yolo_core.mxnet.door import mxnet
+from yolo_core.mxnet.importing import mxnet
 from yolo_core.yolo.architecture import Architecture
 from yolo_train.batches import pad_targets
 from yolo_train.hyp import Hyp

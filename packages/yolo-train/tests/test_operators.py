@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from yolo_core.errors import InputError
-from yolo_core.mxnet.door import mxnet
+from yolo_core.mxnet.importing import mxnet
 from yolo_train import operators
 
 mx = mxnet()

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from yolo_core.arrays import Array
-from yolo_core.mxnet.door import mxnet
+from yolo_core.mxnet.importing import mxnet
 from yolo_core.mxnet.network import trainable
 from yolo_core.yolo.architecture import Architecture
 from yolo_train.batches import Batch, pad_targets

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from yolo_core.mxnet.door import mxnet
+from yolo_core.mxnet.importing import mxnet
 from yolo_core.mxnet.network import build
 from yolo_core.yolo.architecture import COCO_ANCHORS, Architecture
 from yolo_core.yolo.samples import Sample, check_samples

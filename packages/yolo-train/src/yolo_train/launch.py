@@ -29,7 +29,7 @@ _COMMAND = ("-c", "from yolo_train.cli import main; main()")
 _ROLE_COMMAND = (
     "-c",
     "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
-    "from yolo_core.mxnet.door import mxnet; mxnet()",
+    "from yolo_core.mxnet.importing import mxnet; mxnet()",
 )
 
 

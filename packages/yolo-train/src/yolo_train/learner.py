@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from yolo_core.arrays import Array
-from yolo_core.mxnet.door import mxnet
+from yolo_core.mxnet.importing import mxnet
 from yolo_core.mxnet.network import YoloV5, build, parameters_of, trainable
 from yolo_train import operators
 from yolo_train.batches import Batch, pad_targets

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from yolo_core.arrays import Array
-from yolo_core.mxnet.door import mxnet
+from yolo_core.mxnet.importing import mxnet
 from yolo_core.mxnet.network import constant
 from yolo_core.yolo.architecture import Architecture
 from yolo_train.hyp import Hyp

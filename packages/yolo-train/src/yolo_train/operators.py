@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_core.errors import InputError
-from yolo_core.mxnet.door import mxnet
+from yolo_core.mxnet.importing import mxnet
 
 mx = mxnet()
 _BatchNorm: Any = mx.gluon.nn.BatchNorm

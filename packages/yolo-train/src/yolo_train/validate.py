@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from yolo_core.arrays import Array
-from yolo_core.mxnet.door import mxnet
+from yolo_core.mxnet.importing import mxnet
 from yolo_core.progress import progress
 from yolo_core.yolo.architecture import Architecture
 from yolo_core.yolo.boxes import NmsSettings, detections, rows_of

@@ -67,7 +67,7 @@ def _cores() -> int:
 def _gpus() -> str:
     if version("mxnet") == "not installed":
         return "not asked for: MXNet is not installed"
-    from yolo_core.mxnet.door import mxnet
+    from yolo_core.mxnet.importing import mxnet
 
     try:
         found = mxnet().context.num_gpus()

@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from yolo_core.errors import InputError
-from yolo_core.mxnet.door import mxnet
+from yolo_core.mxnet.importing import mxnet
 
 _DEVICE = re.compile(r"(cpu|gpu)(?::(\d{1,3}))?")
 

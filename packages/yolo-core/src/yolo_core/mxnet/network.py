@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from yolo_core.arrays import Array
-from yolo_core.mxnet.door import mxnet
+from yolo_core.mxnet.importing import mxnet
 from yolo_core.yolo.activations import split_activation
 from yolo_core.yolo.architecture import BATCH_NORM_EPSILON, Architecture
 from yolo_core.yolo.plan import IMAGE, Convolution, Step

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from yolo_core.arrays import Array
-from yolo_core.mxnet.door import mxnet
+from yolo_core.mxnet.importing import mxnet
 from yolo_mrt.calibrate.beside import beside
 from yolo_mrt.network.net import Layer, Net
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from yolo_core.arrays import Array
-from yolo_core.mxnet.door import mxnet
+from yolo_core.mxnet.importing import mxnet
 from yolo_mrt.calibrate.beside import beside
 from yolo_mrt.calibrate.float_pass import pointwise
 from yolo_mrt.calibrate.scheme import INPUT_ZERO, Scheme, wide_sites

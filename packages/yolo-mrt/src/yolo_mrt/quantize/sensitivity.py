@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from yolo_core.arrays import Array
-from yolo_core.mxnet.door import mxnet
+from yolo_core.mxnet.importing import mxnet
 from yolo_core.yolo.boxes import decode, rows_of
 from yolo_core.yolo.elementary import sigmoid
 from yolo_mrt.calibrate.float_pass import FloatNet
