@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,94 @@ def test_list_lines_from_the_working_folder(
     monkeypatch.chdir(tmp_path)
     found = list_images("lists/train.txt")
     assert [path.as_posix() for path in found] == ["images/a.jpg", "lists/b.jpg", "lists/b.jpg"]
+
+
+@pytest.mark.parametrize("name", ["more.TXT", "more.list", "more"])
+def test_any_file_that_is_no_image_is_a_list_as_windows_writes_it(
+    tmp_path: Path, name: str
+) -> None:
+    touch(tmp_path / "set/images/a.jpg", tmp_path / "set/images/b c.png")
+    (tmp_path / "set" / name).write_bytes(
+        b"\xef\xbb\xbf.\\images\\a.jpg  \r\n\r\nimages\\b c.png\r\n"
+    )
+    (tmp_path / "data.yaml").write_text(
+        f"path: .\\set\ntrain: {name}\nval: .\\images\nnames: [a]\n"
+    )
+    data = read_data_yaml(tmp_path / "data.yaml")
+    assert [path.name for path in data.images("train")] == ["a.jpg", "b c.png"]
+    assert data.images("train") == data.images("val")
+    assert label_path(data.images("train")[0]) == tmp_path / "set/labels/a.txt"
+
+
+@pytest.mark.parametrize("nc", ["2", "'2'", "2.0", ""])
+def test_the_number_of_classes_may_be_written_in_several_ways(tmp_path: Path, nc: str) -> None:
+    (tmp_path / "data.yaml").write_text(f"nc: {nc}\nnames: [a, b]\n")
+    assert read_data_yaml(tmp_path / "data.yaml").names == ("a", "b")
+
+
+def test_rows_as_editors_and_other_programs_write_them(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(
+        b"\xef\xbb\xbf0\t0.5\t0.5\t0.25\t1.0\r\n\r\n  1.0 5e-1 +.5 2.5E-1 1   \r"
+        b"0e0 -0.0 1 .125 1.00000001"
+    )
+    found = look_at_labels(tmp_path / "a.txt", 2)
+    assert not found.faults
+    assert found.boxes.tolist() == [
+        [0, 0.5, 0.5, 0.25, 1],
+        [1, 0.5, 0.5, 0.25, 1],
+        [0, 0, 1, 0.125, 1],
+    ]
+
+
+@pytest.mark.filterwarnings("error")
+def test_numbers_beyond_single_precision_are_told_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(
+        "0 .5 .5 1e39 .2\n0 .1 .1 .5 .1 inf .5\n0 .1 .1 .5 .1 1e300 -1e300\n0 .1 .1 .5 .1 nan .5\n"
+    )
+    faults = [fault.cause for fault in look_at_labels(tmp_path / "a.txt", 1).faults]
+    assert faults[0] == "has the box .5 .5 1e39 .2"
+    assert faults[3] == "has the outline .1 .1 .5 .1 nan .5"
+    assert len(faults) == 4
+
+
+def test_what_is_no_file_or_may_not_be_read_is_told_by_name(tmp_path: Path) -> None:
+    (tmp_path / "images/shut").mkdir(parents=True)
+    (tmp_path / "labels/shut").mkdir(parents=True)
+    for name in ("a", "b", "c", "shut/d"):
+        cv2.imwrite(str(tmp_path / f"images/{name}.png"), np.zeros((8, 8, 3), np.uint8))
+        (tmp_path / f"labels/{name}.txt").write_text("0 .5 .5 .5 .5\n")
+    for name, make in (("a", os.mkfifo), ("b", os.mkdir)):
+        (tmp_path / f"labels/{name}.txt").unlink()
+        make(tmp_path / f"labels/{name}.txt")
+    # A folder of labels that cannot be looked into is not the same as one that is not there.
+    (tmp_path / "labels/shut/d.txt").unlink()
+    (tmp_path / "labels/shut").rmdir()
+    (tmp_path / "labels/shut").symlink_to(tmp_path / "labels/shut")
+    samples, report = check_samples(list_images(tmp_path / "images"), 1, "train")
+    assert [sample.image.name for sample in samples] == ["c.png"]
+    assert report.missing == ()
+    told = report.summary()
+    for name, cause in (
+        ("a", "not a regular file"), ("b", "not a regular file"), ("shut/d", "does not exist"),
+    ):  # fmt: skip
+        assert f"labels/{name}.txt: " in told
+        assert cause in told
+
+
+def test_a_folder_that_may_not_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path / "images/a.jpg", tmp_path / "images/shut/b.jpg")
+    plain = os.scandir
+
+    def shut(path: Any) -> Any:
+        if os.fspath(path).endswith("shut"):
+            raise PermissionError(13, "Permission denied", path)
+        return plain(path)
+
+    monkeypatch.setattr(os, "scandir", shut)
+    with pytest.raises(InputError, match=r"images/shut: cannot be read \(Permission denied\)"):
+        list_images(tmp_path / "images")
 
 
 def test_outlines_are_read_as_their_boxes_and_doubles_dropped(tmp_path: Path) -> None:

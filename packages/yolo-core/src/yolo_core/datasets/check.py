@@ -190,7 +190,7 @@ def _orphans(parts: Sequence[Part]) -> tuple[str, ...]:
         for folder in folders
         if os.path.isdir(folder)
         for path in files_below(folder)
-        if path.suffix == ".txt" and path.name != "classes.txt"
+        if path.suffix.lower() == ".txt" and path.name != "classes.txt"
     }
     return tuple(sorted(found - read))
 

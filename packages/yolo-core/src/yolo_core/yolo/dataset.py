@@ -67,8 +67,9 @@ def read_data_yaml(path: PathLike) -> DataConfig:
     if not isinstance(data, dict):
         raise InputError(source, "is no mapping", "path, train, val and names")
     names = _names(data.get("names"), source)
-    if "nc" in data and str(data["nc"]) != str(len(names)):
-        raise InputError(source, f"says nc: {data['nc']} and has {len(names)} names", "as many")
+    nc = data.get("nc")
+    if nc not in (None, len(names), str(len(names))):
+        raise InputError(source, f"says nc: {nc!r:.40} and has {len(names)} names", "as many")
     root = _root(data.get("path"), source)
     splits = {split: _folders(data.get(split), root, source, split) for split in _SPLITS}
     named = [(split, place) for split in _SPLITS for place in splits[split]]
@@ -121,9 +122,9 @@ def _root(value: Any, source: Path) -> Path:
         return source.parent
     if not isinstance(value, str):
         raise InputError(source, f"has `path` {value!r}", "a folder")
-    beside = source.parent / value
     # YOLOv5 reads `path` relative to the working folder; beside the file is tried first.
-    return beside if os.path.isdir(beside) else Path(value)
+    forms = [place for form in _spellings(value) for place in (source.parent / form, Path(form))]
+    return next(filter(os.path.isdir, forms), Path(value))
 
 
 def _folders(value: Any, root: Path, source: Path, split: str) -> tuple[Path, ...]:
@@ -138,36 +139,40 @@ def _folders(value: Any, root: Path, source: Path, split: str) -> tuple[Path, ..
 
 def _readings(item: str, root: Path, source: Path) -> Iterator[Path]:
     """What a place may mean, the likeliest first: exports name folders that the reader has not."""
-    yield root / item
-    below = Path(item)
-    while below.parts[:1] == ("..",):
-        below = Path(*below.parts[1:])
+    for below in map(Path, _spellings(item)):
         yield root / below
-    if not below.is_absolute():
-        yield source.parent / below
-        # `my-set-1/train/images`, written beside the folder `my-set-1` that data.yaml lies in.
-        if below.parts[:1] == (source.parent.resolve().name,):
-            yield source.parent / Path(*below.parts[1:])
+        while below.parts[:1] == ("..",):
+            below = Path(*below.parts[1:])
+            yield root / below
+        if not below.is_absolute():
+            yield source.parent / below
+            # `my-set-1/train/images`, written beside the folder `my-set-1` that holds data.yaml.
+            if below.parts[:1] == (source.parent.resolve().name,):
+                yield source.parent / Path(*below.parts[1:])
+
+
+def _spellings(name: str) -> tuple[str, ...]:
+    """A path as written, and with the backslashes of Windows as separators."""
+    return (name, name.replace("\\", "/")) if "\\" in name else (name,)
 
 
 def list_images(place: PathLike) -> list[Path]:
-    """Images of a folder (and those in it), of a .txt list, or the one image itself, sorted.
+    """Images of a folder (and those in it), of a list, or the one image itself, sorted.
 
     Links to folders are followed, each folder counts once; what is hidden (`.ipynb_checkpoints`,
     `._x.jpg`) is no image. A list's line that begins with `./` is meant from the list's folder,
-    another from the working folder, then from the list's.
+    another from the working folder, then from the list's. Any file that is not called like an
+    image is a list.
     """
     place = Path(place)
     if os.path.isdir(place):
         found = sorted(path for path in files_below(place) if is_image_name(path))
-    elif place.suffix == ".txt":
-        found = sorted(path for path in listed(place) if is_image_name(path))
-    elif os.path.isfile(place):
-        if not is_image_name(place):
-            raise InputError(place, "is no image", f"a name with {' '.join(IMAGE_ENDINGS)}")
+    elif not _exists(place):
+        raise InputError(place, "does not exist", "a folder of images, a .txt list or an image")
+    elif is_image_name(place):
         found = [place]
     else:
-        raise InputError(place, "does not exist", "a folder of images, a .txt list or an image")
+        found = sorted(path for path in listed(place) if is_image_name(path))
     if not found:
         raise InputError(place, "holds no image", f"files ending in {' '.join(IMAGE_ENDINGS)}")
     return found
@@ -205,9 +210,13 @@ def files_below(folder: PathLike) -> Iterator[Path]:
 def listed(place: Path) -> Iterator[Path]:
     """The places that the lines of a .txt list name, read as `list_images` says."""
     for line in read_text(place).splitlines():
-        line = line.strip()
-        if line.startswith("./"):
-            yield place.parent / line
-        elif line:
-            beside = place.parent / line
-            yield beside if _exists(beside) and not _exists(Path(line)) else Path(line)
+        forms = [_from_list(form, place.parent) for form in _spellings(line.strip()) if form]
+        if forms:
+            yield next(filter(_exists, forms), forms[0])
+
+
+def _from_list(line: str, folder: Path) -> Path:
+    beside = folder / line
+    if line.startswith("./"):
+        return beside
+    return beside if _exists(beside) and not _exists(Path(line)) else Path(line)

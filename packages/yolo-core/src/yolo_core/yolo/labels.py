@@ -53,7 +53,7 @@ def label_path(image: PathLike) -> Path:
     """
     image = Path(image)
     written = _beside(image)
-    if os.path.lexists(written):
+    if is_there(written):
         return written
     try:
         absolute = Path(os.path.abspath(image))
@@ -65,9 +65,20 @@ def label_path(image: PathLike) -> Path:
         return written
     for name in (absolute, *followed):
         path = _beside(name)
-        if os.path.lexists(path):
+        if is_there(path):
             return path
     return written
+
+
+def is_there(path: Path) -> bool:
+    """Whether a label file exists, in a folder that may not be looked into too: that is told."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _beside(image: Path) -> Path:
@@ -108,7 +119,8 @@ def look_at_labels(path: PathLike, nc: int) -> Labels:
         if len(rows) + len(faults) + len(duplicates) >= MAX_BOXES_PER_IMAGE:
             raise InputError(path, "has too many boxes", f"at most {MAX_BOXES_PER_IMAGE}")
         try:
-            row, outline = _label(words, nc, place)
+            with np.errstate(over="ignore", invalid="ignore"):  # such a row is a fault, told below
+                row, outline = _label(words, nc, place)
         except InputError as error:
             faults.append(error)
             continue
@@ -139,6 +151,6 @@ def _label(words: Sequence[str], nc: int, source: str) -> tuple[tuple[float, ...
     # Rows are compared as they are kept, in single precision.
     box = tuple(float(np.float32(side)) for side in numbers)
     if not all(0 <= side <= 1 for side in box) or min(box[2:]) < _SMALLEST_SIDE:
-        shown = " ".join(words[1:_BOX_WORDS])
-        raise InputError(source, f"has the box {shown:.80}", "shares from 0 to 1")
+        what = "box" if outline is None else "outline"
+        raise InputError(source, f"has the {what} {' '.join(words[1:]):.80}", "shares from 0 to 1")
     return (label, *box), outline

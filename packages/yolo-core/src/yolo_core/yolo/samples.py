@@ -17,7 +17,7 @@ import numpy as np
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.progress import progress
-from yolo_core.yolo.labels import Labels, label_path, look_at_labels
+from yolo_core.yolo.labels import Labels, is_there, label_path, look_at_labels
 from yolo_core.yolo.letterbox import read_image
 
 #: Images are decoded by threads: OpenCV lets go of the interpreter meanwhile.
@@ -175,7 +175,7 @@ def _check(image: Path, nc: int) -> _Look | InputError:
         return size
     path = label_path(image)
     try:
-        return size, look_at_labels(path, nc) if os.path.lexists(path) else None
+        return size, look_at_labels(path, nc) if is_there(path) else None
     except InputError as error:
         return error
 
