@@ -156,7 +156,6 @@ class Session:
         wrong = LOGIC if known else RUNTIME
         if self.dice.random() < 0.2:
             code, out = self._infer(net, self.sound.input, self.dice.choice([-1, -(1 << 31)]))
-            wrong = RUNTIME
         else:
             code, out = self._infer(net, self.dice.randbytes(other))
         if code == wrong and out == bytes([_FILL]) * len(out):

@@ -282,7 +282,8 @@ static void release(struct model *m) {
 API int CVMAPILoadModel(const char *json, int json_len, const char *params, int params_len,
                         void **net, int device_type, int device_id) {
   (void)device_id;
-  if (!json || !params || !net || json_len < 0 || params_len < 0) return RUNTIME;
+  if (!net || (!json && json_len > 0) || (!params && params_len > 0)) return RUNTIME;
+  if (json_len < 0 || params_len < 0) return LOGIC;
   struct model *m = calloc(1, sizeof *m);
   if (!m) return RUNTIME;
   pthread_mutex_init(&m->busy, NULL);
@@ -320,9 +321,13 @@ API int CVMAPIFreeModel(void *net) {
 }
 
 API int CVMAPIInference(void *net, char *input, int input_len, char *output) {
-  if (!input || !output || input_len < 0) return RUNTIME;
+  if (!input || !output) return RUNTIME;
   struct model *m = hold(net);
   if (!m) return RUNTIME;
+  if (input_len < 0) {
+    release(m);
+    return LOGIC;
+  }
   pthread_mutex_lock(&m->busy);
   struct reply reply;
   int code = SUCCEED;

@@ -152,12 +152,23 @@ def test_the_method_is_the_post_processing_word(
 
 
 def test_null_is_runtime_and_touches_nothing(runtime: Runtime, sample: Any) -> None:
+    import ctypes
+
     symbol, params = sample.files["symbol"], sample.files["params"]
     _, net = runtime.load(symbol, params)
     data = sample.values.tobytes()
     c = runtime.c
     assert c.CVMAPILoadModel(symbol, len(symbol), params, len(params), None, 0, 0) == 2
     assert c.CVMAPILoadModel(None, 0, params, len(params), None, 0, 0) == 2
+    other = ctypes.c_void_p(SENTINEL)
+    for files, code in (
+        ((None, 0, params, len(params)), 2), ((symbol, len(symbol), None, 0), 1),
+        ((None, 5, params, len(params)), 2), ((symbol, len(symbol), None, 5), 2),
+        ((symbol, -1, params, len(params)), 1), ((symbol, len(symbol), params, -5), 1),
+    ):  # fmt: skip
+        assert c.CVMAPILoadModel(*files, ctypes.byref(other), 0, 0) == code
+        assert other.value == SENTINEL
+    assert c.CVMAPIInference(net_of(net), data, -1, b"?" * 4096) == 1
     for call in GETTERS.values():
         assert getattr(c, call)(net_of(net), None) == 2
     for call in ("CVMAPIGetVersion", "CVMAPIGetPreprocessMethod"):

@@ -135,9 +135,24 @@ def test_keys_of_other_types_are_not_looked_at(client: Client, sample: Any) -> N
 def test_case_repetition_null_and_space(client: Client, sample: Any) -> None:
     body = (
         '\n {"TYPE":2,"type":3 , "Model":"q","model":"'
-        f'{sample.model}","MODELſIZE":{BIG},"modelsize":null}} \r\n'
+        f'{sample.model}","modelsize":null,"MODELſIZE":{BIG}}} \r\n'
     )
     assert client.ask("POST", "/infer", body.encode())[2] == gas_of(sample)
+
+
+def test_a_last_null_counts_as_absent(client: Client, sample: Any) -> None:
+    begin = f'{{"type":3,"model":"{sample.model}","modelSize":{BIG}'
+    for more, expected in (
+        (',"modelsize":null}', RUNTIME), (',"Model":null}', UNREADABLE), (',"TYPE":null}', UNKNOWN),
+        (',"input":null}', gas_of(sample)),
+    ):  # fmt: skip
+        assert client.ask("POST", "/infer", (begin + more).encode())[2] == expected, more
+
+
+@pytest.mark.parametrize("target", ["http://node:4321/infer", "HTTP://[::1]/infer?x", "/%69nfer"])
+def test_other_spellings_of_the_path(client: Client, sample: Any, target: str) -> None:
+    body = json.dumps({"type": 3, "model": sample.model, "modelSize": BIG}).encode()
+    assert client.ask("POST", target, body)[2] == gas_of(sample)
 
 
 def test_long_contents_pass_by_the_json_reader(client: Client, sample: Any) -> None:

@@ -40,6 +40,13 @@ HEADER = "{'descr': '|i1', 'fortran_order': False, 'shape': (1, 2, 4, 5), }"
         (HEADER.replace("1, 2, 4, 5", "1, x"), RUNTIME),
         (HEADER.replace("1, 2, 4, 5", "-40"), RUNTIME),
         (HEADER.replace("|i1", ""), RUNTIME),
+        (HEADER.replace("1, 2, 4, 5", "-5, -8"), "ok"),
+        (HEADER.replace("1, 2, 4, 5", "4294967296, 4294967296"), RUNTIME),
+        (HEADER.replace("1, 2, 4, 5", "9223372036854775808"), RUNTIME),
+        (HEADER.replace("1, 2, 4, 5", "1099511627776"), LOGIC),
+        (HEADER.replace("1, 2, 4, 5", "4611686018427387904"), RUNTIME),
+        (HEADER.replace("1, 2, 4, 5", "(40"), LOGIC),
+        (HEADER.replace("1, 2, 4, 5", "40))"), RUNTIME),
     ],
 )
 def test_headers_of_stored_inputs(
@@ -60,6 +67,14 @@ def test_versions_of_stored_inputs(client: Client, sample: Any, version: bytes) 
         type=1, model=sample.model, input=name_of("odd"), modelSize=BIG, inputSize=BIG
     )
     assert answer == (ok(sample.answer) if version[1] == 0 and version[0] < 3 else LOGIC)
+
+
+def test_a_header_longer_than_its_file(client: Client, sample: Any) -> None:
+    asked = {"type": 1, "model": sample.model, "input": name_of("odd"), "inputSize": BIG}
+    for shape, expected in (("1, 2, 4, 5", LOGIC), ("0", RUNTIME), ("x", RUNTIME)):
+        data = npy_text(HEADER.replace("1, 2, 4, 5", shape), b"")
+        put(sample.root, name_of("odd"), {"data": data[:8] + b"\xff\xff" + data[10:]})
+        assert client.infer(**asked, modelSize=BIG) == expected, shape
 
 
 def test_a_bad_input_is_told_before_the_model_is_looked_at(client: Client, sample: Any) -> None:

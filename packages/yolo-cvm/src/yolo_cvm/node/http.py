@@ -8,12 +8,14 @@ deadline, and the longest waiting one is dropped where there are too many.
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Union
+from urllib.parse import unquote
 
 import h11
 
@@ -25,12 +27,16 @@ TEXT = "text/plain; charset=utf-8"
 
 _CHUNK = 1 << 18
 _HEAD_LIMIT = 64 << 10
+_HOST = re.compile("^https?://[^/?]*", re.IGNORECASE)
 _LINGER_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
 class Head:
-    """The beginning of a request. path: without query. headers: names in lower case."""
+    """The beginning of a request.
+
+    path: without host and query, `%2F` and the like read. headers: names in lower case.
+    """
 
     method: str
     path: str
@@ -334,9 +340,11 @@ class _Deadline:
 
 
 def _head(event: h11.Request) -> Head:
-    path, _, query = event.target.decode("latin-1").partition("?")
+    # HTTP/1.1 also allows a target that names the host.
+    target = _HOST.sub("", event.target.decode("latin-1"))
+    path, _, query = target.partition("?")
     headers = {n.decode("latin-1"): v.decode("latin-1") for n, v in event.headers}
-    return Head(event.method.decode("latin-1"), path, query, headers)
+    return Head(event.method.decode("latin-1"), unquote(path, "latin-1"), query, headers)
 
 
 def _no_body_follows(head: Head) -> bool:

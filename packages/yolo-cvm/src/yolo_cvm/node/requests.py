@@ -73,8 +73,10 @@ def read_request(body: bytes) -> Request:
         readers["inputsize"] = lambda v: _integer(v, _UNSIGNED)
     found: dict[str, Any] = {}
     for name, value in pairs:
-        if name in readers and value is not None:
-            found[name] = readers[name](value)
+        if name in readers:
+            found[name] = None if value is None else readers[name](value)
+    # The last of equal keys counts, and null counts as absent (A8).
+    found = {name: value for name, value in found.items() if value is not None}
     if "model" not in found or (kind != GAS and "input" not in found):
         raise Unreadable
     return Request(
@@ -183,7 +185,10 @@ def _fold(key: str) -> str:
 def _kind(pairs: list[tuple[str, Any]]) -> int:
     kind = 0
     for name, value in pairs:
-        if name == "type" and value is not None:
+        if name == "type":
+            if value is None:
+                kind = 0
+                continue
             if not isinstance(value, _Number) or not value.isdigit() or len(value) > 10:
                 raise UnknownType
             kind = int(value)

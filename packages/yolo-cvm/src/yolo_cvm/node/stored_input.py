@@ -18,8 +18,11 @@ SOURCE = "stored input"
 _LENGTH_BYTES = {b"\x01\x00": 2, b"\x02\x00": 4}
 _DESCR = re.compile(rb"'descr':\s*'([^']*)'")
 _ORDER = re.compile(rb"'fortran_order':\s*(?:True|False)")
-_SHAPE = re.compile(rb"'shape':\s*\(([^()]*)\)")
-_INTEGER = re.compile(rb"[+-]?[0-9]{1,18}")
+_SHAPE = re.compile(rb"'shape':\s*\(([^(]*)\)")
+_INTEGER = re.compile(rb"[+-]?[0-9]{1,40}")
+_INT64 = 1 << 63
+# An original on x86-64 cannot ask for more memory than this; it closes the connection.
+_ADDRESSABLE = 1 << 48
 
 
 def content(data: bytes) -> bytes:
@@ -45,10 +48,10 @@ def content(data: bytes) -> bytes:
     kind = descr[1][1:]
     if kind not in (b"i1", b"i4"):
         raise LogicError(SOURCE, "holds no integers of one or four bytes", "i1 or i4")
-    if count < 0:
-        raise RuntimeFault(SOURCE, "its shape has a negative product")
     size = count * int(kind[1:])
-    if len(data) - end < size:
+    if not 0 <= size <= _ADDRESSABLE:
+        raise RuntimeFault(SOURCE, "its shape has a negative product, or one beyond all memory")
+    if size and len(data) - end < size:
         raise LogicError(SOURCE, f"ends before the {count} values of its shape")
     values = data[end : end + size]
     if kind == b"i4" and descr[1].startswith(b">"):
@@ -57,13 +60,13 @@ def content(data: bytes) -> bytes:
 
 
 def _count(shape: bytes) -> int:
-    """Product of the sizes up to the first empty one."""
+    """Product of the sizes up to the first empty one, as integers of 64 bits."""
     count = 1
     for size in shape.split(b","):
         text = size.strip(b" ")
         if not text:
             break
-        if not _INTEGER.fullmatch(text):
+        if not _INTEGER.fullmatch(text) or not -_INT64 <= int(text) < _INT64:
             raise RuntimeFault(SOURCE, "a size of its shape is no integer")
-        count *= int(text)
+        count = (count * int(text) + _INT64) % (2 * _INT64) - _INT64
     return count
