@@ -179,7 +179,7 @@ def test_a_coco_file_as_people_have_them(coco: Path, tmp_path: Path) -> None:
     words = "convert", coco, "--images", tmp_path / "pictures", "--out", out
     told = run(*words)
     assert "val: 3 pictures, 3 boxes" in told
-    assert "8 annotations left out, first annotation 3: is a crowd" in told
+    assert "8 annotations left out, first annotation 5: has the box" in told
     assert "2 pictures left out, first gone.png is not in" in told
     assert "1 boxes cut at the edge of their picture, first annotation 2" in told
     assert "1 pictures renamed" in told
@@ -202,13 +202,15 @@ def test_a_coco_file_as_people_have_them(coco: Path, tmp_path: Path) -> None:
     ("content", "cause"),
     [
         ("[]", "is not a COCO annotation file"),
-        ("{}", "has no list `categories`"),
+        ("{}", "has no list 'categories'"),
         ('{"categories": [], "images": [], "annotations": []}', "lists no categories"),
-        ('{"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}', "twice"),
+        ('{"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}],'
+         ' "images": [], "annotations": []}',
+         "two categories 'a'"),
         ('{"categories": [{"id": 1, "name": "a"}], "images": [{"id": 1, "file_name": "../x"}],'
          ' "annotations": []}', "lies outside the folder"),
         ('{"categories": [{"id": 1, "name": "a"}], "images": [{"id": 1, "file_name": "x"}],'
-         ' "annotations": []}', "lists no picture that can be used"),
+         ' "annotations": []}', "does not exist; expected the image with id 1"),
     ],
 )  # fmt: skip
 def test_what_is_no_coco_file_is_refused(content: str, cause: str, tmp_path: Path) -> None:

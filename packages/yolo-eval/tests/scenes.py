@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from yolo_core.arrays import Array
-from yolo_eval.runs.ground_truth import Box, Category, GroundTruth, Image
+from yolo_core.datasets.coco_json import Box, Category, Image
+from yolo_eval.runs.ground_truth import GroundTruth
 from yolo_eval.runs.run import Predictions
 
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scenes import scene
 
+from yolo_core.datasets.coco_json import Box, Category, Image
 from yolo_eval.figures.errors import KINDS, errors
 from yolo_eval.figures.scoring import score
-from yolo_eval.runs.ground_truth import Box, Category, GroundTruth, Image
+from yolo_eval.runs.ground_truth import GroundTruth
 from yolo_eval.runs.run import Predictions, Row
 
 #: Two objects of class 1 and one of class 2, each 100 by 100 pixels, far apart.

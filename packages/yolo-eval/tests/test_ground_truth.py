@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from yolo_core.errors import InputError
-from yolo_eval.runs.coco_file import from_coco
-from yolo_eval.runs.ground_truth import from_data_yaml, parse_coco
+from yolo_eval.runs.ground_truth import from_coco, from_data_yaml, parse_coco
 from yolo_eval.runs.run import read_run
 
 

@@ -17,6 +17,7 @@ from pycocotools.cocoeval import COCOeval
 from scenes import repeated, scene
 
 from yolo_core.arrays import Array
+from yolo_core.datasets.coco_json import Box
 from yolo_eval.figures.bootstrap import (
     CONFIDENCES,
     FIGURES,
@@ -31,8 +32,7 @@ from yolo_eval.figures.confusion import confusion
 from yolo_eval.figures.curves import curves
 from yolo_eval.figures.metrics import measure
 from yolo_eval.figures.scoring import COCO_METRICS, score
-from yolo_eval.runs.coco_file import from_coco
-from yolo_eval.runs.ground_truth import Box, GroundTruth
+from yolo_eval.runs.ground_truth import GroundTruth, from_coco
 from yolo_eval.runs.run import Predictions, read_run
 
 NONE = Predictions.from_rows([])

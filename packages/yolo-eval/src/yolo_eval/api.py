@@ -12,9 +12,8 @@ from yolo_core.outputs import check_outputs
 from yolo_eval.figures.compare import Comparison, comparable
 from yolo_eval.figures.compare import compare as compare_runs
 from yolo_eval.pages.publish import check_place, publish
-from yolo_eval.runs.coco_file import from_coco
 from yolo_eval.runs.evaluate import OutputFiles, evaluate, score_file
-from yolo_eval.runs.ground_truth import GroundTruth, from_data_yaml
+from yolo_eval.runs.ground_truth import GroundTruth, from_coco, from_data_yaml
 from yolo_eval.runs.predict import PredictSettings
 from yolo_eval.runs.run import Run, read_run
 

@@ -9,8 +9,7 @@ from typing import Any, Callable
 import click
 
 from yolo_core.errors import InputError
-from yolo_eval.runs.coco_file import from_coco
-from yolo_eval.runs.ground_truth import GroundTruth, from_data_yaml
+from yolo_eval.runs.ground_truth import GroundTruth, from_coco, from_data_yaml
 
 #: click's type of every file or folder option; existence is checked where it is read.
 PATH = click.Path(path_type=Path)

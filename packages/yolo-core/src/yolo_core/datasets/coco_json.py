@@ -1,225 +1,332 @@
-"""A COCO annotation file as it is converted: its pictures, classes, boxes and outlines.
+"""COCO annotation files as people have them, read as pycocotools reads them.
 
-What cannot be used is left out and told, as everywhere: an annotation without a usable box, of a
-picture or category that is not listed, or of a crowd, which YOLO's labels cannot say; a picture
-that is not in the folder or cannot be decoded.
+What cannot be used is left out and told, as everywhere: an annotation without a usable box, or of
+a picture or category that is not listed; a picture that is not in the folder. What would change
+the meaning of the rest is refused: ids that stand twice, names of two categories that are the same.
+`dataset convert` and the evaluation read such files through this module alone.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-
-from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import read_json
-from yolo_core.words import text_fault
+from yolo_core.words import NAME_LIMIT, shown, text_fault
 from yolo_core.yolo.samples import picture_sizes
 
-#: Largest annotation file in bytes, and most values in it; instances_train2017.json has 0.45 GB
-#: and about 45 million values.
-LIMIT, VALUES = 1 << 30, 64 << 20
-_CORNERS = 3
+#: Largest annotation or run file in bytes, and most values in it; instances_train2017.json has
+#: 0.45 GB and about 45 million values, polygons included.
+JSON_LIMIT, JSON_VALUES = 1 << 30, 64 << 20
+#: Longest name of a picture below its folder, in characters.
+PATH_LIMIT = 4096
+
+_LARGEST_SIDE = 1 << 20
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """One picture with its objects.
+class Image:
+    """One picture: its id, its name below the image folder, its size in pixels."""
 
-    place: its file. name: its path below the folder of the pictures. size: (height, width).
-    boxes: float64 [n, 5] of class, x1, y1, x2, y2 in pixels. outlines: for each box the corners
-    of its only polygon, float64 [k, 2], None where there is none or are several.
+    id: int
+    file_name: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Category:
+    """One class of objects as the annotation file counts it."""
+
+    id: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Box:
+    """One annotated object: `bbox` is x, y, width, height in pixels of the original image.
+
+    crowd: the box marks a group; detections inside it count neither for nor against a model.
+    area: pixels, for the small, medium and large figures.
     """
 
-    place: Path
-    name: PurePosixPath
-    size: tuple[int, int]
-    boxes: Array
-    outlines: tuple[Array | None, ...]
+    image_id: int
+    category_id: int
+    bbox: tuple[float, float, float, float]
+    area: float
+    crowd: bool
+
+
+@dataclass(frozen=True)
+class CocoFile:
+    """What an annotation file says: images and categories in ascending id, boxes by image, then in
+    the order of the file.
+
+    places, segmentations: of each box, its place in the file and what stands there as
+    `segmentation`, unchecked. absent: pictures that are left out, rows: annotations that are, each
+    with its cause.
+    """
+
+    images: tuple[Image, ...]
+    categories: tuple[Category, ...]
+    boxes: tuple[Box, ...]
+    places: tuple[str, ...]
+    segmentations: tuple[Any, ...]
+    absent: tuple[str, ...]
+    rows: tuple[str, ...]
+
+
+def read_coco(source: Path, folder: Path | None) -> CocoFile:
+    """Read a COCO `instances.json`.
+
+    folder: where the pictures lie; a name is looked for below it, with or without the folders that
+    it names, and the size is the picture's own. None where the pictures are not needed: none is
+    then looked for, and sizes are those of the file. InputError for what is no annotation file,
+    and where no picture is usable.
+    """
+    if folder is not None and not folder.is_dir():
+        raise InputError(folder, "is not a folder", "the folder of the annotated images")
+    content = read_json(source, JSON_LIMIT, JSON_VALUES)
+    if not isinstance(content, dict):
+        raise InputError(source, "is not a COCO annotation file", "an object with images")
+    reader = _Reader(str(source), folder)
+    categories = reader.categories(list_of(content, "categories", reader.source))
+    notes = list_of(content, "annotations", reader.source)
+    images = reader.images(list_of(content, "images", reader.source), notes)
+    found = sorted(reader.boxes(notes), key=lambda entry: entry[0].image_id)
+    boxes, places, segmentations = zip(*found) if found else ((), (), ())
+    absent, rows = tuple(reader.absent), tuple(reader.rows)
+    return CocoFile(images, categories, boxes, places, segmentations, absent, rows)
 
 
 @dataclass
-class Told:
-    """What a conversion has to tell: places by kind."""
-
-    kinds: dict[str, list[str]] = field(default_factory=dict)
-
-    def add(self, kind: str, place: str) -> None:
-        self.kinds.setdefault(kind, []).append(place)
-
-    def lines(self) -> list[str]:
-        """A line for each kind with its number and its first place."""
-        return [f"{len(v)} {kind}, first {v[0]}" for kind, v in sorted(self.kinds.items())]
-
-
-def read_coco(source: Path, folder: Path, told: Told) -> tuple[tuple[str, ...], list[Labelled]]:
-    """The names of the classes, by ascending category id, and every picture of the file.
-
-    folder: where the pictures lie; a name is looked for below it, with or without the folders
-    that it names. InputError for what is no annotation file, and where no picture is usable.
+class _Reader:
+    """What is known while a file is read. images_by, categories_by: the ids in the file, as text,
+    with our own; pictures that are left out have None. rows, absent: what is left out.
     """
-    content = read_json(source, LIMIT, VALUES)
-    if not isinstance(content, dict):
-        raise InputError(source, "is not a COCO annotation file", "an object with images")
-    names, classes = _classes(_listed(content, "categories", source), source)
-    pictures = _pictures(_listed(content, "images", source), source, folder, told)
-    if not pictures:
-        raise InputError(source, "lists no picture that can be used", f"its pictures in {folder}")
-    sizes = dict(zip(pictures, picture_sizes([p for p, _, _ in pictures.values()], "pictures")))
-    listed = {str(item["id"]) for item in _listed(content, "images", source)}
-    objects: dict[str, list[tuple[Array, Array | None]]] = {key: [] for key in pictures}
-    for number, note in enumerate(_listed(content, "annotations", source)):
-        key = str(note.get("image_id")) if isinstance(note, dict) else ""
-        size = sizes.get(key)
-        if size is None or isinstance(size, InputError):
-            if not isinstance(note, dict) or key not in listed:
-                told.add("annotations left out", f"annotation {number}: is on no listed image")
-            continue
-        try:
-            objects[key].append(_object(note, classes, size, f"annotation {number}", told))
-        except InputError as error:
-            told.add("annotations left out", f"{error.source}: {error.cause}")
-    left_out = told.kinds.get("annotations left out")
-    if left_out and not any(objects.values()):
-        raise InputError(source, f"has no usable annotation ({left_out[0]})", "boxes of its images")
-    found = [_labelled(pictures[key], sizes[key], objects[key], told) for key in pictures]
-    usable = [item for item in found if item is not None]
-    if not usable:
-        raise InputError(source, "lists no picture that can be used", f"its pictures in {folder}")
-    return names, usable
+
+    source: str
+    folder: Path | None
+    images_by: dict[str, int | None] = field(default_factory=dict)
+    categories_by: dict[str, int] = field(default_factory=dict)
+    rows: list[str] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
+
+    def categories(self, items: Sequence[Any]) -> tuple[Category, ...]:
+        if not items:
+            raise InputError(self.source, "lists no categories", "at least one category")
+        ids = _numbered([_identity(item, "category", self.source) for item in items])
+        found: dict[str, int] = {}
+        for item, own in zip(items, ids):
+            key, name = str(item["id"]), item.get("name")
+            if not isinstance(name, str) or not name:
+                raise InputError(self.source, f"category {key:.60} has no name", "a name")
+            check_name(name, f"category {key:.60}", self.source)
+            if key in self.categories_by:
+                raise InputError(self.source, f"has the category id {key:.60} twice", "unique ids")
+            if name in found:
+                raise InputError(self.source, f"has two categories {name!r:.60}", "a name for each")
+            self.categories_by[key] = found[name] = own
+        named = (Category(own, name) for name, own in found.items())
+        return tuple(sorted(named, key=lambda category: category.id))
+
+    def images(self, items: Sequence[Any], notes: Sequence[Any]) -> tuple[Image, ...]:
+        if not items:
+            raise InputError(self.source, "lists no images", "at least one image")
+        ids = _numbered([_identity(item, "image", self.source) for item in items])
+        named: list[tuple[Mapping[str, Any], int, str]] = []
+        for item, own in zip(items, ids):
+            key = str(item["id"])
+            if key in self.images_by:
+                raise InputError(self.source, f"has the image id {key:.60} twice", "unique ids")
+            name = self._name(item, key)
+            self.images_by[key] = None if name is None else own
+            if name is not None:
+                named.append((item, own, name))
+        if not named and self.folder is not None:
+            missing = items[0]["file_name"]
+            expected = f"the image with id {items[0]['id']!s:.60} of {self.source}"
+            raise InputError(self.folder / shown(missing), "does not exist", expected)
+        if self.folder is None:
+            corners = _far_corners(notes)
+            found = [_without_picture(*entry, corners) for entry in named]
+        else:
+            sizes = picture_sizes([self.folder / name for _, _, name in named], "check pictures")
+            looks = [self._with_picture(*entry, size) for entry, size in zip(named, sizes)]
+            found = [image for image in looks if image is not None]
+        if not found:
+            cause = f"lists no image that can be used ({self.absent[0]})"
+            raise InputError(self.source, cause, "its pictures")
+        return tuple(sorted(found, key=lambda image: image.id))
+
+    def _name(self, item: Mapping[str, Any], key: str) -> str | None:
+        """The image's name below the folder; None where it is not there."""
+        name = item.get("file_name")
+        if not isinstance(name, str) or not name:
+            raise InputError(self.source, f"image {key:.60} has no file_name", "a relative path")
+        fault = text_fault(name, PATH_LIMIT)
+        if fault:
+            self.absent.append(f"image {key:.60} has a name that {fault}")
+            return None
+        path = PurePosixPath(name.replace("\\", "/"))
+        if ".." in path.parts:
+            cause = f"image {key:.60} lies outside the folder"
+            raise InputError(self.source, cause, "a path below it")
+        # The folders above the pictures may have other names here than where the file was made.
+        parts = path.parts[1:] if path.is_absolute() else path.parts
+        if self.folder is None:
+            return PurePosixPath(*parts).as_posix()
+        for start in range(len(parts)):
+            below = PurePosixPath(*parts[start:])
+            if os.path.isfile(self.folder / below):
+                return below.as_posix()
+        self.absent.append(f"{name} is not in {self.folder}")
+        return None
+
+    def _with_picture(
+        self, item: Mapping[str, Any], own: int, name: str, size: tuple[int, int] | InputError
+    ) -> Image | None:
+        """An image of the size that its picture has; None where that cannot be decoded."""
+        if isinstance(size, InputError):
+            self.images_by[str(item["id"])] = None
+            self.absent.append(str(size))
+            return None
+        height, width = size
+        for stated, side in (
+            (_side(item.get("width")), width),
+            (_side(item.get("height")), height),
+        ):
+            if stated is not None and stated != side:
+                said = f"{item['width']} by {item['height']} as in {self.source}"
+                place = f"{self.folder}/{name}"
+                raise InputError(place, f"is {width} by {height} pixels", said)
+        return Image(own, name, width, height)
+
+    def boxes(self, notes: Sequence[Any]) -> list[tuple[Box, str, Any]]:
+        """Each usable box with its place and segmentation."""
+        found = []
+        for number, item in enumerate(notes):
+            place = f"annotation {number}"
+            try:
+                box = self._box(item)
+            except InputError as error:
+                self.rows.append(f"{place}: {error.cause}")
+                continue
+            if box is not None:
+                found.append((box, place, item.get("segmentation")))
+        return found
+
+    def _box(self, item: Any) -> Box | None:
+        """One annotation; None where its picture is left out."""
+        if not isinstance(item, dict):
+            raise InputError(self.source, "is no object")
+        image, category = str(item.get("image_id")), str(item.get("category_id"))
+        if image not in self.images_by:
+            raise InputError(self.source, f"is on the unknown image {image:.60}")
+        if category not in self.categories_by:
+            raise InputError(self.source, f"is of the unknown category {category:.60}")
+        sides = bbox(item, self.source)
+        crowd = item.get("iscrowd")
+        if crowd not in (None, 0, 1):
+            raise InputError(self.source, f"has iscrowd {crowd!r:.60}")
+        area = finite(item.get("area"))
+        if area is None or area < 0:
+            area = sides[2] * sides[3]
+        own = self.images_by[image]
+        return None if own is None else Box(own, self.categories_by[category], sides, area,
+                                            bool(crowd))  # fmt: skip
 
 
-def _listed(content: Mapping[str, Any], key: str, source: Path) -> Sequence[Any]:
+def finite(value: Any) -> float | None:
+    """`value` as a finite float, or None where it is none."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        with_limit = float(value) if abs(value) < 1e15 else math.nan
+        return with_limit if math.isfinite(with_limit) else None
+    return None
+
+
+def bbox(item: Mapping[str, Any], source: str) -> tuple[float, float, float, float]:
+    """The checked `bbox` of an annotation or a prediction: x, y, width ≥ 0, height ≥ 0."""
+    values = item.get("bbox")
+    if isinstance(values, list) and len(values) == 4:
+        sides = [side for side in map(finite, values) if side is not None]
+        if len(sides) == 4 and sides[2] >= 0 and sides[3] >= 0:
+            return sides[0], sides[1], sides[2], sides[3]
+    raise InputError(
+        source, f"has the box {short(values)}", "bbox: [x, y, width, height], finite, sizes ≥ 0"
+    )
+
+
+def list_of(content: Mapping[str, Any], key: str, source: str) -> list[Any]:
+    """The list under `key` of an annotation file."""
     value = content.get(key)
     if not isinstance(value, list):
-        raise InputError(source, f"has no list `{key}`", "a COCO annotation file")
+        raise InputError(source, f"has no list {key!r}", "a COCO annotation file")
     return value
 
 
-def _classes(items: Sequence[Any], source: Path) -> tuple[tuple[str, ...], dict[str, int]]:
-    """Names by ascending id, and the class index of each id."""
-    by_id: dict[Any, str] = {}
-    for item in items:
-        name = item.get("name") if isinstance(item, dict) else None
-        if not isinstance(name, str) or not name or text_fault(name):
-            raise InputError(source, f"has the category {item!r:.60}", "an id and a name")
-        if item.get("id") in by_id or name in by_id.values():
-            raise InputError(source, f"has the category {item!r:.60} twice", "ids and names apart")
-        by_id[_id(item, source)] = name
-    if not by_id:
-        raise InputError(source, "lists no categories", "at least one category")
-    ordered = sorted(by_id, key=lambda key: (isinstance(key, str), key))
-    names = tuple(by_id[key] for key in ordered)
-    return names, {str(key): index for index, key in enumerate(ordered)}
+def check_name(name: str, what: str, source: str, limit: int = NAME_LIMIT) -> None:
+    """InputError for a name that holds what cannot be shown, or is too long."""
+    fault = text_fault(name, limit)
+    if fault:
+        raise InputError(source, f"{what} has a name that {fault}", "printable text")
 
 
-def _id(item: Mapping[str, Any], source: Path) -> int | str:
-    value = item.get("id")
-    if isinstance(value, bool) or not isinstance(value, (int, str)):
-        raise InputError(source, f"has the id {value!r:.60}", "a number or a text")
+def short(value: Any) -> str:
+    """A value of a file in an error, cut to 60 characters."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _identity(item: Any, what: str, source: str) -> int | str:
+    """An id: a whole number or a text, as pycocotools takes anything that can be a key."""
+    value = item.get("id") if isinstance(item, dict) else None
+    if isinstance(value, bool) or not isinstance(value, (int, str)) or value == "":
+        raise InputError(source, f"has the {what} id {value!r:.60}", "a number or a text")
+    if isinstance(value, int) and abs(value) >= 1 << 53:
+        raise InputError(source, f"has the {what} id {value!r:.60}", "a smaller number")
     return value
 
 
-def _pictures(
-    items: Sequence[Any], source: Path, folder: Path, told: Told
-) -> dict[str, tuple[Path, PurePosixPath, Mapping[str, Any]]]:
-    """File, name and entry of every picture that is there, by its id as text."""
-    found: dict[str, tuple[Path, PurePosixPath, Mapping[str, Any]]] = {}
-    seen: set[str] = set()
-    for item in items:
-        name = item.get("file_name") if isinstance(item, dict) else None
-        if not isinstance(name, str) or not name:
-            raise InputError(source, f"has the image {item!r:.60}", "an id and a file_name")
-        key = str(_id(item, source))
-        if key in seen:
-            raise InputError(source, f"has the image id {key:.60} twice", "ids apart")
-        seen.add(key)
-        path = PurePosixPath(name.replace("\\", "/"))
-        if path.is_absolute() or ".." in path.parts or "\0" in name:
-            raise InputError(source, f"image {key:.60} lies outside the folder", "a relative path")
-        starts = (PurePosixPath(*path.parts[start:]) for start in range(len(path.parts)))
-        below = next((part for part in starts if os.path.isfile(folder / part)), None)
-        if below is None:
-            told.add("pictures left out", f"{name} is not in {folder}")
-        else:
-            found[key] = (folder / below, below, item)
+def _numbered(ids: Sequence[int | str]) -> list[int]:
+    """Our own ids: those of the file where all are numbers, else 1, 2, … in its order."""
+    whole = [value for value in ids if isinstance(value, int)]
+    return whole if len(whole) == len(ids) else list(range(1, len(ids) + 1))
+
+
+def _side(value: Any) -> int | None:
+    """A width or height in whole pixels, None where the file does not know it."""
+    side = finite(value)
+    if side is None or side != int(side) or not 0 < side <= _LARGEST_SIDE:
+        return None
+    return int(side)
+
+
+def _without_picture(
+    item: Mapping[str, Any], own: int, name: str, corners: Mapping[str, tuple[int, int]]
+) -> Image:
+    """An image of the size that the file says, at least that of its boxes."""
+    width, height = _side(item.get("width")), _side(item.get("height"))
+    if width is None or height is None:
+        width, height = corners.get(str(item["id"]), (1, 1))
+    return Image(own, name, width, height)
+
+
+def _far_corners(notes: Sequence[Any]) -> dict[str, tuple[int, int]]:
+    """The least size in whole pixels that holds the boxes of each image."""
+    found: dict[str, tuple[int, int]] = {}
+    for note in notes:
+        try:
+            x, y, w, h = bbox(note if isinstance(note, dict) else {}, "")
+        except InputError:
+            continue
+        right, bottom = (min(max(math.ceil(end), 1), _LARGEST_SIDE) for end in (x + w, y + h))
+        key = str(note.get("image_id"))
+        before = found.get(key, (1, 1))
+        found[key] = max(before[0], right), max(before[1], bottom)
     return found
-
-
-def _object(
-    note: Mapping[str, Any], classes: Mapping[str, int], size: tuple[int, int], place: str,
-    told: Told,
-) -> tuple[Array, Array | None]:  # fmt: skip
-    """Class and corners of one annotation, within its picture, and its outline."""
-    label = classes.get(str(note.get("category_id")))
-    if label is None:
-        raise InputError(place, f"is of the unknown category {note.get('category_id')!r:.60}")
-    if note.get("iscrowd"):
-        raise InputError(place, "is a crowd, which YOLO's labels cannot say")
-    box = _numbers(note.get("bbox"))
-    if box is None or len(box) != 4 or box[2] <= 0 or box[3] <= 0:
-        raise InputError(place, f"has the box {note.get('bbox')!r:.60}")
-    sides = np.array([size[1], size[0]] * 2, np.float64)
-    corners = np.array([box[0], box[1], box[0] + box[2], box[1] + box[3]])
-    if not _is_a_row(corners / sides):
-        corners = np.clip(corners, 0, sides)
-        if corners[2] <= corners[0] or corners[3] <= corners[1]:
-            raise InputError(place, "lies outside its picture")
-        told.add("boxes cut at the edge of their picture", place)
-    return np.array([label, *corners]), _outline(note.get("segmentation"), size, place, told)
-
-
-def _is_a_row(shares: Array) -> bool:
-    """Whether a label row can say the box: its centre lies in the picture, its sides are shares."""
-    row = (*(shares[:2] + shares[2:]) / 2, *(shares[2:] - shares[:2]))
-    return all(0 <= value <= 1 for value in row)
-
-
-def _outline(value: Any, size: tuple[int, int], place: str, told: Told) -> Array | None:
-    if not isinstance(value, list) or not value:
-        return None  # none, or a mask in runs
-    if len(value) > 1:
-        told.add("outlines of several parts, kept as boxes", place)
-        return None
-    numbers = _numbers(value[0])
-    if numbers is None or len(numbers) % 2 or len(numbers) < 2 * _CORNERS:
-        return None
-    sides = np.array([size[1], size[0]], np.float64)
-    corners = np.array(numbers).reshape(-1, 2)
-    around = np.concatenate((corners.min(axis=0), corners.max(axis=0)))
-    return corners if _is_a_row(around / [*sides, *sides]) else np.clip(corners, 0, sides)
-
-
-def _numbers(value: Any) -> list[float] | None:
-    """A list of finite numbers as such; None where it is none."""
-    if not isinstance(value, list):
-        return None
-    plain = [v for v in value if isinstance(v, (int, float)) and not isinstance(v, bool)]
-    if len(plain) != len(value) or not np.isfinite(np.array(plain, np.float64)).all():
-        return None
-    return [float(v) for v in plain]
-
-
-def _labelled(
-    picture: tuple[Path, PurePosixPath, Mapping[str, Any]],
-    size: tuple[int, int] | InputError,
-    objects: Sequence[tuple[Array, Array | None]],
-    told: Told,
-) -> Labelled | None:
-    place, name, item = picture
-    if isinstance(size, InputError):
-        told.add("pictures left out", str(size))
-        return None
-    for key, side in (("height", size[0]), ("width", size[1])):
-        stated = item.get(key)
-        if isinstance(stated, (int, float)) and stated > 0 and stated != side:
-            cause = f"is {size[1]} by {size[0]} pixels"
-            said = f"{item.get('width')} by {item.get('height')} as the file says"
-            raise InputError(place, cause, said)
-    boxes = np.array([box for box, _ in objects], np.float64).reshape(-1, 5)
-    return Labelled(place, name, size, boxes, tuple(outline for _, outline in objects))

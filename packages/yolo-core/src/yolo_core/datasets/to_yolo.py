@@ -3,19 +3,24 @@
 OUT/images/val/street/1.jpg      a copy of each picture
 OUT/labels/val/street/1.txt      a row for each object; empty for a picture without any
 OUT/data.yaml                    the splits and the classes, by ascending category id
+
+What YOLO's labels cannot say is left out and told beside what `coco_json` leaves out: crowds, and
+boxes without area or outside their picture.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import yaml
 
 from yolo_core.arrays import Array
-from yolo_core.datasets.coco_json import Labelled, Told, read_coco
+from yolo_core.datasets.coco_json import Box, CocoFile, Image, finite, read_coco
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, atomic_folder, read_bytes
 from yolo_core.outputs import check_holds_no_input, check_outputs
@@ -23,6 +28,37 @@ from yolo_core.yolo.dataset import is_image_name
 from yolo_core.yolo.letterbox import FILE_LIMIT
 
 SPLITS = ("train", "val", "test")
+_CORNERS = 3
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One picture with its objects.
+
+    place: its file. name: its path below the folder of the pictures. size: (height, width).
+    boxes: float64 [n, 5] of class, x1, y1, x2, y2 in pixels. outlines: for each box the corners
+    of its only polygon, float64 [k, 2], None where there is none or are several.
+    """
+
+    place: Path
+    name: PurePosixPath
+    size: tuple[int, int]
+    boxes: Array
+    outlines: tuple[Array | None, ...]
+
+
+@dataclass
+class Told:
+    """What a conversion has to tell: places by kind."""
+
+    kinds: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, kind: str, place: str) -> None:
+        self.kinds.setdefault(kind, []).append(place)
+
+    def lines(self) -> list[str]:
+        """A line for each kind with its number and its first place."""
+        return [f"{len(v)} {kind}, first {v[0]}" for kind, v in sorted(self.kinds.items())]
 
 
 def write_yolo(
@@ -53,11 +89,13 @@ def write_yolo(
     names: tuple[str, ...] = ()
     with atomic_folder(out) as folder:
         for split, source, place in zip(named, files, places):
-            own, pictures = read_coco(source, place, told)
+            content = read_coco(source, place)
+            own = tuple(category.name for category in content.categories)
             if names and own != names:
                 cause = f"has other classes than {files[0]}"
                 raise InputError(source, cause, "files of the same categories")
             names = own
+            pictures = list(labelled(content, source, place, told))
             count = _write_split(folder, split, pictures, segments, told)
             lines.append(f"{split}: {len(pictures)} pictures, {count} boxes from {source}")
         if strict and told.kinds:
@@ -68,6 +106,78 @@ def write_yolo(
         )
         (folder / "data.yaml").write_text(text, encoding="utf-8")
     return [*lines, *told.lines(), f"{Path(out) / 'data.yaml'}: {len(names)} classes"]
+
+
+def labelled(content: CocoFile, source: Path, folder: Path, told: Told) -> Iterator[Labelled]:
+    """Every picture of an annotation file with what labels can say of it.
+
+    folder: of the pictures. InputError where annotations are left out and no box remains.
+    """
+    classes = {category.id: index for index, category in enumerate(content.categories)}
+    images = {image.id: image for image in content.images}
+    objects: dict[int, list[tuple[Array, Array | None]]] = {key: [] for key in images}
+    left_out = list(content.rows)
+    for box, place, segmentation in zip(content.boxes, content.places, content.segmentations):
+        image = images[box.image_id]
+        try:
+            corners = _corners(box, image, place, told)
+        except InputError as error:
+            left_out.append(f"{error.source}: {error.cause}")
+            continue
+        row = np.array([classes[box.category_id], *corners])
+        objects[image.id].append((row, _outline(segmentation, image, place, told)))
+    if left_out and not any(objects.values()):
+        raise InputError(source, f"has no usable annotation ({left_out[0]})", "boxes of its images")
+    for kind, places in (("annotations", left_out), ("pictures", content.absent)):
+        for place in places:
+            told.add(f"{kind} left out", place)
+    for image in content.images:
+        found = objects[image.id]
+        boxes = np.array([box for box, _ in found], np.float64).reshape(-1, 5)
+        yield Labelled(
+            folder / image.file_name, PurePosixPath(image.file_name), (image.height, image.width),
+            boxes, tuple(outline for _, outline in found),
+        )  # fmt: skip
+
+
+def _corners(box: Box, image: Image, place: str, told: Told) -> Array:
+    """x1, y1, x2, y2 of a box in pixels, within its picture."""
+    if box.crowd:
+        raise InputError(place, "is a crowd, which YOLO's labels cannot say")
+    x, y, width, height = box.bbox
+    if width <= 0 or height <= 0:
+        raise InputError(place, f"has the box {list(box.bbox)}, which has no area")
+    sides = np.array([image.width, image.height] * 2, np.float64)
+    corners: Array = np.array([x, y, x + width, y + height])
+    if not _is_a_row(corners / sides):
+        corners = np.clip(corners, 0, sides)
+        if corners[2] <= corners[0] or corners[3] <= corners[1]:
+            raise InputError(place, "lies outside its picture")
+        told.add("boxes cut at the edge of their picture", place)
+    return corners
+
+
+def _is_a_row(shares: Array) -> bool:
+    """Whether a label row can say the box: its centre lies in the picture, its sides are shares."""
+    row = (*(shares[:2] + shares[2:]) / 2, *(shares[2:] - shares[:2]))
+    return all(0 <= value <= 1 for value in row)
+
+
+def _outline(value: Any, image: Image, place: str, told: Told) -> Array | None:
+    if not isinstance(value, list) or not value:
+        return None  # none, or a mask in runs
+    if len(value) > 1:
+        told.add("outlines of several parts, kept as boxes", place)
+        return None
+    words = value[0] if isinstance(value[0], list) else []
+    numbers = [known for known in map(finite, words) if known is not None]
+    if len(numbers) < len(words) or len(numbers) % 2 or len(numbers) < 2 * _CORNERS:
+        told.add("outlines that are none, kept as boxes", place)
+        return None
+    sides = np.array([image.width, image.height], np.float64)
+    corners: Array = np.array(numbers).reshape(-1, 2)
+    around = np.concatenate((corners.min(axis=0), corners.max(axis=0)))
+    return corners if _is_a_row(around / [*sides, *sides]) else np.clip(corners, 0, sides)
 
 
 def _write_split(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from yolo_core.arrays import Array
+from yolo_core.datasets.coco_json import Box
 from yolo_core.yolo.boxes import area, corners, intersection, iou, pair
-from yolo_eval.runs.ground_truth import Box, GroundTruth
+from yolo_eval.runs.ground_truth import GroundTruth
 from yolo_eval.runs.run import Predictions
 
 CONFIDENCE = 0.25

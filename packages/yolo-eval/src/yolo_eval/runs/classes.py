@@ -13,11 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
+from yolo_core.datasets.coco_json import Category
 from yolo_core.errors import InputError
 from yolo_core.words import NAME_LIMIT, shown, text_fault
 from yolo_core.yaml_file import read_yaml
 from yolo_core.yolo.coco import category_ids
-from yolo_eval.runs.ground_truth import Category, GroundTruth
+from yolo_eval.runs.ground_truth import GroundTruth
 from yolo_eval.runs.run import Predictions, Run
 
 #: Names that a line lists before it says how many more there are.

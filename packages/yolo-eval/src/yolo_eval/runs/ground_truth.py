@@ -9,25 +9,27 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from yolo_core.datasets.coco_json import (
+    PATH_LIMIT,
+    Box,
+    Category,
+    Image,
+    bbox,
+    check_name,
+    finite,
+    list_of,
+    read_coco,
+    short,
+)
 from yolo_core.errors import InputError
-from yolo_core.words import NAME_LIMIT, text_fault
 from yolo_core.yolo.dataset import read_data_yaml
-from yolo_core.yolo.samples import check_samples
-
-#: Largest annotation or run file that is read, in bytes (instances_train2017.json has 0.45 GB).
-JSON_LIMIT = 1 << 30
-#: Most values in it; instances_train2017.json has about 45 million, polygons included.
-JSON_VALUES = 64 << 20
-
-#: Longest name of a picture below its folder, in characters.
-PATH_LIMIT = 4096
+from yolo_core.yolo.samples import CheckReport, check_samples
 
 #: Hears what is left out.
 Tell = Callable[[str], None]
@@ -35,39 +37,6 @@ Tell = Callable[[str], None]
 #: Categories of a YOLO dataset get the class index plus this, because some tools read category
 #: 0 as background.
 FIRST_CATEGORY = 1
-
-
-@dataclass(frozen=True)
-class Image:
-    """One picture: its id, its name below the image folder, its size in pixels."""
-
-    id: int
-    file_name: str
-    width: int
-    height: int
-
-
-@dataclass(frozen=True)
-class Category:
-    """One class of objects as the annotation file counts it."""
-
-    id: int
-    name: str
-
-
-@dataclass(frozen=True)
-class Box:
-    """One annotated object: `bbox` is x, y, width, height in pixels of the original image.
-
-    crowd: the box marks a group; detections inside it count neither for nor against a model.
-    area: pixels, for the small, medium and large figures.
-    """
-
-    image_id: int
-    category_id: int
-    bbox: tuple[float, float, float, float]
-    area: float
-    crowd: bool
 
 
 @dataclass(frozen=True)
@@ -163,6 +132,51 @@ def from_data_yaml(
     return GroundTruth(str(data), str(folder), tuple(images), categories, tuple(boxes), left_out)
 
 
+def from_coco(
+    annotations: Path,
+    images: Path | None,
+    strict: bool = False,
+    tell: Tell = lambda line: None,
+    pictures: bool = True,
+) -> GroundTruth:
+    """Read a COCO `instances.json`; `images` is the folder that its file names are relative to.
+
+    strict: refuse what would be left out. pictures: False where they are not needed (scoring);
+    none is then looked for, and annotations without a box are no error. InputError for what is
+    not an annotation file or has no usable box.
+    """
+    found = read_coco(annotations, images if pictures else None)
+    if not found.boxes and (pictures or found.rows):
+        first = f" ({found.rows[0]})" if found.rows else ""
+        raise InputError(annotations, f"has no usable annotation{first}", "boxes of its images")
+    report = CheckReport(str(annotations), len(found.images), found.absent, rows=found.rows)
+    if strict:
+        report.refuse_faults()
+    if report.kinds():
+        tell(report.summary())
+    folder = str(images) if images is not None else ""
+    truth = GroundTruth(
+        str(annotations), folder, found.images, found.categories, found.boxes, report.left_out()
+    )
+    _tell_of_odd_boxes(truth, tell)
+    return truth
+
+
+def _tell_of_odd_boxes(truth: GroundTruth, tell: Tell) -> None:
+    """Boxes that are scored as written and are hardly meant so."""
+    sizes = {image.id: (image.width, image.height) for image in truth.images}
+    flat = sum(box.bbox[2] == 0 or box.bbox[3] == 0 for box in truth.boxes)
+    outside = 0
+    for box in truth.boxes:
+        (x, y, w, h), (width, height) = box.bbox, sizes[box.image_id]
+        # A pixel of rounding is common.
+        outside += x < -1 or y < -1 or x + w > width + 1 or y + h > height + 1
+    if flat:
+        tell(f"{truth.source}: {flat} boxes have no area and cannot be found; they count")
+    if outside:
+        tell(f"{truth.source}: {outside} boxes reach out of their picture; scored as written")
+
+
 def parse_coco(content: Any, source: str, folder: str) -> GroundTruth:
     """The ground truth in a run file of ours, checked strictly; `source` names it in errors."""
     if not isinstance(content, dict):
@@ -191,31 +205,11 @@ def parse_coco(content: Any, source: str, folder: str) -> GroundTruth:
     return GroundTruth(source, folder, tuple(images), tuple(categories), tuple(boxes))
 
 
-def number(value: Any) -> float | None:
-    """`value` as a finite float, or None where it is none."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        with_limit = float(value) if abs(value) < 1e15 else math.nan
-        return with_limit if math.isfinite(with_limit) else None
-    return None
-
-
-def bbox(item: Mapping[str, Any], source: str) -> tuple[float, float, float, float]:
-    """The checked `bbox` of an annotation or a prediction: x, y, width ≥ 0, height ≥ 0."""
-    values = item.get("bbox")
-    if isinstance(values, list) and len(values) == 4:
-        sides = [side for side in map(number, values) if side is not None]
-        if len(sides) == 4 and sides[2] >= 0 and sides[3] >= 0:
-            return sides[0], sides[1], sides[2], sides[3]
-    raise InputError(
-        source, f"has the box {_short(values)}", "bbox: [x, y, width, height], finite, sizes ≥ 0"
-    )
-
-
 def identifier(item: Any, key: str, source: str) -> int:
     """The integer under `key` of a JSON object."""
     value = item.get(key) if isinstance(item, dict) else None
     if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 1 << 53:
-        raise InputError(source, f"has {key} {_short(value)}", "an integer")
+        raise InputError(source, f"has {key} {short(value)}", "an integer")
     return value
 
 
@@ -227,7 +221,7 @@ def _image(item: Any, source: str) -> Image:
     parts = PurePosixPath(name.replace("\\", "/"))
     if parts.is_absolute() or ".." in parts.parts or "\0" in name:
         raise InputError(source, f"image {number_} lies outside the folder", "a relative path")
-    _check_name(name, PATH_LIMIT, f"image {number_}", source)
+    check_name(name, f"image {number_}", source, PATH_LIMIT)
     width, height = identifier(item, "width", source), identifier(item, "height", source)
     if not (0 < width <= 1 << 20 and 0 < height <= 1 << 20):
         raise InputError(source, f"image {number_} is {width} by {height}", "a size in pixels")
@@ -239,14 +233,8 @@ def _category(item: Any, source: str) -> Category:
     name = item.get("name")
     if not isinstance(name, str) or not name:
         raise InputError(source, f"category {number_} has no name", "a name")
-    _check_name(name, NAME_LIMIT, f"category {number_}", source)
+    check_name(name, f"category {number_}", source)
     return Category(number_, name)
-
-
-def _check_name(name: str, limit: int, what: str, source: str) -> None:
-    fault = text_fault(name, limit)
-    if fault:
-        raise InputError(source, f"{what} has a name that {fault}", "printable text")
 
 
 def _box(item: Any, images: Set[int], categories: Set[int], source: str) -> Box:
@@ -256,10 +244,10 @@ def _box(item: Any, images: Set[int], categories: Set[int], source: str) -> Box:
     if category not in categories:
         raise InputError(source, f"has a box of the unknown category {category}", "a listed one")
     box = bbox(item, source)
-    area = number(item.get("area", box[2] * box[3]))
+    area = finite(item.get("area", box[2] * box[3]))
     crowd = item.get("iscrowd", 0)
     if area is None or area < 0 or crowd not in (0, 1):
-        raise InputError(source, f"has a box with area {area}, iscrowd {_short(crowd)}", "numbers")
+        raise InputError(source, f"has a box with area {area}, iscrowd {short(crowd)}", "numbers")
     return Box(image, category, box, area, bool(crowd))
 
 
@@ -271,14 +259,6 @@ def _box_from_label(row: Sequence[float], image: int, width: int, height: int) -
     box = (round(x - w / 2, 3), round(y - h / 2, 3), round(w, 3), round(h, 3))
     area = round(box[2] * box[3], 3)
     return Box(image, int(row[0]) + FIRST_CATEGORY, box, area, crowd=False)
-
-
-def list_of(content: Mapping[str, Any], key: str, source: str) -> list[Any]:
-    """The list under `key` of an annotation file."""
-    value = content.get(key)
-    if not isinstance(value, list):
-        raise InputError(source, f"has no list {key!r}", "a COCO annotation file")
-    return value
 
 
 def _unique(what: str, ids: Iterable[int], source: str) -> None:
@@ -300,8 +280,3 @@ def common_folder(paths: Sequence[Path]) -> tuple[Path, list[str]]:
     if any(path.is_absolute() for path in paths):
         return Path(folder), names
     return Path(os.path.relpath(folder)), names
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -13,12 +13,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
+from yolo_core.datasets.coco_json import JSON_LIMIT
 from yolo_core.errors import InputError
 from yolo_core.files import read_bytes
 from yolo_core.replacing import lock_alone
 from yolo_core.words import shown
 from yolo_eval.runs import provenance
-from yolo_eval.runs.ground_truth import JSON_LIMIT, GroundTruth, identifier
+from yolo_eval.runs.ground_truth import GroundTruth, identifier
 from yolo_eval.runs.run import Row, checked_rows
 
 FORMAT = "yolo-eval-journal/1"

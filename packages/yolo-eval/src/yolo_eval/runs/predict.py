@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from yolo_core.arrays import Array
+from yolo_core.datasets.coco_json import Image
 from yolo_core.errors import InputError
 from yolo_core.files import sha256_file
 from yolo_core.progress import progress
@@ -41,7 +42,7 @@ from yolo_core.yolo.predictor import (
     settle,
 )
 from yolo_eval.runs import classes, provenance
-from yolo_eval.runs.ground_truth import GroundTruth, Image
+from yolo_eval.runs.ground_truth import GroundTruth
 from yolo_eval.runs.journal import Journal
 from yolo_eval.runs.run import BOX_DIGITS, SCORE_DIGITS, Predictions, Row, Run
 

@@ -21,18 +21,11 @@ from typing import Any
 import numpy as np
 
 from yolo_core.arrays import Array
+from yolo_core.datasets.coco_json import JSON_LIMIT, JSON_VALUES, bbox, finite
 from yolo_core.errors import InputError
 from yolo_core.files import atomic_write, parse_json, read_bytes
 from yolo_core.words import text_fault
-from yolo_eval.runs.ground_truth import (
-    JSON_LIMIT,
-    JSON_VALUES,
-    GroundTruth,
-    bbox,
-    identifier,
-    number,
-    parse_coco,
-)
+from yolo_eval.runs.ground_truth import GroundTruth, identifier, parse_coco
 from yolo_eval.runs.numbering import as_numbered
 from yolo_eval.runs.provenance import digest
 
@@ -161,7 +154,7 @@ class Run:
 
 #: A run file may unpack to this many times its size and a little; ours take a tenth.
 _MAX_RATIO, _SMALL = 50, 1 << 20
-#: Numbers of boxes and scores are smaller than this, as `number` has it.
+#: Numbers of boxes and scores are smaller than this, as `finite` has it.
 _MOST = 1e15
 #: Longest text in a run file, in characters: a command line with many files.
 _TEXT_LIMIT = 1 << 16
@@ -310,7 +303,7 @@ def checked_rows(items: Any, truth: GroundTruth, source: str) -> list[Row]:
     for item in items:
         image = identifier(item, "image_id", source)
         category = identifier(item, "category_id", source)
-        score = number(item.get("score"))
+        score = finite(item.get("score"))
         if image not in images:
             raise InputError(
                 source, f"has detections on image {image}", "an image of the ground truth"

@@ -1,0 +1,158 @@
+"""COCO annotation files as other programs write them; conversion and evaluation read them alike."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from yolo_core.datasets.coco_json import CocoFile, read_coco
+from yolo_core.errors import InputError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "images/sub").mkdir(parents=True)
+    for name in ("p0.png", "sub/p1.png"):
+        cv2.imwrite(str(tmp_path / "images" / name), np.zeros((48, 64, 3), np.uint8))
+    return tmp_path / "images"
+
+
+def content() -> dict[str, Any]:
+    return {
+        "categories": [{"id": 3, "name": "red"}, {"id": 1, "name": "green"}],
+        "images": [
+            {"id": 7, "file_name": "p0.png", "width": 64, "height": 48},
+            {"id": 5, "file_name": "sub/p1.png", "width": 64, "height": 48},
+        ],
+        "annotations": [
+            {"id": 1, "image_id": 7, "category_id": 3, "bbox": [1, 2, 10, 20], "iscrowd": 0},
+            {"id": 2, "image_id": 5, "category_id": 1, "bbox": [4, 4, 8.5, 8], "area": 50},
+            {"id": 3, "image_id": 7, "category_id": 1, "bbox": [0, 0, 64, 48]},
+        ],
+    }
+
+
+def read(folder: Path, data: dict[str, Any], pictures: bool = True) -> CocoFile:
+    source = folder.parent / "x.json"
+    source.write_text(json.dumps(data))
+    return read_coco(source, folder if pictures else None)
+
+
+def test_ids_ascend_and_boxes_keep_their_order(folder: Path) -> None:
+    found = read(folder, content())
+    assert [image.id for image in found.images] == [5, 7]
+    assert [(c.id, c.name) for c in found.categories] == [(1, "green"), (3, "red")]
+    assert found.places == ("annotation 1", "annotation 0", "annotation 2")
+    assert [box.area for box in found.boxes] == [50, 200, 64 * 48]
+    assert not found.rows + found.absent
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train2017/p0.png", "sub/p1.png"),
+        ("C:\\data\\images\\p0.png", ".\\sub\\p1.png"),
+        ("/home/me/images/p0.png", "images//sub/p1.png"),
+    ],
+)
+def test_a_name_is_found_by_the_part_of_its_path_below_the_folder(
+    folder: Path, names: tuple[str, str]
+) -> None:
+    data = content()
+    for item, name in zip(data["images"], names):
+        item["file_name"] = name
+    found = read(folder, data)
+    assert [image.file_name for image in found.images] == ["sub/p1.png", "p0.png"]
+
+
+@pytest.mark.parametrize("crowd", [None, 0, False, 0.0])
+@pytest.mark.parametrize("area", [None, -1, "large", float("nan")])
+def test_what_says_nothing_counts_as_absent(folder: Path, crowd: Any, area: Any) -> None:
+    data = content()
+    for note in data["annotations"]:
+        note.update(iscrowd=crowd, area=area)
+    found = read(folder, data)
+    assert [(box.crowd, box.area) for box in found.boxes] == [
+        (False, 68.0), (False, 200.0), (False, 3072.0),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("note", "cause"),
+    [
+        ({"bbox": [1, 2, 3]}, "has the box [1, 2, 3]"),
+        ({"bbox": [1, 2, 3, True]}, "has the box [1, 2, 3, True]"),
+        ({"bbox": [1, 2, 1e300, 3]}, "has the box"),
+        ({"bbox": {"x": 1}}, "has the box {'x': 1}"),
+        ({"image_id": [7]}, "is on the unknown image [7]"),
+        ({"image_id": None}, "is on the unknown image None"),
+        ({"category_id": 2}, "is of the unknown category 2"),
+        ({"iscrowd": []}, "has iscrowd []"),
+    ],
+)
+def test_a_faulty_annotation_is_left_out(folder: Path, note: dict[str, Any], cause: str) -> None:
+    data = content()
+    data["annotations"][1].update(note)
+    found = read(folder, data)
+    assert len(found.boxes) == 2
+    assert found.rows[0].startswith(f"annotation 1: {cause}")
+
+
+def test_ids_may_be_texts(folder: Path) -> None:
+    data = content()
+    for key, listed in (("image_id", "images"), ("category_id", "categories")):
+        for item in data[listed]:
+            item["id"] = f"n{item['id']}"
+        for note in data["annotations"]:
+            note[key] = f"n{note[key]}"
+    found = read(folder, data)
+    assert [(c.id, c.name) for c in found.categories] == [(1, "red"), (2, "green")]
+    assert [(box.image_id, box.category_id) for box in found.boxes] == [(1, 1), (1, 2), (2, 2)]
+
+
+def test_a_picture_whose_name_cannot_be_shown_is_left_out(folder: Path) -> None:
+    data = content()
+    data["images"][0]["file_name"] = "p0\u202e.png"
+    found = read(folder, data)
+    assert found.absent == ("image 7 has a name that holds the character U+202E at position 2",)
+    assert len(found.boxes) == 1
+
+
+def test_without_pictures_a_size_is_that_of_the_file_or_of_its_boxes(folder: Path) -> None:
+    data = content()
+    data["images"][0].update(width=None, height=-1, file_name="gone/p0.png")
+    found = read(folder, data, pictures=False)
+    sizes = {image.id: (image.file_name, image.width, image.height) for image in found.images}
+    assert sizes == {5: ("sub/p1.png", 64, 48), 7: ("gone/p0.png", 64, 48)}
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "cause"),
+    [
+        ("images", lambda items: items * 2, "has the image id 7 twice"),
+        ("images", lambda items: [{**items[0], "id": 7.5}], "has the image id 7.5"),
+        ("images", lambda items: [{**items[0], "file_name": "a/../../x"}], "lies outside"),
+        ("images", lambda items: [{**items[0], "width": 640}], "is 64 by 48 pixels; expected 640"),
+        ("images", lambda items: {}, "has no list 'images'"),
+        ("categories", lambda items: None, "has no list 'categories'"),
+        ("categories", lambda items: items * 2, "has the category id 3 twice"),
+        ("categories", lambda items: [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}], "two"),
+        ("categories", lambda items: [{"id": 1, "name": "a\nb"}], "has a name that holds"),
+        ("categories", lambda items: [{"id": 1}], "category 1 has no name"),
+        ("annotations", lambda items: None, "has no list 'annotations'"),
+    ],
+)
+def test_what_would_change_the_meaning_is_refused(
+    folder: Path, key: str, change: Any, cause: str
+) -> None:
+    data = content()
+    data[key] = change(data[key])
+    with pytest.raises(InputError) as refusal:
+        read(folder, data)
+    assert cause in str(refusal.value)
+    assert "\n" not in str(refusal.value)
