@@ -103,7 +103,10 @@ def test_commands_answer_bad_input_with_one_line_and_code_2() -> None:
     assert (full.exit_code, full.output) == (2, "Error: y.bin: No space left on device\n")
     assert isinstance(CliRunner().invoke(main, ["fail", "bug"]).exception, ZeroDivisionError)
     stopped = CliRunner().invoke(main, ["fail", "stop"])
-    assert (stopped.exit_code, stopped.output) == (130, "Interrupted.\n")
+    assert (stopped.exit_code, stopped.output) == (
+        130,
+        "Interrupted. To begin again: main fail stop\n",
+    )
 
 
 def test_progress_passes_everything_on(capsys: pytest.CaptureFixture[str]) -> None:

@@ -148,7 +148,7 @@ def test_an_interrupted_run_goes_on(
     command = ("coco", interrupted, "--data", shapes / "data.yaml", "--json", out)
     stopped = run(*command)
     assert stopped.exit_code == 130
-    assert f"{journal} holds what is predicted; the same command goes on" in stopped.output
+    assert "Interrupted. To go on from here: main coco" in stopped.output
     assert len(journal.read_text().splitlines()) == 1 + 5
     assert not out.exists()
     # The last line was being written when the machine went down.

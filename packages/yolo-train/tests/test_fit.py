@@ -147,7 +147,8 @@ def test_ctrl_c_ends_the_trainer_and_its_workers_say_nothing(shapes: Path, tmp_p
     assert process.returncode == 130
     # A bar that is still open when the process ends repeats its last state.
     told = [line for line in said.decode().splitlines() if "batches/s" not in line]
-    assert told[-1] == "Interrupted."
+    resumed = f"yolo-train fit --resume {tmp_path / 'exp'}"
+    assert told[-1] == f"Interrupted. To go on from here: {resumed}"
     assert "multiprocessing" not in said.decode()
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import click
 
 from yolo_core import __version__
 from yolo_core.command import Group
+from yolo_core.console import answer
 
 
 @click.group(cls=Group)
@@ -77,6 +80,10 @@ def check(data: str, strict: bool, page: str | None) -> None:
 
     check_outputs([data], [page])
     checked = check_dataset(read_data_yaml(data))
+    answer(
+        {"data": str(data), "faults": checked.faults(),
+         "verdicts": [asdict(verdict) for verdict in checked.verdicts]}
+    )  # fmt: skip
     click.echo("\n".join(checked.lines()))
     if page is not None:
         from yolo_core.datasets.page import page_of

@@ -1,5 +1,7 @@
 """How every command line answers: one line for what cannot be done, and its exit code.
 
+Every command has --quiet, --log-file, --json, --version and -h, from here.
+
 | code | meaning |
 |---|---|
 | 0 | done |
@@ -13,16 +15,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import io
+import shlex
 import signal
 import sys
 import threading
 import traceback
+from collections.abc import Iterator
+from importlib import metadata
 from types import TracebackType
 from typing import Any, Callable, TypeVar
 
 import click
 
+from yolo_core import console
 from yolo_core.budget import Budget, grant
 from yolo_core.deadline import deadline
 from yolo_core.errors import DeadlineError, InputError, is_shortage
@@ -76,42 +84,123 @@ def budget_options(command: _CommandT) -> _CommandT:
 class Command(click.Command):
     """A click command that reports in one line what it cannot do; the codes are those above.
 
-    Where it has the options of `budget_options`, they limit the whole command.
+    Where it has the options of `budget_options`, they limit the whole command. It has the options
+    of `_everywhere` unless it has its own of that name.
     """
 
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        params = super().get_params(ctx)
+        taken = {word for param in params for word in param.opts}
+        # The last is --help.
+        added = [option for option in _everywhere(self) if not taken.intersection(option.opts)]
+        return [*params[:-1], *added, *params[-1:]]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_WORDS] = f"{ctx.command_path} {shlex.join(args)}".rstrip()
+        return super().parse_args(ctx, args)
+
     def invoke(self, context: click.Context) -> Any:
-        _hear_ctrl_c()
-        _never_fail_to_print()
-        seconds = context.params.pop("max_seconds", None)
-        limits = [context.params.pop(f"max_{name}", None) for name in ("gas", "memory", "steps")]
-        try:
-            with deadline(seconds), grant(Budget(*limits)):
-                return super().invoke(context)
-        except InputError as error:
-            raise OneLine(str(error)) from error
-        except DeadlineError as error:
-            raise _Late(str(error)) from error
-        except MemoryError as error:
-            line = shown(error) if str(error) else "this machine has too little memory"
-            raise _Shortage(line) from error
-        except ImportError as error:
-            if not is_shortage(error):
-                raise
-            line = f"this machine has too little memory ({shown(error)})"
-            raise _Shortage(line) from error
-        except BrokenPipeError as error:
-            # What is still to be written at the end of the process would fail again.
-            wrapper: Any = click.utils
-            sys.stdout = wrapper.PacifyFlushWrapper(sys.stdout)
-            raise OneLine("the output: nobody reads it any more") from error
-        except OSError as error:
-            # The system refuses: the disk is full, a name too long, a folder not ours.
-            place = error.filename if isinstance(error.filename, str) else "the system"
-            line = str(InputError(place, error.strerror or type(error).__name__))
-            raise OneLine(line) from error
-        except KeyboardInterrupt:
-            click.echo("Interrupted.", err=True)
-            context.exit(INTERRUPTED)
+        given = context.params
+        seconds = given.pop("max_seconds", None)
+        limits = [given.pop(f"max_{name}", None) for name in ("gas", "memory", "steps")]
+        quiet, log_file = given.pop("_quiet", False), given.pop("_log_file", None)
+        as_json = given.pop("_json", False)
+        silent = quiet and not given.get("as_json")
+        words, version = context.meta[_WORDS], _version(self) if as_json else ""
+        printing = console.printing(words, version, quiet, log_file, as_json, silent)
+        limited = grant(Budget(*limits))
+        with _one_line(), printing as end, _told(end), _one_line(), deadline(seconds), limited:
+            return super().invoke(context)
+
+
+#: Where a context keeps the command line that it was made from.
+_WORDS = "yolo_core.words"
+
+
+def _everywhere(command: click.Command) -> list[click.Option]:
+    """The options that every command has."""
+    return [
+        click.Option(["--json", "_json"], is_flag=True,
+                     help="Print one JSON object, also of an error, instead of lines."),
+        click.Option(["--quiet", "_quiet"], is_flag=True,
+                     help="Print warnings and errors only, and no progress."),
+        click.Option(["--log-file", "_log_file"], type=click.Path(), metavar="FILE",
+                     help="Append what is printed to this file too, with the time."),
+        click.Option(["--version"], is_flag=True, is_eager=True, expose_value=False,
+                     callback=functools.partial(_show_version, command),
+                     help="Show the version and exit."),
+    ]  # fmt: skip
+
+
+def _show_version(
+    command: click.Command, context: click.Context, _option: click.Parameter, wanted: bool
+) -> None:
+    if wanted and not context.resilient_parsing:
+        click.echo(f"{_package(command)}, version {_version(command)}")
+        context.exit()
+
+
+def _package(command: click.Command) -> str:
+    """The package of ours that a command comes with: yolo-mrt."""
+    return str(command.callback.__module__).partition(".")[0].replace("_", "-")
+
+
+def _version(command: click.Command) -> str:
+    return metadata.version(_package(command))
+
+
+@contextlib.contextmanager
+def _told(end: Callable[[int, str | None], None]) -> Iterator[None]:
+    """Hand the exit code of the block, and its error, to `end`."""
+    try:
+        yield
+    except click.exceptions.Exit as done:
+        end(done.exit_code, None)
+        raise
+    except SystemExit as done:
+        end(done.code if isinstance(done.code, int) else 0, None)
+        raise
+    except click.ClickException as error:
+        end(error.exit_code, error.format_message())
+        raise
+    except BaseException as defect:
+        end(DEFECT, f"{type(defect).__name__}: {shown(defect)}")
+        raise
+    end(0, None)
+
+
+@contextlib.contextmanager
+def _one_line() -> Iterator[None]:
+    """What the block cannot do becomes the line and the exit code of this module."""
+    _hear_ctrl_c()
+    _never_fail_to_print()
+    try:
+        yield
+    except InputError as error:
+        raise OneLine(str(error)) from error
+    except DeadlineError as error:
+        raise _Late(str(error)) from error
+    except MemoryError as error:
+        line = shown(error) if str(error) else "this machine has too little memory"
+        raise _Shortage(line) from error
+    except ImportError as error:
+        if not is_shortage(error):
+            raise
+        line = f"this machine has too little memory ({shown(error)})"
+        raise _Shortage(line) from error
+    except BrokenPipeError as error:
+        # What is still to be written at the end of the process would fail again.
+        wrapper: Any = click.utils
+        sys.stdout = wrapper.PacifyFlushWrapper(sys.stdout)
+        raise OneLine("the output: nobody reads it any more") from error
+    except OSError as error:
+        # The system refuses: the disk is full, a name too long, a folder not ours.
+        place = error.filename if isinstance(error.filename, str) else "the system"
+        line = str(InputError(place, error.strerror or type(error).__name__))
+        raise OneLine(line) from error
+    except KeyboardInterrupt:
+        click.echo(console.way_on(), err=True)
+        raise click.exceptions.Exit(INTERRUPTED) from None
 
 
 def _hear_ctrl_c() -> None:
@@ -135,6 +224,14 @@ class Group(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         sys.excepthook = _report_defect
         return super().main(*args, **kwargs)
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with _one_line():  # --help and --version print here
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, context: click.Context) -> Any:
+        with _one_line():  # a subcommand is loaded and its words are read here
+            return super().invoke(context)
 
 
 def _report_defect(

@@ -9,6 +9,8 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from yolo_core.console import is_quiet
+
 T = TypeVar("T")
 
 _SECONDS_BETWEEN_BARS = 0.2
@@ -43,7 +45,7 @@ def progress(
 
     total: the number of items, for iterables that have no length.
     """
-    if sys.stderr is None:  # closed: nobody wants to know
+    if sys.stderr is None or is_quiet():  # closed: nobody wants to know
         yield from items
         return
     terminal = sys.stderr.isatty()

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from yolo_core.command import Group, budget_options
+from yolo_core.console import answer
 from yolo_core.detecting.command import detect_options
 from yolo_core.detecting.options import DetectOptions
 from yolo_cvm.bundle.command import bundle, model_meta
@@ -196,6 +197,7 @@ def verify(
     stated = read_receipt(receipt)
     loaded = _told(load(model, threads, engine, compat))
     difference = verify(stated, loaded, read_input(loaded, model, input_file))
+    answer({"same": not difference, "difference": difference})
     click.echo(f"differs: {difference}" if difference else f"verified, {stated.told()}")
     context.exit(1 if difference else 0)
 
@@ -210,6 +212,7 @@ def bisect(context: click.Context, left: str, right: str) -> None:
 
     first = read_receipt(left)
     difference = first_difference(first, read_receipt(right))
+    answer({"same": not difference, "difference": difference})
     agreed = f"the receipts agree, {first.told()}"
     click.echo(f"first difference: {difference}" if difference else agreed)
     if difference and difference.startswith("node "):

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from yolo_core.command import Group, budget_options
+from yolo_core.console import answer
 from yolo_core.detecting.command import detect_options
 from yolo_core.detecting.options import DetectOptions
 from yolo_core.outputs import check_outputs
@@ -170,6 +171,7 @@ def compare(
     if measure:
         comparison = replace(comparison, costs=costs(found))
     written = publish(comparison, out, images)
+    answer(comparison.to_dict())
     click.echo(markdown(comparison))
     click.echo("\n".join(str(path) for path in written))
 
@@ -229,7 +231,11 @@ def detect(
     from yolo_eval.pages.text import one_line
 
     size, mode = options.imgsz(imgsz), options.mode(squash)
-    tell(detection(model, sources, out, size, mode, threads, device, wishes), one_line)
+    done = detection(model, sources, out, size, mode, threads, device, wishes)
+    try:
+        tell(done, one_line)
+    finally:
+        answer(done.document(done))
 
 
 @main.command()
@@ -263,7 +269,7 @@ def table(
     integer models and run files of `yolo-eval coco`, in any folders.
     """
     from yolo_eval.figures.table import FORMS, TableSettings, make_table
-    from yolo_eval.pages.table_output import FILES, markdown, write_table
+    from yolo_eval.pages.table_output import FILES, as_record, markdown, write_table
 
     if out is not None:
         check_outputs([folder], [out / name for name in FILES])
@@ -277,6 +283,7 @@ def table(
         resamples=resamples,
     )
     rows = make_table(folder, settings, lambda line: click.echo(line, err=True))
+    answer(as_record(rows))
     click.echo(markdown(rows))
     if out is not None:
         click.echo("\n".join(str(path) for path in write_table(rows, out)))

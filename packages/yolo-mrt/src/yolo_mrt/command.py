@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from yolo_core import console
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, atomic_write, read_json
 from yolo_core.mxnet.checkpoint import checkpoint_stem, checkpoint_stride, trained_imgsz
@@ -201,9 +202,15 @@ def carry_out(
     """
     _check_outputs(settings, stages, read)
     with only_one(settings.work):
+        console.goes_on()  # finished stages are not run again
         stage_module.run(settings, [stage for stage in stages if stage == "prepare"], say)
         _remember(settings, stages)
         stage_module.run(settings, [stage for stage in stages if stage != "prepare"], say)
+    judged = settings.stage_file(".evaluate.json")
+    console.answer({
+        "model": str(settings.out), "stages": str(settings.work.parent), "imgsz": settings.imgsz,
+        "evaluate": read_json(judged) if judged.is_file() else None,
+    })  # fmt: skip
 
 
 def _remember(settings: Settings, stages: Sequence[str]) -> None:
@@ -264,6 +271,7 @@ def report_of(folder: Path, work: Path | None, out: Path | None, images: int) ->
     check_outputs([*model_sources(folder), *stages, *settings.images, *settings.judged], [target])
     report = judge_nodes(settings, images)
     atomic_write(target, page(report, folder.name))
+    console.answer({"page": str(target)})
     click.echo(table(report.nodes))
     for line in summary(report):
         click.echo(line)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
 from yolo_core.command import Group
+from yolo_core.console import answer
 
 
 def _answers(command: Any) -> Any:
@@ -76,6 +78,11 @@ def convert(
     begin = time.monotonic()
     checkpoint, files = run(source, out, form, fuse, answers)
     architecture = checkpoint.architecture
+    answer(
+        {"model": architecture.model_name, "names": list(architecture.names),
+         "fused": checkpoint.fused, "color": checkpoint.color, "files": list(map(str, files)),
+         "assumed": list(assumptions(checkpoint))}
+    )  # fmt: skip
     click.echo(
         f"{architecture.model_name}, {architecture.nc} classes, "
         f"{'fused' if checkpoint.fused else 'with batch normalisation'}, {checkpoint.color}"
@@ -125,6 +132,10 @@ def verify(
 
     answers = read_answers(cfg, names, activation)
     result = run(source, checkpoint, images, imgsz, answers)
+    answer(
+        {"passed": result.passed, "largest": result.largest, "allowed": result.allowed,
+         "layers": [asdict(row) for row in result.rows]}
+    )  # fmt: skip
     for assumption in result.assumed:
         click.echo(f"assumed on both sides, so not compared: {assumption}")
     click.echo(f"{'':9}  {'':6}  difference  largest value")
@@ -149,6 +160,7 @@ def inspect(file: Path) -> None:
     from yolo_port.inspection import inspect as run
 
     found = run(file)
+    answer(found)
     width = max(map(len, found))
     for label, text in found.items():
         click.echo(f"{label:{width}}  {text}")

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from yolo_core.command import Command, Group
+from yolo_core.console import answer
 from yolo_train.hyp import Hyp
 from yolo_train.options import FitOptions
 
@@ -27,7 +28,9 @@ def shapes(out: str, images: int, imgsz: int, seed: int) -> None:
     """Make a labelled dataset of coloured shapes on cluttered backgrounds."""
     from yolo_train.shapes import write_shapes
 
-    click.echo(write_shapes(out, images, imgsz, seed))
+    data = write_shapes(out, images, imgsz, seed)
+    answer({"data": str(data)})
+    click.echo(data)
 
 
 def _bytes(_context: Any, _parameter: Any, value: str) -> int:

@@ -14,9 +14,13 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import IO
+
+import click
 
 from yolo_core.errors import InputError
 
@@ -37,6 +41,7 @@ _ROLE_COMMAND = (
 class _Started:
     name: str
     process: subprocess.Popen[bytes]
+    reader: threading.Thread
 
 
 def launch(
@@ -84,6 +89,7 @@ def launch(
             if each.process.poll() is None:
                 each.process.kill()
             each.process.wait()
+            each.reader.join(_PATIENCE)
 
 
 def _settings(workers: int, servers: int, address: str) -> dict[str, str]:
@@ -119,11 +125,20 @@ def _remote(host: str, words: Sequence[str], settings: Mapping[str, str]) -> lis
 
 
 def _start(name: str, command: Sequence[str], settings: Mapping[str, str], role: str) -> _Started:
-    environment = {**os.environ, **settings, "DMLC_ROLE": role}
+    environment = {**os.environ, **settings, "DMLC_ROLE": role, "PYTHONUNBUFFERED": "1"}
     try:
-        return _Started(name, subprocess.Popen(command, env=environment))
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
     except OSError as error:
         raise InputError(command[0], f"cannot be started ({error.strerror})") from error
+    reader = threading.Thread(target=_pass_on, args=(process.stdout,), daemon=True)
+    reader.start()
+    return _Started(name, process, reader)
+
+
+def _pass_on(lines: IO[bytes]) -> None:
+    """Print what a process prints, so that it goes where this command's own lines go."""
+    for line in lines:
+        click.echo(line.decode("utf-8", "replace").rstrip("\n"))
 
 
 def _watch(team: Sequence[_Started], helpers: Sequence[_Started]) -> None:

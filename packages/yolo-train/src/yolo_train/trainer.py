@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -17,6 +18,7 @@ from typing import Any
 import click
 import numpy as np
 
+from yolo_core import console
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.mxnet.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
@@ -160,7 +162,9 @@ class Training:
         begin = time.monotonic()
         if self._folder and self._done == 0:
             self._folder.write_state(self._state())
-            if options.plots:
+        if self._folder:
+            console.goes_on(f"yolo-train fit --resume {shlex.quote(str(self._folder.path))}")
+            if self._done == 0 and options.plots:
                 plots.labels(self._folder.path / "labels.jpg", self._train, self._names)
         paths = [sample.image for sample in self._train]
         cache = ImageCache.of(paths, options.imgsz, options.cache) if options.cache else None
@@ -300,6 +304,10 @@ class Training:
             f"{best_row['metrics/mAP_0.5:0.95']:.4f} in epoch {self._best_epoch}; "
             f"{seconds:.0f} s of training, {rate:.1f} images/s"
         )
+        console.answer(
+            {"run": str(folder.path), "best": str(folder.best), "epoch": self._best_epoch,
+             "images_per_second": rate, **best_row}
+        )  # fmt: skip
         advice = remedy(self._options, map50, len(self._train))
         if advice:
             click.echo(advice)

@@ -9,6 +9,7 @@ import click
 
 from yolo_core import __version__
 from yolo_core.command import Group, OneLine
+from yolo_core.console import answer, goes_on
 from yolo_core.errors import InputError
 from yolo_core.front.wishes import WISHES, answering
 
@@ -68,7 +69,10 @@ def report(weights: str, data: str, out: Path | None, quiet: bool, **options: An
     """
     from yolo_core.front.report import make_report
 
-    click.echo(make_report(weights, data, out, quiet, click.echo, **options))
+    goes_on()  # finished steps are not run again
+    page = make_report(weights, data, out, quiet, click.echo, **options)
+    answer({"page": str(page)})
+    click.echo(page)
 
 
 @main.command()
@@ -76,5 +80,7 @@ def checks() -> None:
     """Versions, processor, engine, GPU and fonts, to read or to send with a question."""
     from yolo_core.front.checks import checks as told
 
-    for label, text in told():
+    found = dict(told())
+    answer(found)
+    for label, text in found.items():
         click.echo(f"{label:18} {text}")

@@ -79,7 +79,7 @@ def make_report(
             tell(f"{told}  (done before)")
             continue
         tell(told)
-        code = _run(step, quiet)
+        code = _run(step, (lambda line: None) if quiet else tell)
         if code:
             raise StepFailed(step, code)
         done[step.name] = _state(step)
@@ -132,10 +132,17 @@ def _title(stem: Path) -> str:
     return stem.parent.parent.name if is_best else stem.name
 
 
-def _run(step: Step, quiet: bool) -> int:
-    """Run the command of a step; its exit code."""
+def _run(step: Step, tell: Callable[[str], Any]) -> int:
+    """Run the command of a step, and tell every line that it prints; its exit code."""
     command = [sys.executable, "-m", step.package.replace("-", "_"), *step.words]
-    return subprocess.run(command, stdout=subprocess.DEVNULL if quiet else None).returncode
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, env=environment, encoding="utf-8", errors="replace"
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            tell(line.rstrip("\n"))
+    return process.returncode
 
 
 def _state(step: Step) -> dict[str, Any]:

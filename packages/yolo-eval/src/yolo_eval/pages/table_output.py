@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from yolo_core.files import atomic_write
 from yolo_eval.figures.metrics import percent
@@ -78,8 +79,13 @@ def html(rows: Sequence[Row]) -> str:
 
 
 def to_json(rows: Sequence[Row]) -> str:
-    """All rows with full digests and unrounded numbers."""
-    content = {
+    """`as_record` as text."""
+    return json.dumps(as_record(rows), indent=1) + "\n"
+
+
+def as_record(rows: Sequence[Row]) -> dict[str, Any]:
+    """All rows with full digests and unrounded numbers, as plain JSON data."""
+    return {
         "format": "yolo-eval-table/1",
         "rows": [asdict(row) for row in rows],
         "provenance": {
@@ -87,7 +93,6 @@ def to_json(rows: Sequence[Row]) -> str:
             "versions": provenance.versions(),
         },
     }
-    return json.dumps(content, indent=1) + "\n"
 
 
 def write_table(rows: Sequence[Row], out: Path) -> list[Path]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from yolo_core import console
 from yolo_core.errors import InputError
 from yolo_core.files import atomic_write
 from yolo_core.outputs import check_outputs
@@ -34,13 +34,9 @@ def evaluate(
     """
     settings = settings or PredictSettings()
     journal = out.with_name(out.name + ".journal") if out is not None else None
-    try:
-        run = predict(model, truth, settings, jobs, shard, journal)
-    except KeyboardInterrupt:
-        if journal is not None and journal.exists():
-            kept = f"{journal} holds what is predicted; the same command goes on from there"
-            print(kept, file=sys.stderr)
-        raise
+    if journal is not None:
+        console.goes_on()
+    run = predict(model, truth, settings, jobs, shard, journal)
     if shard is None:
         run = run.with_metrics(measure(run.truth, run.predictions))
     if out is not None:
