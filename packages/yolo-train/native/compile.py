@@ -20,7 +20,8 @@ INSTRUCTION_SETS = {"x86_64": {"avx2": ["-mavx2"], "avx512": ["-mavx512f"]}}
 #: Products and sums are never joined: every instruction set rounds alike.
 FLAGS = [
     "-std=c++17", "-O3", "-g0", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off",
-    "-fno-exceptions", "-fno-rtti", "-Wno-psabi", f"-ffile-prefix-map={HERE}=native",
+    "-fno-exceptions", "-fno-rtti", "-fno-math-errno", "-Wno-psabi",
+    f"-ffile-prefix-map={HERE}=native",
 ]  # fmt: skip
 
 
@@ -44,7 +45,8 @@ def compile_library(target: Path) -> None:
         raise NoCompiler("the operators are made for Linux")
     command = find_compiler()
     sets = INSTRUCTION_SETS.get(platform.machine(), {})
-    sources = [HERE / "operators.cpp", HERE / "arch" / "select.cpp"]
+    sources = [HERE / name for name in ("operators.cpp", "update.cpp", "team.cpp")]
+    sources.append(HERE / "arch" / "select.cpp")
     sources += [HERE / "arch" / name / "kernels.cpp" for name in ("portable", "avx2", "avx512")]
     with tempfile.TemporaryDirectory() as folder:
         objects = []

@@ -8,13 +8,13 @@
 // - shapes of inputs that it has copied from oneDNN's layout can point to freed memory: only the
 //   shapes of outputs are read;
 // - it never frees the list of inputs that an operator changes: the list is a constant.
-#include <dlfcn.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "kernels.h"
+#include "team.h"
 
 #define YOLO_EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -37,53 +37,11 @@ int fail(const char* why) {
   return kFailed;
 }
 
-// ---- threads ----
-
-typedef void (*Body)(void*);
-typedef void (*Parallel)(Body, void*, unsigned, unsigned);
-typedef int (*Asked)();
-
-// The functions of the OpenMP library that MXNet has loaded: one team of threads serves both.
-struct Team {
-  Parallel parallel = nullptr;
-  Asked number = nullptr, count = nullptr;
-
-  Team() {
-    void* library = dlopen("libgomp.so.1", RTLD_NOW | RTLD_NOLOAD);
-    if (!library) return;
-    number = (Asked)dlsym(library, "omp_get_thread_num");
-    count = (Asked)dlsym(library, "omp_get_num_threads");
-    if (number && count) parallel = (Parallel)dlsym(library, "GOMP_parallel");
-  }
-};
-
-const Team& team() {
-  static const Team found;
-  return found;
-}
-
 // A channel is worked on by one thread from beginning to end, whichever it is: sums do not depend
 // on the number of threads.
-struct Work {
-  void (*channel)(const void* job, int64_t channel);
-  const void* job;
-  int64_t channels;
-};
-
-void share(void* words) {
-  const Work& work = *(const Work*)words;
-  const int64_t own = team().number(), all = team().count();
-  for (int64_t c = work.channels * own / all; c < work.channels * (own + 1) / all; ++c)
-    work.channel(work.job, c);
-}
-
-void for_channels(int64_t channels, void (*channel)(const void*, int64_t), const void* job) {
-  Work work = {channel, job, channels};
-  if (team().parallel) {
-    team().parallel(share, &work, 0, 0);
-  } else {
-    for (int64_t c = 0; c < channels; ++c) channel(job, c);
-  }
+template <void (*channel)(const void*, int64_t)>
+void channels(const void* job, int64_t begin, int64_t end) {
+  for (int64_t c = begin; c < end; ++c) channel(job, c);
 }
 
 // ---- batch normalisation and SiLU ----
@@ -272,7 +230,7 @@ YOLO_EXPORT int _opCallFCompute(Marker which, const char* const* keys, const cha
     job.x = (const float*)in[0], job.gamma = (const float*)in[1], job.beta = (const float*)in[2];
     job.moving_mean = (float*)in[3], job.moving_variance = (float*)in[4];
     job.y = (float*)out[0], job.new_mean = (float*)out[1], job.new_inverse = (float*)out[2];
-    for_channels(job.channels, forward_channel, &job);
+    yolo::for_parts(job.channels, channels<forward_channel>, &job);
     return kDone;
   }
   if (which == backward_marker && inputs == kInputs + 2 * kOutputs && outputs == kInputs) {
@@ -283,7 +241,7 @@ YOLO_EXPORT int _opCallFCompute(Marker which, const char* const* keys, const cha
     job.dx = (float*)out[0], job.dgamma = (float*)out[1], job.dbeta = (float*)out[2];
     for (int i = kInputs - kStatistics; i < kInputs; ++i)
       memset(out[i], 0, job.channels * sizeof(float));
-    for_channels(job.channels, backward_channel, &job);
+    yolo::for_parts(job.channels, channels<backward_channel>, &job);
     return kDone;
   }
   return fail("yolo_batch_norm_silu was called with other tensors than it has");

@@ -131,6 +131,21 @@ def test_a_killed_run_resumes_to_the_same_bits(
     assert (run / "results.csv").read_text() == (uninterrupted / "results.csv").read_text()
 
 
+def test_any_number_of_data_workers_gives_the_same_weights(
+    shapes: Path, tmp_path: Path, uninterrupted: Path
+) -> None:
+    for workers in ("0", "3"):
+        result = fit(
+            shapes, tmp_path, "--epochs", "3", "--workers", workers, "--name", workers, "--no-plots"
+        )
+        assert result.exit_code == 0, result.output
+        ours, theirs = (
+            folder / "weights" / "last-0000.params"
+            for folder in (tmp_path / workers, uninterrupted)
+        )
+        assert ours.read_bytes() == theirs.read_bytes()
+
+
 def test_ctrl_c_ends_the_trainer_and_its_workers_say_nothing(shapes: Path, tmp_path: Path) -> None:
     process = start(shapes, tmp_path, "--epochs", "500", start_new_session=True)
     deadline = time.monotonic() + 60

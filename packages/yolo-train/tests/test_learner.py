@@ -1,23 +1,32 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from yolo_core.mxnet.importing import mxnet
-from yolo_core.mxnet.network import parameters_of
+from yolo_core.mxnet.network import parameters_of, trainable
 from yolo_core.yolo.architecture import Architecture
+from yolo_train import operators
 from yolo_train.batches import Batch, pad_targets
 from yolo_train.gradients import GradientSum
 from yolo_train.hyp import Hyp
-from yolo_train.learner import Learner
+from yolo_train.learner import Diverged, Learner
 from yolo_train.optimizer import LossScale, MovingAverage, Optimizer
 from yolo_train.options import OPTIMIZERS, FitOptions
 from yolo_train.schedule import Rates, Schedule
 from yolo_train.start import Start, random_parameters
 
 mx = mxnet()
+
+needs_library = pytest.mark.skipif(
+    not operators.path().exists(), reason="was installed without a C++ compiler"
+)
 
 RATES = Rates(lr=0.01, bias_lr=0.02, momentum=0.9, accumulate=1)
 
@@ -237,6 +246,102 @@ def test_a_restored_optimizer_continues_with_the_same_bits() -> None:
             np.testing.assert_array_equal(
                 one.block[name].data().asnumpy(), other.block[name].data().asnumpy()
             )
+
+
+@pytest.mark.parametrize(("kind", "norm"), [("sgd", 5.0), ("sgd", 40.0), ("adamw", 40.0)])
+@pytest.mark.parametrize("own", [pytest.param(True, marks=needs_library), False])
+def test_gradients_are_clipped_by_their_length_before_the_step(
+    monkeypatch: pytest.MonkeyPatch, own: bool, kind: str, norm: float
+) -> None:
+    monkeypatch.setenv(operators.VARIABLE, "" if own else operators.NONE)
+    plain, clipped = (_learner([mx.cpu()], 2, 2, optimizer=kind) for _ in range(2))
+    start = plain.state()
+    rng = np.random.default_rng(3)
+    gradients = {name: rng.normal(size=p.shape) for name, p in trainable(plain.net).items()
+                 if "running" not in name}  # fmt: skip
+    length = np.sqrt(sum(np.square(value).sum() for value in gradients.values()))
+    # The second learner is given what PyTorch's clip_grad_norm_(…, 10) would leave.
+    for learner, factor in ((plain, 1.0), (clipped, min(1.0, 10 / (norm + 1e-6)))):
+        parameters = trainable(learner.net)
+        for name, value in gradients.items():
+            parameters[name].grad()[:] = value * (norm / length * factor)
+        learner._waiting = 1
+        learner.update(RATES)
+    one, other = plain.state(), clipped.state()
+    assert one.keys() == other.keys()
+    # Adam divides by the gradient's size: rounding shows where that is next to nothing.
+    near = 1e-7 if kind == "sgd" else 2e-5
+    for name, value in one.items():
+        np.testing.assert_allclose(value, other[name], rtol=2e-5, atol=near, err_msg=name)
+    assert (one["net/model.3.conv.weight"] != start["net/model.3.conv.weight"]).any()
+
+
+@pytest.mark.parametrize("own", [pytest.param(True, marks=needs_library), False])
+def test_a_gradient_that_is_no_number_ends_the_training(
+    monkeypatch: pytest.MonkeyPatch, own: bool
+) -> None:
+    monkeypatch.setenv(operators.VARIABLE, "" if own else operators.NONE)
+    learner = _learner([mx.cpu()], 2, 2)
+    before = parameters_of(learner.net)
+    trainable(learner.net)["model.3.conv.weight"].grad()[0, 0] = np.nan
+    learner._waiting = 1
+    with pytest.raises(Diverged, match="gradients"):
+        learner.update(RATES)
+    after = parameters_of(learner.net)
+    assert all((after[name] == before[name]).all() for name in before)
+
+
+@needs_library
+@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
+def test_the_compiled_pass_does_what_optimizer_and_average_do(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    found = []
+    for choice in ("", operators.NONE):
+        monkeypatch.setenv(operators.VARIABLE, choice)
+        learner = _learner([mx.cpu(0), mx.cpu(1)], 2, 2, optimizer=kind, freeze=2)
+        rng = np.random.default_rng(4)
+        for step in range(3):
+            for parameter in trainable(learner.net).values():
+                if parameter.grad_req == "null":
+                    continue
+                value = mx.nd.array(rng.normal(0, 0.01, parameter.shape))
+                for gradient in parameter.list_grad():
+                    gradient[:] = value
+            learner._move(Rates(0.01, 0.02, 0.8 + 0.05 * step, 1), 0.5)
+        state = learner.state()
+        for name, parameter in trainable(learner.net).items():
+            state[f"second/{name}"] = parameter.data(mx.cpu(1)).asnumpy()
+        found.append(state)
+    assert found[0].keys() == found[1].keys()
+    for name, value in found[0].items():
+        np.testing.assert_allclose(value, found[1][name], rtol=1e-5, atol=1e-7, err_msg=name)
+
+
+_DIGEST = """
+import hashlib, numpy as np, test_learner as t
+learner = t._learner([t.mx.cpu()], 2, 2, optimizer="adamw")
+rng = np.random.default_rng(5)
+for _ in range(2):
+    for name, parameter in t.trainable(learner.net).items():
+        if parameter.grad_req != "null":
+            parameter.grad()[:] = t.mx.nd.array(rng.normal(size=parameter.shape))
+    learner._move(t.RATES, 1.0)
+state = learner.state()
+print(hashlib.sha256(b"".join(state[name].tobytes() for name in sorted(state))).hexdigest())
+"""
+
+
+@needs_library
+def test_any_number_of_threads_takes_the_same_step() -> None:
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", _DIGEST], cwd=Path(__file__).parent, check=True,
+            capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": threads},
+        ).stdout
+        for threads in ("1", "3")
+    }  # fmt: skip
+    assert len(said) == 1
 
 
 def test_the_average_follows_its_formula() -> None:

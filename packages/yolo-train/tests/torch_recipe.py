@@ -5,7 +5,8 @@ order), not like `yolo_train.loss`. A process of its own: `python torch_recipe.p
 IN holds `plan` (JSON), the initial parameters under `net/`, the batches (`images` [S, B, 3, H, W]
 uint8, `targets` [S, T, 6], rows of label -1 are none) and the rates of each step [S, 3]: rate,
 rate of biases, momentum. OUT holds `losses` [S], `parts` [S, 3], and of each step K the gradients
-under `K/gradient/` and the parameters after its update under `K/net/`.
+under `K/gradient/` (not yet clipped), their length as `K/norm`, and the parameters after its update
+under `K/net/`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from torch.nn import functional
 
 EPSILON = 1e-7
 HALF = 0.5
+#: Longest gradient of all parameters together that a step follows.
+LONGEST = 10.0
 OFFSETS = ((0.0, 0.0), (HALF, 0.0), (0.0, HALF), (-HALF, 0.0), (0.0, -HALF))
 
 
@@ -191,6 +194,7 @@ def main(source: str, result: str) -> None:
         total.backward()
         for key, value in net.values.items():
             out[f"{step}/gradient/{key.replace('-', '.')}"] = value.grad.numpy().copy()
+        out[f"{step}/norm"] = nn.utils.clip_grad_norm_(net.values.values(), LONGEST).numpy()
         for group, lr in zip(stepper.param_groups, (bias_rate, rate, rate)):
             group["lr"], group["momentum"] = lr, momentum
         stepper.step()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,8 @@ from yolo_train.batches import Batch, pad_targets
 from yolo_train.gradients import GradientSum
 from yolo_train.hyp import Hyp
 from yolo_train.loss import DetectionLoss, scaled_gains
-from yolo_train.optimizer import LossScale, MovingAverage, Optimizer
+from yolo_train.one_pass import OnePass
+from yolo_train.optimizer import LossScale, MovingAverage, Optimizer, clipping
 from yolo_train.options import FitOptions
 from yolo_train.schedule import Rates, Schedule
 from yolo_train.start import Start
@@ -24,6 +26,10 @@ mx = mxnet()
 
 #: What convolutions compute in with --amp.
 HALF = "float16"
+
+
+class Diverged(ArithmeticError):
+    """The training left the finite numbers; the message says where it was seen."""
 
 
 class Learner:
@@ -63,6 +69,8 @@ class Learner:
         )
         sums.share_start(self._trained)
         self._average = MovingAverage(trainable(self.average), self._all, self._devices[0])
+        whole = operators.usable(self._devices)
+        self._pass = OnePass(self._optimizer, self._average) if whole else None
         share = options.batch_size // sums.workers // len(self._devices)
         self._share, self._hyp = share, hyp
         self._gains = scaled_gains(
@@ -78,7 +86,8 @@ class Learner:
     def learn(self, batch: Batch, rates: Rates, side: int) -> Array:
         """One forward and backward pass, and an update when enough batches have passed.
 
-        side: pixels of the network's input. Returns the mean weighted losses [3].
+        side: pixels of the network's input. Returns the mean weighted losses [3]. Diverged where
+        a loss or a gradient is no finite number.
         """
         losses, parts = [], []
         with mx.autograd.record():
@@ -93,10 +102,13 @@ class Learner:
                 parts.append(part)
         factor = self._scale.value if self._scale else 1.0
         mx.autograd.backward(losses, [mx.nd.full((1,), factor, device) for device in self._devices])
+        found = np.asarray(np.mean([part.asnumpy() for part in parts], axis=0, dtype=np.float64))
+        if not np.isfinite(found).all():
+            raise Diverged("the loss is not a finite number")
         self._waiting += 1
         if self._waiting >= rates.accumulate:
             self.update(rates)
-        return np.asarray(np.mean([part.asnumpy() for part in parts], axis=0, dtype=np.float64))
+        return found
 
     def update(self, rates: Rates) -> None:
         """Move the parameters along the gradients gathered so far, if there are any."""
@@ -108,11 +120,22 @@ class Learner:
         gradients = [[p.grad(device) for p in self._trained.values()] for device in self._devices]
         rescale = 1 / self._scale.value if self._scale else 1.0
         if self._scale is None or self._scale.accept(gradients[0]):
-            self._optimizer.update(rates, rescale)
-            self._average.update()
+            self._move(rates, rescale)
         if self._accumulates:
             for arrays in gradients:
                 mx.nd.reset_arrays(*arrays, num_arrays=len(arrays))
+
+    def _move(self, rates: Rates, rescale: float) -> None:
+        """One step along gradients that are to be multiplied by `rescale`, and clipped then."""
+        norm = (self._pass or self._optimizer).norm() * rescale
+        if not math.isfinite(norm):
+            raise Diverged("the gradients are not finite numbers")
+        rescale *= clipping(norm)
+        if self._pass:
+            self._pass.update(rates, rescale)
+            return
+        self._optimizer.update(rates, rescale)
+        self._average.update()
 
     def _portion(self, batch: Batch, place: int) -> tuple[Array, Array]:
         """The images and targets of one device."""

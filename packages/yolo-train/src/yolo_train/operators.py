@@ -64,14 +64,19 @@ def absence() -> str:
         expected = f"one of {', '.join((*INSTRUCTION_SETS, NONE))}"
         raise InputError(VARIABLE, f"is {wanted!r}", expected)
     reason = _load()
-    if not reason and not _library().yolo_use(wanted.encode()):
+    if not reason and not library().yolo_use(wanted.encode()):
         raise InputError(VARIABLE, f"is {wanted}", "an instruction set of this machine")
     return reason
 
 
 def batch_norm_silu(devices: Sequence[Any]) -> Any | None:
     """`BatchNormSilu`, or None where it cannot be used on these MXNet contexts."""
-    return BatchNormSilu if _all_cpus(devices) and not absence() else None
+    return BatchNormSilu if usable(devices) else None
+
+
+def usable(devices: Sequence[Any]) -> bool:
+    """Whether the library works on the arrays of these MXNet contexts."""
+    return _all_cpus(devices) and not absence()
 
 
 def notice(devices: Sequence[Any]) -> str:
@@ -87,9 +92,13 @@ def _all_cpus(devices: Sequence[Any]) -> bool:
 
 
 @functools.lru_cache(maxsize=1)
-def _library() -> Any:
+def library() -> Any:
+    """The compiled library. Only where `absence` is empty."""
     library = ctypes.CDLL(str(path()))
     library.yolo_use.restype, library.yolo_use.argtypes = ctypes.c_char_p, [ctypes.c_char_p]
+    for name in ("yolo_square_sums", "yolo_update"):
+        function = getattr(library, name)
+        function.restype, function.argtypes = None, [ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]
     return library
 
 
@@ -100,7 +109,7 @@ def _load() -> str:
         return "was installed without a C++ compiler"
     try:
         # First without MXNet, whose complaint about such a file is many lines long.
-        _library()
+        library()
         mx.library.load(str(path()), verbose=False)
     except (OSError, AttributeError, mx.MXNetError) as error:
         cause = str(error).strip().splitlines()[-1]

@@ -19,7 +19,7 @@ from yolo_train.schedule import Rates
 
 mx = mxnet()
 
-_ADAM_BETA2, _ADAM_EPSILON = 0.999, 1e-8
+ADAM_BETA2, ADAM_EPSILON = 0.999, 1e-8
 #: Arrays that one call of MXNet's multi-tensor kernels takes at most.
 _MULTI = 40
 
@@ -33,35 +33,48 @@ class Optimizer:
         """kind: one of `OPTIMIZERS`. parameters: Gluon parameters by name, those that are trained.
         devices: MXNet contexts.
         """
-        self._kind, self._parameters, self._devices = kind, dict(parameters), list(devices)
-        self._decay = {
-            name: weight_decay if name.endswith(".weight") else 0.0 for name in self._parameters
+        self.kind, self.parameters, self.devices = kind, dict(parameters), list(devices)
+        self.decay = {
+            name: weight_decay if name.endswith(".weight") else 0.0 for name in self.parameters
         }
-        self._bias = {name for name in self._parameters if name.endswith((".bias", ".beta"))}
+        self._bias = {name for name in self.parameters if name.endswith((".bias", ".beta"))}
         slots = ("velocity",) if kind == "sgd" else ("mean", "variance")
-        self._state: dict[str, list[dict[str, Any]]] = {
+        self.slots: dict[str, list[dict[str, Any]]] = {
             slot: [
-                {name: mx.nd.zeros(p.shape, ctx=device) for name, p in self._parameters.items()}
-                for device in self._devices
+                {name: mx.nd.zeros(p.shape, ctx=device) for name, p in self.parameters.items()}
+                for device in self.devices
             ]
             for slot in slots
         }
-        self._updates = 0
+        self.updates = 0
 
     def update(self, rates: Rates, rescale: float = 1.0) -> None:
         """One update from the gradients that the parameters hold, each times `rescale`."""
-        self._updates += 1
-        for place, device in enumerate(self._devices):
-            if self._kind == "sgd":
+        self.updates += 1
+        for place, device in enumerate(self.devices):
+            if self.kind == "sgd":
                 self._sgd(place, device, rates, rescale)
                 continue
-            for name, parameter in self._parameters.items():
+            for name, parameter in self.parameters.items():
                 weight, gradient = parameter.data(device), parameter.grad(device)
-                lr = self._rate(name, rates)
-                self._adam(weight, gradient, place, name, lr, rates.momentum, rescale)
+                self._adam(weight, gradient, place, name, rates, rescale)
 
-    def _rate(self, name: str, rates: Rates) -> float:
+    def norm(self) -> float:
+        """Length of all gradients together, those of the first device. Before any clipping."""
+        gradients = [parameter.grad(self.devices[0]) for parameter in self.parameters.values()]
+        sums: list[float] = []
+        for start in range(0, len(gradients), _MULTI):
+            part = gradients[start : start + _MULTI]
+            sums += mx.nd.multi_sum_sq(*part, num_arrays=len(part)).asnumpy().tolist()
+        return math.sqrt(math.fsum(sums))
+
+    def rate(self, name: str, rates: Rates) -> float:
+        """The learning rate of a parameter."""
         return rates.bias_lr if name in self._bias else rates.lr
+
+    def correction(self, rates: Rates) -> float:
+        """Adam's bias correction of the rate, as its authors propose."""
+        return math.sqrt(1 - ADAM_BETA2**self.updates) / (1 - rates.momentum**self.updates)
 
     def _sgd(self, place: int, device: Any, rates: Rates, rescale: float) -> None:
         """Nesterov momentum as in PyTorch: v = m v + g, w -= lr (g + m v), g with its decay.
@@ -69,14 +82,14 @@ class Optimizer:
         MXNet's own update keeps the rate inside v, so that the steps of a warm-up, whose rate
         changes with every batch, would go on with the rates of the batches before.
         """
-        names = list(self._parameters)
+        names = list(self.parameters)
         for start in range(0, len(names), _MULTI):
             part = names[start : start + _MULTI]
-            weights = [self._parameters[name].data(device) for name in part]
-            gradients = [self._parameters[name].grad(device) for name in part]
-            velocities = [self._state["velocity"][place][name] for name in part]
-            decay = [self._decay[name] for name in part]
-            lr = [self._rate(name, rates) for name in part]
+            weights = [self.parameters[name].data(device) for name in part]
+            gradients = [self.parameters[name].grad(device) for name in part]
+            velocities = [self.slots["velocity"][place][name] for name in part]
+            decay = [self.decay[name] for name in part]
+            lr = [self.rate(name, rates) for name in part]
             ones, none = [1.0] * len(part), [0.0] * len(part)
             # Each call is out = a - lr (rescale b + wd a).
             _multi_sgd(velocities, gradients, ones, [1 - rates.momentum] * len(part), -rescale)
@@ -93,24 +106,22 @@ class Optimizer:
             _multi_sgd(weights, velocities, [rate * rates.momentum for rate in lr], none, 1.0)
 
     def _adam(
-        self, weight: Any, gradient: Any, place: int, name: str, lr: float, beta1: float,
-        rescale: float,
-    ) -> None:  # fmt: skip
-        # Bias correction goes into the rate, as Adam's authors propose.
-        correction = math.sqrt(1 - _ADAM_BETA2**self._updates) / (1 - beta1**self._updates)
-        decay = self._decay[name]
-        if self._kind == "adamw":
+        self, weight: Any, gradient: Any, place: int, name: str, rates: Rates, rescale: float
+    ) -> None:
+        lr = self.rate(name, rates)
+        decay = self.decay[name]
+        if self.kind == "adamw":
             weight *= 1 - lr * decay
             decay = 0.0
         mx.nd.adam_update(
             weight,
             gradient,
-            self._state["mean"][place][name],
-            self._state["variance"][place][name],
-            lr=lr * correction,
-            beta1=beta1,
-            beta2=_ADAM_BETA2,
-            epsilon=_ADAM_EPSILON,
+            self.slots["mean"][place][name],
+            self.slots["variance"][place][name],
+            lr=lr * self.correction(rates),
+            beta1=rates.momentum,
+            beta2=ADAM_BETA2,
+            epsilon=ADAM_EPSILON,
             wd=decay,
             rescale_grad=rescale,
             out=weight,
@@ -120,19 +131,31 @@ class Optimizer:
         """Everything that `restore` needs, by name."""
         arrays = {
             f"{slot}/{name}": array.asnumpy()
-            for slot, places in self._state.items()
+            for slot, places in self.slots.items()
             for name, array in places[0].items()
         }
-        arrays["updates"] = np.array(self._updates, np.int64)
+        arrays["updates"] = np.array(self.updates, np.int64)
         return arrays
 
     def restore(self, state: Mapping[str, Array]) -> None:
         """Take up where `state` was taken. KeyError or ValueError when it belongs elsewhere."""
-        self._updates = int(state["updates"])
-        for slot, places in self._state.items():
+        self.updates = int(state["updates"])
+        for slot, places in self.slots.items():
             for arrays in places:
                 for name, array in arrays.items():
                     array[:] = state[f"{slot}/{name}"]
+
+
+#: Longest gradient of all parameters together that an update follows (YOLOv5's number).
+MAX_NORM = 10.0
+
+
+def clipping(norm: float) -> float:
+    """What gradients of this length are multiplied by so that none is longer than `MAX_NORM`.
+
+    As PyTorch's `clip_grad_norm_`, with its 1e-6.
+    """
+    return min(1.0, MAX_NORM / (norm + 1e-6))
 
 
 class LossScale:
@@ -180,19 +203,23 @@ class MovingAverage:
 
     def __init__(self, average: Mapping[str, Any], source: Mapping[str, Any], device: Any) -> None:
         """average, source: Gluon parameters of two networks by name. device: MXNet context."""
-        self._pairs: list[tuple[Any, Any]] = [
-            (average[name].data(device), source[name].data(device)) for name in source
-        ]
+        self.pairs: dict[str, tuple[Any, Any]] = {
+            name: (average[name].data(device), source[name].data(device)) for name in source
+        }
         self.updates = 0
+
+    def share(self) -> float:
+        """1 - decay, after so many updates."""
+        return 1 - self.DECAY * (1 - math.exp(-self.updates / self.RAMP))
 
     def update(self) -> None:
         """average += (1 - decay) * (source - average), for every parameter."""
         self.updates += 1
-        share = 1 - self.DECAY * (1 - math.exp(-self.updates / self.RAMP))
+        share, every = self.share(), list(self.pairs.values())
         # Plain SGD with the negated source as gradient and a weight decay of 1 is just that,
         # and takes many arrays in one call.
-        for start in range(0, len(self._pairs), _MULTI):
-            pairs = self._pairs[start : start + _MULTI]
+        for start in range(0, len(every), _MULTI):
+            pairs = every[start : start + _MULTI]
             averages, sources = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
             _multi_sgd(averages, sources, [share] * len(pairs), [1.0] * len(pairs), -1.0)
 

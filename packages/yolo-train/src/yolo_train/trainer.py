@@ -10,8 +10,8 @@ import dataclasses
 import functools
 import shlex
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from yolo_train.batches import Loader, Source
 from yolo_train.gradients import GradientSum
 from yolo_train.hyp import read_hyp
 from yolo_train.images import ImageCache
-from yolo_train.learner import Learner
+from yolo_train.learner import Diverged, Learner
 from yolo_train.loss import scaled_gains
 from yolo_train.options import FitOptions
 from yolo_train.recipe import knows_classes, remedy, settled
@@ -205,15 +205,23 @@ class Training:
                 pictures.train_batch(self._folder.path / f"train_batch{number}.jpg", batch)
             rates = self._schedule.at(epoch, number)
             self._seen += options.batch_size
-            totals += self._learner.learn(batch, rates, self._side(epoch, number))
-            if not np.isfinite(totals).all():
-                raise InputError(
-                    f"epoch {epoch} batch {number}", "the loss is not a finite number",
-                    "a smaller learning rate (-o lr0=…)",
-                )  # fmt: skip
-        self._learner.update(rates)
+            with self._told(epoch, number):
+                totals += self._learner.learn(batch, rates, self._side(epoch, number))
+        with self._told(epoch, len(positions) - 1):
+            self._learner.update(rates)
         losses = self._sums.total(totals / len(positions)) / self._sums.workers
         self._validate(epoch, losses, rates)
+
+    @contextmanager
+    def _told(self, epoch: int, number: int) -> Iterator[None]:
+        """Say in which batch a training left the finite numbers, and what is left of it."""
+        try:
+            yield
+        except Diverged as error:
+            expected = "a smaller learning rate (-o lr0=…)"
+            if epoch and self._folder:
+                expected += f"; {self._folder.last} is that of epoch {epoch - 1}"
+            raise InputError(f"epoch {epoch} batch {number}", str(error), expected) from error
 
     def _order(self, epoch: int) -> list[int]:
         """Sample numbers of an epoch: each once, or by the need of their classes."""
