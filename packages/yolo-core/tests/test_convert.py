@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def run(*words: object, code: int = 0) -> str:
     result = CliRunner().invoke(main, ["dataset", *map(str, words)])
     assert result.exit_code == code, result.output
     lines = result.output.splitlines(keepends=True)
-    return "".join(line for line in lines if "images/s" not in line)  # no bars
+    return "".join(line for line in lines if not re.search(r"\[[#-]", line))  # no bars
 
 
 def picture(path: Path, width: int = 64, height: int = 48, shade: int = 9) -> None:

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from cvm_samples import deciding_detector, some_input, write_detector, write_model
+from PIL import Image
 
+from yolo_core import Model
 from yolo_core.errors import InputError
 from yolo_core.graph import GraphBuilder, interpret
 from yolo_core.yolo.boxes import NmsSettings
@@ -125,3 +127,23 @@ def test_rows_that_no_contract_can_receive_are_told(tmp_path: Path) -> None:
     told = CliRunner().invoke(main, ["model-meta", str(tmp_path / "model")]).output
     assert "No contract can call this model: receiving 3,145,728 bytes" in told
     assert "yolo-mrt boxes MODEL" in told
+
+
+def test_a_model_that_decides_from_a_low_score_shows_the_usual_boxes(tmp_path: Path) -> None:
+    model = write_detector(tmp_path / "model", *deciding_detector(max_det=60, conf=0.001))
+    Image.fromarray(picture()[0]).save(tmp_path / "p.png")
+    command = ["detect", str(model), str(tmp_path / "p.png"), "--json"]
+    shown = json.loads(CliRunner().invoke(main, command).stdout)[0]["detections"]
+    every = json.loads(CliRunner().invoke(main, [*command, "--conf", "0.001"]).stdout)
+    every = every[0]["detections"]
+    assert 0 < len(shown) < len(every)
+    assert shown == [box for box in every if box["score"] >= 0.25]
+    out, told = str(tmp_path / "out"), "--conf 0.001 shows them all"
+    written = CliRunner().invoke(main, [*command[:-1], "--out", out, "--save-txt"])
+    assert told in written.output
+    labels = (tmp_path / "out" / "labels" / "p.txt").read_text().splitlines()
+    assert len(labels) == len(shown)
+    assert told not in CliRunner().invoke(main, [*command[:-1], "--conf", "0.3"]).output
+    np.testing.assert_allclose(
+        Model(model)(tmp_path / "p.png").boxes[:, 4], [box["score"] for box in shown], atol=1e-5
+    )

@@ -65,7 +65,7 @@ def test_the_screen_says_classes_mistakes_files_and_the_next_command(
     assert table["green"][3:] == ["0.00", "0.00", "0.00", "0.00"]
     assert all(kind in table for kind in KINDS)
     assert str(result[1]) in " ".join(table["written"])
-    assert any(line.startswith("next    yolo-eval compare") for line in lines)
+    assert any(line.startswith("Next: yolo-eval compare") for line in lines)
 
 
 def test_the_best_and_the_worst_pictures_are_told_apart() -> None:

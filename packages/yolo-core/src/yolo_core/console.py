@@ -2,8 +2,8 @@
 
 `yolo_core.command.Command` enters `printing` around every command, with the options `--quiet`,
 `--log-file` and `--json` that all of them have. A command prints as ever (`click.echo`, `print`);
-what it can say to a program besides it hands to `answer`, and how it is continued after Ctrl-C to
-`goes_on`.
+what it can say to a program besides it hands to `answer`, what comes next to
+`next_steps`, and how it is continued after Ctrl-C to `goes_on`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ import contextlib
 import io
 import json
 import os
+import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Callable, TextIO
 
-from yolo_core.errors import InputError
+from yolo_core.errors import LINE_LIMIT, InputError
+from yolo_core.words import shown
 
 #: How every log begins; a file that begins otherwise is somebody else's and is not appended to.
 _HEADING = "# log of yolo"
@@ -33,6 +35,7 @@ class _Run:
     quiet: bool = False
     lines: list[str] = field(default_factory=list)
     result: Any = None
+    next_steps: list[str] = field(default_factory=list)
     way_on: str | None = None
 
 
@@ -48,6 +51,15 @@ def answer(result: Any) -> None:
     """What the running command has found, as plain JSON data, for `--json`."""
     if _runs:
         _runs[-1].result = result
+
+
+def next_steps(*commands: Sequence[object]) -> None:
+    """Print the commands that come next, each given as its words, ready to be pasted."""
+    lines = [shown(shlex.join(map(str, words)), LINE_LIMIT) for words in commands]
+    if _runs:
+        _runs[-1].next_steps = lines
+    if lines:
+        print("Next: " + "\n      ".join(lines))
 
 
 def goes_on(words: str | None = None) -> None:
@@ -106,7 +118,7 @@ def printing(
             if as_json:
                 record = {"command": words, "version": version, "exit_code": code, "error": error,
                           "seconds": round(time.monotonic() - began, 3), "result": run.result,
-                          "lines": run.lines}  # fmt: skip
+                          "next": run.next_steps, "lines": run.lines}  # fmt: skip
                 out.write(json.dumps(record, indent=1) + "\n")
                 out.flush()
 

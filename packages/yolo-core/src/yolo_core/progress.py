@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 _SECONDS_BETWEEN_BARS = 0.2
 _SECONDS_BETWEEN_LINES = 15.0
-_FORMAT = "{desc} [{bar:24}] {n_fmt}/{total_fmt} {rate_fmt} {elapsed} < {remaining}"
+_FORMAT = "{desc} [{bar:24}] {n_fmt}/{total_fmt} {speed} {elapsed} < {remaining}"
 
 
 class _Lines(io.TextIOBase):
@@ -32,6 +32,14 @@ class _Lines(io.TextIOBase):
 
 
 class _Bar(tqdm):  # type: ignore[type-arg]  # generic for type checkers alone
+    @property
+    def format_dict(self) -> dict[str, Any]:
+        """tqdm's own, and `speed`: how many a second, or how many seconds each takes."""
+        state = dict(super().format_dict)
+        rate = state["rate"] or state["n"] / max(state["elapsed"], 1e-9)
+        told = f"{rate:.1f} {self.unit}/s" if rate >= 1 else f"{1 / (rate or 1):.1f} s each"
+        return {**state, "speed": told if state["n"] else ""}
+
     def close(self) -> None:
         """What tqdm's own does, unless an interrupt came before the bar was made."""
         if hasattr(self, "start_t"):
@@ -39,7 +47,7 @@ class _Bar(tqdm):  # type: ignore[type-arg]  # generic for type checkers alone
 
 
 def progress(
-    items: Iterable[T], label: str, total: int | None = None, unit: str = "it"
+    items: Iterable[T], label: str, total: int | None = None, unit: str = "steps"
 ) -> Iterator[T]:
     """Yield `items` and report on standard error how many have passed and how fast.
 
@@ -51,6 +59,6 @@ def progress(
     terminal = sys.stderr.isatty()
     interval = _SECONDS_BETWEEN_BARS if terminal else _SECONDS_BETWEEN_LINES
     yield from _Bar(
-        items, label, total, file=sys.stderr if terminal else _Lines(), unit=f" {unit}",
+        items, label, total, file=sys.stderr if terminal else _Lines(), unit=unit,
         mininterval=interval, maxinterval=interval, miniters=1, ascii="-#", bar_format=_FORMAT,
     )  # fmt: skip

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
 
 from yolo_core.command import Group, budget_options
-from yolo_core.console import answer
+from yolo_core.console import answer, next_steps
 from yolo_core.detecting.command import detect_options
 from yolo_core.detecting.options import DetectOptions
 from yolo_cvm.bundle.command import bundle, model_meta
@@ -146,6 +147,8 @@ def run(
     loaded = _told(load(model, threads, engine, compat, certified))
     for line in run_file(loaded, model, input_file, output, dialect, receipt):
         click.echo(line)
+    if receipt is not None and dialect is None:
+        next_steps(("yolo-cvm", "verify", receipt, model, "--input", input_file))
 
 
 @main.command()
@@ -216,9 +219,10 @@ def bisect(context: click.Context, left: str, right: str) -> None:
     agreed = f"the receipts agree, {first.told()}"
     click.echo(f"first difference: {difference}" if difference else agreed)
     if difference and difference.startswith("node "):
-        click.echo(f"Next: yolo-cvm witness MODEL --input X --node {difference.split()[1]} --out W")
+        node = ("--node", difference.split()[1])
+        next_steps(("yolo-cvm", "witness", "MODEL", "--input", "X", *node, "--out", "W"))
     elif difference and isinstance(first, Receipt):
-        click.echo("Next: yolo-cvm witness MODEL --records --out W")
+        next_steps(("yolo-cvm", "witness", "MODEL", "--records", "--out", "W"))
     context.exit(1 if difference else 0)
 
 
@@ -287,8 +291,8 @@ def detect(
 
     A SOURCE is a picture, a video, a folder, a glob, a list (.txt), the number of a camera, or a
     stream (rtsp://…). Nothing is written without --out, --save-txt or --save-crop.
-    Of a model whose graph decides, its own boxes are shown; a higher --conf and a smaller
-    --max-det leave some out.
+    Of a model whose graph decides, its own boxes are shown and written, from a score of 0.25 on
+    unless --conf says otherwise; a smaller --max-det leaves some out.
 
     Example: yolo-cvm detect model street.jpg --out found
     """
@@ -326,6 +330,8 @@ def encode(model: str, picture: str, out: str, comment: str, piece_length: int) 
     check_outputs(inputs=[*model_sources(model), picture], folders=[out])
     for line in write_encoded(encode(model, picture, comment, piece_length), out, comment):
         click.echo(line)
+    placement = os.path.join(out, "placement.json")
+    next_steps(("yolo-cvm", "decode", model, "ANSWER", "--placement", placement))
 
 
 @main.command()

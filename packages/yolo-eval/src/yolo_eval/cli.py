@@ -8,10 +8,11 @@ from pathlib import Path
 import click
 
 from yolo_core.command import Group, budget_options
-from yolo_core.console import answer
+from yolo_core.console import answer, next_steps
 from yolo_core.detecting.command import detect_options
 from yolo_core.detecting.options import DetectOptions
 from yolo_core.outputs import check_outputs
+from yolo_core.words import shown
 from yolo_eval import __version__, options
 from yolo_eval.options import PATH
 
@@ -80,7 +81,7 @@ def coco(
     A run with --json or --out that was interrupted goes on when the same command is given again.
     """
     from yolo_eval.pages.publish import publish_run
-    from yolo_eval.pages.text import details, summary, written
+    from yolo_eval.pages.text import after_run, details, summary
     from yolo_eval.runs.classes import parse_classes, read_map
     from yolo_eval.runs.evaluate import OutputFiles, evaluate_all
     from yolo_eval.runs.predict import PredictSettings, threads_per_process
@@ -109,7 +110,10 @@ def coco(
         if page is not None:
             publish_run(run, page)
             click.echo(details(run))
-        click.echo(written(run, [file, page, predictions, text]))
+        there = [str(path) for path in (file, page, predictions, text) if path is not None]
+        if there:
+            click.echo(f"written {', '.join(map(shown, there))}")
+        next_steps(*after_run(run, file))
 
 
 @main.command()
@@ -160,6 +164,7 @@ def compare(
     from yolo_eval.figures.compare import read_runs
     from yolo_eval.figures.cost import costs
     from yolo_eval.pages.publish import check_place, markdown, publish
+    from yolo_eval.pages.text import after_comparison
     from yolo_eval.runs.classes import parse_classes, read_map
 
     check_place(out, [*runs, annotations, map_classes])
@@ -174,6 +179,7 @@ def compare(
     answer(comparison.to_dict())
     click.echo(markdown(comparison))
     click.echo("\n".join(str(path) for path in written))
+    next_steps(*after_comparison(comparison, runs))
 
 
 @main.command()

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from yolo_core.command import Group, budget_options
+from yolo_core.console import next_steps
 
 _DATA = "Calibration images: a folder, a .txt list, or a data.yaml (its training part)."
 
@@ -130,6 +131,11 @@ def boxes(model: Path, out: Path, **deciding: Any) -> None:
     options = boxes_options(True, deciding)
     assert options is not None
     click.echo(convert(model, out, options))
+    next_steps(
+        ("yolo-cvm", "detect", out, "PICTURE", "--out", "results"),
+        ("yolo-cvm", "contract", out, "--out", "contract"),
+        ("yolo-cvm", "bundle", out, "--out", "bundle"),
+    )
 
 
 @main.command()

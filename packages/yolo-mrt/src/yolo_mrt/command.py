@@ -109,11 +109,14 @@ def settings_of(
 def _tell_next(settings: Settings, stages: Sequence[str]) -> None:
     if "compile" in stages:
         out = settings.out
-        click.echo(
-            f"Next: yolo-cvm detect {out} PICTURE --out results\n"
-            f"      yolo-eval coco {out} --data DATA.yaml --json quant.json\n"
-            f"      yolo-mrt report {out}\n"
-            f"      yolo-cvm bundle {out} --out bundle"
+        boxes = out.with_name(f"{out.name.removesuffix('_cvm')}_boxes")
+        for_a_contract = [] if settings.boxes else [("yolo-mrt", "boxes", out, "--out", boxes)]
+        console.next_steps(
+            ("yolo-cvm", "detect", out, "PICTURE", "--out", "results"),
+            ("yolo-eval", "coco", out, "--data", "DATA.yaml", "--json", "quant.json"),
+            ("yolo-mrt", "report", out),
+            *for_a_contract,
+            ("yolo-cvm", "bundle", out, "--out", "bundle"),
         )
 
 

@@ -195,8 +195,8 @@ class _Look:
             cause = "has only pictures of one colour or a few pixels"
             raise InputError(source, cause, "pictures such as the model will see")
         if len(self.kept) < count:
-            asked = f"{count} pictures were asked for to calibrate on"
-            tell(f"{source}: {asked}, {len(self.kept)} are there")
+            wished = f"of {count} wished for"
+            tell(f"{source}: calibrates on the {len(self.kept)} pictures that are there, {wished}")
         kinds = {
             "left out": self.unreadable,
             "of one colour": self.flat,

@@ -299,7 +299,7 @@ def _evaluate(settings: Settings, say: Say) -> None:
         return
     graph, extension, source = graph_of(settings)
     fit = Letterbox(*settings.imgsz, mode=settings.letterbox)
-    shown = progress(images, "evaluate", unit="img")
+    shown = progress(images, "evaluate", unit="images")
     fitted = (fit.apply(read_image(image))[0] for image in shown)
     result = compare(graph, extension, source, fitted, str(settings.checkpoint))
     path = settings.stage_file(".evaluate.json")
@@ -369,7 +369,7 @@ def canvases(
     (see `views`), with progress."""
     images = settings.images if count is None else spread(settings.images, count)
     fit = Letterbox(*settings.imgsz, mode=settings.letterbox)
-    for image in progress(images, label, unit="img"):
+    for image in progress(images, label, unit="images"):
         yield from views(read_image(image), fit, each)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from yolo_core.command import Group
-from yolo_core.console import answer
+from yolo_core.console import answer, next_steps
 
 
 def _answers(command: Any) -> Any:
@@ -94,12 +94,12 @@ def convert(
     click.echo(f"Written in {time.monotonic() - begin:.1f} s.")
     if form == "mxnet":
         stem = checkpoint_stem(files[0])
-        click.echo(
-            f"Next: yolo-mrt quantize {stem} --data PICTURES --out qout/{stem.name}_cvm\n"
-            f"      yolo-port verify {source} {stem}"
+        training = [("yolo-train", "fit", "--weights", stem, "--data", "DATA.yaml")]
+        next_steps(
+            ("yolo-mrt", "quantize", stem, "--data", "PICTURES", "--out", f"qout/{stem.name}_cvm"),
+            ("yolo-port", "verify", source, stem),
+            *([] if checkpoint.fused else training),
         )
-        if not checkpoint.fused:
-            click.echo(f"      yolo-train fit --weights {stem} --data DATA.yaml")
 
 
 @main.command()

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from yolo_core.command import Command, Group
-from yolo_core.console import answer
+from yolo_core.console import answer, next_steps
 from yolo_train.hyp import Hyp
 from yolo_train.options import FitOptions
 
@@ -31,6 +31,7 @@ def shapes(out: str, images: int, imgsz: int, seed: int) -> None:
     data = write_shapes(out, images, imgsz, seed)
     answer({"data": str(data)})
     click.echo(data)
+    next_steps(("yolo-train", "fit", "--data", data, "--imgsz", imgsz, "--epochs", 18))
 
 
 def _bytes(_context: Any, _parameter: Any, value: str) -> int:

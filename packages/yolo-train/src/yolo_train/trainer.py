@@ -322,10 +322,10 @@ class Training:
             return
         data, size = self._options.data, self._learner.architecture.model_name
         out = f"qout/{folder.path.name}/{size}_cvm"
-        click.echo(
-            f"Next: yolo-mrt quantize {folder.path} --data {data} --out {out}\n"
-            f"      yolo-eval coco {folder.path} --data {data} --json float.json\n"
-            f"      yolo-eval detect {folder.path} PICTURES"
+        console.next_steps(
+            ("yolo-mrt", "quantize", folder.path, "--data", data, "--out", out),
+            ("yolo-eval", "coco", folder.path, "--data", data, "--json", "float.json"),
+            ("yolo-eval", "detect", folder.path, "PICTURES"),
         )
 
 

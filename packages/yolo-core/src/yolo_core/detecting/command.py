@@ -45,7 +45,7 @@ def _split(context: click.Context, option: click.Parameter, value: Sequence[str]
 
 _OPTIONS = (
     click.option("--conf", "--conf-thres", "conf", type=click.FloatRange(0, 1),
-                 help="Smallest score. Default: the model's own, or 0.25."),
+                 help="Smallest score. Default: 0.25, or the model's own if it is higher."),
     click.option("--iou", "--iou-thres", "iou", type=click.FloatRange(0, 1),
                  help="Overlap that suppresses. Default: the model's own, or 0.45."),
     click.option("--max-det", type=click.IntRange(1, 10000),
@@ -94,9 +94,13 @@ def tell(detection: Detection, line_of: Callable[[Found], str] | None) -> None:
             click.echo(line_of(item))
     seconds = time.monotonic() - began
     if line_of is not None and detection.found:
-        speed = len(detection.found) / max(seconds, 1e-9)
+        count = len(detection.found)
         where = "" if detection.out is None else f", results in {shown(detection.out)}"
-        click.echo(f"done: {len(detection.found)}, {speed:.1f} a second{where}")
+        what = "1 picture" if count == 1 else f"{count} pictures"
+        click.echo(f"{what} in {seconds:.1f} s, {count / max(seconds, 1e-9):.1f} a second{where}")
+    hint = detection.unshown() if line_of is not None and detection.wishes.conf is None else None
+    if hint:
+        click.echo(hint, err=True)
     fault = detection.fault()
     if fault is not None:
         raise fault

@@ -17,9 +17,9 @@ if TYPE_CHECKING:  # command lines import this module, and start without NumPy
 class DetectOptions:
     """What `detect` is asked for; the fields are the options of the command line.
 
-    conf, iou, max_det: None takes what the model decides by itself, else what a person wants to
-    see. classes: names or numbers of the classes wanted; empty is all of them. line_width: of
-    drawn frames in pixels, None grows with the picture.
+    conf, iou, max_det: None takes what the model decides by itself, but no lower score than 0.25,
+    else what a person wants to see. classes: names or numbers of the classes wanted; empty is all
+    of them. line_width: of drawn frames in pixels, None grows with the picture.
     """
 
     conf: float | None = None
@@ -35,12 +35,10 @@ class DetectOptions:
 
     def settings(self, predictor: Predictor) -> NmsSettings:
         """How boxes are chosen. InputError for what the model's own graph decides otherwise."""
-        from yolo_core.yolo.boxes import NmsSettings
-        from yolo_core.yolo.predictor import settle
+        from yolo_core.yolo.predictor import display_settings
 
         agnostic = True if self.agnostic_nms else None
-        usual = NmsSettings.for_display()
-        return settle(predictor, usual, self.conf, self.iou, self.max_det, agnostic)
+        return display_settings(predictor, self.conf, self.iou, self.max_det, agnostic)
 
     def class_numbers(self, names: Sequence[str]) -> tuple[int, ...] | None:
         """Numbers of the classes wanted, None for all. InputError for one that the model lacks."""

@@ -32,7 +32,7 @@ from yolo_core.outputs import check_holds_no_input, check_outputs, is_result, ne
 from yolo_core.yolo.drawing import draw, encode_picture, labelled
 from yolo_core.yolo.letterbox import read_image
 from yolo_core.yolo.model_folder import model_sources
-from yolo_core.yolo.predictor import Predictor, detect
+from yolo_core.yolo.predictor import Predictor, detect, unshown
 
 #: Endings that annotated pictures keep; everything else becomes a JPEG.
 _KEPT_ENDINGS = (".jpg", ".png")
@@ -113,6 +113,10 @@ class Detection:
         if self.out is not None:
             text = json.dumps(self.document(self), indent=1) + "\n"
             atomic_write(self.out / RESULTS, text)
+
+    def unshown(self) -> str | None:
+        """A sentence about boxes that the model decided on and that are left out, or None."""
+        return unshown(self.predictor, self._settings)
 
     def fault(self) -> InputError | None:
         """What to end with where sources were left out."""

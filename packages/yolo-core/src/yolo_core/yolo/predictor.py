@@ -166,6 +166,35 @@ def settle(
     return settings
 
 
+def display_settings(
+    predictor: Predictor,
+    conf: float | None = None,
+    iou: float | None = None,
+    max_det: int | None = None,
+    agnostic: bool | None = None,
+) -> NmsSettings:
+    """The settings of a run whose boxes are shown to people; see `settle`.
+
+    A model that decides from a lower score than people want to see, as one does that is to be
+    scored by COCO's rules, shows its boxes from the usual score on unless `conf` asks for more.
+    """
+    usual, built_in = NmsSettings.for_display(), decision_of(predictor)
+    if conf is None and built_in is not None:
+        conf = max(built_in.conf, usual.conf)
+    return settle(predictor, usual, conf, iou, max_det, agnostic)
+
+
+def unshown(predictor: Predictor, settings: NmsSettings) -> str | None:
+    """A sentence about the boxes that a model decided on and these settings leave out, or None."""
+    built_in = decision_of(predictor)
+    if built_in is None or built_in.conf >= settings.conf:
+        return None
+    return (
+        f"Boxes of a score below {settings.conf:g} are left out; the model decides from "
+        f"{built_in.conf:g} on: --conf {built_in.conf:g} shows them all."
+    )
+
+
 def check_settings(predictor: Predictor, settings: NmsSettings) -> None:
     """Refuse settings by which the model itself cannot decide."""
     built_in = decision_of(predictor)
@@ -225,11 +254,11 @@ def detect(
 ) -> Array:
     """Detections float64 [n, 6] of one RGB image: x1 y1 x2 y2 in its own pixels, score, class.
 
-    settings: None takes what the model decides by, or what a person wants to see. mode: None fits
+    settings: None takes what a person wants to see (`display_settings`). mode: None fits
     the image as the model says. classes: boxes of these alone; None is all.
     """
     canvas, placement = Letterbox(*predictor.imgsz, mode=mode or mode_of(predictor)).apply(image)
-    settings = settings or settle(predictor, NmsSettings.for_display())
+    settings = settings or display_settings(predictor)
     found = detect_batch(predictor, canvas[None], settings, classes)[0]
     found[:, :4] = placement.to_image(found[:, :4])
     return found

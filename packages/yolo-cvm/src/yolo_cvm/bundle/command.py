@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import shlex
 from pathlib import Path
 from typing import Any
 
 import click
 
 from yolo_core.command import Command, budget_options
+from yolo_core.console import next_steps
 from yolo_core.words import shown
 from yolo_cvm.bundle.layout import LAYOUTS, PLAIN
 
@@ -93,7 +93,7 @@ def bundle(
         if warning:
             click.echo(f"Warning: {shown(warning, 300)}", err=True)
     if not as_json:
-        click.echo(f"Next: yolo-cvm bundle --check {shlex.quote(str(out))}")
+        next_steps(("yolo-cvm", "bundle", "--check", out))
         click.echo("      and seed and announce it, as its card says")
 
 

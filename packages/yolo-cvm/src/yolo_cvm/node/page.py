@@ -16,10 +16,9 @@ from yolo_core.detecting.run import as_records
 from yolo_core.errors import InputError
 from yolo_core.graph import Graph, bind, load_program
 from yolo_core.graph.costs.gas import gas
-from yolo_core.yolo.boxes import NmsSettings
 from yolo_core.yolo.letterbox import decode_image
 from yolo_core.yolo.model_folder import Extension, check_extension
-from yolo_core.yolo.predictor import settle
+from yolo_core.yolo.predictor import display_settings
 from yolo_cvm.arrays import array_from
 from yolo_cvm.bundle import manifest as bundle_manifest
 from yolo_cvm.bundle.build import MANIFEST
@@ -107,7 +106,7 @@ class Page:
         def job() -> dict[str, Any]:
             begin = time.monotonic()
             predictor = self._detector(info_hash)
-            settings = settle(predictor, NmsSettings.for_display(), conf, iou)
+            settings = display_settings(predictor, conf, iou)
             image = decode_image(fields.get("picture", b""), "picture")
             values, placement = predictor.encode(image)
             heads, told = _computed(predictor, values, with_receipt)

@@ -174,7 +174,7 @@ def compare(runs: Sequence[Run], resamples: int = 1000, seed: int = 0) -> Compar
     images = len(runs[0].truth.images)
     ones = [np.ones(images, dtype=np.int64)]
     best = None
-    for run in progress(runs, "score", unit="run"):
+    for run in progress(runs, "score", unit="runs"):
         scoring = score(run.truth, run.predictions)
         weighted.append(WeightedRun(scoring))
         by_class.append(class_curves(scoring))
@@ -184,7 +184,7 @@ def compare(runs: Sequence[Run], resamples: int = 1000, seed: int = 0) -> Compar
         measured.append(run.with_metrics({**metrics, **_at_one_confidence(points, best)}))
     pairs = []
     for run, other in zip(measured[1:], weighted[1:]):
-        weights = progress(draws(images, resamples, seed), "bootstrap", resamples, unit="draw")
+        weights = progress(draws(images, resamples, seed), "bootstrap", resamples, unit="draws")
         figures, classes = differences(weighted[0], other, weights, os.cpu_count() or 1)
         exact, exact_classes = differences(weighted[0], other, ones)
         found_ = agreement(run.truth, measured[0].predictions, run.predictions)

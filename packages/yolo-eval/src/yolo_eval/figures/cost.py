@@ -43,7 +43,7 @@ class Cost:
 
 def costs(runs: Sequence[Run]) -> tuple[Cost, ...]:
     """The costs of the runs' models, one after the other in processes of their own."""
-    return tuple(_cost(run) for run in progress(runs, "measure the models", unit="model"))
+    return tuple(_cost(run) for run in progress(runs, "measure the models", unit="models"))
 
 
 def _cost(run: Run) -> Cost:

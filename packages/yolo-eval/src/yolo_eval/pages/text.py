@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from yolo_core.detecting.run import Found
 from yolo_core.words import shown
+from yolo_eval.figures.compare import Comparison
 from yolo_eval.figures.metrics import percent
 from yolo_eval.pages import mistakes, wording
 from yolo_eval.runs.run import Run
@@ -68,19 +68,27 @@ def details(run: Run) -> str:
     return "\n".join(lines)
 
 
-def written(run: Run, files: Sequence[Path | None]) -> str:
-    """What was written where, and the command that comes next."""
-    there = [str(path) for path in files if path is not None]
-    lines = [f"written {', '.join(map(shown, there))}"] if there else []
-    if files[0] is None or run.metrics is None:
-        return "\n".join(lines)
-    file, model = shlex.quote(str(files[0])), shlex.quote(str(run.model["path"]))
-    if run.model["kind"] == "integer":
-        lines.append(f"next    yolo-eval compare FLOAT.json {file} --out runs/compare")
-        lines.append(f"or      yolo-cvm bundle {model} --metrics {file} --out BUNDLE")
-    else:
-        lines.append(f"next    yolo-eval compare {file} INTEGER.json --out runs/compare")
-    return "\n".join(lines)
+def after_run(run: Run, file: Path | None) -> list[Sequence[object]]:
+    """The commands that come after a run was written to `file`."""
+    if file is None or run.metrics is None:
+        return []
+    place = ("--out", "runs/compare")
+    if run.model["kind"] != "integer":
+        return [("yolo-eval", "compare", file, "INTEGER.json", *place)]
+    return [("yolo-eval", "compare", "FLOAT.json", file, *place), _bundle(run, file)]
+
+
+def after_comparison(comparison: Comparison, files: Sequence[Path]) -> list[Sequence[object]]:
+    """The commands that come after a comparison of the runs in `files`."""
+    return [
+        _bundle(run, file)
+        for run, file in zip(comparison.runs, files)
+        if run.model["kind"] == "integer"
+    ]
+
+
+def _bundle(run: Run, file: Path) -> Sequence[object]:
+    return ("yolo-cvm", "bundle", run.model["path"], "--metrics", file, "--out", "bundle")
 
 
 def one_line(found: Found) -> str:

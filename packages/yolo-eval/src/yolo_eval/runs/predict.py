@@ -132,7 +132,7 @@ def predict(
         else:
             del predictor
             work = _in_processes(model, truth, todo, settings, ids, jobs)
-        for image, file_digest, rows in progress(work, "predict", len(todo), unit="image"):
+        for image, file_digest, rows in progress(work, "predict", len(todo), unit="images"):
             done[image] = (file_digest, rows)
             if book is not None:
                 book.add(image, file_digest, rows)
