@@ -61,8 +61,11 @@ def test_closed_streams_and_readers_that_leave(tmp_path: Path) -> None:
     )
     program = tmp_path / "program.py"
     program.write_text(script)
-    for redirect, code in (("2>&-", 0), (">&- 2>&-", 0), ("| head -n 1", 2)):
-        shell = f'set -o pipefail; "{sys.executable}" "{program}" work {redirect}'
+    for words, redirect, code in (
+        ("work", "2>&-", 0), ("work", ">&- 2>&-", 0), ("work", "| head -n 1", 2),
+        ("--help", "| (exec <&-; sleep 1)", 2),
+    ):  # fmt: skip
+        shell = f'set -o pipefail; "{sys.executable}" "{program}" {words} {redirect}'
         done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False)
         assert done.returncode == code, (redirect, done.stderr)
         assert "Traceback" not in done.stderr
@@ -86,6 +89,7 @@ start("commands", "yolo-commands")
         (0, "raise ImportError('x.so: failed to map segment from shared object')", 3, 1),
         (0, "raise ImportError('no module of this name')", 1, None),
         (0, "def main(prog_name): print(prog_name)", 0, 0),
+        (0, "raise KeyboardInterrupt", 130, 1),
     ],
 )
 def test_a_command_that_cannot_be_imported(
@@ -102,3 +106,16 @@ def test_a_command_that_cannot_be_imported(
         assert done.stdout == ("yolo-commands\n" if code == 0 else "")
     if code == 3:
         assert "too little memory to start yolo-commands" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems know no such limit")
+@pytest.mark.parametrize("module", ["yolo_core", "yolo_core.front"])
+def test_the_commands_of_this_package_are_started_so(module: str) -> None:
+    limited = (
+        "import resource, runpy, sys\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (100 << 20,) * 2)\n"
+        f"runpy.run_module({module!r}, run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", limited], capture_output=True, text=True)
+    assert done.returncode == 3, done.stderr
+    assert len(done.stderr.splitlines()) == 1

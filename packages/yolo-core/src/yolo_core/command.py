@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import os
 import shlex
 import signal
 import sys
@@ -195,7 +196,8 @@ def _one_line() -> Iterator[None]:
         raise OneLine("the output: nobody reads it any more") from error
     except OSError as error:
         # The system refuses: the disk is full, a name too long, a folder not ours.
-        place = error.filename if isinstance(error.filename, str) else "the system"
+        named = isinstance(error.filename, (str, os.PathLike))
+        place = os.fspath(error.filename) if named else "the system"
         line = str(InputError(place, error.strerror or type(error).__name__))
         raise OneLine(line) from error
     except KeyboardInterrupt:

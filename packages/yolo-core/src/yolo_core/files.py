@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -138,25 +138,73 @@ def atomic_write(path: PathLike, content: str | bytes, cache: bool = False) -> N
     What is written is marked as a result of ours; anything else that lies at `path` is refused
     with InputError. cache: a file that only we read, replaced also when its content was changed.
     """
-    path = Path(path)
-    outputs.check_file(path, cache)
+    atomic_files({Path(path): content}, cache)
+
+
+def atomic_files(contents: Mapping[Path, str | bytes], cache: bool = False) -> None:
+    """Write files that belong together, as `atomic_write` does each.
+
+    All are complete beside their places before the first takes its own, in the order given, so
+    that a full disk leaves none of them. Only a kill can leave some new ones beside old ones.
+    """
+    for path in contents:
+        outputs.check_file(path, cache)
+    with contextlib.ExitStack() as parts:
+        written = [
+            (path, *parts.enter_context(_complete(path, content)))
+            for path, content in contents.items()
+        ]
+        if len(written) > 1:  # of two commands' files the sets must not mix
+            parts.enter_context(replacing.in_turn(written[0][0].parent))
+        for path, temporary, digest in written:
+            try:
+                _put(temporary, path, digest)
+            except OSError as error:
+                raise _unwritten(path, error) from error
+
+
+@contextlib.contextmanager
+def _complete(path: Path, content: str | bytes) -> Iterator[tuple[Path, str]]:
+    """A file beside `path` with this content, locked, and its SHA-256.
+
+    At the end it is removed if it is there still, and so are folders that were made for it and
+    are empty. InputError where it cannot be written.
+    """
     data = content.encode("utf-8") if isinstance(content, str) else content
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = replacing.part_file(path)
-    except (OSError, ValueError) as error:
-        raise InputError(path, f"cannot be written ({_reason(error)})") from error
-    try:
-        with os.fdopen(handle, "wb") as stream:
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(_folders_for(path))
+            handle, temporary = replacing.part_file(path)
+            stack.callback(_remove, temporary)
+            stream = stack.enter_context(os.fdopen(handle, "wb"))
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-            _put(temporary, path, hashlib.sha256(data).hexdigest())
-    except OSError as error:
-        raise InputError(path, f"cannot be written ({_reason(error)})") from error
+        except (OSError, ValueError) as error:
+            raise _unwritten(path, error) from error
+        yield temporary, hashlib.sha256(data).hexdigest()
+
+
+@contextlib.contextmanager
+def _folders_for(path: Path) -> Iterator[None]:
+    """Make the folders that `path` lies in; those made here and empty at the end go again."""
+    absent = [folder for folder in path.parents if not os.path.lexists(folder)]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+        with contextlib.suppress(OSError):
+            for folder in absent:
+                folder.rmdir()
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def _unwritten(path: PathLike, error: Exception) -> InputError:
+    return InputError(path, f"cannot be written ({_reason(error)})")
 
 
 def atomic_move(temporary: PathLike, path: PathLike) -> None:
@@ -169,7 +217,7 @@ def atomic_move(temporary: PathLike, path: PathLike) -> None:
     try:
         _put(Path(temporary), path)
     except OSError as error:
-        raise InputError(path, f"cannot be written ({_reason(error)})") from error
+        raise _unwritten(path, error) from error
 
 
 def _put(temporary: Path, path: Path, digest: str | None = None) -> None:
@@ -189,24 +237,39 @@ def atomic_folder(path: PathLike, cache: bool = False) -> Iterator[Path]:
     path = Path(path)
     replacing.recover(path)
     outputs.check_folder(path, cache)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        parts = replacing.part_folder(path)
-        place = parts.__enter__()
-    except (OSError, ValueError) as error:
-        raise InputError(path, f"cannot be written ({_reason(error)})") from error
     with contextlib.ExitStack() as stack:
-        stack.push(parts)
-        fresh = place / replacing.NEW
-        fresh.mkdir()
-        yield fresh
-        outputs.mark_folder(fresh)
+        try:
+            stack.enter_context(_folders_for(path))
+            place = stack.enter_context(replacing.part_folder(path))
+            fresh = place / replacing.NEW
+            fresh.mkdir()
+        except (OSError, ValueError) as error:
+            raise _unwritten(path, error) from error
+        with _told_as(fresh, path):
+            yield fresh
         with replacing.in_turn(path.parent):
             outputs.check_folder(path, cache)  # again: the work may have taken hours
             try:
+                outputs.mark_folder(fresh)
                 replacing.take_place(fresh, path, place / replacing.OLD)
             except OSError as error:
-                raise InputError(path, f"cannot be written ({_reason(error)})") from error
+                raise _unwritten(path, error) from error
+
+
+@contextlib.contextmanager
+def _told_as(fresh: Path, path: Path) -> Iterator[None]:
+    """What cannot be written below `fresh` is told by the place that the user knows."""
+    hidden, known = os.fspath(fresh), os.fspath(path)
+    try:
+        yield
+    except InputError as error:
+        error.source = error.source.replace(hidden, known)
+        error.cause = error.cause.replace(hidden, known)
+        raise
+    except OSError as error:
+        if hidden not in str(error.filename):
+            raise
+        raise _unwritten(str(error.filename).replace(hidden, known), error) from error
 
 
 def _umask() -> int:

@@ -6,11 +6,11 @@ The rule, for every command of every package:
   replaced only when everything in it is. Links, devices, FIFOs and sockets are never replaced.
 - An input is never an output, not even when it is a result of ours.
 
-`yolo_core.files.atomic_write`, `atomic_folder` and `atomic_move` keep the first half by
-themselves: whatever is written by them is marked, and what is not marked they refuse to replace.
-So a new command needs two things only:
+`yolo_core.files.atomic_write`, `atomic_files`, `atomic_folder` and `atomic_move` keep the first
+half by themselves: whatever is written by them is marked, and what is not marked they refuse to
+replace. So a new command needs two things only:
 
-1. Write by those three functions, never by `open`, `write_text` or a library's own `save`.
+1. Write by those functions, never by `open`, `write_text` or a library's own `save`.
 2. Before any long work, call `check_outputs`, so that a command which would be refused at its end
    is refused at its start, and so that no input is in the way:
 

@@ -10,8 +10,9 @@ from importlib import import_module
 
 from yolo_core.errors import is_shortage
 
-#: The exit code of a shortage, see `yolo_core.command`, which is not imported at this point.
+#: Exit codes, see `yolo_core.command`, which is not imported at this point.
 _SHORTAGE = 3
+_INTERRUPTED = 130
 #: Address space in bytes without which NumPy's OpenBLAS asks for memory for ever.
 _LEAST = 128 << 20
 
@@ -20,7 +21,7 @@ def start(module: str, name: str) -> None:
     """Run `main` of this module as the command `name`.
 
     Where this machine has too little memory to import it, one line says so and SystemExit has
-    code 3.
+    code 3; an interrupt has code 130.
     """
     try:
         if _address_space() < _LEAST:
@@ -31,6 +32,9 @@ def start(module: str, name: str) -> None:
             raise
         print(f"Error: this machine has too little memory to start {name}", file=sys.stderr)
         raise SystemExit(_SHORTAGE) from None
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        raise SystemExit(_INTERRUPTED) from None
     main(prog_name=name)
 
 

@@ -33,6 +33,11 @@ def array_from(data: bytes, path: PathLike) -> Array:
 
 def write_array(path: PathLike, array: Array) -> None:
     """A .npy file, whole or not at all."""
+    atomic_write(path, encode_array(array))
+
+
+def encode_array(array: Array) -> bytes:
+    """The bytes of a .npy file."""
     stream = io.BytesIO()
     np.save(stream, array, allow_pickle=False)
-    atomic_write(path, stream.getvalue())
+    return stream.getvalue()

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from yolo_core.arrays import Array
-from yolo_core.files import PathLike, atomic_write, read_bytes
+from yolo_core.files import PathLike, atomic_files, read_bytes
 from yolo_core.graph.integers import limit
 from yolo_core.outputs import check_outputs
 from yolo_core.words import shown
 from yolo_core.yolo.dataset import is_image_name
 from yolo_core.yolo.model_folder import model_sources
 from yolo_cvm import chain_io
-from yolo_cvm.arrays import read_array, write_array
+from yolo_cvm.arrays import encode_array, read_array
 from yolo_cvm.model import Model
 from yolo_cvm.receipts import run_with_receipt, tensor_digest
 
@@ -51,15 +51,17 @@ def run_file(
         f"sha256 {tensor_digest(head)}"
         for number, head in enumerate(heads)
     ]
+    contents: dict[Path, str | bytes] = {}
     if out is not None:
-        _write(model, heads, files, dialect)
+        contents.update(zip(files, _contents(model, heads, dialect)))
         lines += [f"wrote {shown(place)}" for place in files]
     if receipt is not None:
-        atomic_write(receipt, proof.to_json())
+        contents[Path(receipt)] = proof.to_json()
         lines.append(f"wrote {shown(receipt)}, {proof.told()}")
     if clamped:
         bound = limit(model.graph.input_precision)
         lines.append(f"note: {clamped} values of the input were clamped to -{bound}..{bound}")
+    atomic_files(contents)
     return lines
 
 
@@ -85,9 +87,8 @@ def _files(out: Path, heads: int, dialect: str | None) -> list[Path]:
     return [out, *(out.with_name(f"{out.stem}_{k}{out.suffix}") for k in range(1, heads))]
 
 
-def _write(model: Model, heads: list[Array], files: list[Path], dialect: str | None) -> None:
+def _contents(model: Model, heads: list[Array], dialect: str | None) -> list[bytes]:
+    """What `_files` hold."""
     if dialect is not None:
-        atomic_write(files[0], chain_io.write_output(model.graph, heads, dialect))
-        return
-    for path, head in zip(files, heads):
-        write_array(path, head)
+        return [chain_io.write_output(model.graph, heads, dialect)]
+    return [encode_array(head) for head in heads]

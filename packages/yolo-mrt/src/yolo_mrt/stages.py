@@ -16,7 +16,7 @@ import numpy as np
 
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
-from yolo_core.files import atomic_write, read_json, sha256_file
+from yolo_core.files import atomic_files, atomic_write, read_json, sha256_file
 from yolo_core.graph import Graph
 from yolo_core.mxnet.params import encode_params, read_params
 from yolo_core.progress import progress
@@ -86,12 +86,15 @@ def _prepare(settings: Settings, say: Say) -> None:
         "json": settings.stage_file(".prepare.json"),
         "params": settings.stage_file(".prepare.params"),
     }
-    atomic_write(files["json"], json.dumps(_net_to_dict(source), indent=1) + "\n", cache=True)
     arrays: dict[str, Array] = {}
     for layer in source.net.convolutions():
         arrays[f"arg:{layer.name}.weight"] = layer.weights
         arrays[f"arg:{layer.name}.bias"] = layer.biases
-    atomic_write(files["params"], encode_params(arrays), cache=True)
+    contents: dict[Path, str | bytes] = {
+        files["json"]: json.dumps(_net_to_dict(source), indent=1) + "\n",
+        files["params"]: encode_params(arrays),
+    }
+    atomic_files(contents, cache=True)
     notes = {"input_shape": [-1, 3, *settings.imgsz], "split_keys": [], "source": source.digest}
     cache.seal(conf, key, "", files.values(), notes)
     say(f"prepare: {len(source.net.layers)} layers, {source.net.weight_count()} weights")
@@ -139,9 +142,12 @@ def _calibrate(settings: Settings, say: Say) -> None:
         "params": settings.stage_file(".mrt.calibrate.params"),
         "ext": settings.stage_file(".mrt.calibrate.ext"),
     }
-    atomic_write(files["json"], json.dumps(scheme.to_dict()) + "\n", cache=True)
-    atomic_write(files["params"], encode_params(_statistics_arrays(statistics)), cache=True)
-    atomic_write(files["ext"], deliver.calibration_ext(net, scheme, statistics), cache=True)
+    contents: dict[Path, str | bytes] = {
+        files["json"]: json.dumps(scheme.to_dict()) + "\n",
+        files["params"]: encode_params(_statistics_arrays(statistics)),
+        files["ext"]: deliver.calibration_ext(net, scheme, statistics),
+    }
+    atomic_files(contents, cache=True)
     cache.seal(conf, key, after, files.values(), {"images": len(settings.images)})
     seen = told_images(len(settings.images), views_each(different))
     say(f"calibrate: {len(scheme.menu)} tables, {seen}")
@@ -244,17 +250,19 @@ def _quantize(settings: Settings, say: Say) -> None:
     }
     extension = extension_of(settings, source, scheme)
     record = {name: {"shift": c.shift, "clip_bits": c.clip_bits} for name, c in convs.items()}
-    atomic_write(files["json"], json.dumps(record, indent=1) + "\n", cache=True)
     arrays: dict[str, Array] = {}
     for name, conv in convs.items():
         arrays[f"{name}.weight"] = conv.weight
         arrays[f"{name}.bias"] = conv.bias.astype(np.int64)
         arrays[f"{name}.multiplier"] = conv.multiplier.astype(np.int64)
         arrays[f"{name}.step"] = conv.step
-    atomic_write(files["params"], encode_params(arrays), cache=True)
-    lines = deliver.calibration_ext(source.net, scheme, statistics_of(settings))
-    atomic_write(files["ext"], lines, cache=True)
-    atomic_write(files["all"], deliver.all_quantize_ext(extension), cache=True)
+    contents: dict[Path, str | bytes] = {
+        files["json"]: json.dumps(record, indent=1) + "\n",
+        files["params"]: encode_params(arrays),
+        files["ext"]: deliver.calibration_ext(source.net, scheme, statistics_of(settings)),
+        files["all"]: deliver.all_quantize_ext(extension),
+    }
+    atomic_files(contents, cache=True)
     cache.seal(conf, key, after, files.values(), {"input_shape": [-1, 3, *settings.imgsz]})
     say(f"quantize: {len(convs)} convolutions, rounding learned on {told_images(count, each)}")
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
-from yolo_core.files import PathLike, atomic_write
+from yolo_core.files import PathLike, atomic_files
 from yolo_core.outputs import check_outputs
 from yolo_core.yolo.dataset import DataConfig, read_data_yaml
 from yolo_core.yolo.samples import Sample, check_samples
@@ -34,17 +34,18 @@ def write_coco(data: PathLike, out: PathLike, strict: bool = False) -> list[str]
     splits = [name for name in ("train", "val", "test") if _exists(config, name)]
     targets = {split: Path(out) / f"{split}.json" for split in splits}
     check_outputs([data], targets.values())
-    lines = []
+    lines, contents = [], {}
     for split, target in targets.items():
         samples, report = check_samples(config.images(split), len(config.names), split)
         if strict:
             report.refuse_faults()
         folder, content = coco_of(samples, config.names)
-        atomic_write(target, json.dumps(content, ensure_ascii=False) + "\n")
+        contents[target] = json.dumps(content, ensure_ascii=False) + "\n"
         lines += report.summary().splitlines()
         lines.append(f"{target}: {len(content['annotations'])} boxes, pictures below {folder}")
     if not lines:
         raise InputError(config.source, "names no split that exists", "train, val or test")
+    atomic_files(contents)
     return lines
 
 

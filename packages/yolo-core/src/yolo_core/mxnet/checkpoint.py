@@ -23,9 +23,8 @@ import numpy as np
 
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
-from yolo_core.files import PathLike, atomic_write, read_bytes
+from yolo_core.files import PathLike, atomic_files, read_bytes
 from yolo_core.mxnet.params import FILE_LIMIT, decode_params, encode_params
-from yolo_core.replacing import in_turn
 from yolo_core.yaml_file import read_yaml, yaml_text
 from yolo_core.yolo.architecture import Architecture
 from yolo_core.yolo.letterbox import MAX_STRIDE, check_imgsz
@@ -208,9 +207,6 @@ def write_checkpoint(path: PathLike, checkpoint: Checkpoint) -> tuple[Path, Path
     symbol_text, values = symbol_json(architecture, checkpoint.fused), encode_params(arrays)
     # A kill between the files leaves new parameters under an old sidecar, which this tells.
     record["params_sha256"] = hashlib.sha256(values).hexdigest()
-    symbol.parent.mkdir(parents=True, exist_ok=True)
-    with in_turn(symbol.parent):
-        atomic_write(symbol, symbol_text)
-        atomic_write(params, values)
-        atomic_write(sidecar, yaml_text(record, default_flow_style=None, width=100))
+    sidecar_text = yaml_text(record, default_flow_style=None, width=100)
+    atomic_files({symbol: symbol_text, params: values, sidecar: sidecar_text})
     return symbol, params, sidecar

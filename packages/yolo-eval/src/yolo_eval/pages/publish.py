@@ -9,7 +9,7 @@ from pathlib import Path
 
 from yolo_core import words
 from yolo_core.errors import InputError
-from yolo_core.files import atomic_write
+from yolo_core.files import atomic_files, atomic_write
 from yolo_core.outputs import check_outputs
 from yolo_eval.figures.compare import Comparison
 from yolo_eval.figures.metrics import percent, seed_line, seed_name
@@ -45,8 +45,7 @@ def publish(comparison: Comparison, out: Path, images: Path | None = None) -> li
         "report.html": report.page(comparison, folder, any_picture=images is not None),
     }
     check_outputs(files=[out / name for name in contents])
-    for name, content in contents.items():
-        atomic_write(out / name, content)
+    atomic_files({out / name: content for name, content in contents.items()})
     return [out / name for name in contents]
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from yolo_core.files import atomic_write
+from yolo_core.files import atomic_files
 from yolo_eval.figures.metrics import percent
 from yolo_eval.figures.table import Row
 from yolo_eval.pages import wording
@@ -98,8 +98,7 @@ def as_record(rows: Sequence[Row]) -> dict[str, Any]:
 def write_table(rows: Sequence[Row], out: Path) -> list[Path]:
     """Write the three `FILES` into the folder `out`."""
     contents = dict(zip(FILES, (markdown(rows), to_json(rows), html(rows))))
-    for name, content in contents.items():
-        atomic_write(out / name, content)
+    atomic_files({out / name: content for name, content in contents.items()})
     return [out / name for name in contents]
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from yolo_core import console
 from yolo_core.errors import InputError
-from yolo_core.files import atomic_write
+from yolo_core.files import atomic_files, atomic_write
 from yolo_core.outputs import check_outputs
 from yolo_core.yolo.model_folder import model_sources
 from yolo_eval.figures.metrics import measure, seed_line
 from yolo_eval.runs import provenance
 from yolo_eval.runs.ground_truth import GroundTruth
 from yolo_eval.runs.predict import PredictSettings, predict
-from yolo_eval.runs.run import Predictions, Run, read_run, write_predictions, write_run
+from yolo_eval.runs.run import Predictions, Run, predictions_text, read_run, run_text
 
 
 def evaluate(
@@ -26,11 +26,12 @@ def evaluate(
     jobs: int = 1,
     shard: tuple[int, int] | None = None,
     out: Path | None = None,
+    beside: OutputFiles | None = None,
 ) -> Run:
     """Run `model` over `truth`; measure it unless it is a shard; write the run file to `out`.
 
-    While it works, predictions lie in `<out>.journal`; the same call continues from there.
-    InputError while another process writes the same run file.
+    beside: what else is written with it. While it works, predictions lie in `<out>.journal`; the
+    same call continues from there. InputError while another process writes the same run file.
     """
     settings = settings or PredictSettings()
     journal = out.with_name(out.name + ".journal") if out is not None else None
@@ -39,9 +40,8 @@ def evaluate(
     run = predict(model, truth, settings, jobs, shard, journal)
     if shard is None:
         run = run.with_metrics(measure(run.truth, run.predictions))
-    if out is not None:
-        write_run(out, run)
-        assert journal is not None
+    atomic_files(_contents(run, out, beside))
+    if journal is not None:
         journal.unlink(missing_ok=True)  # there is none where the data held no picture
     return run
 
@@ -103,9 +103,7 @@ def evaluate_all(
 ) -> Iterator[Run]:
     """Evaluate one model after the other and write what `outputs` asks for."""
     for model, out in zip(models, outputs.run_files(models, shard)):
-        run = evaluate(model, truth, settings, jobs, shard, out)
-        _write_beside(run, outputs)
-        yield run
+        yield evaluate(model, truth, settings, jobs, shard, out, outputs)
 
 
 def score_file(path: Path, truth: GroundTruth, outputs: OutputFiles) -> Run:
@@ -118,24 +116,25 @@ def score_file(path: Path, truth: GroundTruth, outputs: OutputFiles) -> Run:
         record = {"command": provenance.command_line(), "versions": provenance.versions()}
         run = dataclasses.replace(run, provenance=record)
     run = run.with_metrics(measure(truth, run.predictions))
-    if outputs.json is not None:
-        write_run(outputs.json, run)
-    _write_beside(run, outputs)
+    atomic_files(_contents(run, outputs.json, outputs))
     return run
 
 
-def _write_beside(run: Run, outputs: OutputFiles) -> None:
-    if outputs.predictions is not None:
-        write_predictions(outputs.predictions, run)
-    if outputs.text is not None:
-        atomic_write(outputs.text, seed_line(run))
+def _contents(run: Run, out: Path | None, beside: OutputFiles | None) -> dict[Path, str]:
+    """What the files of a run hold."""
+    contents = {} if out is None else {out: run_text(run)}
+    if beside is not None and beside.predictions is not None:
+        contents[beside.predictions] = predictions_text(run)
+    if beside is not None and beside.text is not None:
+        contents[beside.text] = seed_line(run)
+    return contents
 
 
 def merge_files(paths: Sequence[Path], out: Path) -> Run:
     """Merge the shards in run files and write the whole run file to `out`."""
     check_outputs(paths, [out])
     run = merge(paths)
-    write_run(out, run)
+    atomic_write(out, run_text(run))
     return run
 
 

@@ -7,6 +7,7 @@ One process at a time works on it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 from pathlib import Path
@@ -53,16 +54,28 @@ class Journal:
             length = self._read()
             # A last line that was cut off by a kill is dropped.
             stream.truncate(length)
+            self._stream = stream
             if not length:
                 header = {"format": FORMAT, "binding": self._binding}
                 header["command"] = provenance.command_line()
-                stream.write(json.dumps(header) + "\n")
-                stream.flush()
+                try:
+                    self._write(json.dumps(header))
+                except InputError:
+                    self.path.unlink(missing_ok=True)
+                    raise
         except BaseException:
-            stream.close()
+            _close(stream)
             raise
-        self._stream = stream
         return self
+
+    def _write(self, line: str) -> None:
+        """Add a line, which reaches the disk at once."""
+        assert self._stream is not None
+        try:
+            self._stream.write(line + "\n")
+            self._stream.flush()
+        except OSError as error:
+            raise InputError(self.path, f"cannot be written ({error.strerror})") from error
 
     def __exit__(
         self,
@@ -71,17 +84,15 @@ class Journal:
         trace: TracebackType | None,
     ) -> None:
         if self._stream is not None:
-            self._stream.close()
+            _close(self._stream)
         if not self.done and not self._added:
             # A run that was refused before its first picture leaves nothing to go on from.
             self.path.unlink(missing_ok=True)
 
     def add(self, image: int, digest: str, rows: list[Row]) -> None:
-        """Keep one image's detections; they reach the disk at once."""
-        assert self._stream is not None
+        """Keep one image's detections. InputError where the disk is full."""
         entry = {"image_id": image, "sha256": digest, "detections": [row[1:] for row in rows]}
-        self._stream.write(json.dumps(entry, separators=(",", ":")) + "\n")
-        self._stream.flush()
+        self._write(json.dumps(entry, separators=(",", ":")))
         self._added = True
 
     def _read(self) -> int:
@@ -116,6 +127,11 @@ class Journal:
         for row in checked_rows(detections, self._truth, str(self.path)):
             self.done[row[0]][1].append(row)
         return length
+
+
+def _close(stream: TextIO) -> None:
+    with contextlib.suppress(OSError):  # what could not be written has been told
+        stream.close()
 
 
 def _header(line: str) -> tuple[str, str]:

@@ -23,7 +23,7 @@ import numpy as np
 from yolo_core.arrays import Array
 from yolo_core.datasets.coco_json import JSON_LIMIT, JSON_VALUES, bbox, finite
 from yolo_core.errors import InputError
-from yolo_core.files import atomic_write, parse_json, read_bytes
+from yolo_core.files import parse_json, read_bytes
 from yolo_core.words import text_fault
 from yolo_eval.runs.ground_truth import GroundTruth, identifier, parse_coco
 from yolo_eval.runs.numbering import as_numbered
@@ -160,14 +160,14 @@ _MOST = 1e15
 _TEXT_LIMIT = 1 << 16
 
 
-def write_run(path: Path, run: Run) -> None:
-    """Write a run file, whole or not at all."""
-    atomic_write(path, json.dumps(run.to_dict(), separators=(",", ":")) + "\n")
+def run_text(run: Run) -> str:
+    """The content of a run file."""
+    return json.dumps(run.to_dict(), separators=(",", ":")) + "\n"
 
 
-def write_predictions(path: Path, run: Run) -> None:
-    """Write the plain COCO results list, for other tools."""
-    atomic_write(path, json.dumps(run.predictions.to_list(), separators=(",", ":")) + "\n")
+def predictions_text(run: Run) -> str:
+    """The plain COCO results list, for other tools."""
+    return json.dumps(run.predictions.to_list(), separators=(",", ":")) + "\n"
 
 
 def read_run(path: Path, truth: GroundTruth | None = None) -> Run:
