@@ -31,6 +31,7 @@ from yolo_core.yolo.letterbox import rounded_imgsz
 from yolo_core.yolo.samples import Sample, check_samples
 from yolo_train import operators, pictures, plots
 from yolo_train.batches import Loader, Source
+from yolo_train.board import opened_board
 from yolo_train.gradients import GradientSum
 from yolo_train.hyp import read_hyp
 from yolo_train.images import ImageCache
@@ -170,11 +171,19 @@ class Training:
         cache = ImageCache.of(paths, options.imgsz, options.cache) if options.cache else None
         source = Source.of(self._train, options.imgsz, self._hyp, options.seed, cache)
         share = options.batch_size // self._sums.workers
-        with Loader(source, options.workers, share) as loader:
+        with Loader(source, options.workers, share) as loader, self._opened_board():
             while self._done < options.epochs and not self._exhausted():
                 self._epoch(self._done, loader)
         if self._folder:
             self._conclude(self._folder, time.monotonic() - begin)
+
+    @contextmanager
+    def _opened_board(self) -> Iterator[None]:
+        if self._folder is None:
+            yield
+            return
+        with opened_board(self._folder.path, self._folder.rows) as self._board:
+            yield
 
     def _exhausted(self) -> bool:
         """Whether nothing got better for too long. From the state alone: a resumed run agrees."""
@@ -256,7 +265,9 @@ class Training:
             self._best, self._best_epoch = fitness, epoch
         self._done = epoch + 1
         if self._folder and validated:
-            self._folder.add_row(_row(epoch, losses, validated, rates))
+            row = _row(epoch, losses, validated, rates)
+            self._folder.add_row(row)
+            self._board.add(row)
             click.echo(_line(epoch, losses, validated))
             period = self._options.save_period
             kept = self._folder.path / "weights" / f"epoch{epoch}"
