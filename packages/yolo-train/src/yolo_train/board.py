@@ -25,9 +25,10 @@ class Board:
             return
         from tensorboardX import SummaryWriter
 
-        first = not any(folder.glob(f"{EVENTS}*"))
-        self._writer = SummaryWriter(str(folder), flush_secs=1)
-        for row in earlier if first else ():
+        before = len(list(folder.glob(f"{EVENTS}*")))
+        # The names hold seconds; a second writer of the same second must not take the first's.
+        self._writer = SummaryWriter(str(folder), flush_secs=1, filename_suffix=f".{before}")
+        for row in () if before else earlier:
             self.add(row)
 
     def add(self, row: Mapping[str, float]) -> None:
