@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -19,10 +20,13 @@ from click.testing import CliRunner
 from yolo_core.mxnet import weights
 from yolo_core.mxnet.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from yolo_core.mxnet.fusing import fuse
+from yolo_core.mxnet.network import trainable
 from yolo_core.yolo.architecture import Architecture
 from yolo_core.yolo.qat import ConvolutionGrid
 from yolo_train.cli import main
+from yolo_train.learner import Learner
 from yolo_train.options import FitOptions
+from yolo_train.run_folder import RunFolder
 from yolo_train.start import random_parameters, read_weights
 
 FIT = ("--imgsz", "64", "--batch-size", "8", "--nominal-batch", "16", "--workers", "1")
@@ -145,6 +149,103 @@ def test_any_number_of_data_workers_gives_the_same_weights(
             for folder in (tmp_path / workers, uninterrupted)
         )
         assert ours.read_bytes() == theirs.read_bytes()
+
+
+def _resumes_to(run: Path, uninterrupted: Path) -> None:
+    result = CliRunner().invoke(main, ["fit", "--resume", str(run)])
+    assert result.exit_code == 0, result.output
+    ours, theirs = (folder / "weights" / "last-0000.params" for folder in (run, uninterrupted))
+    assert ours.read_bytes() == theirs.read_bytes()
+
+
+def test_a_full_disk_leaves_the_epoch_before_to_resume_from(
+    shapes: Path, tmp_path: Path, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    add_row = RunFolder.add_row
+
+    def fill(folder: RunFolder, row: Any) -> None:
+        add_row(folder, row)
+        if row["epoch"] == 1:  # no file may be longer now, as if the disk ended there
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
+
+    monkeypatch.setattr(RunFolder, "add_row", fill)
+    try:
+        result = fit(shapes, tmp_path, "--epochs", "3")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    monkeypatch.undo()
+    assert result.exit_code == 2
+    assert "last-0000.params: cannot be written (File too large)" in result.output
+    assert "Traceback" not in result.output
+    assert epochs_done(tmp_path / "exp") == 1
+    _resumes_to(tmp_path / "exp", uninterrupted)
+
+
+def _loaders(trainer: int) -> list[int]:
+    """Process ids of the data workers of a trainer."""
+    children = Path(f"/proc/{trainer}/task/{trainer}/children").read_text().split()
+    return [int(pid) for pid in children
+            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]  # fmt: skip
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc to find workers")
+def test_a_killed_data_worker_is_told_and_the_run_resumes_to_the_same_bits(
+    shapes: Path, tmp_path: Path, uninterrupted: Path
+) -> None:
+    process = start(shapes, tmp_path, "--epochs", "3")
+    deadline = time.monotonic() + 60
+    while not epochs_done(tmp_path / "exp"):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    for pid in _loaders(process.pid):
+        os.kill(pid, signal.SIGKILL)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 2
+    told = [line for line in said.decode().splitlines() if line.startswith("Error")]
+    assert told == ["Error: --workers: a data worker died; expected enough memory for it"]
+    assert "Traceback" not in said.decode()
+    _resumes_to(tmp_path / "exp", uninterrupted)
+
+
+def test_a_batch_that_does_not_fit_into_the_memory_is_told(shapes: Path, tmp_path: Path) -> None:
+    def less_memory() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
+
+    words = ("fit", "--data", str(shapes), "--project", str(tmp_path), "--imgsz", "384",
+             "--batch-size", "64", "--workers", "0", "--epochs", "1", "--cache", "0")  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", "from yolo_train.cli import main; main()", *words],
+        preexec_fn=less_memory, capture_output=True, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 3, done.stderr
+    assert "Error: a batch of 64 images of 384 pixels: there is too little memory" in done.stderr
+    assert "--batch-size" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_training_that_diverges_keeps_the_epoch_before(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn, calls = Learner.learn, [0]
+
+    def diverge(learner: Learner, *words: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == 4:  # an epoch has three batches
+            for parameter in trainable(learner.net).values():
+                parameter.data()[:] = np.nan
+        return learn(learner, *words)
+
+    monkeypatch.setattr(Learner, "learn", diverge)
+    result = fit(shapes, tmp_path, "--epochs", "2", "--no-plots")
+    assert result.exit_code == 2
+    assert "epoch 1 batch 0: the loss is not a finite number" in result.output
+    assert f"{tmp_path / 'exp' / 'weights' / 'last'} is that of epoch 0" in result.output
+    assert epochs_done(tmp_path / "exp") == 1
+    weights = read_checkpoint(tmp_path / "exp" / "weights" / "last").parameters
+    assert all(np.isfinite(value).all() for value in weights.values())
 
 
 def test_ctrl_c_ends_the_trainer_and_its_workers_say_nothing(shapes: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import functools
 import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from yolo_core import console
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.mxnet.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from yolo_core.mxnet.device import contexts
+from yolo_core.mxnet.device import contexts, memory_for
 from yolo_core.mxnet.network import parameters_of
 from yolo_core.progress import progress
 from yolo_core.replacing import only_one
@@ -381,7 +381,9 @@ def fit(options: FitOptions | None = None, /, **named: Any) -> RunFolder | None:
     options: what `yolo-train fit` is asked on the command line. The same options may be given by
     name instead: fit(data="my.yaml", epochs=3). InputError for what cannot be done.
     """
-    return Training(FitOptions(**named) if options is None else options).run()
+    options = FitOptions(**named) if options is None else options
+    with _memory(options):
+        return Training(options).run()
 
 
 def resume(folder: RunFolder, epochs: int | None = None) -> RunFolder | None:
@@ -405,4 +407,13 @@ def resume(folder: RunFolder, epochs: int | None = None) -> RunFolder | None:
             f"It trains on with: yolo-train fit --resume {folder.path} --epochs {2 * done}"
         )
         return folder
-    return Training(options, folder).run()
+    with _memory(options):
+        return Training(options, folder).run()
+
+
+def _memory(options: FitOptions) -> AbstractContextManager[None]:
+    """Names the batch where a training does not fit into the memory."""
+    return memory_for(
+        f"a batch of {options.batch_size} images of {options.imgsz} pixels",
+        "a smaller --batch-size or --imgsz, or more memory and --resume",
+    )

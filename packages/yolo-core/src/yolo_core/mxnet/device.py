@@ -4,12 +4,20 @@ GPU, as in YOLOv5.
 
 from __future__ import annotations
 
+import errno
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from yolo_core.errors import InputError
+from yolo_core.errors import InputError, ShortageError
 from yolo_core.mxnet.importing import mxnet
 
+#: What MXNet, oneDNN, CUDA and cuDNN say when there is no memory left.
+_NO_MEMORY = ("Failed to allocate", "could not create a memory object", "out of memory",
+              "bad_alloc", "ALLOC_FAILED")  # fmt: skip
+#: Errors of work under way that are waited for.
+_AT_MOST = 100
 _DEVICE = re.compile(r"(cpu|gpu)(?::(\d{1,3}))?")
 
 
@@ -38,3 +46,39 @@ def contexts(devices: str) -> list[Any]:
     if len(set(found)) != len(found):
         raise InputError("device", f"is {devices!r}", "each device once")
     return found
+
+
+@contextmanager
+def memory_for(what: str, expected: str) -> Iterator[None]:
+    """ShortageError that names `what` and what was expected where the block runs out of memory."""
+    try:
+        yield
+    except MemoryError as error:
+        reason = str(error).partition(" for an array")[0]
+        raise ShortageError(_shortage(what, expected, reason)) from error
+    except OSError as error:
+        if error.errno != errno.ENOMEM:
+            raise
+        raise ShortageError(_shortage(what, expected, str(error.strerror))) from error
+    except mxnet().MXNetError as error:
+        reason = str(error).strip().rpartition("\n")[2]
+        if not any(words in reason for words in _NO_MEMORY):
+            raise
+        _let_the_rest_fail()
+        raise ShortageError(_shortage(what, expected, reason)) from error
+
+
+def _let_the_rest_fail() -> None:
+    """Hear the other errors of work under way, which MXNet would print when the process ends."""
+    mx = mxnet()
+    for _ in range(_AT_MOST):
+        try:
+            mx.nd.waitall()
+        except mx.MXNetError:
+            continue
+        return
+
+
+def _shortage(what: str, expected: str, reason: str) -> str:
+    told = f" ({reason})" if reason else ""
+    return f"{what}: there is too little memory{told}; expected {expected}"
