@@ -36,6 +36,7 @@ MEANS = (
     "scattered in natural order",
     "table of a part",
     "several tables by one index",
+    "table with indices of more than 15 bits",
     "region of pixels",
     "region of one convolution",
     "rounding that carries an addition",
@@ -153,6 +154,8 @@ def _table(form: Form, root: int, whole: int) -> Iterator[str]:
     tables = [op for op in form.epilogues.code[root] if "table" in op.fields]
     if any(op.fields["table"].size < whole for op in tables):
         yield "table of a part"
+    if any(op.fields["table"].size > 1 << 15 for op in tables):
+        yield "table with indices of more than 15 bits"
     registers = [op.a for op in tables]
     nodes = form.fusion.regions[root].nodes
     indices = {form.graph.nodes[n].inputs[0] for n in nodes if form.graph.nodes[n].op == "cvm_lut"}

@@ -40,10 +40,17 @@ class Builder:
     def conv(
         self, x: Ref, outputs: int, kernel: int = 1, padding: int = 0, fold: bool = False
     ) -> Ref:
+        """A convolution and a shift to 8 bits. fold: of weights that are worked out first."""
+        y = self.sums(x, outputs, kernel, padding, fold)
+        return self.b.operator("cvm_right_shift", [y], precision=8, shift_bit=5)
+
+    def sums(
+        self, x: Ref, outputs: int, kernel: int = 1, padding: int = 0, fold: bool = False
+    ) -> Ref:
         weight = self.random.integers(-3, 4, (outputs, x.shape[1], kernel, kernel))
         w = self.parameter(weight, 3)
         w = self.b.operator("negative", [w]) if fold else w
-        y = self.b.operator(
+        return self.b.operator(
             "conv2d",
             [x, w],
             channels=outputs,
@@ -51,7 +58,6 @@ class Builder:
             padding=(padding, padding),
             use_bias=False,
         )
-        return self.b.operator("cvm_right_shift", [y], precision=8, shift_bit=5)
 
 
 def winograd() -> Graph:
@@ -93,6 +99,17 @@ def several_tables() -> Graph:
     return g.b.build([g.conv(part, 4) for part in y])
 
 
+def long_table() -> Graph:
+    """Indices of the sums that need more than 15 bits."""
+    g = Builder(1, 3, 4, 5)
+    y = g.b.operator("broadcast_mul", [g.sums(g.x, 20), g.parameter([500], 10)])
+    y = g.b.operator("cvm_right_shift", [y], precision=17, shift_bit=3)
+    index = g.b.operator("broadcast_add", [y, g.parameter([65535], 17)])
+    table = g.parameter(g.random.integers(-100, 101, 131071), 8)
+    y = g.b.operator("cvm_lut", [index, table], in_dim=131071)
+    return g.b.build([g.conv(y, 4)])
+
+
 def detector() -> Graph:
     d = Detector()
     rows = d.rows()
@@ -109,6 +126,7 @@ CASES: dict[str, Callable[[], Graph]] = {
     "concatenations": concatenations,
     "cut region": cut_region,
     "several tables": several_tables,
+    "long table": long_table,
     "detector": detector,
     "selection": selection,
 }
