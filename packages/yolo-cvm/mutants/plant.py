@@ -94,6 +94,11 @@ class Fault:
         """What a list of survivors calls it: stable while the line stays as it is."""
         return f"{Path(self.path).name}: {self.before} => {self.after}"
 
+    @property
+    def description(self) -> str:
+        """Where it is planted, and what it changes."""
+        return f"{self.path}:{self.line} {self.before} => {self.after}"
+
 
 def faults(seed: int = 0) -> list[Fault]:
     """All of them, in the order of the files."""

@@ -179,9 +179,7 @@ def run(chosen: list[Fault], jobs: int, known: dict[str, str]) -> list[Outcome]:
             finally:
                 free.put(worker)
             word = outcome.noticed or ("SURVIVES" if fault.name not in known else "survives, known")
-            print(
-                f"{word:40} {fault.path}:{fault.line} {fault.before} => {fault.after}", flush=True
-            )
+            print(f"{word:40} {fault.description}", flush=True)
             return outcome
 
         with ThreadPoolExecutor(jobs) as pool:
@@ -192,12 +190,14 @@ def main() -> int:
     """Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--only", default="", help="files whose path holds this text")
+    parser.add_argument("--only", default="", help="faults whose description holds this text")
     parser.add_argument("--part", default="0/1", help="every N-th fault from the I-th on")
     parser.add_argument("--json", help="write the outcomes here")
     options = parser.parse_args()
     index, parts = map(int, options.part.split("/"))
-    chosen = [f for f in faults() if options.only in f.path][index::parts]
+    chosen = [f for f in faults() if options.only in f.description][index::parts]
+    if not chosen:
+        parser.error(f"no description of a fault holds {options.only!r}")
     known = json.loads(Path(__file__).with_name("survivors.json").read_text("utf-8"))
     outcomes = run(chosen, options.jobs, known)
     left = [o.fault for o in outcomes if not o.noticed]
