@@ -216,7 +216,7 @@ def test_a_batch_that_does_not_fit_into_the_memory_is_told(shapes: Path, tmp_pat
     words = ("fit", "--data", str(shapes), "--project", str(tmp_path), "--imgsz", "384",
              "--batch-size", "64", "--workers", "0", "--epochs", "1", "--cache", "0")  # fmt: skip
     done = subprocess.run(
-        [sys.executable, "-c", "from yolo_train.cli import main; main()", *words],
+        [sys.executable, "-m", "yolo_train", *words],
         preexec_fn=less_memory, capture_output=True, text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip

@@ -5,7 +5,9 @@ This module imports nothing large, because it must itself be there when memory i
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 
 from yolo_core.errors import is_shortage
@@ -35,7 +37,21 @@ def start(module: str, name: str) -> None:
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         raise SystemExit(_INTERRUPTED) from None
-    main(prog_name=name)
+    try:
+        main(prog_name=name)
+    except SystemExit as end:
+        if end.code == _SHORTAGE:
+            _leave()
+        raise
+
+
+def _leave() -> None:
+    """End the process at once: MXNet frees twice what it failed to make larger, and crashes."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            with suppress(OSError, ValueError):
+                stream.flush()
+    os._exit(_SHORTAGE)
 
 
 def _address_space() -> float:
