@@ -68,7 +68,7 @@ def test_json_is_all_that_standard_output_holds() -> None:
 @pytest.mark.parametrize(("end", "code"), [("input", 2), ("differs", 1), ("stop", 130)])
 def test_json_tells_how_it_ended(end: str, code: int) -> None:
     done = CliRunner().invoke(main, ["work", end, "--json", "--quiet"])
-    record = json.loads(done.stdout[: done.stdout.rindex("}") + 1])
+    record = json.loads(done.output[done.output.index("{") : done.output.rindex("}") + 1])
     assert (done.exit_code, record["exit_code"]) == (code, code)
     assert record["error"] == ("x: is odd" if end == "input" else None)
 

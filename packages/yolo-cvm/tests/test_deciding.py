@@ -133,9 +133,10 @@ def test_a_model_that_decides_from_a_low_score_shows_the_usual_boxes(tmp_path: P
     model = write_detector(tmp_path / "model", *deciding_detector(max_det=60, conf=0.001))
     Image.fromarray(picture()[0]).save(tmp_path / "p.png")
     command = ["detect", str(model), str(tmp_path / "p.png"), "--json"]
-    shown = json.loads(CliRunner().invoke(main, command).stdout)[0]["detections"]
-    every = json.loads(CliRunner().invoke(main, [*command, "--conf", "0.001"]).stdout)
-    every = every[0]["detections"]
+    shown, every = (
+        json.loads(CliRunner().invoke(main, [*command, *more]).output)[0]["detections"]
+        for more in ((), ("--conf", "0.001"))
+    )
     assert 0 < len(shown) < len(every)
     assert shown == [box for box in every if box["score"] >= 0.25]
     out, told = str(tmp_path / "out"), "--conf 0.001 shows them all"

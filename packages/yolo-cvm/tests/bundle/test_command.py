@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from yolo_core.yolo.coco import COCO_NAMES
+from yolo_cvm.bundle import unstated
 from yolo_cvm.bundle.command import bundle as bundle_command
 from yolo_cvm.bundle.command import model_meta
 
@@ -43,10 +45,15 @@ def test_check_names_the_damage_in_one_line(bundle: Path, home: Path) -> None:
     assert last.startswith(f"Error: {home / 'data' / 'symbol'}: ")
 
 
+def manifest_in(output: str) -> Any:
+    """The JSON in what a command printed on both streams."""
+    return json.loads(output[output.index("{") : output.rindex("}") + 1])
+
+
 def test_json_is_the_manifest(model: Path, tmp_path: Path) -> None:
     result = run(bundle_command, model, "--out", tmp_path / "out", "--json")
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
-    assert {**json.loads(result.output), "sha256": manifest["sha256"]} == manifest
+    assert {**manifest_in(result.output), "sha256": manifest["sha256"]} == manifest
 
 
 def test_royalty_above_the_limit_is_refused(model: Path, tmp_path: Path) -> None:
@@ -61,7 +68,7 @@ def test_creation_date_without_a_value(
 ) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "77")
     result = run(bundle_command, model, "--creation-date", "--out", tmp_path / "out", "--json")
-    assert json.loads(result.output)["choices"]["creation_date"] == 77
+    assert manifest_in(result.output)["choices"]["creation_date"] == 77
 
 
 @pytest.mark.parametrize(
@@ -95,6 +102,35 @@ def test_model_meta(model: Path, bundle: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert manifest["creation"]["payload"] in result.output
     assert "input payload 0x0002" in result.output
-    record = json.loads(run(model_meta, model, "--json", "--royalty", 7).output)
+    record = json.loads(run(model_meta, model, "--json", "--royalty", 7).stdout)
     assert record["creation"]["royalty"] == 7
     assert "stored_input" not in record
+
+
+def test_the_card_tells_what_the_publisher_states_of_the_weights(
+    model: Path, tmp_path: Path
+) -> None:
+    out, said = tmp_path / "out", ("--licence", "AGPL-3.0", "--origin", "yolov5n.pt | *v7.0*")
+    told = run(bundle_command, model, "--out", out, *said)
+    assert "Warning" not in told.output
+    card = (out / "MODEL_CARD.md").read_text()
+    assert "| licence of the weights | AGPL-3.0 |" in card
+    assert "yolov5n.pt \\| \\*v7.0\\*" in card
+    assert "quantized with" not in card
+    assert run(bundle_command, "--check", out).exit_code == 0
+    silent = run(bundle_command, model, "--out", tmp_path / "silent")
+    assert (
+        "does not tell licence and origin of the weights (--licence and --origin)" in silent.output
+    )
+    assert "## Weights" not in (tmp_path / "silent" / "MODEL_CARD.md").read_text()
+    long = run(bundle_command, model, "--out", tmp_path / "long", "--licence", "x" * 501)
+    assert (long.exit_code, (tmp_path / "long").exists()) == (2, False)
+
+
+def test_the_licence_of_stock_weights_is_told() -> None:
+    names = {"detection": {"architecture": {"names": list(COCO_NAMES)}}}
+    told = unstated({"choices": {}, "extension": names})
+    assert told is not None
+    assert "stock weights of YOLOv5 are under AGPL-3.0" in told
+    named = unstated({"choices": {"licence": "MIT"}, "extension": names})
+    assert named == "the card does not tell origin of the weights (--origin)"

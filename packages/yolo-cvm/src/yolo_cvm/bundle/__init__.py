@@ -3,7 +3,7 @@
 from yolo_cvm.bundle.accuracy import accuracy_table, nothing_found
 from yolo_cvm.bundle.build import announce, creation_date, tiers, write_bundle
 from yolo_cvm.bundle.check import Passed, check_bundle
-from yolo_cvm.bundle.manifest import Choices
+from yolo_cvm.bundle.manifest import Choices, unstated
 from yolo_cvm.bundle.payload import NO_AUTHOR, InputMeta, ModelMeta, parse_address
 
 __all__ = [
@@ -19,5 +19,6 @@ __all__ = [
     "nothing_found",
     "parse_address",
     "tiers",
+    "unstated",
     "write_bundle",
 ]

@@ -12,6 +12,7 @@ from yolo_core.words import markdown
 from yolo_core.yolo.model_folder import Extension
 from yolo_cvm.bundle.accuracy import INTERVAL, PERCENT, nothing_found
 from yolo_cvm.bundle.convention import input_lines, output_lines, to_picture
+from yolo_cvm.bundle.manifest import STATED
 from yolo_cvm.bundle.payload import NO_AUTHOR
 from yolo_cvm.bundle.torrent import NODE_PIECE_LENGTH
 
@@ -25,6 +26,7 @@ def write_card(manifest: dict[str, Any], extension: Extension | None) -> str:
         _what(manifest, extension),
         _convention(manifest, extension),
         _classes(extension),
+        _weights(manifest["choices"]),
         _accuracy(manifest["choices"]["accuracy"]),
         _chain(manifest),
         _digests(manifest),
@@ -94,6 +96,14 @@ def _classes(extension: Extension | None) -> str:
     rest = len(names) - _CLASSES_SHOWN
     tail = f" and {rest} more (see `manifest.json`)" if rest > 0 else ""
     return "## Classes\n\n" + ", ".join(names[:_CLASSES_SHOWN]) + tail
+
+
+def _weights(choices: Mapping[str, Any]) -> str:
+    """What the publisher states about the weights; nothing where that is nothing."""
+    rows = [[label, markdown(choices[name])] for name, label in STATED.items() if name in choices]
+    if not rows:
+        return ""
+    return f"## Weights\n\n{_table(['what', 'as the publisher states'], rows)}"
 
 
 def _accuracy(rows: Sequence[dict[str, Any]]) -> str:

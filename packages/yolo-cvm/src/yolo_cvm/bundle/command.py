@@ -47,6 +47,9 @@ _MODEL_HELP = "MODEL is a folder with the files symbol and params (and ext for a
     type=click.Path(path_type=Path),
     help="File of yolo-eval coco or compare for the card's accuracy table; repeatable.",
 )
+@click.option("--licence", default="", help="Of the weights, for the card; stock ones: AGPL-3.0.")
+@click.option("--origin", default="", help="Where the weights come from, for the card.")
+@click.option("--calibration", default="", help="Pictures it was quantized with, for the card.")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest.")
 def bundle(
     model: Path | None,
@@ -61,6 +64,9 @@ def bundle(
     piece_length: int,
     creation_date: str | None,
     metrics: tuple[Path, ...],
+    licence: str,
+    origin: str,
+    calibration: str,
     as_json: bool,
 ) -> None:
     from yolo_cvm import bundle as package
@@ -84,6 +90,9 @@ def bundle(
             piece_length=piece_length,
             creation_date=package.creation_date(creation_date),
             accuracy=package.accuracy_table(metrics),
+            licence=licence,
+            origin=origin,
+            calibration=calibration,
         ),
         layout,
     )
@@ -92,6 +101,9 @@ def bundle(
         warning = package.nothing_found(row)
         if warning:
             click.echo(f"Warning: {shown(warning, 300)}", err=True)
+    unstated = package.unstated(manifest)
+    if unstated:
+        click.echo(f"Warning: {unstated}", err=True)
     if not as_json:
         next_steps(("yolo-cvm", "bundle", "--check", out))
         click.echo("      and seed and announce it, as its card says")

@@ -11,12 +11,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.graph import Graph
+from yolo_core.words import text_fault
+from yolo_core.yolo.coco import COCO_NAMES
 from yolo_core.yolo.model_folder import Extension, check_extension
 from yolo_cvm.bundle import npy, selftest, torrent
 from yolo_cvm.bundle.accuracy import check_row
@@ -28,6 +31,14 @@ FORMAT = "yolo-cvm-bundle/1"
 #: Largest manifest that is read, in bytes.
 LIMIT = 1 << 20
 
+#: What a publisher may state about the weights, and what the card calls it.
+STATED = {
+    "licence": "licence of the weights",
+    "origin": "where the weights come from",
+    "calibration": "pictures that they were quantized with",
+}
+#: Longest such statement, in characters.
+STATED_LIMIT = 500
 _OWN_DIGEST = "sha256"
 _DIGITS = 24
 
@@ -39,6 +50,8 @@ class Choices:
     comment: free text for the chain and the torrent. author: 40 hexadecimal digits, receives
     `royalty` gas per call. tiers: trackers. piece_length: bytes per torrent piece.
     creation_date: Unix seconds for the torrent, or None. accuracy: rows of the card's table.
+    licence, origin, calibration: of the weights, where they come from, and which pictures they
+    were quantized with, in words.
     """
 
     comment: str = ""
@@ -48,6 +61,14 @@ class Choices:
     piece_length: int = torrent.PIECE_LENGTH
     creation_date: int | None = None
     accuracy: tuple[Any, ...] = ()
+    licence: str = ""
+    origin: str = ""
+    calibration: str = ""
+
+    def record(self) -> dict[str, Any]:
+        """As it stands in a manifest: what is not stated of the weights is left out."""
+        record = dataclasses.asdict(self)
+        return {name: value for name, value in record.items() if value or name not in STATED}
 
     def envelope(self) -> torrent.Envelope:
         """The part of the torrent file that is not hashed."""
@@ -84,6 +105,10 @@ def describe(model: Model, choices: Choices) -> tuple[dict[str, Any], bytes]:
     What the self-test returns (`self_test.output_digest`) is left to the caller to fill in.
     InputError where the chain would refuse the model, or take it and never run it.
     """
+    for name in STATED:
+        fault = text_fault(getattr(choices, name), STATED_LIMIT)
+        if fault:
+            raise InputError(name, fault, f"at most {STATED_LIMIT} printable characters")
     info = torrent.model_info(model.symbol, model.params, choices.piece_length)
     announced = announcement(model.graph, info, choices.comment, choices.royalty, choices.author)
     torrent_bytes = torrent.encode(info, choices.envelope())
@@ -97,7 +122,7 @@ def describe(model: Model, choices: Choices) -> tuple[dict[str, Any], bytes]:
             "data/params": _file(model.params),
             "data/symbol": _file(model.symbol),
         },
-        "choices": dataclasses.asdict(choices),
+        "choices": choices.record(),
         "model": _model(model.graph),
         "extension": model.extension,
         **announced,
@@ -142,9 +167,10 @@ def choices_of(content: dict[str, Any], source: str) -> Choices:
     """What the publisher decided, out of a manifest."""
     record = content.get("choices")
     names = {field.name for field in dataclasses.fields(Choices)}
-    if not isinstance(record, dict) or set(record) != names:
+    if not isinstance(record, dict) or not names - set(STATED) <= set(record) <= names:
         raise InputError(source, "does not tell the publisher's choices", ", ".join(sorted(names)))
     kinds = {"comment": str, "author": str, "royalty": int, "piece_length": int, "accuracy": list}
+    kinds.update({name: str for name in STATED if name in record})
     for name, kind in kinds.items():
         if type(record[name]) is not kind:
             raise InputError(source, f"choices.{name} is of the wrong kind", kind.__name__)
@@ -166,6 +192,24 @@ def choices_of(content: dict[str, Any], source: str) -> Choices:
             "accuracy": tuple(record["accuracy"]),
         }
     )
+
+
+def unstated(content: Mapping[str, Any]) -> str | None:
+    """A sentence about what a bundle does not say of its weights, or None.
+
+    content: of a manifest. The weights that come with YOLOv5 are under a licence that binds
+    whoever passes them on, in integers too; they are known by COCO's classes.
+    """
+    absent = [f"--{name}" for name in ("licence", "origin") if name not in content["choices"]]
+    if not absent:
+        return None
+    told = f"the card does not tell {' and '.join(absent).replace('--', '')} of the weights"
+    extension = content["extension"]
+    detection = extension.get("detection") if isinstance(extension, dict) else None
+    names = detection["architecture"]["names"] if detection else ()
+    if tuple(names) == COCO_NAMES and "--licence" in absent:
+        told += "; the stock weights of YOLOv5 are under AGPL-3.0"
+    return f"{told} ({' and '.join(absent)})"
 
 
 def first_difference(stated: Any, found: Any, place: str = "") -> str | None:
