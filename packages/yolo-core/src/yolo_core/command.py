@@ -68,14 +68,18 @@ seconds_option = click.option(
 )  # fmt: skip
 
 
+memory_option = click.option(
+    "--max-memory", type=click.IntRange(0), help="Refuse a model that needs more bytes."
+)
+
+
 def budget_options(command: _CommandT) -> _CommandT:
     """What a command that loads or runs an integer model may take; `Command` sees to all four."""
     for option in (
         seconds_option,
         click.option("--max-steps", type=click.IntRange(0),
                      help="Refuse a model of more elementary steps."),
-        click.option("--max-memory", type=click.IntRange(0),
-                     help="Refuse a model that needs more bytes."),
+        memory_option,
         click.option("--max-gas", type=click.IntRange(0), help="Refuse a model of more gas."),
     ):  # fmt: skip
         command = option(command)

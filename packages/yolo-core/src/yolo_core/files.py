@@ -8,6 +8,7 @@ of ours (see `yolo_core.outputs`).
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -23,6 +24,8 @@ from yolo_core.outputs import PathLike as PathLike
 _JSON_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
+#: How the system says that there is no room for more, by itself without a name.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 #: Largest text file (labels, lists, JSON settings) that is read, in bytes.
 TEXT_LIMIT = 16 << 20
 #: Most values in a JSON file unless the reader knows better: lists, objects and what they hold.
@@ -175,11 +178,12 @@ def _complete(path: Path, content: str | bytes) -> Iterator[tuple[Path, str]]:
         try:
             stack.enter_context(_folders_for(path))
             handle, temporary = replacing.part_file(path)
+            stack.callback(os.close, handle)
             stack.callback(_remove, temporary)
-            stream = stack.enter_context(os.fdopen(handle, "wb"))
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
+            left = memoryview(data)
+            while left:
+                left = left[os.write(handle, left) :]
+            os.fsync(handle)
         except (OSError, ValueError) as error:
             raise _unwritten(path, error) from error
         yield temporary, hashlib.sha256(data).hexdigest()
@@ -267,9 +271,11 @@ def _told_as(fresh: Path, path: Path) -> Iterator[None]:
         error.cause = error.cause.replace(hidden, known)
         raise
     except OSError as error:
-        if hidden not in str(error.filename):
+        if hidden in str(error.filename):
+            known = str(error.filename).replace(hidden, known)
+        elif error.errno not in _FULL:
             raise
-        raise _unwritten(str(error.filename).replace(hidden, known), error) from error
+        raise _unwritten(known, error) from error
 
 
 def _umask() -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from yolo_core.command import Group, budget_options
+from yolo_core.command import Group, budget_options, memory_option, seconds_option
 from yolo_core.console import next_steps
 
 _DATA = "Calibration images: a folder, a .txt list, or a data.yaml (its training part)."
@@ -68,6 +68,8 @@ def main() -> None:
               help="The graph decides by itself: its output is the final boxes.")  # fmt: skip
 @_boxes_options
 @click.option("--strict", is_flag=True, help="Stop when an image cannot be read.")
+@memory_option
+@seconds_option
 def quantize(
     words: tuple[str, ...], data: str | None, num_calib: int, imgsz: tuple[int, ...],
     out: Path | None, effort: str, letterbox: str, work: Path | None,
@@ -145,6 +147,8 @@ def boxes(model: Path, out: Path, **deciding: Any) -> None:
 @click.option("--out", type=click.Path(path_type=Path),
               help="HTML page to write. Default: FOLDER.report.html.")  # fmt: skip
 @click.option("--images", default=16, show_default=True, help="Images to judge every node by.")
+@memory_option
+@seconds_option
 def report(folder: Path, work: Path | None, out: Path | None, images: int) -> None:
     """Show how much accuracy each tensor of the model in FOLDER costs, the worst first."""
     from yolo_mrt.command import report_of

@@ -272,7 +272,7 @@ def report_of(folder: Path, work: Path | None, out: Path | None, images: int) ->
     target = out if out is not None else folder.with_name(folder.name + ".report.html")
     stages = [settings.stage_file(ending) for ending in stage_module.STAGE_FILES]
     check_outputs([*model_sources(folder), *stages, *settings.images, *settings.judged], [target])
-    report = judge_nodes(settings, images)
+    report = judge_nodes(settings, images, click.echo)
     atomic_write(target, page(report, folder.name))
     console.answer({"page": str(target)})
     click.echo(table(report.nodes))

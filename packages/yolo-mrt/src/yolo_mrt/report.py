@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from yolo_core.yolo.boxes import NmsSettings, detections, rows_of
 from yolo_mrt.calibrate.float_pass import THRESHOLDS, FloatNet
 from yolo_mrt.calibrate.tables import CODE_LIMIT
 from yolo_mrt.compile.comparison import average_precision
+from yolo_mrt.costs import check_judging
 from yolo_mrt.network.net import per_output
 from yolo_mrt.network.source import Source
 from yolo_mrt.quantize.effort import refinement
@@ -81,17 +82,20 @@ class Report:
     boxes: int
 
 
-def judge_nodes(settings: Settings, images: int) -> Report:
+def judge_nodes(
+    settings: Settings, images: int, say: Callable[[str], object] = lambda text: None
+) -> Report:
     """Every measured tensor and every convolution's weights, worst first.
 
     Judged on at most `images` of the images that were kept back from calibration, where there are
-    any.
+    any. say: hears what it needs, before the work. InputError where that is more than is granted.
     """
     source = prepared(settings)
     subjects = [*_tensors(settings, source), *_weights(settings, source)]
     net = FloatNet(source.net)
     own = not settings.judged
     places = spread(settings.images if own else settings.judged, images)
+    say(check_judging(source.net, settings, len(places), len(subjects)))
     lost: list[list[float]] = [[] for _ in subjects]
     energy = np.zeros((2, len(subjects)))
     boxes = 0

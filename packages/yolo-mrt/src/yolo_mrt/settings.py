@@ -11,6 +11,8 @@ from yolo_mrt.compile.boxes import BoxesOptions
 
 STAGES = ("prepare", "calibrate", "quantize", "evaluate", "compile")
 EFFORTS = ("normal", "high")
+#: Images on which effort "high" tries every read.
+SENSITIVITY_IMAGES = 32
 LETTERBOX_MODES = ("letterbox", "squash")
 
 

@@ -23,7 +23,7 @@ from yolo_core.progress import progress
 from yolo_core.yolo.architecture import Architecture
 from yolo_core.yolo.letterbox import Letterbox, read_image
 from yolo_core.yolo.model_folder import Extension
-from yolo_mrt import cache
+from yolo_mrt import cache, costs
 from yolo_mrt.calibrate.calibration import make_scheme, spread_thresholds
 from yolo_mrt.calibrate.float_pass import TensorStatistics, measure
 from yolo_mrt.calibrate.scheme import INPUT_ZERO, Scheme
@@ -38,10 +38,8 @@ from yolo_mrt.pictures import Likeness
 from yolo_mrt.quantize.effort import measured_reads, refined_reads
 from yolo_mrt.quantize.quantizer import learn_rounding, moment_images
 from yolo_mrt.quantize.weights import IntegerConv
-from yolo_mrt.settings import STAGES, Settings
+from yolo_mrt.settings import SENSITIVITY_IMAGES, STAGES, Settings
 
-#: Images on which effort "high" tries every read.
-SENSITIVITY_IMAGES = 32
 #: The file beside the stage files that says what they belong to.
 RUN = ".run.json"
 #: Endings of everything that the stages write beside the model folder.
@@ -76,6 +74,7 @@ def finished(settings: Settings, stage: str) -> str:
 
 def _prepare(settings: Settings, say: Say) -> None:
     source = read_source(settings.checkpoint)
+    say(costs.check_quantizing(source.net, settings))
     key = cache.key_of("prepare", {"source": source.digest, "imgsz": list(settings.imgsz)})
     conf = settings.stage_file(".prepare.conf")
     if cache.is_current(conf, key):
