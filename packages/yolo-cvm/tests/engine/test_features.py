@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from yolo_core.graph import Graph, GraphBuilder, Ref, interpret
+from yolo_core.graph import Graph, GraphBuilder, LogicError, Ref, interpret
 from yolo_cvm.engine import library, select
 
 from .detectors import Detector, indices, suppression
@@ -161,3 +161,19 @@ def test_every_feature_is_hit_on_every_instruction_set() -> None:
                 assert engine.name == f"compiled-{name}"
                 for a, b in zip(want, engine.run(data)):
                     assert np.array_equal(a, b), name
+
+
+def test_one_value_beyond_the_precision_is_seen_wherever_it_stands() -> None:
+    """The engine looks at its input with vectors, in parts for the threads, with a rest behind."""
+    builder = GraphBuilder()
+    x = builder.input("data", (40003,), 8)
+    graph = builder.build([builder.operator("negative", [x])])
+    for name in SETS:
+        for threads in (1, 3):
+            engine = select(graph, threads, name)
+            for place in (0, 1, 20001, 40001, 40002):
+                for value in (128, -128):
+                    data = np.zeros(40003, np.int32)
+                    data[place] = value
+                    with pytest.raises(LogicError):
+                        engine.run(data)
