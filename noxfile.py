@@ -166,6 +166,19 @@ def compare(session: nox.Session) -> None:
     session.run(command, "compare", *files, "--out", page, *_options(session))
 
 
+@nox.session(venv_backend="none")
+def zoo(session: nox.Session) -> None:
+    """The table of all sizes in dist/zoo: `nox -s zoo -- FOLDER --licence TEXT --sizes ns`.
+
+    FOLDER holds checkpoints, integer models and run files; generated weights stand for the rest.
+    The options are those of `yolo-eval table`; without any the folder is `models`.
+    """
+    programs = _pipeline(session, "yolo-mrt", "yolo-cvm", "yolo-eval", mxnet=True)
+    session.env["PATH"] = os.pathsep.join([str(programs.resolve()), os.environ["PATH"]])
+    words = session.posargs or ["models"]
+    session.run(str(programs / "yolo-eval"), "table", "--out", str(ROOT / "dist" / "zoo"), *words)
+
+
 @nox.session
 @nox.parametrize("package", [*PACKAGES, "across"], ids=[*PACKAGES, "across"])
 def tests(session: nox.Session, package: str) -> None:

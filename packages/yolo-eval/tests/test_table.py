@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from yolo_core.graph.costs.gas import gas
 from yolo_core.yolo.architecture import Architecture
 from yolo_core.yolo.model_folder import Extension, write_model_folder
 from yolo_eval.cli import main
+from yolo_eval.figures.table import Row
+from yolo_eval.pages.table_output import cells, markdown
 from yolo_eval.runs.measure import fixed_picture, measure
 
 
@@ -132,3 +135,11 @@ def test_a_damaged_model_is_named(integer_model: Path, tmp_path: Path) -> None:
     result = run("table", tmp_path / "models", "--no-generated")
     assert result.exit_code == 2
     assert "Error: " in result.output.splitlines()[-1]
+
+
+def test_the_licence_of_the_weights_is_a_column() -> None:
+    row = Row("n", "float", "trained", "w", (64, 64), 1, 1, 1, licence="a | *b*")
+    told = [cells(replace(row, **change))[-1] for change in ({}, {"licence": ""},
+                                                            {"weights": "generated"})]  # fmt: skip
+    assert told == ["a | *b*", "not stated", "–"]
+    assert markdown([row]).splitlines()[2].endswith(" a \\| \\*b\\* |")

@@ -258,6 +258,7 @@ def detect(
 @click.option("--repeats", type=click.IntRange(1, 1000), default=5, show_default=True)
 @click.option("--resamples", type=click.IntRange(1, 100000), default=1000, show_default=True)
 @click.option("--no-generated", is_flag=True, help="Leave out sizes that DIR does not hold.")
+@click.option("--licence", default="", help="Of the weights in DIR, for the last column.")
 def table(
     folder: Path,
     out: Path | None,
@@ -268,6 +269,7 @@ def table(
     repeats: int,
     resamples: int,
     no_generated: bool,
+    licence: str,
 ) -> None:
     """One table of all sizes and forms of a model.
 
@@ -287,6 +289,7 @@ def table(
         repeats=repeats,
         generated=not no_generated,
         resamples=resamples,
+        licence=licence,
     )
     rows = make_table(folder, settings, lambda line: click.echo(line, err=True))
     answer(as_record(rows))

@@ -37,8 +37,8 @@ class Row:
     """One size in one form.
 
     weights: "trained" or "generated". bytes: of the files that carry the parameters. macs: of one
-    inference. gas: of an integer model. images: those that AP is over. delta: AP against the float
-    run over the same images.
+    inference. licence: of trained weights, as stated. gas: of an integer model. images: those that
+    AP is over. delta: AP against the float run over the same images.
     measured: None where it could not be, and `note` says why.
     """
 
@@ -56,12 +56,15 @@ class Row:
     ap50: float | None = None
     delta: Interval | None = None
     measured: Measurement | None = None
+    licence: str = ""
     note: str = ""
 
 
 @dataclass(frozen=True)
 class TableSettings:
-    """imgsz: of float models and generated ones. repeats: timed runs per row."""
+    """imgsz: of float models and generated ones. repeats: timed runs per row. licence: of the
+    weights in the folder, in words.
+    """
 
     sizes: str = "".join(SIZES)
     forms: tuple[str, ...] = tuple(FORMS)
@@ -70,6 +73,7 @@ class TableSettings:
     repeats: int = 5
     generated: bool = True
     resamples: int = 1000
+    licence: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,8 @@ def make_table(
                 if not chosen and settings.generated:
                     rows += _generated_rows(size, form, settings, Path(scratch), say)
                 for model in chosen:
-                    rows += _rows(_described(model, form, "trained", settings), settings, say)
+                    row = _described(model, form, "trained", settings)
+                    rows += _rows(replace(row, licence=settings.licence), settings, say)
     return _scored(rows, runs, settings.resamples)
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from yolo_core import words
 from yolo_core.files import atomic_files
 from yolo_eval.figures.metrics import percent
 from yolo_eval.figures.table import Row
@@ -20,9 +21,12 @@ FILES = ("table.md", "table.json", "table.html")
 HEADS = (
     "model", "form", "weights", "input", "size MB", "params M", "GMAC", "gas G", "AP", "AP50",
     "ΔAP", "95 % interval", "ms", "threads", "peak MB", "SHA-256 of outputs",
+    "licence of the weights",
 )  # fmt: skip
 #: Columns of text; the rest are numbers and stand right.
-_LEFT = frozenset({"model", "form", "weights", "input", "SHA-256 of outputs"})
+_LEFT = frozenset(
+    {"model", "form", "weights", "input", "SHA-256 of outputs", "licence of the weights"}
+)
 
 FOOT = (
     "ms: median of one image through the network on this machine, without letterbox and "
@@ -52,13 +56,15 @@ def cells(row: Row) -> list[str]:
         str(found.threads) if found else "–",
         f"{found.peak_bytes / 1e6:.0f}" if found else "–",
         f"{found.outputs[:12]}…" if found else "–",
+        "–" if row.weights == "generated" else words.shown(row.licence) or "not stated",
     ]
 
 
 def markdown(rows: Sequence[Row]) -> str:
     """A Markdown table; notes of rows that could not be measured follow it."""
     ruler = ["---" if head in _LEFT else "---:" for head in HEADS]
-    lines = ["| " + " | ".join(line) + " |" for line in (HEADS, ruler, *map(cells, rows))]
+    told = ([*line[:-1], words.markdown(line[-1])] for line in map(cells, rows))
+    lines = ["| " + " | ".join(line) + " |" for line in (HEADS, ruler, *told)]
     return "\n".join([*lines, "", *(f"- {note}" for note in _notes(rows)), "", FOOT]) + "\n"
 
 
