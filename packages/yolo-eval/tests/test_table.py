@@ -139,7 +139,7 @@ def test_a_damaged_model_is_named(integer_model: Path, tmp_path: Path) -> None:
 
 def test_the_licence_of_the_weights_is_a_column() -> None:
     row = Row("n", "float", "trained", "w", (64, 64), 1, 1, 1, licence="a | *b*")
-    told = [cells(replace(row, **change))[-1] for change in ({}, {"licence": ""},
-                                                            {"weights": "generated"})]  # fmt: skip
+    rows = (row, replace(row, licence=""), replace(row, weights="generated"))
+    told = [cells(each)[-1] for each in rows]
     assert told == ["a | *b*", "not stated", "–"]
     assert markdown([row]).splitlines()[2].endswith(" a \\| \\*b\\* |")
