@@ -375,6 +375,21 @@ def bench_train(session: nox.Session) -> None:
 
 
 @nox.session
+def device(session: nox.Session) -> None:
+    """Whether training works on this machine's GPUs: a verdict. `nox -s device -- mxnet-cu117`.
+
+    The word is the wheel of MXNet for the CUDA libraries that are installed, by default for 11.2.
+    """
+    wheels = [word for word in session.posargs if word.startswith("mxnet")] or ["mxnet-cu112"]
+    options = [word for word in session.posargs if word not in wheels]
+    _install(session, "yolo-train")
+    if shutil.which("nvidia-smi"):
+        # Both wheels hold the module `mxnet`: the second writes over the files of the first.
+        session.install("--no-deps", "--force-reinstall", f"{wheels[0]}==1.9.1")
+    session.run("python", "packages/yolo-train/benchmarks/device.py", *options)
+
+
+@nox.session
 def parity(session: nox.Session) -> None:
     """Twenty steps of training beside the same steps in PyTorch: losses, gradients, weights.
 

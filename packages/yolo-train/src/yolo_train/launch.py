@@ -121,7 +121,14 @@ def _remote(host: str, words: Sequence[str], settings: Mapping[str, str]) -> lis
     """The ssh command of a worker; -tt ends it there when ssh ends here."""
     values = [f"{key}={value}" for key, value in {**settings, "DMLC_ROLE": "worker"}.items()]
     there = shlex.join(["env", *values, "yolo-train", *words])
-    return ["ssh", "-tt", "-o", "BatchMode=yes", host, f"cd {shlex.quote(os.getcwd())} && {there}"]
+    return [
+        "ssh",
+        "-tt",
+        "-o",
+        "BatchMode=yes",
+        host,
+        f"cd {shlex.quote(os.getcwd())} && exec {there}",
+    ]
 
 
 def _start(name: str, command: Sequence[str], settings: Mapping[str, str], role: str) -> _Started:
