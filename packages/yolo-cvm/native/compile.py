@@ -27,6 +27,7 @@ COMMON = [
     "plain.cpp",
     "plain_network.cpp",
     "suppress.cpp",
+    "pieces.cpp",
     "tile_code.cpp",
     "image.cpp",
     "conv.cpp",
@@ -35,12 +36,14 @@ COMMON = [
     "wire.cpp",
     "arch/select.cpp",
 ]
+AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq"]
 # Flags of each instruction set, by machine; a set that is not listed compiles to an empty list.
 INSTRUCTION_SETS: Mapping[str, Mapping[str, Sequence[str]]] = {
     "x86_64": {
         "avx2": ["-mavx2"],
         "avxvnni": ["-mavx2", "-mavxvnni"],
-        "avx512vnni": ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vnni"],
+        "avx512vnni": [*AVX512, "-mavx512vnni"],
+        "avx512vbmi": [*AVX512, "-mavx512vnni", "-mavx512vbmi"],
     },
     "aarch64": {"neon": ["-march=armv8.2-a+dotprod"]},
     # for emulate.py: what a machine with AVX2 can run, AVX-VNNI in words of AVX2
@@ -55,7 +58,7 @@ INSTRUCTION_SETS: Mapping[str, Mapping[str, Sequence[str]]] = {
 KERNEL_FLAGS = ["-O3"]
 OTHER_FLAGS = ["-O2"]
 # The kernels that take longest, first, so that no processor is left with one of them at the end.
-LONGEST_FIRST = ["avx512vnni", "avxvnni", "avx2", "neon", "wasm"]
+LONGEST_FIRST = ["avx512vnni", "avxvnni", "avx2", "neon", "wasm", "avx512vbmi"]
 ALL_SETS = ["portable", *LONGEST_FIRST]
 
 

@@ -228,6 +228,7 @@ void Convolution::prepare(int64_t groups, const Constant& added, Words& w, const
   }
   code_ = std::make_unique<TileCode>(w, p, shape, padded_channels());
   plan_epilogue();
+  if (p.pieces && indexed_ != kNoIndex) find_pieces(*p.pieces);
 }
 
 int8_t Convolution::weight_at(int64_t output, int64_t channel, int64_t tap) const {
@@ -278,6 +279,39 @@ void Convolution::plan_epilogue() {
   if (lowest >= 0 && highest < shortest) indexed_ = highest < 1 << 15 ? kWordIndex : kLongIndex;
 }
 
+// Where a table, or the part of it that a lane reads, is made of straight pieces.
+void Convolution::find_pieces(PieceBook& book) {
+  const std::vector<TileOp>& ops = code_->ops();
+  const Requant& q = ops[0].requant;
+  if (q.lo != 0 || q.hi < 0 || q.hi >= 1 << 15 || (q.offset && !remaining_.empty())) return;
+  std::vector<BlockPieces> all;
+  bool any = false;
+  for (size_t i : direct_)
+    for (const Block& b : blocks) {
+      BlockPieces found;
+      std::memset(&found, 0, sizeof found);
+      found.bits = PieceBook::bits_of(q.hi + 1);
+      found.slopes = book.slopes();
+      for (int64_t l = 0; l < b.valid; ++l) {
+        const int32_t first = q.offset ? q.offset[b.channel + l] : 0;
+        const BytePieces* pieces = book.find(ops[i].table.values + first, q.hi + 1);
+        const BytePieces** end = found.of + found.count;
+        const BytePieces** at = std::find(found.of + 0, end, pieces);
+        if (!pieces || at - found.of == kMaxBytePieces) {
+          found.count = 0;
+          break;
+        }
+        if (at == end) found.of[found.count++] = pieces;
+        found.lanes[l] = (uint8_t)(at - found.of);
+      }
+      any = any || found.count;
+      all.push_back(found);
+    }
+  if (!any) return;
+  pieces_ = std::move(all);
+  indexed_ = kLaneIndex;
+}
+
 void Convolution::bind(const Execution& e, Epilogue* into) const {
   TileOp bound[kMaxOps];
   code_->bind(e, bound);
@@ -297,6 +331,7 @@ void Convolution::tile(const Epilogue& epilogue, ConvTile& t, const Block& b, in
   t.sinks = sinks;
   t.sink_count = 0;
   t.indexed = indexed_;
+  t.lookup = k->lookup;
   t.valid = b.valid;
   t.requant = nullptr;
   Requant q;
@@ -309,9 +344,13 @@ void Convolution::tile(const Epilogue& epilogue, ConvTile& t, const Block& b, in
   }
   for (; t.sink_count < (int64_t)direct_.size(); ++ops) {
     const View& v = ops->view;
+    const size_t block = (size_t)(&b - blocks.data());
+    const BlockPieces* pieces =
+        pieces_.empty() ? nullptr : &pieces_[(size_t)t.sink_count * blocks.size() + block];
     sinks[t.sink_count++] = {v.base + image * v.image_stride + y * v.row_stride +
                                  x * v.pixel_stride + b.channel,
-                             v.pixel_stride, ops->kind == kLookupStore ? &ops->table : nullptr};
+                             v.pixel_stride, ops->kind == kLookupStore ? &ops->table : nullptr,
+                             pieces, t.requant ? q.offset : nullptr};
   }
   k->conv[b.vectors][pixels](t);
   if (remaining_.empty()) return;

@@ -64,6 +64,7 @@ class Convolution {
   void check_window(int axis, int64_t kernel, int64_t stride, int64_t pad, int64_t dilation) const;
   void prepare(int64_t groups, const Constant& added, Words& w, const Plan& p);
   void plan_epilogue();
+  void find_pieces(PieceBook& book);
 
   std::unique_ptr<TileCode> code_;
   bool requantized_ = false;       // the first operation runs on the accumulators
@@ -71,6 +72,7 @@ class Convolution {
   std::vector<size_t> direct_;     // byte stores that run on the accumulators too
   std::vector<size_t> remaining_;  // operations that run on the tile in the cache
   bool scatters_ = false;          // one of them writes to a plain tensor
+  std::vector<BlockPieces> pieces_;  // kLaneIndex: of every direct store, block by block
 };
 
 // Winograd's way, which takes `c`; null, and `c` as it was, where that is not exact or not faster.

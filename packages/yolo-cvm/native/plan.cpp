@@ -70,6 +70,7 @@ std::unique_ptr<Plan> make_plan(Words w, const void* const* constants,
                                 const int64_t* constant_counts, const Kernels* kernels) {
   auto plan = std::make_unique<Plan>();
   plan->kernels = kernels;
+  if (kernels->lookup) plan->pieces = std::make_unique<PieceBook>();
   require(w.next() == kFingerprint, "not a plan of this version");
   plan->arena_bytes = w.next(0, kMaxBytes);
   plan->input_count = w.next(1, (int64_t)1 << 40);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "arch/kernels.h"
+#include "pieces.h"
 #include "pool.h"
 
 namespace cvm {
@@ -110,6 +111,7 @@ struct Plan {
   std::vector<Tensor> tensors;
   std::vector<int64_t> output_counts;
   int64_t input_count;
+  std::unique_ptr<PieceBook> pieces;  // where the instruction set makes use of them
   std::vector<std::unique_ptr<Step>> steps;
 
   const Tensor& tensor(int64_t id) const {

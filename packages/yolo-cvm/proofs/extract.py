@@ -106,7 +106,7 @@ def as_c(text: str, name: str) -> str:
     for pattern, replacement in RULES:
         text = re.sub(pattern, replacement, text)
     head, brace, body = text.partition("{")
-    head = re.sub(r"\b(inline|static|override|explicit)\b\s*", "", head).strip()
+    head = re.sub(r"\b(inline|CVM_INLINE|static|override|explicit)\b\s*", "", head).strip()
     head = re.sub(r"\)\s*const$", ")", head)
     kind = re.split(rf"\s+\*?{re.escape(own)}\(", head)[0]
     body = re.sub(r"\breturn (?=\{)", f"return ({kind})", body)

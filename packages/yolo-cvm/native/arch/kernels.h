@@ -30,6 +30,27 @@ struct Table {
   const Segments* segments;
 };
 
+// Straight pieces that reproduce part of a table of int8 exactly: for every index i of the part,
+//   out = min(127, (256 * value[p] + code[p] + slope[code[p] % 16] * (i % 2^bits)) >> 8), p = i >> bits.
+// The slopes are shared by all pieces of a plan.
+constexpr int kBytePieces = 256;
+constexpr int kSlopes = 16;
+constexpr int kMaxPieceBits = 7;
+struct alignas(64) BytePieces {
+  int8_t value[kBytePieces];
+  uint8_t code[kBytePieces];
+};
+
+// The pieces that the lanes of one block use.
+constexpr int kMaxBytePieces = 6;
+struct BlockPieces {
+  int32_t bits;
+  int32_t count;  // 0: none, the table is looked up
+  const BytePieces* of[kMaxBytePieces];
+  uint8_t lanes[32];  // which of them a lane uses
+  const int8_t* slopes;
+};
+
 // clamp -> multiply -> rounding shift -> clamp -> add, each step may be the identity. Pointers are
 // per lane, padded to the block.
 struct Requant {
@@ -73,14 +94,20 @@ struct Tile {
   int64_t channel, valid;  // first channel, lanes that exist
 };
 
-enum Indexed : int32_t { kNoIndex = 0, kWordIndex = 1, kLongIndex = 2 };
+enum Indexed : int32_t { kNoIndex = 0, kWordIndex = 1, kLongIndex = 2, kLaneIndex = 3 };
 
 // Where the micro-kernel leaves its accumulators.
 struct ByteSink {
   uint8_t* base;  // first pixel, first channel of the tile
   int64_t pixel_stride;
   const Table* table;  // null: the value itself (plus storage offset)
+  // kLaneIndex:
+  const BlockPieces* pieces;
+  const int32_t* first;  // per lane: where its part of the table begins; null for 0
 };
+// Bytes for the indices [pixels][lanes] of kLaneIndex; whole registers are read.
+typedef void (*LaneLookup)(const uint16_t* index, int64_t pixels, int64_t lanes, int64_t valid,
+                           const ByteSink& sink);
 struct ConvTile {
   const uint8_t* input;    // first pixel, first tap
   int64_t step;            // bytes between neighbouring pixels
@@ -94,7 +121,10 @@ struct ConvTile {
   const ByteSink* sinks;
   int64_t sink_count;
   int32_t indexed;         // every sink has a table, and requantized values index all of them;
-                           // kWordIndex when they fit 16 bits, kLongIndex when not
+                           // kWordIndex when they fit 16 bits, kLongIndex when not; kLaneIndex
+                           // when they do without the addition, which says where a lane's part
+                           // of the tables begins
+  LaneLookup lookup;       // for kLaneIndex
   int64_t valid;           // lanes that exist
 };
 typedef void (*ConvKernel)(const ConvTile&);
@@ -161,6 +191,7 @@ struct Kernels {
   // conv[vectors][pixels], pixels from 1 to max_pixels[vectors]
   ConvKernel conv[3][kMaxPixels + 1];
   void (*tile_code)(const Tile&);
+  LaneLookup lookup;  // null where the sinks of a tile know no kLaneIndex
   // the larger of two pixels of `count` channels
   void (*max_pixel)(int32_t dtype, uint8_t* into, const uint8_t* other, int64_t count);
   // int32 planes to interleaved bytes: out[x * pixel_stride + c] = plane c, element x, + offset
@@ -177,6 +208,7 @@ const Kernels* kernels_portable();
 const Kernels* kernels_avx2();
 const Kernels* kernels_avxvnni();
 const Kernels* kernels_avx512vnni();
+const Kernels* kernels_avx512vbmi();
 const Kernels* kernels_neon();
 const Kernels* kernels_wasm();
 

@@ -15,7 +15,7 @@ namespace cvm {
 namespace {
 
 struct Machine {
-  bool avx2 = false, avxvnni = false, avx512vnni = false, neon_dot = false;
+  bool avx2 = false, avxvnni = false, avx512vnni = false, avx512vbmi = false, neon_dot = false;
 };
 
 #if defined(__x86_64__)
@@ -46,6 +46,7 @@ Machine look() {
 #endif
   const unsigned needed = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;  // F, DQ, BW, VL
   m.avx512vnni = zmm && m.avx2 && (b7 & needed) == needed && (c7 & (1u << 11));
+  m.avx512vbmi = m.avx512vnni && (c7 & (1u << 1));
 #elif defined(__aarch64__) && defined(__linux__)
   m.neon_dot = getauxval(AT_HWCAP) & (1ul << 20);  // HWCAP_ASIMDDP
 #elif defined(__aarch64__)
@@ -63,6 +64,7 @@ const std::vector<const Kernels*>& runnable() {
       if (runs)
         if (const Kernels* k = make()) all.push_back(k);
     };
+    offer(m.avx512vbmi, kernels_avx512vbmi);
     offer(m.avx512vnni, kernels_avx512vnni);
     offer(m.avxvnni, kernels_avxvnni);
     offer(m.avx2, kernels_avx2);

@@ -2,7 +2,8 @@
 //
 // A vector type V offers: I (register), L (int32 lanes), W (packed weights of one register),
 // offset, load, store, set1, add, min, max, mul, sar, weights, broadcast, dot, and lookup_store.
-// Where it `gathers`, index and gather_bytes look up a register of bytes at once.
+// Where it `gathers`, index and gather_bytes look up a register of bytes at once; where it `packs`,
+// store_clamped brings two registers of values into a range and stores them as words.
 // All names live in an anonymous namespace, so no two instruction sets share a symbol.
 #pragma once
 #include <stdint.h>
@@ -17,6 +18,9 @@
 namespace cvm {
 namespace {
 
+// Values in registers stay there only where a call vanishes; compilers shy at functions as large.
+#define CVM_INLINE inline __attribute__((always_inline))
+
 // The requantization of the registers of one pixel; constants are loaded once per tile.
 template <class V, int N>
 struct Requantizer {
@@ -24,7 +28,7 @@ struct Requantizer {
   const Requant& q;
   I clip_lo, clip_hi, lo, hi, mul[N], rounding[N], offset[N];
 
-  explicit Requantizer(const Requant& r) : q(r) {
+  CVM_INLINE explicit Requantizer(const Requant& r) : q(r) {
     clip_lo = V::set1(q.clip_lo), clip_hi = V::set1(q.clip_hi);
     lo = V::set1(q.lo), hi = V::set1(q.hi);
     for (int n = 0; n < N; ++n) {
@@ -34,7 +38,22 @@ struct Requantizer {
     }
   }
 
-  void operator()(I* x) const {
+  CVM_INLINE void operator()(I* x) const {
+    scale(x);
+    for (int n = 0; n < N; ++n) {
+      const I y = V::min(V::max(x[n], lo), hi);
+      x[n] = q.offset ? V::add(y, offset[n]) : y;
+    }
+  }
+
+  // Whether `scale` is `multiply_and_shift`, as behind nearly all convolutions.
+  bool is_plain() const { return !q.clip && q.mul && q.carry_free; }
+  CVM_INLINE I multiply_and_shift(I x, int n) const {
+    return V::sar(V::add(V::mul(x, mul[n]), rounding[n]), q.shift);
+  }
+
+  // All but the last clamp and the addition.
+  CVM_INLINE void scale(I* x) const {
     for (int n = 0; n < N; ++n) {
       I y = x[n];
       if (q.clip) y = V::min(V::max(y, clip_lo), clip_hi);
@@ -46,8 +65,7 @@ struct Requantizer {
       } else if (q.shift) {
         y = V::add(V::sar(y, q.shift), V::bit(y, q.shift - 1));
       }
-      y = V::min(V::max(y, lo), hi);
-      x[n] = q.offset ? V::add(y, offset[n]) : y;
+      x[n] = y;
     }
   }
 };
@@ -115,7 +133,7 @@ inline void lookup_store_plain(uint8_t* out, const typename V::I* x, const Table
 
 // What follows the accumulation: pixel by pixel, so that only the accumulators of one are in use.
 template <class V, int M, int N, class F>
-inline void finish_tile(const ConvTile& t, typename V::I (&acc)[M][N], const F& requantize) {
+CVM_INLINE void finish_tile(const ConvTile& t, typename V::I (&acc)[M][N], const F& requantize) {
   constexpr int L = V::L;
   if (t.out) {
     for (int m = 0; m < M; ++m) {
@@ -152,6 +170,36 @@ inline void finish_tile(const ConvTile& t, typename V::I (&acc)[M][N], const F& 
   }
 }
 
+// The same where every lane has its own part of the tables.
+template <class V, int M, int N>
+CVM_INLINE void finish_lanes(const ConvTile& t, typename V::I (&acc)[M][N],
+                         const Requantizer<V, N>& requantize) {
+  constexpr int L = V::L, count = M * N * L;
+  const int32_t most = t.requant->hi;
+  alignas(64) uint16_t index[(count + 63) / 64 * 64];
+  if (count % 64) memset(index + count / 64 * 64, 0, 128);
+  // Two registers at a time: those of one pixel, or of a pixel and the next.
+  const auto next = [](int m) { return N == 2 || m + 1 == M ? m : m + 1; };
+  if (!t.out && requantize.is_plain()) {
+#pragma GCC unroll 24
+    for (int m = 0; m < M; m += 2 / N)
+      V::store_clamped(index + m * N * L, requantize.multiply_and_shift(acc[m][0], 0),
+                       requantize.multiply_and_shift(acc[next(m)][N - 1], N - 1), most);
+  } else {
+    for (int m = 0; m < M; ++m) {
+      if (t.out) {
+        requantize(acc[m]);
+        for (int n = 0; n < N; ++n) V::store(t.out + (m * N + n) * L, acc[m][n]);
+      } else {
+        requantize.scale(acc[m]);
+      }
+    }
+    for (int m = 0; m < M; m += 2 / N)
+      V::store_clamped(index + m * N * L, acc[m][0], acc[next(m)][N - 1], most);
+  }
+  for (int64_t s = 0; s < t.sink_count; ++s) t.lookup(index, M, N * L, t.valid, t.sinks[s]);
+}
+
 template <class V, int M, int N>
 void conv_tile(const ConvTile& t) {
   constexpr int L = V::L;
@@ -179,6 +227,9 @@ void conv_tile(const ConvTile& t) {
   }
   if (t.requant) {
     const Requantizer<V, N> requantize(*t.requant);
+    if constexpr (V::packs) {
+      if (t.indexed == kLaneIndex) return finish_lanes<V, M, N>(t, acc, requantize);
+    }
     finish_tile<V, M, N>(t, acc, requantize);
   } else {
     finish_tile<V, M, N>(t, acc, [](typename V::I*) {});

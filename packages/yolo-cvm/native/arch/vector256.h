@@ -9,6 +9,7 @@ namespace {
 
 struct Vector256 {
   static constexpr bool gathers = false;
+  static constexpr bool packs = false;
   static constexpr int L = 8;
   using I = __m256i;
   static I load(const int32_t* p) { return _mm256_loadu_si256((const __m256i*)p); }
@@ -51,7 +52,8 @@ struct Vector256 {
   static I mul(I a, I b) { return _mm256_mullo_epi32(a, b); }
   static I min(I a, I b) { return _mm256_min_epi32(a, b); }
   static I max(I a, I b) { return _mm256_max_epi32(a, b); }
-  static I sar(I a, int32_t s) { return _mm256_sra_epi32(a, _mm_cvtsi32_si128(s)); }
+  // A count for every lane: one instruction where a count for all takes two.
+  static I sar(I a, int32_t s) { return _mm256_srav_epi32(a, set1(s)); }
   static I bit(I a, int32_t s) { return _mm256_and_si256(sar(a, s), set1(1)); }
   static __m256i broadcast(const uint8_t* p) {
     int32_t x;

@@ -15,6 +15,7 @@ struct Halves {
 
 struct Wasm {
   static constexpr bool gathers = false;
+  static constexpr bool packs = false;
   static constexpr int L = 4;
   static constexpr int32_t offset = 0;
   using I = v128_t;

@@ -167,9 +167,10 @@ class TileCode:
             rounding += 1 << (v.shift - 1)
             if v.addend is not None:
                 rounding = rounding + v.addend
-        if v.carry_free and offset is not None and offset.size == 1:
-            # The addition after the shift costs nothing when the rounding carries it.
-            more = int(offset[0])
+        if v.carry_free and offset is not None and (offset.size == 1 or low > INT32_MIN):
+            # The addition after the shift costs nothing when the rounding carries it. Of an
+            # addition by channel it carries what makes values count from 0: they may be indices.
+            more = int(offset[0]) if offset.size == 1 else -low
             moved = rounding + (more << v.shift)
             reach = [
                 int(moved.min()),
@@ -178,9 +179,12 @@ class TileCode:
                 int(moved.max()) + v.before[1],
                 low + more,
                 high + more,
+                int(offset.min()) - more,
+                int(offset.max()) - more,
             ]
             if max(map(abs, reach)) <= INT32_MAX:
-                rounding, low, high, offset = moved, low + more, high + more, None
+                rounding, low, high = moved, low + more, high + more
+                offset = None if offset.size == 1 else offset - more
         self.emit(
             Tile.REQUANT,
             v.register,
