@@ -28,6 +28,30 @@ struct Reach {
   int64_t start;                 // first byte of the block's weights
 };
 
+// The tiles of images of `height` rows, each cut into equal pieces as by piece_start; divisions
+// take long enough to be seen in small tiles.
+struct TileWalk {
+  int64_t height, width, tiles;
+  int64_t image, y, tile, x;
+  int64_t rest;  // x * tiles + rest is width * tile
+  TileWalk(int64_t height, int64_t width, int64_t tiles, int64_t first)
+      : height(height), width(width), tiles(tiles), image(first / tiles / height),
+        y(first / tiles % height), tile(first % tiles), x(piece_start(width, tiles, tile)),
+        rest(width * tile % tiles), whole_(width / tiles), more_(width % tiles) {}
+  int64_t pixels() const { return whole_ + (rest + more_ >= tiles); }
+  void advance() {
+    x += pixels();
+    rest += more_ - (rest + more_ >= tiles ? tiles : 0);
+    if (++tile < tiles) return;
+    tile = x = rest = 0;
+    if (++y < height) return;
+    y = 0, ++image;
+  }
+
+ private:
+  int64_t whole_, more_;
+};
+
 struct DirectStep : Step {
   Convolution c;
   std::vector<Reach> reaches;  // of every block
@@ -114,20 +138,21 @@ struct DirectStep : Step {
       const int64_t end = piece_start(items, chunks, chunk + 1);
       const size_t b0 = by_channel ? (size_t)part : 0;
       const size_t b1 = by_channel ? (size_t)part + 1 : c.blocks.size();
-      const auto visit = [&](size_t b, int64_t i) {
-        const int64_t row = i / tiles, t = i % tiles;
-        const int64_t x0 = piece_start(width, tiles, t), x1 = piece_start(width, tiles, t + 1);
-        const int64_t image = flat ? row : row / c.shape[1], y = flat ? 0 : row % c.shape[1];
-        const uint8_t* from = input + image * c.in.image_stride + y * c.sh * c.in.row_stride +
-                              x0 * c.sw * c.in.pixel_stride;
-        add_up(e, epilogue, from, b, image, y, x0, x1 - x0);
+      const auto visit = [&](size_t b, const TileWalk& at) {
+        const uint8_t* from = input + at.image * c.in.image_stride +
+                              at.y * c.sh * c.in.row_stride + at.x * c.sw * c.in.pixel_stride;
+        add_up(e, epilogue, from, b, at.image, at.y, at.x, at.pixels());
       };
+      const TileWalk first(flat ? 1 : c.shape[1], width, tiles, begin);
       if (c.scatters()) {
-        for (int64_t i = begin; i < end; ++i)
-          for (size_t b = b0; b < b1; ++b) visit(b, i);
+        TileWalk at = first;
+        for (int64_t i = begin; i < end; ++i, at.advance())
+          for (size_t b = b0; b < b1; ++b) visit(b, at);
       } else {
-        for (size_t b = b0; b < b1; ++b)
-          for (int64_t i = begin; i < end; ++i) visit(b, i);
+        for (size_t b = b0; b < b1; ++b) {
+          TileWalk at = first;
+          for (int64_t i = begin; i < end; ++i, at.advance()) visit(b, at);
+        }
       }
     });
   }
@@ -283,7 +308,7 @@ void Convolution::plan_epilogue() {
 void Convolution::find_pieces(PieceBook& book) {
   const std::vector<TileOp>& ops = code_->ops();
   const Requant& q = ops[0].requant;
-  if (q.lo != 0 || q.hi < 0 || q.hi >= 1 << 15 || (q.offset && !remaining_.empty())) return;
+  if (q.lo != 0 || q.hi < 0 || q.hi >= 1 << 15) return;
   std::vector<BlockPieces> all;
   bool any = false;
   for (size_t i : direct_)

@@ -112,9 +112,16 @@ void TileCode::scatter_of(TileOp& op, const TileScatterFields& s, const Frame& f
   for (int64_t i = 0; i < c.count; ++i)
     require(c.data[i] >= 0 && last + c.data[i] < s.target.count, "scatter outside its tensor");
   auto offsets = std::make_unique<int32_t[]>((size_t)f.padded);
+  auto runs = std::make_unique<int32_t[]>((size_t)f.padded);
   std::copy(c.data, c.data + c.count, offsets.get());
+  for (int64_t i = c.count - 1; i >= 0; --i) {
+    const bool goes_on = i + 1 < c.count && (int64_t)c.data[i + 1] == (int64_t)c.data[i] + 1;
+    runs[(size_t)i] = goes_on ? runs[(size_t)i + 1] + 1 : 1;
+  }
   op.channel_offset = offsets.get();
+  op.channel_run = runs.get();
   data_->constants.push_back(std::move(offsets));
+  data_->constants.push_back(std::move(runs));
   tensors_.back() = s.target;
   flat_ = flat_ && op.view.row_stride == f.shape[2] * op.view.pixel_stride;
 }

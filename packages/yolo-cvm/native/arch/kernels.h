@@ -80,6 +80,7 @@ struct TileOp {
   Table table;
   View view;
   const int32_t* channel_offset;  // kScatter: element offset of each channel
+  const int32_t* channel_run;     // and how many follow each other from it on, itself included
 };
 
 constexpr int kMaxPixels = 24;

@@ -21,6 +21,14 @@ namespace {
 // Values in registers stay there only where a call vanishes; compilers shy at functions as large.
 #define CVM_INLINE inline __attribute__((always_inline))
 
+// Before code without AVX: processors pay some seventy cycles for registers whose upper halves are in
+// use there. Compilers see to it by themselves, GCC 12 not behind calls of functions of this source.
+inline void leave_vectors() {
+#if defined(__AVX__)
+  _mm256_zeroupper();
+#endif
+}
+
 // The requantization of the registers of one pixel; constants are loaded once per tile.
 template <class V, int N>
 struct Requantizer {
@@ -38,22 +46,14 @@ struct Requantizer {
     }
   }
 
-  CVM_INLINE void operator()(I* x) const {
-    scale(x);
-    for (int n = 0; n < N; ++n) {
-      const I y = V::min(V::max(x[n], lo), hi);
-      x[n] = q.offset ? V::add(y, offset[n]) : y;
-    }
-  }
-
-  // Whether `scale` is `multiply_and_shift`, as behind nearly all convolutions.
+  // Whether clamp, multiplication, shift are these two, as behind nearly all convolutions.
   bool is_plain() const { return !q.clip && q.mul && q.carry_free; }
   CVM_INLINE I multiply_and_shift(I x, int n) const {
     return V::sar(V::add(V::mul(x, mul[n]), rounding[n]), q.shift);
   }
+  CVM_INLINE I clamped(I x) const { return V::min(V::max(x, lo), hi); }
 
-  // All but the last clamp and the addition.
-  CVM_INLINE void scale(I* x) const {
+  void operator()(I* x) const {
     for (int n = 0; n < N; ++n) {
       I y = x[n];
       if (q.clip) y = V::min(V::max(y, clip_lo), clip_hi);
@@ -65,7 +65,8 @@ struct Requantizer {
       } else if (q.shift) {
         y = V::add(V::sar(y, q.shift), V::bit(y, q.shift - 1));
       }
-      x[n] = y;
+      y = V::min(V::max(y, lo), hi);
+      x[n] = q.offset ? V::add(y, offset[n]) : y;
     }
   }
 };
@@ -131,49 +132,58 @@ inline void lookup_store_plain(uint8_t* out, const typename V::I* x, const Table
   for (int64_t i = 0; i < valid; ++i) out[i] = table->bytes[clamp(index[i], 0, last)];
 }
 
-// What follows the accumulation: pixel by pixel, so that only the accumulators of one are in use.
-template <class V, int M, int N, class F>
-CVM_INLINE void finish_tile(const ConvTile& t, typename V::I (&acc)[M][N], const F& requantize) {
+// Requantizes the accumulators of a tile.
+template <class V, int M, int N>
+CVM_INLINE void requantize_tile(const Requantizer<V, N>& requantize, typename V::I (&acc)[M][N]) {
+  if (!requantize.is_plain()) {
+    for (int m = 0; m < M; ++m) requantize(acc[m]);
+    return;
+  }
+#pragma GCC unroll 24
+  for (int m = 0; m < M; ++m)
+    for (int n = 0; n < N; ++n)
+      acc[m][n] = requantize.clamped(requantize.multiply_and_shift(acc[m][n], n));
+  if (!requantize.q.offset) return;
+#pragma GCC unroll 24
+  for (int m = 0; m < M; ++m)
+    for (int n = 0; n < N; ++n) acc[m][n] = V::add(acc[m][n], requantize.offset[n]);
+}
+
+// Where the values of a tile go.
+template <class V, int M, int N>
+CVM_INLINE void finish_tile(const ConvTile& t, const typename V::I (&acc)[M][N]) {
   constexpr int L = V::L;
   if (t.out) {
-    for (int m = 0; m < M; ++m) {
-      requantize(acc[m]);
+#pragma GCC unroll 24
+    for (int m = 0; m < M; ++m)
       for (int n = 0; n < N; ++n) V::store(t.out + (m * N + n) * L, acc[m][n]);
-    }
     if (t.sink_count == 0) return;
   }
-  const bool fresh = !t.out;
   if (t.indexed == kLongIndex) {
     alignas(64) int32_t index[M * N * L];
-    for (int m = 0; m < M; ++m) {
-      if (fresh) requantize(acc[m]);
+    for (int m = 0; m < M; ++m)
       for (int n = 0; n < N; ++n) V::store(index + (m * N + n) * L, acc[m][n]);
-    }
     for (int64_t s = 0; s < t.sink_count; ++s)
       lookup_tile<V>(index, M, N * L, t.valid, t.sinks[s]);
   } else if (t.indexed == kWordIndex) {
     alignas(64) uint16_t index[(M * N * L + 31) / 32 * 32];
-    for (int m = 0; m < M; ++m) {
-      if (fresh) requantize(acc[m]);
+    for (int m = 0; m < M; ++m)
       for (int n = 0; n < N; ++n) V::store_index(index + (m * N + n) * L, acc[m][n]);
-    }
     for (int64_t s = 0; s < t.sink_count; ++s) V::lookup(index, M, N * L, t.valid, t.sinks[s]);
   } else {
-    for (int m = 0; m < M; ++m) {
-      if (fresh) requantize(acc[m]);
+    for (int m = 0; m < M; ++m)
       for (int64_t s = 0; s < t.sink_count; ++s) {
         const ByteSink& sink = t.sinks[s];
         V::template lookup_store<N>(sink.base + m * sink.pixel_stride, acc[m], sink.table,
                                     t.valid);
       }
-    }
   }
 }
 
-// The same where every lane has its own part of the tables.
+// The same where every lane has its own part of the tables: indices without the addition.
 template <class V, int M, int N>
 CVM_INLINE void finish_lanes(const ConvTile& t, typename V::I (&acc)[M][N],
-                         const Requantizer<V, N>& requantize) {
+                             const Requantizer<V, N>& requantize) {
   constexpr int L = V::L, count = M * N * L;
   const int32_t most = t.requant->hi;
   alignas(64) uint16_t index[(count + 63) / 64 * 64];
@@ -186,14 +196,12 @@ CVM_INLINE void finish_lanes(const ConvTile& t, typename V::I (&acc)[M][N],
       V::store_clamped(index + m * N * L, requantize.multiply_and_shift(acc[m][0], 0),
                        requantize.multiply_and_shift(acc[next(m)][N - 1], N - 1), most);
   } else {
-    for (int m = 0; m < M; ++m) {
-      if (t.out) {
-        requantize(acc[m]);
-        for (int n = 0; n < N; ++n) V::store(t.out + (m * N + n) * L, acc[m][n]);
-      } else {
-        requantize.scale(acc[m]);
+    requantize_tile<V, M, N>(requantize, acc);
+    for (int m = 0; m < M; ++m)
+      for (int n = 0; n < N; ++n) {
+        if (t.out) V::store(t.out + (m * N + n) * L, acc[m][n]);
+        if (t.requant->offset) acc[m][n] = V::sub(acc[m][n], requantize.offset[n]);
       }
-    }
     for (int m = 0; m < M; m += 2 / N)
       V::store_clamped(index + m * N * L, acc[m][0], acc[next(m)][N - 1], most);
   }
@@ -228,12 +236,15 @@ void conv_tile(const ConvTile& t) {
   if (t.requant) {
     const Requantizer<V, N> requantize(*t.requant);
     if constexpr (V::packs) {
-      if (t.indexed == kLaneIndex) return finish_lanes<V, M, N>(t, acc, requantize);
+      if (t.indexed == kLaneIndex) {
+        finish_lanes<V, M, N>(t, acc, requantize);
+        return leave_vectors();
+      }
     }
-    finish_tile<V, M, N>(t, acc, requantize);
-  } else {
-    finish_tile<V, M, N>(t, acc, [](typename V::I*) {});
+    requantize_tile<V, M, N>(requantize, acc);
   }
+  finish_tile<V, M, N>(t, acc);
+  leave_vectors();
 }
 
 // d = f(a) and d = f(a, b) over whole registers; tiles are multiples of V::L.
@@ -372,8 +383,8 @@ void run_op(const Tile& t, const TileOp& op) {
       const int64_t stride = op.view.pixel_stride, lanes = t.lanes, pixels = t.pixels;
       // Channels whose places follow each other are copied together.
       for (int64_t l = 0; l < t.valid;) {
-        int64_t end = l + 1;
-        while (end < t.valid && offset[end] == offset[end - 1] + 1) ++end;
+        const int64_t run = op.channel_run[t.channel + l];
+        const int64_t end = run < t.valid - l ? l + run : t.valid;
         int32_t* o = (int32_t*)op.view.base + at + offset[l];
         const int32_t* row = a + l;
         const int64_t count = end - l;
@@ -404,6 +415,7 @@ void run_op(const Tile& t, const TileOp& op) {
 template <class V>
 void run_tile_code(const Tile& t) {
   for (int64_t i = 0; i < t.op_count; ++i) run_op<V>(t, t.ops[i]);
+  leave_vectors();
 }
 
 template <class T>
