@@ -127,7 +127,8 @@ def here(items: Path) -> Iterator[Row]:
             yield Row(f"{name}, 1 to {len(found)} threads", digests.pop())
         else:
             yield from (Row(f"{name}, {one['threads']} threads", one["digest"]) for one in found)
-    for name in {"avx512vbmi", "avx512vnni", "avxvnni", "avx2", "neon"} - set(library.instruction_sets()):
+    every = {"avx512vbmi", "avx512vnni", "avxvnni", "avx2", "neon"}
+    for name in every - set(library.instruction_sets()):
         yield Row(f"{name} on this processor", None, "this processor lacks it")
 
 
