@@ -18,7 +18,8 @@ pytestmark = pytest.mark.skipif(not SETS, reason="the package was installed with
 def silu(half: int, span: float, zero: int = -100) -> Array:
     """SiLU over +-span in 2 * half + 1 steps, 30 codes a unit."""
     z = np.arange(-half, half + 1) * (span / half)
-    return np.clip(np.round(z / (1 + np.exp(-z)) * 30) + zero, -127, 127).astype(np.int64)
+    codes: Array = np.clip(np.round(z / (1 + np.exp(-z)) * 30) + zero, -127, 127)
+    return codes.astype(np.int64)
 
 
 def teeth(half: int) -> Array:
