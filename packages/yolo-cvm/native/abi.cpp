@@ -3,6 +3,7 @@
 #include <chrono>
 #include <new>
 
+#include "picture.h"
 #include "plan.h"
 
 #if defined(_WIN32)
@@ -112,6 +113,18 @@ CVM_API void cvm_products(void* execution, int on) {
 }
 CVM_API const double* cvm_seconds(const void* execution) {
   return static_cast<const Execution*>(execution)->seconds.data();
+}
+
+// Bilinear resize of bytes [height][width][3] to [rows][columns][3], as yolo_core.yolo.letterbox
+// defines it. row_taps: [4][rows], column_taps: [4][columns]: first and second index, their weights.
+CVM_API int cvm_resize(const uint8_t* image, int64_t height, int64_t width,
+                       const int32_t* row_taps, int64_t rows, const int32_t* column_taps,
+                       int64_t columns, uint8_t* out, const char* instruction_set) {
+  return guarded([&] {
+    const Kernels* k = select_kernels(instruction_set);
+    require(k, "this machine cannot run the instruction set");
+    resize_picture(k->loops, {image, height, width}, {row_taps, rows}, {column_taps, columns}, out);
+  });
 }
 
 // Multiply-accumulates of a loop that only multiplies, for the measured ceiling; -1 if unknown.

@@ -30,6 +30,7 @@ COMMON = [
     "pieces.cpp",
     "tile_code.cpp",
     "image.cpp",
+    "picture.cpp",
     "conv.cpp",
     "winograd.cpp",
     "abi.cpp",

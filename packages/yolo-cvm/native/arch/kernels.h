@@ -166,7 +166,12 @@ struct Boxes {
   int32_t *id, *x1, *y1, *x2, *y2;
 };
 
-// What plain steps do innermost; see loops.h.
+// Where the pixels of a resized row come from, and their weights.
+struct PixelTaps {
+  const int32_t *first, *second, *left, *right;
+};
+
+// What plain steps do innermost, and resizing of pictures; see loops.h.
 struct Loops {
   void (*unary)(UnaryKind kind, const UnaryRow& row);
   void (*binary)(BinaryKind kind, const BinaryRow& row);
@@ -181,6 +186,9 @@ struct Loops {
                          bool force);
   bool (*within)(const int32_t* x, int64_t count, int32_t bound);
   void (*multiply)(int32_t* into, const int32_t* x, int64_t step, int32_t factor, int64_t count);
+  void (*blend_pixels)(const uint8_t* row, const PixelTaps& taps, int64_t count, int16_t* out);
+  void (*blend_rows)(const int16_t* a, const int16_t* b, int32_t upper, int32_t lower,
+                     int64_t count, uint8_t* out);
 };
 
 struct Kernels {

@@ -136,6 +136,24 @@ inline void multiply_row(int32_t* into, const int32_t* x, int64_t step, int32_t 
   }
 }
 
+// Pixels of three bytes, each from two of a row: (weight[0] * first + weight[1] * second) / 16.
+// Weights of 0 to 2048 whose sum is 2048.
+inline void blend_pixels(const uint8_t* row, const PixelTaps& taps, int64_t count, int16_t* out) {
+  for (int64_t i = 0; i < count; ++i, out += 3) {
+    const uint8_t *a = row + taps.first[i] * (int64_t)3, *b = row + taps.second[i] * (int64_t)3;
+    const int32_t left = taps.left[i], right = taps.right[i];
+    out[0] = (int16_t)((a[0] * left + b[0] * right) >> 4);
+    out[1] = (int16_t)((a[1] * left + b[1] * right) >> 4);
+    out[2] = (int16_t)((a[2] * left + b[2] * right) >> 4);
+  }
+}
+// Bytes of two such rows.
+inline void blend_rows(const int16_t* a, const int16_t* b, int32_t upper, int32_t lower,
+                       int64_t count, uint8_t* out) {
+  for (int64_t i = 0; i < count; ++i)
+    out[i] = (uint8_t)((((a[i] * upper) >> 16) + ((b[i] * lower) >> 16) + 2) >> 2);
+}
+
 // Whether all values lie in [-bound, bound].
 inline bool within_row(const int32_t* x, int64_t count, int32_t bound) {
   int32_t least = 0, most = 0;
@@ -180,6 +198,8 @@ inline void fill_loops(Loops& l) {
   l.overlapping = overlapping_box;
   l.within = within_row;
   l.multiply = multiply_row;
+  l.blend_pixels = blend_pixels;
+  l.blend_rows = blend_rows;
 }
 
 }  // namespace

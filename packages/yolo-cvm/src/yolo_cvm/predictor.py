@@ -29,6 +29,7 @@ from yolo_core.yolo.predictor import Predictor, check_settings
 from yolo_cvm import chain_io
 from yolo_cvm.bundle import manifest as bundle_manifest
 from yolo_cvm.engine import Engine, select
+from yolo_cvm.engine.resizing import resize
 from yolo_cvm.model import Model, detector_digest, is_model, load, model_files
 from yolo_cvm.original import OriginalExtension, is_original, read_original
 
@@ -46,6 +47,8 @@ class IntegerPredictor:
     """
 
     kind = "integer"
+    #: see `yolo_core.yolo.predictor.resize_of`
+    resize = staticmethod(resize)
 
     def __init__(
         self,
@@ -100,7 +103,7 @@ class IntegerPredictor:
 
     def encode(self, image: Array) -> tuple[Array, Placement]:
         """uint8 [h, w, 3] RGB → the model's input, int8 or int32, and where the picture went."""
-        fit = Letterbox(*self.imgsz, mode=self.extension.letterbox)
+        fit = Letterbox(*self.imgsz, mode=self.extension.letterbox, resize=resize)
         canvas, placement = fit.apply(image)
         codes = self.extension.quantize_input(canvas[None])
         narrow = chain_io.input_type_size(self.model.graph) == 1

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 
@@ -151,8 +151,9 @@ def _from_numbers(image: Array, source: str) -> Array:
     return np.broadcast_to(whole, (*whole.shape[:2], 3)).copy()
 
 
-def _taps(source: int, target: int) -> tuple[Array, Array, Array, Array]:
-    """For each target pixel: its two source indices and their weights (int32, sum 2048)."""
+def taps(source: int, target: int) -> tuple[Array, Array, Array, Array]:
+    """For each of `target` pixels of an axis: its two indices among `source` pixels (int64) and
+    their weights (int32, 0 to 2048, sum 2048)."""
     scale = 1.0 / (target / source)
     # Single precision here is part of the definition: it decides ties, and only basic IEEE
     # operations take part, so it is the same everywhere.
@@ -171,12 +172,13 @@ def resize(image: Array, height: int, width: int) -> Array:
     """Bilinear resize of uint8 [h, w, 3] to [height, width, 3] with 11-bit weights.
 
     Horizontal: s = a*left + b*right. Vertical: (c*(s0 >> 4) >> 16) + (d*(s1 >> 4) >> 16), plus 2,
-    shifted by 2. These are the scalar rules that OpenCV's INTER_LINEAR is built on.
+    shifted by 2. These are the scalar rules that OpenCV's INTER_LINEAR is built on. This is the
+    definition; a predictor may bring a faster function that gives the same bytes (`resize_of`).
     """
     if image.shape[:2] == (height, width):
         return image.copy()
-    x0, x1, left, right = _taps(image.shape[1], width)
-    y0, y1, upper, lower = _taps(image.shape[0], height)
+    x0, x1, left, right = taps(image.shape[1], width)
+    y0, y1, upper, lower = taps(image.shape[0], height)
     # Bytes in a row rather than pixels: loops over three channels would take most of the time.
     channels = np.arange(3)
     first, second = ((x[:, None] * 3 + channels).ravel() for x in (x0, x1))
@@ -203,6 +205,10 @@ def resize(image: Array, height: int, width: int) -> Array:
         upper_part >>= 2
         flat[part] = upper_part
     return result
+
+
+#: A function that does what `resize` does.
+Resize = Callable[[Array, int, int], Array]
 
 
 @dataclass(frozen=True)
@@ -240,13 +246,14 @@ class Letterbox:
     """Fit an image into height x width pixels.
 
     mode: "letterbox" keeps the aspect ratio and centres the image on grey; "squash" stretches it,
-    as the original project did.
+    as the original project did. resize: gives what the function `resize` gives.
     """
 
     height: int
     width: int
     mode: str = "letterbox"
     fill: int = FILL
+    resize: Resize = resize
 
     def place(self, height: int, width: int) -> Placement:
         """Where an image of height x width pixels goes."""
@@ -267,6 +274,6 @@ class Letterbox:
         rows, columns = placement.resized
         canvas = np.full((self.height, self.width, 3), self.fill, np.uint8)
         canvas[placement.top : placement.top + rows, placement.left : placement.left + columns] = (
-            resize(image, rows, columns)
+            self.resize(image, rows, columns)
         )
         return canvas, placement

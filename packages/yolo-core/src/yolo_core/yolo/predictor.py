@@ -20,7 +20,7 @@ from yolo_core.errors import InputError
 from yolo_core.files import PathLike
 from yolo_core.yolo.architecture import Architecture
 from yolo_core.yolo.boxes import NmsSettings, detections
-from yolo_core.yolo.letterbox import MODES, Letterbox
+from yolo_core.yolo.letterbox import MODES, Letterbox, Resize, resize
 
 ENTRY_POINTS = "yolo_core.predictors"
 FOREIGN_ENDINGS = (".pt", ".pth", ".onnx", ".safetensors", ".npz")
@@ -133,6 +133,13 @@ def mode_of(predictor: Predictor) -> str:
     """How the images of this model are fitted, "letterbox" or "squash"; what says nothing
     letterboxes. An integer model says it in its `ext`."""
     return str(getattr(predictor, "mode", MODES[0]))
+
+
+def resize_of(predictor: Predictor) -> Resize:
+    """The function that resizes the images of this model: its own, with the bytes of
+    `yolo_core.yolo.letterbox.resize`, or that."""
+    function: Resize = getattr(predictor, "resize", resize)
+    return function
 
 
 def own_imgsz(predictor: Predictor) -> tuple[int, int] | None:
@@ -257,7 +264,9 @@ def detect(
     settings: None takes what a person wants to see (`display_settings`). mode: None fits
     the image as the model says. classes: boxes of these alone; None is all.
     """
-    canvas, placement = Letterbox(*predictor.imgsz, mode=mode or mode_of(predictor)).apply(image)
+    mode = mode or mode_of(predictor)
+    fit = Letterbox(*predictor.imgsz, mode=mode, resize=resize_of(predictor))
+    canvas, placement = fit.apply(image)
     settings = settings or display_settings(predictor)
     found = detect_batch(predictor, canvas[None], settings, classes)[0]
     found[:, :4] = placement.to_image(found[:, :4])

@@ -40,6 +40,10 @@ _SIGNATURES = {
     "cvm_products": (None, [c_void_p, c_int]),
     "cvm_seconds": (POINTER(c_double), [c_void_p]),
     "cvm_ceiling": (c_int64, [c_char_p, c_int64]),
+    "cvm_resize": (
+        c_int,
+        [c_void_p, c_int64, c_int64, c_void_p, c_int64, c_void_p, c_int64, c_void_p, c_char_p],
+    ),
     "cvm_hex": (None, [c_void_p, c_int64, c_void_p]),
     "cvm_hex_words": (None, [c_void_p, c_int64, c_void_p]),
 }
