@@ -59,7 +59,7 @@ def test_survives_plain_data() -> None:
     [
         ({"size": "q"}, "size"),
         ({"names": []}, "0 classes"),
-        ({"names": "person"}, "no list"),
+        ({"names": "person"}, "not a list"),
         ({"names": ["a"] * 9000}, "list of 9000"),
         ({"strides": [8, 16]}, "strides"),
         ({"anchors": [[[1, 2]]]}, "anchors"),

@@ -167,7 +167,7 @@ def coco(tmp_path: Path) -> Path:
             note(1, [1, 1, 5, 5], iscrowd=1),
             note(1, [5, 5, 0, 5]), note(1, [float("nan"), 0, 1, 1]), note(1, None),
             note(1, [500, 500, 5, 5]), note(1, [1, 1, 1, 1], 77), note(99, [1, 1, 1, 1]),
-            note(4, [1, 1, 1, 1]), "no object",
+            note(4, [1, 1, 1, 1]), "not an object",
         ],
     }  # fmt: skip
     path = tmp_path / "instances_val2017.json"

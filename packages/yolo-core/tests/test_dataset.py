@@ -58,7 +58,7 @@ def test_labels_lie_beside_images() -> None:
         ("names: [a]\ntrain: nowhere\n", "does not exist"),
         ("names: [a]\ntrain: 7\n", "folders of images"),
         ("names: [a]\npath: 7\n", "path"),
-        ("just text\n", "no mapping"),
+        ("just text\n", "not a mapping"),
         ("a: [\n", "not valid YAML"),
         ("a: &x [1]\nb: *x\n", "alias"),
         ("!!python/object/apply:os.system ['true']\n", "tag"),
@@ -89,7 +89,7 @@ def test_reads_labels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "word"),
     [
-        ("this line is five words", "no list of numbers"),
+        ("this line is five words", "not a list of numbers"),
         ("0 0.5 0.5 0.5", "4 words"),
         ("2 0.5 0.5 0.5 0.5", "class 2"),
         ("0.5 0.5 0.5 0.5 0.5", "class 0.5"),

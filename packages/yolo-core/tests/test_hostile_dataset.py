@@ -35,8 +35,8 @@ from yolo_core.yolo.dataset import list_images, read_data_yaml, read_labels
         ("names: [a, a]", "both 'a'"),
         ('names: ["a\\nb"]', "can be seen"),
         ("names: [a]\nval: ['']", "`val`"),
-        ("[names]", "no mapping"),
-        ("", "no mapping"),
+        ("[names]", "not a mapping"),
+        ("", "not a mapping"),
     ],
     ids=lambda value: value[:24],
 )

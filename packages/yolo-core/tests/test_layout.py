@@ -138,7 +138,7 @@ def test_every_kind_has_a_shape_and_comes_back(row: list[Any]) -> None:
 @pytest.mark.parametrize(
     ("changes", "cause"),
     [
-        ({"backbone": "Conv"}, "no list"),
+        ({"backbone": "Conv"}, "not a list"),
         ({"head": []}, "Detect"),
         ({"depth_multiple": -1}, "multiples"),
         ({"width_multiple": 1e9}, "multiples"),

@@ -97,9 +97,9 @@ def test_unknown_options_and_no_model_are_refused(
 ) -> None:
     with pytest.raises(InputError, match="conf, iou, max_det"):
         model(picture, treshold=0.5)
-    with pytest.raises(InputError, match="which the model has not"):
+    with pytest.raises(InputError, match="which the model does not have"):
         model(picture, classes=[7])
-    with pytest.raises(InputError, match="is no model"):
+    with pytest.raises(InputError, match="is not a model"):
         yolo_core.Model(tmp_path / "nothing")
 
 

@@ -246,7 +246,7 @@ def test_a_damaged_array_is_one_line_and_exit_code_2(content: bytes, model_folde
     wrong.write_bytes(content)
     result = CliRunner().invoke(main, ["run", str(model_folder), "--input", str(wrong)])
     assert result.exit_code == 2
-    assert result.output.startswith(f"Error: {wrong}: is no array")
+    assert result.output.startswith(f"Error: {wrong}: is not an array")
     assert len(result.output.strip().splitlines()) == 1
 
 

@@ -104,7 +104,7 @@ def test_wide_integers_are_stored_so_that_they_arrive(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "cause"),
     [
-        ({"format": "x"}, "is no placement"),
+        ({"format": "x"}, "is not a placement"),
         ({"placement": {}}, "broken"),
         ({"placement": None}, "broken"),
         ({"placement": {"image": [0, 1], "resized": [1, 1], "left": 0, "top": 0}}, "no pixels"),

@@ -117,12 +117,16 @@ def test_classes_that_become_one_suppress_each_other(
 @pytest.mark.parametrize(
     ("options", "text", "cause"),
     [
-        (("--classes", "gren"), "", "names 'gren', which is no class of"),
+        (("--classes", "gren"), "", "names 'gren', which is not a class of"),
         (("--classes", "red,,blue"), "", "--classes: is 'red,,blue'"),
         (("--classes", "red,red"), "", "each once"),
-        (("--map-classes", "map.yaml"), "crimson: red", "'crimson', which is no class of the mod"),
-        (("--map-classes", "map.yaml"), "red: crimson", "'crimson', which is no class of"),
-        (("--map-classes", "map.yaml"), "- red", "is no mapping of names"),
+        (
+            ("--map-classes", "map.yaml"),
+            "crimson: red",
+            "'crimson', which is not a class of the mod",
+        ),
+        (("--map-classes", "map.yaml"), "red: crimson", "'crimson', which is not a class of"),
+        (("--map-classes", "map.yaml"), "- red", "is not a mapping of names"),
         (("--map-classes", "map.yaml"), "red: [1]", "maps 'red' to [1]"),
         (("--map-classes", "map.yaml"), 'red: "a\\u0007"', "U+0007"),
         (("--map-classes", "none.yaml"), "", "none.yaml"),

@@ -376,4 +376,4 @@ def test_bad_options_are_one_line(
 def test_what_is_no_model_is_one_line(shapes: Path, tmp_path: Path) -> None:
     result = run("coco", tmp_path / "none", "--data", shapes / "data.yaml")
     assert result.exit_code == 2
-    assert "is no model that can be opened here" in result.output
+    assert "is not a model that can be opened here" in result.output

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from scenes import scene
 
 from yolo_eval.cli import main
 from yolo_eval.figures.agreement import agreement, most_changed
+from yolo_eval.figures.compare import compare, read_runs
+from yolo_eval.figures.cost import Cost
+from yolo_eval.pages import gain
 from yolo_eval.pages.pictures import TAG, Drawn, Picture, panel
 from yolo_eval.runs.run import Predictions
 
@@ -561,3 +565,11 @@ def test_models_that_are_gone_or_changed_are_not_measured(
     assert second["note"].endswith("b.fake is another model now")
     assert (first["ms"], second["ms"]) == (None, None)
     assert "is another model now" in (tmp_path / "x/summary.md").read_text()
+
+
+def test_a_model_that_no_contract_can_call_is_told_the_way(runs: tuple[Path, Path]) -> None:
+    found = compare(read_runs(runs, None), resamples=2)
+    costly = Cost(gas=7, call_gas=9, callable=False)
+    told = "\n".join(gain.markdown(replace(found, costs=(Cost(callable=False), costly))))
+    assert f"{found.labels[1]}: a contract cannot pay for its output; yolo-mrt boxes" in told
+    assert told.count("a contract cannot pay") == 1

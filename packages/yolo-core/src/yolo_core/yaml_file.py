@@ -101,7 +101,7 @@ class _Document:
         found: dict[Any, Any] = {}
         for event in self._until(yaml.MappingEndEvent):
             if not isinstance(event, yaml.ScalarEvent):
-                raise InputError(self._path, "has a key that is no word", "words as keys")
+                raise InputError(self._path, "has a key that is not a word", "words as keys")
             key = self._value(event, depth + 1)
             if key in found:
                 raise InputError(self._path, f"has the key {shown(key)} twice", "each key once")

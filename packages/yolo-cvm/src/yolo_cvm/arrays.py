@@ -25,7 +25,7 @@ def array_from(data: bytes, path: PathLike) -> Array:
     except Exception as error:
         # NumPy lets the errors of all that it reads with through: tokenize, zipfile, ast, struct.
         reason = str(error).split("\n", 1)[0]
-        raise InputError(path, f"is no array ({reason:.80})", "an integer .npy file") from error
+        raise InputError(path, f"is not an array ({reason:.80})", "an integer .npy file") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "iu":
         raise InputError(path, "holds no integers", "an integer .npy file")
     return array

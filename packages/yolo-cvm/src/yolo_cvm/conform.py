@@ -203,7 +203,7 @@ def _network(folder: Path, engine: str | None) -> tuple[str, str]:
     """Every operator's checksum, every head, and the bytes of the C interface for every input."""
     meta = read_json(folder / "meta.json") if (folder / "meta.json").is_file() else {}
     if not isinstance(meta, dict):
-        raise InputError(folder / "meta.json", "is no object", "figures by name")
+        raise InputError(folder / "meta.json", "is not an object", "figures by name")
     try:
         model = load(folder, engine=engine)
     except GraphError as error:
@@ -294,7 +294,7 @@ def _records(path: Path) -> dict[int, dict[str, Any]]:
     if not isinstance(listed, list) or not all(
         isinstance(record, dict) and isinstance(record.get("nid"), int) for record in listed
     ):
-        raise InputError(path, "is no list of node records", "objects with `nid`")
+        raise InputError(path, "is not a list of node records", "objects with `nid`")
     return {record["nid"]: record for record in listed}
 
 

@@ -129,7 +129,7 @@ def model_files(path: PathLike) -> tuple[Path, Path]:
     for folder in _folders(path):
         if (folder / SYMBOL).is_file() and (folder / PARAMS).is_file():
             return folder / SYMBOL, folder / PARAMS
-    cause = "has no symbol and params" if path.is_dir() else "is no folder"
+    cause = "has no symbol and params" if path.is_dir() else "is not a folder"
     raise InputError(path, cause, "a model folder or a bundle")
 
 

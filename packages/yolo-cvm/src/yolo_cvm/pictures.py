@@ -179,7 +179,7 @@ def read_placement(path: PathLike) -> Placement:
     """The placement in a sidecar of `write_encoded`. InputError where there is none."""
     record = read_json(path)
     if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise InputError(path, "is no placement", f"format {FORMAT!r}")
+        raise InputError(path, "is not a placement", f"format {FORMAT!r}")
     try:
         given = record["placement"]
         numbers = (*given["image"], *given["resized"], given["left"], given["top"])
@@ -192,7 +192,7 @@ def read_placement(path: PathLike) -> Placement:
     except (KeyError, TypeError, IndexError) as error:
         raise InputError(path, "its placement is broken", "image, resized, left, top") from error
     if len(numbers) != 6 or not all(type(n) is int and 0 <= n <= _MAX_SIDE for n in numbers):
-        raise InputError(path, "its placement is no numbers of pixels")
+        raise InputError(path, "its placement is not numbers of pixels")
     if not all(numbers[:4]):
         raise InputError(path, "its placement has a side of no pixels")
     return placement

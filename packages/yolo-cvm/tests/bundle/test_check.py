@@ -103,7 +103,7 @@ def test_an_extra_file_is_named(bundle: Path, home: Path, name: str, place: str)
 def test_a_linked_folder_is_refused(bundle: Path, home: Path, tmp_path: Path) -> None:
     (home / "data").rename(tmp_path / "outside")
     (home / "data").symlink_to(tmp_path / "outside")
-    with pytest.raises(InputError, match="data: is no folder of its own"):
+    with pytest.raises(InputError, match="data: is not a folder of its own"):
         check(bundle)
 
 
@@ -173,7 +173,7 @@ def assign(*keys: str, value: object) -> Callable[[dict[str, Any]], object]:
         (assign("choices", "comment", value="\ud800"), "comment: is not text"),
         (assign("choices", "piece_length", value=3), "power of two"),
         (assign("choices", "piece_length", value=1024), "torrent: is not what the choices"),
-        (assign("choices", "tiers", value=[["nowhere"]]), "no tracker address"),
+        (assign("choices", "tiers", value=[["nowhere"]]), "not a tracker address"),
         (assign("choices", "tiers", value=["udp://a:1"]), "choices.tiers"),
         (assign("choices", "tiers", value=[[5]]), "choices.tiers"),
         (assign("choices", "creation_date", value=5), "torrent: is not what the choices"),

@@ -173,7 +173,7 @@ def test_piece_length_out_of_range(piece_length: int) -> None:
     ["", "tracker", "file:///etc", "udp://", "udp://a b", "udp://\ud800", "udp://é", "udp://a\n"],
 )
 def test_no_tracker_address(tracker: str) -> None:
-    with pytest.raises(InputError, match="no tracker address"):
+    with pytest.raises(InputError, match="not a tracker address"):
         torrent.Envelope(tiers=((tracker,),))
 
 

@@ -188,7 +188,7 @@ def test_a_claim_that_agrees_is_not_answered(case: Path) -> None:
     assert (code, "answered by a claim" in told) == (2, True)
     assert not (case / "answer").exists()
     code, told = command(case, "claim", *where[:-1], "9999", "--out", "@answer")
-    assert (code, "no operator of the model" in told) == (2, True)
+    assert (code, "not an operator of the model" in told) == (2, True)
 
 
 def test_a_witness_of_another_node_or_model_is_refused() -> None:

@@ -254,7 +254,7 @@ def test_many_clients_get_every_answer(client: Client, sample: Any) -> None:
 
 @pytest.mark.parametrize("text", ["4321", ":4321", "127.0.0.1:", "127.0.0.1:x", "[::1]:70000"])
 def test_addresses_that_are_none(text: str) -> None:
-    with pytest.raises(InputError, match="no address"):
+    with pytest.raises(InputError, match="not an address"):
         parse_listen(text, anywhere=False)
 
 
@@ -267,4 +267,4 @@ def test_only_the_loopback_unless_told_otherwise(tmp_path: Path) -> None:
     assert "--anywhere" in result.output
     result = CliRunner().invoke(main, ["serve", "--store", str(tmp_path / "absent")])
     assert result.exit_code == 2
-    assert "is no folder" in result.output
+    assert "is not a folder" in result.output

@@ -150,7 +150,7 @@ def test_a_manifest_that_claims_what_the_graph_does_not_do(decided: Path, pictur
         ("/detect?model=ab", b"x", "no detector of the store"),
         ("/detect?conf=x", b"x", "no number"),
         ("/detect?conf=7", b"x", "conf"),
-        ("/verify", b"", "no receipt"),
+        ("/verify", b"", "not a receipt"),
     ],
 )
 def test_what_cannot_be_used_is_told(client: Client, path: str, body: bytes, cause: str) -> None:

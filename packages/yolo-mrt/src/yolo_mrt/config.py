@@ -231,7 +231,7 @@ def _values(data: Any, source: str) -> dict[str, dict[str, Any]]:
     """Every key's value, the default where the file has none; InputError names all that is wrong
     with sections, keys and values."""
     if not isinstance(data, dict):
-        raise InputError(source, "is no mapping", f"the sections {', '.join(_KEYS)}")
+        raise InputError(source, "is not a mapping", f"the sections {', '.join(_KEYS)}")
     wrong: list[tuple[str, str]] = []
     for section, keys in data.items():
         if section not in _KEYS:

@@ -27,5 +27,5 @@ def read_answers(cfg: PathLike | None, names: PathLike | None, activation: str |
     if cfg is not None:
         description = read_yaml(cfg)
         if not isinstance(description, dict):
-            raise InputError(cfg, "is no model description", "a YOLOv5 model yaml")
+            raise InputError(cfg, "is not a model description", "a YOLOv5 model yaml")
     return Answers(found, word, description)

@@ -77,8 +77,8 @@ def match(model: SourceModel, answers: Answers | None = None) -> Checkpoint:
     shapes = architecture.parameter_shapes(fused)
     for name in parameters:
         if name not in shapes:
-            raise InputError(model.path, f"has {name}, which {architecture.model_name} has not",
-                             _EXPECTED)  # fmt: skip
+            cause = f"has {name}, which {architecture.model_name} does not have"
+            raise InputError(model.path, cause, _EXPECTED)
     found: dict[str, Array] = {}
     for name, shape in shapes.items():
         if name not in parameters:

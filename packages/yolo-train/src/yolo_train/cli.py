@@ -39,7 +39,7 @@ def _bytes(_context: Any, _parameter: Any, value: str) -> int:
     units = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
     number, unit = (value[:-1], value[-1].upper()) if value[-1:].isalpha() else (value, "")
     if unit not in units or not number.isdigit():
-        raise click.BadParameter(f"{value!r} is no size such as 500M or 2G")
+        raise click.BadParameter(f"{value!r} is not a size such as 500M or 2G")
     return int(number) * units[unit]
 
 

@@ -111,7 +111,7 @@ def read_hyp(
 
     path: a file, or the name of one that comes with this package; "auto" and None mean the
     defaults, until `recipe` has chosen. tell: hears which keys of the file have no part here.
-    InputError names an unknown key, a value that is no number or lies out of range.
+    InputError names an unknown key, a value that is not a number or lies out of range.
     """
     values: dict[str, Any] = {}
     if path is not None and str(path) != AUTO:

@@ -87,7 +87,7 @@ class Learner:
         """One forward and backward pass, and an update when enough batches have passed.
 
         side: pixels of the network's input. Returns the mean weighted losses [3]. Diverged where
-        a loss or a gradient is no finite number.
+        a loss or a gradient is not a finite number.
         """
         losses, parts = [], []
         with mx.autograd.record():

@@ -82,11 +82,11 @@ class FitOptions:
         if self.name in ("", ".", "..") or Path(self.name).name != self.name:
             raise InputError("--name", f"is {self.name!r}", "a plain folder name")
         if self.model is not None and self.cfg is not None:
-            raise InputError("--cfg", "goes not with --model", "one of them")
+            raise InputError("--cfg", "does not go with --model", "one of them")
         if self.qat and self.weights is None:
             raise InputError("--qat", "has no --weights", "a trained checkpoint to finetune")
         if self.amp and self.qat:
-            raise InputError("--amp", "goes not with --qat", "one of them")
+            raise InputError("--amp", "does not go with --qat", "one of them")
         if self.amp and "cpu" in self.device:
             cause = f"is asked for on {self.device}"
             raise InputError("--amp", cause, "a GPU, where half precision saves time")

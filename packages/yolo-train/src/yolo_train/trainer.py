@@ -369,7 +369,7 @@ def image_weights(samples: Sequence[Sample], class_map: Array) -> Array:
     )
     total = np.maximum(counts.sum(axis=0), 1)
     need = (1 - class_map) ** 2 / total
-    # A background keeps a small chance: it teaches what is no object.
+    # A background keeps a small chance: it teaches what is not an object.
     weights = counts @ need + need.mean() + 1e-12
     result: Array = weights / weights.sum()
     return result

@@ -86,7 +86,7 @@ def read_coco(source: Path, folder: Path | None) -> CocoFile:
 
     folder: where the pictures lie; a name is looked for below it, with or without the folders that
     it names, and the size is the picture's own. None where the pictures are not needed: none is
-    then looked for, and sizes are those of the file. InputError for what is no annotation file,
+    then looked for, and sizes are those of the file. InputError for what is not an annotation file,
     and where no picture is usable.
     """
     if folder is not None and not folder.is_dir():
@@ -224,7 +224,7 @@ class _Reader:
     def _box(self, item: Any) -> Box | None:
         """One annotation; None where its picture is left out."""
         if not isinstance(item, dict):
-            raise InputError(self.source, "is no object")
+            raise InputError(self.source, "is not an object")
         image, category = str(item.get("image_id")), str(item.get("category_id"))
         if image not in self.images_by:
             raise InputError(self.source, f"is on the unknown image {image:.60}")

@@ -54,4 +54,4 @@ def _class_number(word: str, names: Sequence[str]) -> int:
         return list(names).index(word)
     listed = ", ".join(names[:8]) + (" …" if len(names) > 8 else "")
     expected = f"0 to {len(names) - 1}, or one of {listed}"
-    raise InputError("--classes", f"names {word!r:.60}, which the model has not", expected)
+    raise InputError("--classes", f"names {word!r:.60}, which the model does not have", expected)

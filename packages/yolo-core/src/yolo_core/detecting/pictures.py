@@ -33,7 +33,7 @@ def is_one(source: Any) -> bool:
 def pictures(source: Any, name: str = "picture") -> Iterator[tuple[str, Array]]:
     """Name and uint8 [height, width, 3] RGB pixels of each picture.
 
-    name: of a picture without a file. InputError, in words, for anything that is no picture.
+    name: of a picture without a file. InputError, in words, for anything that is not a picture.
     """
     if isinstance(source, (str, os.PathLike)):
         yield from _files(source)

@@ -177,6 +177,6 @@ def _read(journal: Path) -> dict[str, Any]:
         return {}
     content = read_json(journal)
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise InputError(journal, "is no list of finished steps", "to be removed")
+        raise InputError(journal, "is not a list of finished steps", "to be removed")
     steps: Sequence[Any] | dict[str, Any] = content.get("steps", {})
     return dict(steps) if isinstance(steps, dict) else {}

@@ -142,7 +142,7 @@ def check_parameters(
         if name not in shapes:
             raise InputError(
                 source,
-                f"has {name}, which {architecture.model_name} has not",
+                f"has {name}, which {architecture.model_name} does not have",
                 "its parameters alone",
             )
 
@@ -152,7 +152,7 @@ def read_checkpoint(path: PathLike) -> Checkpoint:
     _, params, sidecar = checkpoint_files(path)
     data = read_yaml(sidecar)
     if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise InputError(sidecar, "is no checkpoint sidecar", f"format: {FORMAT}")
+        raise InputError(sidecar, "is not a checkpoint sidecar", f"format: {FORMAT}")
     architecture = Architecture.from_dict(data, str(sidecar))
     fused, color, meta = data.get("fused"), data.get("color"), data.get("meta", {})
     if not isinstance(fused, bool) or color not in COLORS or not isinstance(meta, dict):

@@ -86,7 +86,7 @@ class _Node:
 class SymbolReader:
     """A symbol (JSON text) with its parameters (with or without `arg:`, `aux:`).
 
-    source, parameter_source: the files, for errors. InputError names what is no symbol, and a
+    source, parameter_source: the files, for errors. InputError names what is not a symbol, and a
     convolution or normalisation that is not a plain one.
     """
 

@@ -203,7 +203,7 @@ class Architecture:
         what to call the description in errors.
         """
         if not isinstance(description, Mapping):
-            raise InputError(source, "is no model description", "a YOLOv5 model yaml")
+            raise InputError(source, "is not a model description", "a YOLOv5 model yaml")
         for key in ("backbone", "head", "depth_multiple", "width_multiple"):
             if key not in description:
                 raise InputError(source, f"lacks the key {key}", "a YOLOv5 model yaml")
@@ -226,7 +226,7 @@ class Architecture:
     ) -> Architecture:
         for key in ("backbone", "head"):
             if not isinstance(description[key], (list, tuple)):
-                raise LayoutError(f"has a {key} that is no list", "rows")
+                raise LayoutError(f"has a {key} that is not a list", "rows")
         check_channels(description.get("ch", 3))
         rows = rows_of([*description["backbone"], *description["head"]])
         names = class_names(description.get("nc"), names or description.get("names"))
@@ -497,7 +497,7 @@ def _pair(value: Any) -> Pair:
 
 def _sequence(value: Any) -> Sequence[Any]:
     if not isinstance(value, (list, tuple)):
-        raise TypeError(f"{value!r:.40} is no list")
+        raise TypeError(f"{value!r:.40} is not a list")
     if len(value) > MAX_CLASSES:
         raise ValueError(f"a list of {len(value)}")
     return value

@@ -65,7 +65,7 @@ def read_data_yaml(path: PathLike) -> DataConfig:
     source = Path(path)
     data = read_yaml(source)
     if not isinstance(data, dict):
-        raise InputError(source, "is no mapping", "path, train, val and names")
+        raise InputError(source, "is not a mapping", "path, train, val and names")
     names = _names(data.get("names"), source)
     nc = data.get("nc")
     if nc not in (None, len(names), str(len(names))):

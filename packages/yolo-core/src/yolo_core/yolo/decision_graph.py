@@ -54,7 +54,7 @@ class Rows:
 
     @property
     def exponent(self) -> int:
-        """log2 of the scale. InputError where it is no whole number from 0 on."""
+        """log2 of the scale. InputError where it is not a whole number from 0 on."""
         mantissa, power = np.frexp(self.scale)
         if mantissa != 0.5 or power < 1:
             raise InputError(

@@ -141,7 +141,7 @@ def _label(words: Sequence[str], nc: int, source: str) -> tuple[tuple[float, ...
     try:
         label, *numbers = (float(word) for word in words)
     except ValueError as error:
-        raise InputError(source, f"is no list of numbers ({error})", _EXPECTED) from error
+        raise InputError(source, f"is not a list of numbers ({error})", _EXPECTED) from error
     if not 0 <= label < nc or label != int(label):
         raise InputError(source, f"has class {words[0]}", f"0 to {nc - 1}")
     outline = np.array(numbers, np.float32).reshape(-1, 2) if outlined else None

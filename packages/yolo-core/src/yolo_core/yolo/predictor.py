@@ -117,7 +117,7 @@ def open_predictor(
         kinds.append(kind)
     raise InputError(
         path,
-        "is no model that can be opened here",
+        "is not a model that can be opened here",
         foreign_weights(path) or f"one of the kinds: {', '.join(kinds)}",
     )
 

@@ -138,7 +138,7 @@ def creation_date(wish: str | None) -> int | None:
         if not text:
             return int(time.time())
     if not (text.isascii() and text.isdigit() and len(text) < 13):
-        raise InputError(source, f"{text!r} is no date", "Unix seconds")
+        raise InputError(source, f"{text!r} is not a date", "Unix seconds")
     return int(text)
 
 

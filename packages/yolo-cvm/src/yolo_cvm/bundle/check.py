@@ -55,7 +55,7 @@ def check_bundle(path: PathLike) -> Iterator[Passed]:
     """
     folder = Path(path)
     if not os.path.isdir(folder):
-        raise InputError(path, "is no folder", "a bundle")
+        raise InputError(path, "is not a folder", "a bundle")
     if not os.path.lexists(folder / MANIFEST):
         if INFO_HASH.fullmatch(folder.resolve().name):
             return _check_home_alone(_behind_link(folder))
@@ -71,7 +71,7 @@ def _check_root(root: Path) -> Iterator[Passed]:
         yield Passed(layout, info_hash)
         if layout == layouts.NODE and not (root / info_hash).is_symlink():
             raise InputError(
-                root / info_hash, "is no link, so that a node reads the model and never seeds it",
+                root / info_hash, "is not a link: a node reads the model and never seeds it",
                 f"a link to {layouts.HIDDEN}/{info_hash}",
             )  # fmt: skip
         home = _behind_link(root / info_hash)
@@ -174,7 +174,7 @@ def _read_home(home: Path) -> dict[str, bytes]:
     """Content of the three files of a folder `<info hash>` that holds nothing else."""
     for folder, names in ((home, {TORRENT, DATA}), (home / DATA, {PARAMS, SYMBOL})):
         if folder.is_symlink() or not folder.is_dir():
-            raise InputError(folder, "is no folder of its own", "a folder, not a link")
+            raise InputError(folder, "is not a folder of its own", "a folder, not a link")
         _require_entries(folder, names)
     limits = {
         TORRENT: (home / TORRENT, TORRENT_LIMIT),
@@ -201,7 +201,9 @@ def _check_pieces(home: Path, files: dict[str, bytes], info: torrent.Info) -> No
         # A piece may hold the end of one file and the start of the next.
         raise InputError(home / DATA, f"differs from the torrent in {' or '.join(parts)}")
     if info.info_hash != home.resolve().name:
-        raise InputError(home, "has not the name of its torrent", f"info hash {info.info_hash}")
+        raise InputError(
+            home, "does not have the name of its torrent", f"info hash {info.info_hash}"
+        )
 
 
 def _load(files: dict[str, bytes], extension: Any = None) -> Model:

@@ -179,9 +179,9 @@ def _check_text(comment: str) -> None:
 
 def _check_hex(text: str, what: str) -> None:
     if not _HEX40.fullmatch(text):
-        raise InputError(what, f"{text!r} will not do", "40 hexadecimal digits")
+        raise InputError(what, f"{text!r} is not allowed", "40 hexadecimal digits")
 
 
 def _check_shape(shape: tuple[int, ...], what: str) -> None:
     if not shape or not all(0 < size < _UINT64 for size in shape):
-        raise InputError(what, f"{tuple(shape)} will not do", "sizes from 1 up")
+        raise InputError(what, f"{tuple(shape)} is not allowed", "sizes from 1 up")

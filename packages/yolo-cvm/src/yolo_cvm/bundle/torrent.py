@@ -50,7 +50,7 @@ class Envelope:
         for tier in self.tiers:
             for tracker in tier:
                 if not _TRACKER.fullmatch(tracker):
-                    raise InputError("tracker", f"{tracker!r} is no tracker address", "udp://…")
+                    raise InputError("tracker", f"{tracker!r} is not a tracker address", "udp://…")
         if self.creation_date is not None and not 0 <= self.creation_date < 1 << 40:
             raise InputError("creation date", f"{self.creation_date} is out of range", "seconds")
 
@@ -170,7 +170,7 @@ def _info(files: Mapping[str, bytes], piece_length: int) -> Info:
     if piece_length not in PIECE_LENGTHS:
         raise InputError(
             "piece length",
-            f"{piece_length} will not do",
+            f"{piece_length} is not allowed",
             f"a power of two from {PIECE_LENGTHS[0]} to {PIECE_LENGTHS[-1]}",
         )
     pieces = b"".join(_piece_digests(list(files.values()), piece_length))

@@ -34,7 +34,9 @@ def observe_node(model: Model, x: Array, node: int) -> NodeRun:
     graph = model.graph
     operators = [k for k, one in enumerate(graph.nodes) if not one.is_variable]
     if node not in operators:
-        raise InputError("--node", f"{node} is no operator of the model", "as `inspect` lists them")
+        raise InputError(
+            "--node", f"{node} is not an operator of the model", "as `inspect` lists them"
+        )
     wanted = set(graph.nodes[node].inputs)
     data = model.prepare(x)
     held = {Entry(graph.input_index): data}

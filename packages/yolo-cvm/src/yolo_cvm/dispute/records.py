@@ -35,7 +35,7 @@ def operation_of(
 ) -> Operation:
     """The operator of a record, checked like one of a file."""
     if record["op"] is None:
-        raise InputError(path, f"node {record['node']} is no operator")
+        raise InputError(path, f"node {record['node']} is not an operator")
     operator = check.find(record["op"])
     for node, output in record["inputs"]:
         if node >= record["node"]:

@@ -42,7 +42,7 @@ def written(form: str, record: dict[str, Any]) -> bytes:
 def digests_of(path: PathLike, what: str, value: Any, most: int = 1 << 20) -> tuple[bytes, ...]:
     """A list of digests in hexadecimal, as bytes. InputError where it is none."""
     if not isinstance(value, list) or len(value) > most:
-        raise InputError(path, f"{what} is no list of digests")
+        raise InputError(path, f"{what} is not a list of digests")
     for item in value:
         if not isinstance(item, str) or not _DIGEST.fullmatch(item):
             raise InputError(path, f"{what} holds no digest", "64 lower-case hexadecimal digits")
@@ -52,14 +52,14 @@ def digests_of(path: PathLike, what: str, value: Any, most: int = 1 << 20) -> tu
 def count_of(path: PathLike, what: str, value: Any, most: int = 2**31 - 1) -> int:
     """A count of 0 to `most`. InputError where it is none."""
     if type(value) is not int or not 0 <= value <= most:
-        raise InputError(path, f"{what} is no count", f"0..{most}")
+        raise InputError(path, f"{what} is not a count", f"0..{most}")
     return value
 
 
 def elements_of(path: PathLike, what: str, value: Any) -> tuple[int, ...]:
     """The elements of one leaf: 1 to 256 numbers of 32 bits. InputError where they are none."""
     if not isinstance(value, list) or not 0 < len(value) <= LEAF_ELEMENTS:
-        raise InputError(path, f"{what} is no leaf", f"1..{LEAF_ELEMENTS} elements")
+        raise InputError(path, f"{what} is not a leaf", f"1..{LEAF_ELEMENTS} elements")
     for item in value:
         if type(item) is not int or not INT32_MIN <= item <= INT32_MAX:
             raise InputError(path, f"{what} holds no integer of 32 bits")
@@ -67,4 +67,4 @@ def elements_of(path: PathLike, what: str, value: Any) -> tuple[int, ...]:
 
 
 def _refuse(text: str) -> None:
-    raise ValueError(f"{text[:20]} is no integer")
+    raise ValueError(f"{text[:20]} is not an integer")

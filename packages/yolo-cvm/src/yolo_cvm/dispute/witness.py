@@ -167,7 +167,7 @@ def read_witness(path: PathLike) -> Witness:
     record = read_record(read_bytes(path, WITNESS_LIMIT), path, FORMAT, _KEYS)
     claims, operands = record["claims"], record["operands"]
     if not isinstance(claims, list) or len(claims) not in (0, 2) or not isinstance(operands, list):
-        raise InputError(path, "claims or operands are no lists", "no claims or two")
+        raise InputError(path, "claims or operands are not lists", "no claims or two")
     return Witness(
         count_of(path, "node", record["node"]),
         _read_model(path, record["model"]),
@@ -183,7 +183,7 @@ def _read_model(path: PathLike, record: Any) -> ModelPart:
     if not isinstance(title, str) or not title.isascii() or not isinstance(records, list):
         raise InputError(path, "the model's title or records are broken")
     if not all(isinstance(item, dict) for item in records):
-        raise InputError(path, "a record of the model is no object")
+        raise InputError(path, "a record of the model is not an object")
     count = count_of(path, "count", record["count"])
     return ModelPart(title, count, tuple(records), digests_of(path, "proof", record["proof"]))
 
@@ -192,11 +192,11 @@ def _read_operand(path: PathLike, record: Any) -> OperandPart:
     if not isinstance(record, dict) or set(record) != _OPERAND:
         raise InputError(path, "an operand has missing or unknown keys", "leaves, proof")
     if not isinstance(record["leaves"], list):
-        raise InputError(path, "the leaves of an operand are no list")
+        raise InputError(path, "the leaves of an operand are not a list")
     leaves: list[tuple[int, tuple[int, ...]]] = []
     for item in record["leaves"]:
         if not isinstance(item, list) or len(item) != 2:
-            raise InputError(path, "a leaf is no pair of index and elements")
+            raise InputError(path, "a leaf is not a pair of index and elements")
         index = count_of(path, "the index of a leaf", item[0])
         if leaves and index <= leaves[-1][0]:
             raise InputError(path, "lists a leaf twice or out of order")

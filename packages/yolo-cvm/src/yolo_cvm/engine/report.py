@@ -38,7 +38,7 @@ def planned(graph: Graph, after: str | None = None) -> Iterator[str]:
 
     names = list(planner.PASSES)
     if after is not None and after not in names:
-        raise InputError(f"pass {after!r}", "is none of the planner's", ", ".join(names))
+        raise InputError(f"pass {after!r}", "is not a pass of the planner", ", ".join(names))
     last = names.index(after) + 1 if after else names.index(planner.emission.NAME) + 1
     return show(planner.apply(graph, names[:last]))
 

@@ -63,7 +63,7 @@ def parse_listen(text: str, anywhere: bool) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     host = host.strip("[]")
     if not colon or not host or not port.isdigit() or int(port) > 65535:
-        raise InputError("--listen", f"{text!r:.80} is no address", "HOST:PORT")
+        raise InputError("--listen", f"{text!r:.80} is not an address", "HOST:PORT")
     if host not in LOOPBACK and not anywhere:
         raise InputError(
             "--listen", f"{host} is reached from outside, and there is no password",
@@ -75,7 +75,7 @@ def parse_listen(text: str, anywhere: bool) -> tuple[str, int]:
 class NodeServer:
     """A server that listens, and answers while `run` runs.
 
-    InputError where the address is taken or a root is no folder.
+    InputError where the address is taken or a root is not a folder.
     """
 
     def __init__(self, settings: Settings, log: Log) -> None:
@@ -132,7 +132,7 @@ class NodeServer:
 def serve(settings: Settings) -> None:
     """Run the server until SIGTERM or SIGINT; SIGHUP makes it read changed files again.
 
-    InputError where the address is taken or a root is no folder.
+    InputError where the address is taken or a root is not a folder.
     """
     log = Log()
     server = NodeServer(settings, log)

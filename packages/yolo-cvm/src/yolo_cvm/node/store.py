@@ -39,7 +39,9 @@ class Store:
         self.checked = checked
         for root in self.roots:
             if not root.is_dir():
-                raise InputError(root, "is no folder", "the root of a torrentfs store or a bundle")
+                raise InputError(
+                    root, "is not a folder", "the root of a torrentfs store or a bundle"
+                )
 
     def read(
         self, info_hash: str, parts: Sequence[str], declared: int, most: int = FILE_LIMIT
@@ -151,7 +153,7 @@ def _open_inside(root: Path, parts: Sequence[str]) -> int:
             os.close(handle)
             handle = deeper
         if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise PermissionError(1, "is no regular file", os.path.join(*parts))
+            raise PermissionError(1, "is not a regular file", os.path.join(*parts))
     except OSError:
         os.close(handle)
         raise

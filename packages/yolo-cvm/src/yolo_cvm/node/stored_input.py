@@ -67,6 +67,6 @@ def _count(shape: bytes) -> int:
         if not text:
             break
         if not _INTEGER.fullmatch(text) or not -_INT64 <= int(text) < _INT64:
-            raise RuntimeFault(SOURCE, "a size of its shape is no integer")
+            raise RuntimeFault(SOURCE, "a size of its shape is not an integer")
         count = (count * int(text) + _INT64) % (2 * _INT64) - _INT64
     return count

@@ -50,10 +50,10 @@ def receipt_from(data: bytes, path: PathLike) -> AnyReceipt:
         text = data.decode("ascii")
         record = json.loads(text, parse_float=_no_count, parse_constant=_no_count)
     except (ValueError, RecursionError) as error:
-        raise InputError(path, "is no receipt", "canonical JSON of docs/receipt.md") from error
+        raise InputError(path, "is not a receipt", "canonical JSON of docs/receipt.md") from error
     kind = _KINDS.get(str(record.get("format"))) if isinstance(record, dict) else None
     if kind is None:
-        raise InputError(path, "is no receipt", " or ".join(map(repr, _KINDS)))
+        raise InputError(path, "is not a receipt", " or ".join(map(repr, _KINDS)))
     if record.pop("specification", None) != SPECIFICATION:
         raise InputError(path, "follows another specification", SPECIFICATION)
     record.pop("format")
@@ -67,7 +67,7 @@ def receipt_from(data: bytes, path: PathLike) -> AnyReceipt:
 
 
 def _no_count(text: str) -> None:
-    raise ValueError(f"{text[:20]} is no count")
+    raise ValueError(f"{text[:20]} is not a count")
 
 
 def _receipt(
@@ -79,10 +79,10 @@ def _receipt(
     for name in kind.digests:
         _check_digest(path, name, record[name])
     if type(record["gas"]) is not int or record["gas"] < 0:
-        raise InputError(path, "gas is no count")
+        raise InputError(path, "gas is not a count")
     heads, listed = record["heads"], record["nodes"]
     if not isinstance(heads, list) or not isinstance(listed, list):
-        raise InputError(path, "heads or nodes are no lists")
+        raise InputError(path, "heads or nodes are not lists")
     for head in heads:
         _check_digest(path, "heads", head)
     nodes = tuple(_node(path, item) for item in listed)
@@ -93,7 +93,7 @@ def _receipt(
 
 def _check_digest(path: PathLike, name: str, value: Any) -> None:
     if not isinstance(value, str) or not _DIGEST.fullmatch(value):
-        raise InputError(path, f"{name} is no digest", "64 lower-case hexadecimal digits")
+        raise InputError(path, f"{name} is not a digest", "64 lower-case hexadecimal digits")
 
 
 def _node(path: PathLike, item: Any) -> NodeDigest:
@@ -103,7 +103,7 @@ def _node(path: PathLike, item: Any) -> NodeDigest:
     if type(number) is not int or not 0 <= number < 2**31 or not isinstance(outputs, list):
         raise InputError(path, "a node record is broken", "node, name, op, outputs")
     if not isinstance(name, str) or not isinstance(op, str):
-        raise InputError(path, f"node {number} has a name or op that is no text", "text")
+        raise InputError(path, f"node {number} has a name or op that is not text", "text")
     for digest in outputs:
         _check_digest(path, f"node {number}", digest)
     return NodeDigest(number, name, op, tuple(outputs))

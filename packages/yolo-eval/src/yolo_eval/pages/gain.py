@@ -11,6 +11,10 @@ from yolo_eval.pages.markup import run_label
 from yolo_eval.pages.rendering import render
 
 _UNKNOWN = "not known"
+_REMEDY = (
+    "a contract cannot pay for its output; yolo-mrt boxes MODEL --out DIR makes a model of it "
+    "whose graph decides, and whose boxes a contract can receive"
+)
 
 
 def section(comparison: Comparison) -> Markup:
@@ -65,8 +69,10 @@ def _callable(cost: Cost) -> str:
 
 
 def _notes(comparison: Comparison) -> list[str]:
-    return [
-        f"{label}: {cost.note}."
+    told = [(label, cost.note) for label, cost in zip(comparison.labels, comparison.costs)]
+    told += [
+        (label, _REMEDY)
         for label, cost in zip(comparison.labels, comparison.costs)
-        if cost.note
+        if cost.callable is False and cost.gas is not None
     ]
+    return [f"{label}: {note}." for label, note in told if note]

@@ -44,7 +44,7 @@ def read_map(path: Path | None) -> dict[str, str]:
         return {}
     content = read_yaml(path)
     if not isinstance(content, dict) or not content:
-        raise InputError(path, "is no mapping of names", "lines like `car: vehicle`")
+        raise InputError(path, "is not a mapping of names", "lines like `car: vehicle`")
     mapping = {}
     for name, target in content.items():
         if not isinstance(target, (str, int)) or isinstance(target, bool) or target == "":
@@ -166,4 +166,4 @@ def _some(names: Sequence[str]) -> str:
 def _unknown(option: str, name: str, known: Sequence[str], source: str) -> InputError:
     near = get_close_matches(name, known, 1, 0.6)
     hint = f"a class, perhaps {near[0]!r}" if near else f"one of {_some(known)}"
-    return InputError(option, f"names {name!r:.60}, which is no class of {source}", hint)
+    return InputError(option, f"names {name!r:.60}, which is not a class of {source}", hint)

@@ -156,7 +156,7 @@ def merge(paths: Sequence[Path]) -> Run:
         ):  # fmt: skip
             raise InputError(path, f"is not of the same run as {paths[0]}", "shards of one run")
         if run.shard is None or run.shard[1] != count:
-            raise InputError(path, f"is no shard of {count}", f"written with --shard i/{count}")
+            raise InputError(path, f"is not a shard of {count}", f"written with --shard i/{count}")
         if run.shard[0] in seen:
             raise InputError(path, f"is the shard {run.shard[0]}/{count} again", "each shard once")
         seen.add(run.shard[0])

@@ -323,7 +323,7 @@ def _check_model(model: Mapping[str, Any], source: str) -> None:
         if not isinstance(model.get(key), str):
             raise InputError(source, f"names no model {key}", "a run file of yolo-eval coco")
     if not set(model["name"]) <= _NAME or model["name"].startswith("."):
-        raise InputError(source, "has a model name that is no file name", "letters and digits")
+        raise InputError(source, "has a model name that is not a file name", "letters and digits")
     imgsz = model.get("imgsz")
     sides = isinstance(imgsz, list) and len(imgsz) == 2 and all(type(v) is int for v in imgsz)
     if imgsz is not None and not sides:

@@ -170,7 +170,7 @@ class Scheme:
                 int(data["head_bits"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise InputError(source, f"is no scheme ({error!r:.60})", FORMAT) from error
+            raise InputError(source, f"is not a scheme ({error!r:.60})", FORMAT) from error
         scheme._check(net, source)
         return scheme
 

@@ -32,7 +32,7 @@ class BoxesOptions:
         try:
             iou = float(self.iou)
         except ValueError:
-            iou = -0.5  # no number is no whole percent either
+            iou = -0.5  # what is not a number is not a whole percent either
         if not iou.is_integer():
             raise InputError("iou", f"is {self.iou:.40}", "a whole percent from 1 to 100, as 45")
         return Decision.of(

@@ -248,7 +248,7 @@ class _Reader:
             return int(value[1])
         if value is not None and value[0] in ("image", "focus"):
             return -1
-        raise InputError(self.path, f"feeds {what[:80]} by an operator that YOLOv5 has not",
+        raise InputError(self.path, f"feeds {what[:80]} by an operator that YOLOv5 does not have",
                          _EXPECTED)  # fmt: skip
 
     def _value(self, node: Any, inputs: list[_Value | None]) -> _Value | None:
