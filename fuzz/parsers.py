@@ -48,7 +48,7 @@ def targets() -> Mapping[str, Reader]:
     from yolo_cvm.bundle import manifest, rlp, torrent
     from yolo_cvm.dispute import read_claim, read_witness
     from yolo_cvm.receipts import read_receipt
-    from yolo_eval.runs.coco_file import from_coco
+    from yolo_eval.runs.ground_truth import from_coco
     from yolo_eval.runs.run import read_run
     from yolo_port.readers import load
 
