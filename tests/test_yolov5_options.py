@@ -7,8 +7,10 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from commands import command_of
+from yolo_train.cli import ABSENT
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "yolov5-options.md"
 COMMANDS = {
@@ -30,6 +32,16 @@ def taken(package: str, name: str) -> set[str]:
     parameters = command_of(package).commands[name].params
     options = [option for option in parameters if isinstance(option, click.Option)]
     return {word for option in options for word in (*option.opts, *option.secondary_opts)}
+
+
+def test_training_answers_an_absent_option_with_the_reason_of_the_table() -> None:
+    table = {
+        word: why for words, here, why in rows("train.py") if here == "absent" for word in words
+    }
+    assert ABSENT.items() <= table.items()
+    for word, why in ABSENT.items():
+        done = CliRunner().invoke(command_of("yolo-train"), ["fit", "--data", "x", word])
+        assert (done.exit_code, why in done.output) == (2, True), done.output
 
 
 @pytest.mark.parametrize("script", COMMANDS)

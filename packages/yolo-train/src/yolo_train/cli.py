@@ -43,26 +43,46 @@ def _bytes(_context: Any, _parameter: Any, value: str) -> int:
     return int(number) * units[unit]
 
 
+#: Options of YOLOv5's train.py that `fit` does not have, and why; docs/yolov5-options.md has all.
+ABSENT = {
+    "--local_rank": "`yolo-train launch` starts the processes by itself",
+    "--rect": "training batches are mosaics, which are square; validation is rectangular always",
+    "--nosave": "the checkpoint is what an interrupted run resumes from",
+    "--noval": "validation chooses the best checkpoint and tells when to stop",
+    "--evolve": "hundreds of runs; the recipes that come along are chosen by the number of updates",
+    "--sync-bn": "each device normalizes its share of the batch",
+    "--quad": "no use of it is known to us",
+    "--bucket": "nothing is loaded from or sent to the network",
+}
+
+
 class _FitCommand(Command):
-    """`fit`, which answers hyper-parameters given as options with the words that set them."""
+    """`fit`, which answers options of YOLOv5 that it does not have: hyper-parameters with the words
+    that set them, the others with the reason.
+    """
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
         words = list(args)
         try:
             return super().parse_args(context, args)
         except click.NoSuchOption as error:
-            wanted = "--" + error.option_name.lstrip("-").replace("_", "-")
-            here = None
-            values = Hyp().to_dict()
-            name = wanted[2:].replace("-", "_")
-            name = "lr0" if name in ("lr", "learning_rate") else name
-            if name in values:
-                here = f"-o {name}={_given(error.option_name, words) or format(values[name], 'g')}"
-            if here is None:
+            answer = _told_instead(error.option_name, words)
+            if answer is None:
                 raise
-            raise click.UsageError(
-                f"No such option: {error.option_name}. It is written: {here}", context
-            ) from error
+            told = f"No such option: {error.option_name}. It is {answer}"
+            raise click.UsageError(told, context) from error
+
+
+def _told_instead(option: str, words: Sequence[str]) -> str | None:
+    """What to tell about an option that `fit` does not have; None for one of nobody's."""
+    if option in ABSENT:
+        return f"left out: {ABSENT[option]}."
+    values = Hyp().to_dict()
+    name = option.lstrip("-").replace("-", "_")
+    name = "lr0" if name in ("lr", "learning_rate") else name
+    if name not in values:
+        return None
+    return f"written: -o {name}={_given(option, words) or format(values[name], 'g')}"
 
 
 def _given(option: str, words: Sequence[str]) -> str | None:
