@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 
 namespace cvm {
 namespace {
@@ -311,15 +312,20 @@ void Convolution::find_pieces(PieceBook& book) {
   if (q.lo != 0 || q.hi < 0 || q.hi >= 1 << 15) return;
   std::vector<BlockPieces> all;
   bool any = false;
-  for (size_t i : direct_)
+  for (size_t i : direct_) {
+    std::map<int32_t, const BytePieces*> parts;  // by where they begin
+    const auto pieces_at = [&](int32_t first) {
+      const auto at = parts.find(first);
+      if (at != parts.end()) return at->second;
+      return parts[first] = book.find(ops[i].table.values + first, q.hi + 1);
+    };
     for (const Block& b : blocks) {
       BlockPieces found;
       std::memset(&found, 0, sizeof found);
       found.bits = PieceBook::bits_of(q.hi + 1);
       found.slopes = book.slopes();
       for (int64_t l = 0; l < b.valid; ++l) {
-        const int32_t first = q.offset ? q.offset[b.channel + l] : 0;
-        const BytePieces* pieces = book.find(ops[i].table.values + first, q.hi + 1);
+        const BytePieces* pieces = pieces_at(q.offset ? q.offset[b.channel + l] : 0);
         const BytePieces** end = found.of + found.count;
         const BytePieces** at = std::find(found.of + 0, end, pieces);
         if (!pieces || at - found.of == kMaxBytePieces) {
@@ -332,6 +338,7 @@ void Convolution::find_pieces(PieceBook& book) {
       any = any || found.count;
       all.push_back(found);
     }
+  }
   if (!any) return;
   pieces_ = std::move(all);
   indexed_ = kLaneIndex;

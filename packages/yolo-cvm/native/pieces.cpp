@@ -26,6 +26,18 @@ Begin begin_of(const int32_t* values, int64_t count, int32_t slope) {
   return b;
 }
 
+int32_t floor_div(int32_t a, int32_t b) { return a / b - (a % b < 0); }
+
+// Slopes from which on and up to which a piece may be exact: each of its values must be within reach
+// of the first. Most of the 256 are outside for nearly all pieces.
+void narrow(const int32_t* values, int64_t count, int32_t* least, int32_t* most) {
+  for (int32_t i = 1; i < (int32_t)count; ++i) {
+    const int32_t rise = 256 * (values[i] - values[0]);
+    if (values[0] < INT8_MAX) *least = std::max(*least, -floor_div(255 - rise, i));
+    if (values[i] < INT8_MAX) *most = std::min(*most, floor_div(rise + 255, i));
+  }
+}
+
 // The largest allowed sum whose last four bits are the number of the slope.
 bool choose(const Begin& b, int number, int32_t* sum) {
   *sum = (int32_t)(((uint32_t)(b.high - number) & ~15u) + (uint32_t)number);
@@ -77,11 +89,15 @@ std::unique_ptr<BytePieces> PieceBook::fit(const int32_t* table, int64_t count) 
     }
   }
   // More slopes, each the one that suits most of the pieces that are left.
-  std::vector<Begin> begins(left.size() * kTried);
-  for (size_t i = 0; i < left.size(); ++i)
-    for (int s = 0; s < kTried; ++s)
-      begins[i * kTried + (size_t)s] =
-          begin_of(table + left[i] * size, length(left[i]), s - kTried / 2);
+  std::vector<Begin> begins(left.size() * kTried, {0, -1});
+  for (size_t i = 0; i < left.size(); ++i) {
+    const int32_t* values = table + left[i] * size;
+    int32_t least = -kTried / 2, most = kTried / 2 - 1;
+    narrow(values, length(left[i]), &least, &most);
+    if (least > most) return nullptr;
+    for (int32_t s = least; s <= most; ++s)
+      begins[i * kTried + (size_t)(s + kTried / 2)] = begin_of(values, length(left[i]), s);
+  }
   std::vector<size_t> open(left.size());
   for (size_t i = 0; i < open.size(); ++i) open[i] = i;
   int used = used_;
@@ -91,8 +107,10 @@ std::unique_ptr<BytePieces> PieceBook::fit(const int32_t* table, int64_t count) 
     int suits[kTried] = {};
     int32_t sum;
     for (size_t i : open)
-      for (int s = 0; s < kTried; ++s)
-        suits[s] += choose(begins[i * kTried + (size_t)s], used, &sum);
+      for (int s = 0; s < kTried; ++s) {
+        const Begin& b = begins[i * kTried + (size_t)s];
+        if (b.low <= b.high) suits[s] += choose(b, used, &sum);
+      }
     const int most = *std::max_element(suits, suits + kTried);
     if (!most) return nullptr;
     // in the middle of those that suit as many

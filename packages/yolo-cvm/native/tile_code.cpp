@@ -10,17 +10,27 @@ namespace {
 
 constexpr int kSlopes = 2000;  // slopes tried for one piece
 
+// Slopes between which a piece may be exact, in bytes per index.
+struct Slopes {
+  double least, most;
+};
+
+Slopes slopes_of(const uint8_t* bytes, int64_t count, int32_t top) {
+  Slopes s = {-1e9, 1e9};
+  for (int64_t i = 1; i < count; ++i) {
+    const double rise = (double)bytes[i] - bytes[0];
+    s.least = std::max(s.least, (rise - 1) / (double)i);
+    if (bytes[i] < top) s.most = std::min(s.most, (rise + 1) / (double)i);
+  }
+  return s;
+}
+
 // Finds base and slope such that the piece's formula gives all its bytes; values equal to `top`
 // may be exceeded. What it accepts has been checked at every index.
 bool fit_piece(const uint8_t* bytes, int64_t count, int32_t bits, int32_t top, uint16_t* base,
                int16_t* slope) {
   const int32_t unit = 1 << (15 - bits);
-  double least = -1e9, most = 1e9;  // bytes per index
-  for (int64_t i = 1; i < count; ++i) {
-    const double rise = (double)bytes[i] - bytes[0];
-    least = std::max(least, (rise - 1) / (double)i);
-    if (bytes[i] < top) most = std::min(most, (rise + 1) / (double)i);
-  }
+  auto [least, most] = slopes_of(bytes, count, top);
   if (bytes[0] >= top || count == 1) least = most = 0;
   const double scale = 256.0 * 65536.0 / unit;
   const int32_t s0 = (int32_t)std::max(-32768.0, std::floor(std::min(least, most) * scale));
@@ -49,6 +59,11 @@ void fit(const uint8_t* bytes, int64_t count, Segments* s) {
   while ((int64_t)kPieces << s->bits < count) ++s->bits;
   s->top = *std::max_element(bytes, bytes + count);
   const int64_t piece = (int64_t)1 << s->bits;
+  for (int64_t i = 0; i * piece < count; ++i) {  // most tables that do not fit jump somewhere
+    const uint8_t* first = bytes + i * piece;
+    const Slopes slopes = slopes_of(first, std::min(piece, count - i * piece), s->top);
+    if (*first < s->top && slopes.least >= slopes.most) return;
+  }
   for (int64_t i = 0; i * piece < count; ++i)
     if (!fit_piece(bytes + i * piece, std::min(piece, count - i * piece), s->bits, s->top,
                    s->base + i, s->slope + i))

@@ -16,7 +16,7 @@ from yolo_core.graph.files import params, symbol
 from yolo_core.graph.proof.bounds import intervals
 from yolo_cvm.cli import main
 from yolo_cvm.engine import library, planner, select
-from yolo_cvm.engine.format import Step
+from yolo_cvm.engine.format import Step, Tile
 from yolo_cvm.engine.planner.form import Form, Pad
 from yolo_cvm.engine.planner.memory import MOST_COMPARED
 from yolo_cvm.engine.planner.needs import budget, needs
@@ -327,3 +327,46 @@ def test_inspect_prints_the_plan(folder: Path) -> None:
     wrong = CliRunner().invoke(main, ["inspect", str(folder), "--plan", "--after", "luck"])
     assert wrong.exit_code == 2
     assert "epilogues" in wrong.output
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_chains_of_moves_are_one_scattered_store(seed: int) -> None:
+    """Where the place stays linear; wherever it does not, the moves remain. The bytes are right."""
+    random = np.random.default_rng(seed)
+    b = GraphBuilder()
+    height, width = (int(n) for n in random.integers(1, 7, 2))
+    x = b.input("data", (1, 3, height, width), 8)
+    channels = int(random.choice([1, 6, 12, 36]))
+    weight = b.parameter("w", random.integers(-9, 10, (channels, 3, 1, 1)), 5)
+    y = b.operator("conv2d", [x, weight], channels=channels, kernel_size=(1, 1), use_bias=False)
+    for _ in range(int(random.integers(1, 4))):
+        size = int(np.prod(y.shape))
+        dims: list[int] = []
+        while size > 1 and len(dims) < 4:
+            dims.append(int(random.choice([d for d in range(2, size + 1) if size % d == 0])))
+            size //= dims[-1]
+        y = b.operator("reshape", [y], shape=(*dims, size))
+        axes = [int(a) for a in random.permutation(len(y.shape))]
+        y = b.operator("transpose", [y], axes=tuple(axes))
+    graph = b.build([y])
+    data = random.integers(-127, 128, graph.input_shape, dtype=np.int32)
+    (want,) = interpret.run(graph, data)
+    for name in library.instruction_sets():
+        (got,) = select(graph, 2, name).run(data)
+        assert np.array_equal(got, want), name
+
+
+def test_a_head_with_its_moves_costs_no_step() -> None:
+    """A head of anchors is reshaped and transposed into rows: one store of the convolution."""
+    b = GraphBuilder()
+    x = b.input("data", (1, 3, 5, 7), 8)
+    weight = b.parameter("w", np.ones((18, 3, 1, 1), np.int64), 5)
+    y = b.operator("conv2d", [x, weight], channels=18, kernel_size=(1, 1), use_bias=False)
+    y = b.operator("reshape", [y], shape=(1, 3, 6, 35))
+    y = b.operator("transpose", [y], axes=(0, 1, 3, 2))
+    graph = b.build([b.operator("reshape", [y], shape=(1, 105, 6))])
+    (code,) = planner.apply(graph).epilogues.code.values()
+    (scatter,) = (op for op in code if op.kind == Tile.SCATTER)
+    assert (scatter.fields["row_stride"], scatter.fields["pixel_stride"]) == (42, 6)
+    expected = [anchor * 210 + k for anchor in range(3) for k in range(6)]
+    assert scatter.fields["offsets"].tolist() == expected

@@ -6,16 +6,18 @@ pixel straight to its final place when that place is linear in image, row and co
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from yolo_core.arrays import Array
 from yolo_core.graph import Entry
+from yolo_core.graph.integers import INT32_MAX
 from yolo_cvm.engine.planner.form import Form, Scatter, product
 
 MOVES = frozenset(["reshape", "transpose", "flatten", "expand_dims", "squeeze"])
-#: Operators of a chain that are looked at, and elements that are traced through them.
+#: Operators of a chain that are looked at, and elements whose places fit int32.
 MOST_MOVES = 16
-MOST_ELEMENTS = 1 << 22
+MOST_ELEMENTS = INT32_MAX
 
 
 def natural(entry: Entry, shape: tuple[int, ...]) -> Scatter:
@@ -34,14 +36,63 @@ def follow(form: Form, entry: Entry) -> Scatter:
     # A chain of reshapes alone needs no store of another kind: views are free.
     if product(shape) > MOST_ELEMENTS or all(graph.nodes[i].op != "transpose" for i in chain):
         return best
-    source = np.arange(product(shape), dtype=np.int32).reshape(shape)
-    moved = source
+    axes: list[_Axis] | None = list(zip(shape, _strides(shape)))
     for length, index in enumerate(chain, 1):
         node = graph.nodes[index]
-        (moved,) = node.operator.meaning([moved], node.attributes)
-        found = _scatter(source, moved, Entry(index), tuple(chain[:length]))
+        if node.op == "transpose":
+            before = graph.shape(node.inputs[0])
+            order = node.operator.axes(len(before), node.attributes)  # type: ignore[attr-defined]
+            axes = _cut(axes, before)
+            if axes is None:
+                return best
+            parts = _grouped(axes, before)
+            axes = [axis for i in order for axis in parts[i]]
+        found = _scatter(shape, axes, Entry(index), tuple(chain[:length]))
         best = found or best
     return best
+
+
+#: Part of an axis: its size, and how far a step moves in the value that the chain begins with.
+_Axis = tuple[int, int]
+
+
+def _strides(shape: Sequence[int]) -> list[int]:
+    """How far a step along each axis moves in row-major order."""
+    return [product(shape[i + 1 :]) for i in range(len(shape))]
+
+
+def _cut(axes: Sequence[_Axis], shape: Sequence[int]) -> list[_Axis] | None:
+    """The same order in parts none of which reaches over two axes of `shape`.
+
+    None where an axis would have to be cut in uneven pieces.
+    """
+    result: list[_Axis] = []
+    waiting = [axis for axis in reversed(axes) if axis[0] > 1]
+    for size in shape:
+        while size > 1:
+            part, stride = waiting.pop()
+            inner = part // size if part % size == 0 else 1
+            if inner > 1:
+                waiting.append((inner, stride))
+                part, stride = size, stride * inner
+            if size % part:
+                return None
+            result.append((part, stride))
+            size //= part
+    return result
+
+
+def _grouped(axes: Sequence[_Axis], shape: Sequence[int]) -> list[list[_Axis]]:
+    """The parts of each axis of `shape`."""
+    waiting = list(reversed(axes))
+    groups = []
+    for size in shape:
+        group: list[_Axis] = []
+        while size > 1:
+            group.append(waiting.pop())
+            size //= group[-1][0]
+        groups.append(group)
+    return groups
 
 
 def _chain(form: Form, entry: Entry) -> list[int]:
@@ -57,29 +108,36 @@ def _chain(form: Form, entry: Entry) -> list[int]:
 
 
 def _scatter(
-    source: Array, moved: Array, entry: Entry, absorbed: tuple[int, ...]
+    shape: tuple[int, ...], axes: Sequence[_Axis], entry: Entry, absorbed: tuple[int, ...]
 ) -> Scatter | None:
-    """Where the elements of `source` went, if that is linear in image, row and column."""
-    shape = source.shape
-    place: Array = np.empty(source.size, np.int32)
-    place[moved.reshape(-1)] = source.reshape(-1)
-    place = place.reshape(shape)
-    image = int(place[1, 0, 0, 0]) if shape[0] > 1 else 0
-    row = int(place[0, 0, 1, 0] - place[0, 0, 0, 0]) if shape[2] > 1 else 0
-    pixel = int(place[0, 0, 0, 1] - place[0, 0, 0, 0]) if shape[3] > 1 else 0
-    image -= int(place[0, 0, 0, 0]) if shape[0] > 1 else 0
-    if min(image, row, pixel) < 0:
+    """Where a value of `shape` lies after it was moved, if that is linear in image, row, column.
+
+    axes: the parts of its axes in the order in which they lie now.
+    """
+    strides = _strides([size for size, _ in axes])
+    places = [(size, source, now) for (size, source), now in zip(axes, strides) if size > 1]
+    # of every axis of the value: its parts as (size, steps of the axis, where a step leads now)
+    parts: list[list[tuple[int, int, int]]] = []
+    for size, stride in zip(shape, _strides(shape)):
+        inside = [p for p in places if stride <= p[1] < stride * size]
+        parts.append([(part, source // stride, now) for part, source, now in inside])
+    steps = [_step(parts[axis]) for axis in (0, 2, 3)]
+    if None in steps:
         return None
+    image, row, pixel = (step or 0 for step in steps)
     # Axes of one element take the stride that lets rows follow each other.
     if shape[3] == 1:
         pixel = row
     if shape[2] == 1:
         row = pixel * shape[3]
-    offsets = place[0, :, 0, 0].copy()
-    # int32 throughout: the arrays are as large as the head itself
-    n, h, w = (np.arange(size, dtype=np.int32) for size in (shape[0], *shape[2:]))
-    plane = (h * np.int32(row))[:, None] + w * np.int32(pixel)
-    expected = offsets[:, None, None] + plane + (n * np.int32(image))[:, None, None, None]
-    if not np.array_equal(place, expected):
-        return None
+    channel = np.arange(shape[1])
+    offsets = np.zeros(shape[1], np.int64)
+    for size, steps_of_axis, now in parts[1]:
+        offsets += channel // steps_of_axis % size * now
     return Scatter(entry, offsets, image, row, pixel, absorbed)
+
+
+def _step(parts: Sequence[tuple[int, int, int]]) -> int | None:
+    """How far a step along an axis leads, 0 for an axis of one element; None where that differs."""
+    first = min(((steps, now) for _, steps, now in parts), default=(1, 0))[1]
+    return first if all(now == first * steps for _, steps, now in parts) else None
