@@ -36,16 +36,16 @@ def follow(form: Form, entry: Entry) -> Scatter:
     # A chain of reshapes alone needs no store of another kind: views are free.
     if product(shape) > MOST_ELEMENTS or all(graph.nodes[i].op != "transpose" for i in chain):
         return best
-    axes: list[_Axis] | None = list(zip(shape, _strides(shape)))
+    axes: list[_Axis] = list(zip(shape, _strides(shape)))
     for length, index in enumerate(chain, 1):
         node = graph.nodes[index]
         if node.op == "transpose":
             before = graph.shape(node.inputs[0])
             order = node.operator.axes(len(before), node.attributes)  # type: ignore[attr-defined]
-            axes = _cut(axes, before)
-            if axes is None:
+            cut = _cut(axes, before)
+            if cut is None:
                 return best
-            parts = _grouped(axes, before)
+            parts = _grouped(cut, before)
             axes = [axis for i in order for axis in parts[i]]
         found = _scatter(shape, axes, Entry(index), tuple(chain[:length]))
         best = found or best
