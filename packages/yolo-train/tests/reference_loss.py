@@ -20,9 +20,13 @@ def sigmoid(x: Array) -> Array:
     return result
 
 
-def cross_entropy(logit: Array, truth: Array, weight: float) -> Array:
+def cross_entropy(logit: Array, truth: Array, weight: float, gamma: float) -> Array:
+    """Focal loss of Lin et al. 2017 where gamma is above 0, with soft truths and alpha 0.25."""
     p = sigmoid(logit)
     result: Array = -(weight * truth * np.log(p) + (1 - truth) * np.log(1 - p))
+    if gamma:
+        likely = truth * p + (1 - truth) * (1 - p)
+        result = result * (0.25 * truth + 0.75 * (1 - truth)) * (1 - likely) ** gamma
     return result
 
 
@@ -108,7 +112,7 @@ def loss(
                 writings.append((offset, number, (image, a, row, column), max(value, 0)))
                 one_hot = np.full(nc, 0.5 * hyp.label_smoothing)
                 one_hot[label] = 1 - 0.5 * hyp.label_smoothing
-                classes.append(cross_entropy(cell[5:], one_hot, hyp.cls_pw).mean())
+                classes.append(cross_entropy(cell[5:], one_hot, hyp.cls_pw, hyp.fl_gamma).mean())
         for *_, place, value in sorted(writings):
             objectness[place] = value
         record[level] = objectness
@@ -117,6 +121,7 @@ def loss(
         if boxes:
             parts[0] += np.mean(boxes)
             parts[2] += np.mean(classes) if nc > 1 else 0
-        parts[1] += BALANCE[level] * cross_entropy(rows[:, :, 4], objectness, hyp.obj_pw).mean()
+        wrong = cross_entropy(rows[:, :, 4], objectness, hyp.obj_pw, hyp.fl_gamma)
+        parts[1] += BALANCE[level] * wrong.mean()
     parts *= gains
     return float(parts.sum() * batch), parts, record

@@ -28,7 +28,7 @@ def test_words_beat_the_file_and_the_file_beats_the_defaults(tmp_path: Path) -> 
         ("learning_rate: 0.1", "perhaps 'lr0'"),
         ("momentun: 0.9", "perhaps 'momentum'"),
         ("mosaic: 2", "mosaic"),
-        ("fl_gamma: 1.5", "fl_gamma"),
+        ("fl_gamma: -1.5", "fl_gamma"),
         ("[1, 2]", "mapping"),
     ],
 )
@@ -43,9 +43,10 @@ def test_a_bad_file_is_named_with_its_key(tmp_path: Path, text: str, said: str) 
 def test_keys_without_a_part_in_the_recipe_are_told(tmp_path: Path) -> None:
     file = tmp_path / "hyp.yaml"
     told: list[str] = []
-    file.write_text("lr0: 0.02\niou_t: 0.2\nfl_gamma: 0.0\n")
-    assert read_hyp(file, (), told.append).lr0 == 0.02
-    assert told == [f"{file}: fl_gamma and iou_t have no part in this recipe and are left out"]
+    file.write_text("lr0: 0.02\niou_t: 0.2\nfl_gamma: 1.5\n")
+    found = read_hyp(file, (), told.append)
+    assert (found.lr0, found.fl_gamma) == (0.02, 1.5)
+    assert told == [f"{file}: iou_t has no part in this recipe and is left out"]
 
 
 @pytest.mark.parametrize(

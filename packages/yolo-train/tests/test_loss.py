@@ -62,8 +62,9 @@ def test_loss_equals_the_float64_reference(
     seed: int, nc: int, batch: int, shape: tuple[int, int], boxes: int
 ) -> None:
     architecture, heads, targets = _case(seed, nc, batch, shape, boxes)
-    total, parts, _ = _device_loss(architecture, heads, targets, shape, Hyp(), seed % 2 == 0)
-    expected, expected_parts, _ = reference(heads, targets, architecture, Hyp(), GAINS)
+    hyp = Hyp(fl_gamma=(0.0, 1.5, 0.0, 0.5)[seed])
+    total, parts, _ = _device_loss(architecture, heads, targets, shape, hyp, seed % 2 == 0)
+    expected, expected_parts, _ = reference(heads, targets, architecture, hyp, GAINS)
     assert total == pytest.approx(expected, rel=1e-4)
     np.testing.assert_allclose(parts, expected_parts, rtol=1e-4, atol=1e-6)
 
@@ -71,7 +72,7 @@ def test_loss_equals_the_float64_reference(
 @pytest.mark.parametrize("seed", range(3))
 def test_gradient_equals_finite_differences_of_the_reference(seed: int) -> None:
     architecture, heads, targets = _case(seed, 3, 2, (64, 64), 12)
-    hyp = Hyp(cls_pw=1.5, obj_pw=0.7, label_smoothing=0.1)
+    hyp = Hyp(cls_pw=1.5, obj_pw=0.7, label_smoothing=0.1, fl_gamma=(0.0, 1.5, 0.7)[seed])
     _, _, gradients = _device_loss(architecture, heads, targets, (64, 64), hyp)
     heads = [head.astype(np.float64) for head in heads]
     _, _, detached = reference(heads, targets, architecture, hyp, GAINS)
@@ -112,11 +113,13 @@ def test_a_box_centred_on_lines_of_the_grid_matches_its_cell_again() -> None:
     np.testing.assert_allclose(parts, expected_parts, rtol=1e-5)
 
 
-def test_a_target_at_the_border_and_huge_numbers_stay_finite() -> None:
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.5])
+def test_a_target_at_the_border_and_huge_numbers_stay_finite(gamma: float) -> None:
     architecture, heads, targets = _case(0, 2, 1, (64, 64), 3)
     targets[:, 2:] = [[1.0, 1.0, 1e-4, 1e-4], [0.0, 0.0, 1.0, 1.0], [1.0, 0.5, 0.4, 0.4]]
     heads = [head * 60 for head in heads]
-    total, _, gradients = _device_loss(architecture, heads, targets, (64, 64), Hyp())
+    hyp = Hyp(fl_gamma=gamma)
+    total, _, gradients = _device_loss(architecture, heads, targets, (64, 64), hyp)
     assert np.isfinite(total)
     assert all(np.isfinite(gradient).all() for gradient in gradients)
 

@@ -95,10 +95,14 @@ def _difference(ours: Mapping[str, Array], theirs: Any, prefix: str) -> float:
     return math.sqrt(wrong / sum(float(np.square(other).sum()) for _, other in pairs))
 
 
-@pytest.mark.parametrize(("nc", "smoothing"), [(80, 0.0), (1, 0.0), (80, 0.1)])
-def test_twenty_steps_equal_pytorch(nc: int, smoothing: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("nc", "smoothing", "gamma"), [(80, 0.0, 0.0), (1, 0.0, 0.0), (80, 0.1, 0.0), (80, 0.0, 1.5)]
+)
+def test_twenty_steps_equal_pytorch(
+    nc: int, smoothing: float, gamma: float, tmp_path: Path
+) -> None:
     architecture = Architecture.named("n", nc=nc)
-    hyp = Hyp(label_smoothing=smoothing)
+    hyp = Hyp(label_smoothing=smoothing, fl_gamma=gamma)
     start = random_parameters(architecture, 0)
     options = FitOptions(
         data="x", batch_size=BATCH, imgsz=SIDE, nominal_batch=BATCH, optimizer="sgd"
@@ -139,7 +143,8 @@ def test_twenty_steps_equal_pytorch(nc: int, smoothing: float, tmp_path: Path) -
     clipped = sum(float(theirs[f"{step}/norm"]) > MAX_NORM for step in range(STEPS))
     losses = np.abs(np.array(found) - theirs["parts"]) / np.maximum(theirs["parts"], 1e-12)
     print(
-        f"nc {nc}, label smoothing {smoothing}, {STEPS} steps: largest relative difference of "
+        f"nc {nc}, label smoothing {smoothing}, fl_gamma {gamma}, {STEPS} steps: "
+        "largest relative difference of "
         f"losses {losses.max():.1e}, gradients {max(gradients):.1e} (behind the pools "
         f"{max(behind):.1e}, median {np.median(gradients):.1e}), parameters {max(moved):.1e}; "
         f"{clipped} steps were clipped"

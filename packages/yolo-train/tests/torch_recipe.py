@@ -148,20 +148,27 @@ def loss(heads: list[Any], targets: Any, plan: dict[str, Any]) -> tuple[Any, Any
             for where, value in zip(zip(image, anchor, row, column), iou.detach().clamp(0)):
                 objectness[where] = value
             if nc > 1:
-                wrong = HALF * hyp["label_smoothing"]
-                classes = torch.full((len(label), nc), wrong)
-                classes[range(len(label)), label] = 1 - wrong
-                parts[2] = parts[2] + entropy(numbers[:, 5:], classes, hyp["cls_pw"])
-        parts[1] = parts[1] + balance * entropy(rows[..., 4], objectness, hyp["obj_pw"])
+                off = HALF * hyp["label_smoothing"]
+                classes = torch.full((len(label), nc), off)
+                classes[range(len(label)), label] = 1 - off
+                wrong = entropy(numbers[:, 5:], classes, hyp["cls_pw"], hyp["fl_gamma"])
+                parts[2] = parts[2] + wrong
+        wrong = entropy(rows[..., 4], objectness, hyp["obj_pw"], hyp["fl_gamma"])
+        parts[1] = parts[1] + balance * wrong
     gains = (hyp["box"], hyp["obj"] * (plan["imgsz"] / 640) ** 2, hyp["cls"] * nc / 80)
     weighted = torch.stack([gain * part for gain, part in zip(gains, parts)])
     return weighted.sum() * heads[0].shape[0], weighted.detach()
 
 
-def entropy(logits: Any, truth: Any, positive: float) -> Any:
-    return functional.binary_cross_entropy_with_logits(
-        logits, truth, pos_weight=torch.tensor([positive])
+def entropy(logits: Any, truth: Any, positive: float, gamma: float) -> Any:
+    losses = functional.binary_cross_entropy_with_logits(
+        logits, truth, pos_weight=torch.tensor([positive]), reduction="none"
     )
+    if gamma > 0:
+        found = torch.sigmoid(logits)
+        likely = truth * found + (1 - truth) * (1 - found)
+        losses = losses * (truth * 0.25 + (1 - truth) * 0.75) * (1 - likely) ** gamma
+    return losses.mean()
 
 
 def optimizer(net: Network, decay: float) -> Any:

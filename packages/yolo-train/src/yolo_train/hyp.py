@@ -31,7 +31,8 @@ class Hyp:
     lr0, lrf: first learning rate, and the last one as a share of it. momentum: SGD momentum or
     Adam's beta1. warmup_epochs, warmup_momentum, warmup_bias_lr: where the warm-up starts.
     box, cls, obj: gains for 3 levels, 80 classes and 640 pixels. cls_pw, obj_pw: weights of
-    positives in the two cross-entropies. anchor_t: largest ratio of a box side to an anchor's.
+    positives in the two cross-entropies. fl_gamma: exponent of the focal loss, 0 for plain
+    cross-entropy. anchor_t: largest ratio of a box side to an anchor's.
     label_smoothing: share taken from the true class. hsv_*: shares of hue, saturation, value.
     degrees, shear: ± degrees. translate, scale, perspective: ± shares. flipud, fliplr, mosaic,
     mixup: probabilities. copy_paste: share of the outlined objects of a mosaic that are pasted
@@ -50,6 +51,7 @@ class Hyp:
     cls_pw: float = 1.0
     obj: float = 1.0
     obj_pw: float = 1.0
+    fl_gamma: float = 0.0
     anchor_t: float = 4.0
     label_smoothing: float = 0.0
     hsv_h: float = 0.015
@@ -92,14 +94,14 @@ _LIMITS: Mapping[str, Any] = {
     "lrf": (1e-9, 1),
     "anchor_t": (1, 1000),
     "anchors": (0, MAX_ANCHORS),
+    "fl_gamma": (0, 10),
     "degrees": (0, 180),
     "shear": (0, 60),
     "perspective": (0, 0.001),
 }
 
-#: Keys of YOLOv5's own files that choose parts of the recipe that this trainer has not; a file
-#: may hold them with the value that switches that part off.
-_SWITCHED_OFF = {"fl_gamma": 0.0, "iou_t": None}
+#: Key of YOLOv5's own files that nothing reads there either.
+_UNUSED = "iou_t"
 #: Names that other programs and early releases of YOLOv5 have for a key.
 _OTHER_NAMES = {"learning_rate": "lr0", "lr": "lr0", "giou": "box", "wd": "weight_decay"}
 
@@ -119,13 +121,10 @@ def read_hyp(
         content = read_yaml(path)
         if not isinstance(content, dict):
             raise InputError(path, "is not a mapping", "lines of `key: number`")
-        unused = [key for key in _SWITCHED_OFF if key in content]
-        if unused and tell is not None:
-            tell(f"{path}: {' and '.join(unused)} have no part in this recipe and are left out")
+        if _UNUSED in content and tell is not None:
+            tell(f"{path}: {_UNUSED} has no part in this recipe and is left out")
         for key, value in content.items():
-            if key in _SWITCHED_OFF:
-                if _SWITCHED_OFF[key] not in (None, value):
-                    raise InputError(path, f"sets {key} to {value}", f"{key}: {_SWITCHED_OFF[key]}")
+            if key == _UNUSED:
                 continue
             values[key] = _number(str(path), key, value)
     for word in overrides:

@@ -32,6 +32,8 @@ _OTHER_BALANCE = (4.0, 1.0, 0.25, 0.06, 0.02, 0.01, 0.01, 0.01)
 #: The gains of `Hyp` are meant for this many levels, classes, pixels.
 _NOMINAL_LEVELS, _NOMINAL_CLASSES, _NOMINAL_IMGSZ = 3, 80, 640
 _EPSILON = 1e-7
+#: Share of the positives in the focal loss, as in its paper and in YOLOv5.
+_FOCAL_ALPHA = 0.25
 _CELLS = 3
 #: Numbers of the offsets in YOLOv5's order, of which the last written counts.
 _BEFORE, _AFTER, _OFFSETS = (1, 2), (3, 4), 5
@@ -107,7 +109,7 @@ class DetectionLoss(_HybridBlock):  # type: ignore[misc]
         box = F.sum(F.sum(mask * (1 - ciou), axis=1) / count)
         target = self._objectness_target(F, found, F.BlockGrad(F.relu(ciou)))
         objectness = F.reshape(F.slice_axis(rows, axis=2, begin=4, end=5), (0, 0, -1))
-        losses = _cross_entropy(F, objectness, target, self._hyp.obj_pw)
+        losses = _cross_entropy(F, objectness, target, self._hyp.obj_pw, self._hyp.fl_gamma)
         obj = F.sum(F.broadcast_mul(losses, constants["objectness_share"]))
         parts = [self._gains[0] * box, self._gains[1] * obj]
         if self._nc > 1:
@@ -211,7 +213,8 @@ class DetectionLoss(_HybridBlock):  # type: ignore[misc]
         truth = F.one_hot(
             F.reshape(found["label"], (-1,)), self._nc, on_value=1 - wrong, off_value=wrong
         )
-        losses = F.sum(_cross_entropy(F, logits, truth, self._hyp.cls_pw), axis=1)
+        losses = _cross_entropy(F, logits, truth, self._hyp.cls_pw, self._hyp.fl_gamma)
+        losses = F.sum(losses, axis=1)
         losses = F.reshape(losses, (self._levels, -1))
         return F.sum(F.sum(losses * found["mask"], axis=1) / found["count"]) / self._nc
 
@@ -240,13 +243,25 @@ def _flatten(F: Any, parts: Any) -> Any:
     return F.reshape(F.concat(*parts, dim=2), (0, -1))
 
 
-def _cross_entropy(F: Any, logits: Any, truth: Any, positive_weight: float) -> Any:
-    """Binary cross-entropy with logits; positives weigh `positive_weight`."""
+def _cross_entropy(F: Any, logits: Any, truth: Any, positive_weight: float, gamma: float) -> Any:
+    """Binary cross-entropy with logits; positives weigh `positive_weight`.
+
+    gamma: above 0 it is the focal loss (Lin et al. 2017, eq. 5) with this exponent, for truths
+    from 0 to 1: a number counts the less, the nearer its probability is to the truth.
+    """
     softplus = F.Activation(logits, act_type="softrelu")
     if positive_weight == 1:
-        return softplus - logits * truth
-    positive = positive_weight * truth
-    return (positive + 1 - truth) * softplus - logits * positive
+        losses = softplus - logits * truth
+    else:
+        positive = positive_weight * truth
+        losses = (positive + 1 - truth) * softplus - logits * positive
+    if gamma == 0:
+        return losses
+    found = F.sigmoid(logits)
+    # 1 - p_t, kept from 0, where the slope of a power below 1 is infinite.
+    missed = F.maximum(truth + found - 2 * truth * found, _EPSILON)
+    share = (1 - _FOCAL_ALPHA) + (2 * _FOCAL_ALPHA - 1) * truth
+    return losses * share * missed**gamma
 
 
 def _ciou(F: Any, numbers: Any, found: dict[str, Any], levels: int) -> Any:
