@@ -51,9 +51,11 @@ def test_a_warped_box_is_that_around_the_warped_outline() -> None:
     image = np.zeros((100, 100, 3), np.uint8)
     sides = []
     for outline in (square, diamond):
-        _, found = random_perspective(image, boxes, turn, 100, np.random.default_rng(3), [outline])
+        _, found = random_perspective(
+            image, boxes, turn, (100, 100), np.random.default_rng(3), [outline]
+        )
         sides.append(found[0, 3:] - found[0, 1:3])
-    _, plain = random_perspective(image, boxes, turn, 100, np.random.default_rng(3))
+    _, plain = random_perspective(image, boxes, turn, (100, 100), np.random.default_rng(3))
     np.testing.assert_allclose(sides[0], plain[0, 3:] - plain[0, 1:3], atol=1e-9)
     assert (sides[1] < sides[0] - 2).all()
 

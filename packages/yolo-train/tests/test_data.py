@@ -51,7 +51,7 @@ def test_boxes_stay_on_their_objects_through_mosaic_flips_and_warp(seed: int) ->
         boxes = np.array([[1.0, x, y, x + 20, y + 24]])
         parts.append((_marked(height, width, boxes), boxes))
     hyp = Hyp(flipud=0.5, scale=0.3, hsv_h=0, hsv_s=0, hsv_v=0)
-    image, boxes = training_sample(lambda n: parts[n], 0, 6, 64, hyp, rng)
+    image, boxes = training_sample(lambda n: parts[n], 0, 6, (64, 64), hyp, rng)
     assert image.shape == (64, 64, 3)
     assert image.dtype == np.uint8
     assert ((boxes[:, 1:] >= 0) & (boxes[:, 1:] <= 64)).all()
@@ -63,7 +63,7 @@ def test_without_augmentation_a_sample_is_its_image_in_the_middle() -> None:
     boxes = np.array([[2.0, 4, 4, 20, 12]])
     image = _marked(32, 64, boxes)
     sample, moved = training_sample(
-        lambda n: (image, boxes), 0, 1, 64, PLAIN, np.random.default_rng(0)
+        lambda n: (image, boxes), 0, 1, (64, 64), PLAIN, np.random.default_rng(0)
     )
     np.testing.assert_array_equal(sample[16:48], image)
     np.testing.assert_allclose(moved, [[2, 4, 20, 20, 28]], atol=1e-6)
@@ -81,7 +81,7 @@ def test_a_box_that_leaves_the_picture_goes() -> None:
     boxes = np.array([[0.0, 0, 0, 10, 10], [0.0, 90, 90, 110, 110]])
     image = np.zeros((200, 200, 3), np.uint8)
     hyp = dataclasses.replace(PLAIN, perspective=0)
-    _, kept = random_perspective(image, boxes, hyp, 100, np.random.default_rng(0))
+    _, kept = random_perspective(image, boxes, hyp, (100, 100), np.random.default_rng(0))
     np.testing.assert_allclose(kept[:, 1:], [[40, 40, 60, 60]], atol=1e-6)
 
 
@@ -171,3 +171,25 @@ def test_the_check_names_every_faulty_file_and_keeps_the_rest(tmp_path: Path) ->
         report.refuse_faults()
     with pytest.raises(InputError, match="no usable image"):
         check_samples([tmp_path / "images" / "broken.png"], 2, "val")
+
+
+def test_a_rectangle_holds_its_images_and_their_boxes() -> None:
+    boxes = np.array([[0.0, 6, 2, 30, 14], [1, 40, 3, 60, 15]])
+    image = _marked(24, 64, boxes)
+    hyp = dataclasses.replace(PLAIN, fliplr=1, flipud=1)
+    sample, moved = training_sample(
+        lambda n: (image, boxes), 0, 1, (32, 64), hyp, np.random.default_rng(0)
+    )
+    assert sample.shape == (32, 64, 3)
+    for box in moved[:, 1:]:
+        assert _brightness(sample, box) == 220
+    np.testing.assert_allclose(moved[0], [0, 64 - 30, 32 - 18, 64 - 6, 32 - 6])
+    turned = dataclasses.replace(PLAIN, degrees=10, translate=0.1, scale=0.3)
+    for seed in range(5):
+        warped, found = random_perspective(
+            sample, moved, turned, (32, 64), np.random.default_rng(seed)
+        )
+        assert warped.shape == (32, 64, 3)
+        assert (found[:, 1:] >= 0).all()
+        assert (found[:, [1, 3]] <= 64).all()
+        assert (found[:, [2, 4]] <= 32).all()

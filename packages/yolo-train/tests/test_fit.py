@@ -339,6 +339,7 @@ def test_transfer_to_other_classes_keeps_what_fits_and_says_what_it_skips(
         (["--hyp", "nowhere.yaml"], "nowhere.yaml"),
         (["--weights", "nowhere"], "nowhere"),
         (["-o", "lr0=-1"], "lr0"),
+        (["--rect", "--image-weights"], "--rect"),
         (["--name", "a/b"], "--name"),
         (["--cache", "lots"], "lots"),
     ],

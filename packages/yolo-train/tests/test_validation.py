@@ -16,11 +16,12 @@ from yolo_core.yolo.samples import Sample, check_samples
 from yolo_train.anchors import best_possible_recall, box_sides, suited_anchors
 from yolo_train.hyp import Hyp
 from yolo_train.plots import confusion, confusion_matrix, curves, labels, results
+from yolo_train.rectangles import rectangles
 from yolo_train.run_folder import COLUMNS
 from yolo_train.scores import Scores, score
 from yolo_train.start import random_parameters
 from yolo_train.trainer import image_weights
-from yolo_train.validate import Validated, Validator, rectangles
+from yolo_train.validate import Validated, Validator
 
 mx = mxnet()
 

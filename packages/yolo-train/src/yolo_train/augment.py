@@ -16,6 +16,7 @@ import numpy as np
 from yolo_core.arrays import Array
 from yolo_core.yolo.letterbox import FILL, opencv
 from yolo_train.hyp import Hyp
+from yolo_train.rectangles import Size
 
 #: number → image with its longer side at the training size, and its boxes
 Load = Callable[[int], tuple[Array, Array]]
@@ -41,32 +42,35 @@ def no_outlines(_number: int) -> Outlines:
 
 
 def training_sample(
-    load: Load, index: int, count: int, imgsz: int, hyp: Hyp, rng: np.random.Generator,
+    load: Load, index: int, count: int, size: Size, hyp: Hyp, rng: np.random.Generator,
     outlines: Callable[[int], Outlines] = no_outlines,
 ) -> Labelled:  # fmt: skip
-    """The augmented image [imgsz, imgsz, 3] number `index` of `count`, and its boxes.
+    """The augmented image [height, width, 3] number `index` of `count`, and its boxes.
 
-    outlines: number → outline of each box of the image, in its pixels.
+    size: (height, width); a mosaic needs a square. outlines: number → outline of each box of the
+    image, in its pixels.
     """
+    height, width = size
     if rng.random() < hyp.mosaic:
-        image, boxes = _mosaic_sample(load, outlines, index, count, imgsz, hyp, rng)
+        image, boxes = _mosaic_sample(load, outlines, index, count, width, hyp, rng)
         if rng.random() < hyp.mixup:
             second = int(rng.integers(count))
-            other = _mosaic_sample(load, outlines, second, count, imgsz, hyp, rng)
+            other = _mosaic_sample(load, outlines, second, count, width, hyp, rng)
             image, boxes = _mixup((image, boxes), other, rng)
     else:
         loaded = load(index)
-        image, boxes = _centred(*loaded, imgsz)
-        offset = [(imgsz - side) // 2 for side in loaded[0].shape[1::-1]]
+        image, boxes = _centred(*loaded, size)
+        before = loaded[0].shape
+        offset = [(width - before[1]) // 2, (height - before[0]) // 2]
         moved = [None if each is None else each + offset for each in outlines(index)]
-        image, boxes = random_perspective(image, boxes, hyp, imgsz, rng, moved)
+        image, boxes = random_perspective(image, boxes, hyp, size, rng, moved)
     image = hsv(image, hyp, rng)
     if rng.random() < hyp.flipud:
         image = opencv().flip(image, 0)
-        boxes[:, [2, 4]] = imgsz - boxes[:, [4, 2]]
+        boxes[:, [2, 4]] = height - boxes[:, [4, 2]]
     if rng.random() < hyp.fliplr:
         image = opencv().flip(image, 1)
-        boxes[:, [1, 3]] = imgsz - boxes[:, [3, 1]]
+        boxes[:, [1, 3]] = width - boxes[:, [3, 1]]
     return image, boxes
 
 
@@ -81,7 +85,7 @@ def _mosaic_sample(
     known = [outlines(number) for number in indices]
     image, boxes, moved = outlined_mosaic(parts, known, imgsz, rng)
     image, boxes, pasted = copy_paste(image, boxes, moved, hyp.copy_paste, rng)
-    return random_perspective(image, boxes, hyp, imgsz, rng, pasted)
+    return random_perspective(image, boxes, hyp, (imgsz, imgsz), rng, pasted)
 
 
 def mosaic(parts: Sequence[Labelled], imgsz: int, rng: np.random.Generator) -> Labelled:
@@ -156,13 +160,13 @@ def _covered(boxes: Array, cover: Array) -> Array:
     return result
 
 
-def _centred(image: Array, boxes: Array, imgsz: int) -> Labelled:
-    """The image in the middle of a grey square."""
+def _centred(image: Array, boxes: Array, size: Size) -> Labelled:
+    """The image in the middle of a grey rectangle."""
     height, width = image.shape[:2]
-    if (height, width) == (imgsz, imgsz):
+    if (height, width) == size:
         return image, boxes.copy()
-    top, left = (imgsz - height) // 2, (imgsz - width) // 2
-    canvas = np.full((imgsz, imgsz, 3), FILL, np.uint8)
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    canvas = np.full((*size, 3), FILL, np.uint8)
     canvas[top : top + height, left : left + width] = image
     moved = boxes.copy()
     moved[:, [1, 3]] += left
@@ -178,10 +182,10 @@ def _mixup(one: Labelled, other: Labelled, rng: np.random.Generator) -> Labelled
 
 
 def random_perspective(
-    image: Array, boxes: Array, hyp: Hyp, imgsz: int, rng: np.random.Generator,
+    image: Array, boxes: Array, hyp: Hyp, size: Size, rng: np.random.Generator,
     outlines: Outlines = (),
 ) -> Labelled:  # fmt: skip
-    """Warp the image's middle to [imgsz, imgsz, 3]: turn, scale, shear, shift, perspective.
+    """Warp the image's middle to `size` (height, width): turn, scale, shear, shift, perspective.
 
     Boxes follow with the box around their warped corners, or around their warped outline where
     there is one; what is left of too little goes.
@@ -202,30 +206,30 @@ def random_perspective(
         math.tan(math.radians(v)) for v in rng.uniform(-1, 1, 2) * hyp.shear
     )
     shift = np.eye(3)
-    shift[:2, 2] = rng.uniform(0.5 - hyp.translate, 0.5 + hyp.translate, 2) * imgsz
+    shift[:2, 2] = rng.uniform(0.5 - hyp.translate, 0.5 + hyp.translate, 2) * size[::-1]
     matrix = shift @ shear @ turn @ perspective @ to_center
     grey = (FILL, FILL, FILL)
     if hyp.perspective:
-        warped = cv2.warpPerspective(image, matrix, (imgsz, imgsz), borderValue=grey)
+        warped = cv2.warpPerspective(image, matrix, size[::-1], borderValue=grey)
     else:
-        warped = cv2.warpAffine(image, matrix[:2], (imgsz, imgsz), borderValue=grey)
-    return warped, _warp_boxes(boxes, matrix, scale, imgsz, outlines)
+        warped = cv2.warpAffine(image, matrix[:2], size[::-1], borderValue=grey)
+    return warped, _warp_boxes(boxes, matrix, scale, size, outlines)
 
 
-def _around(outline: Array, matrix: Array, imgsz: int) -> Array:
+def _around(outline: Array, matrix: Array, size: Size) -> Array:
     """The box around the part of a warped outline that lies inside the image; zeros for none."""
     following = np.roll(outline, -1, axis=0)
     steps = np.linspace(0, 1, _POINTS, endpoint=False)[:, None, None]
     points = (outline + (following - outline) * steps).reshape(-1, 2)
     moved = np.column_stack((points, np.ones(len(points)))) @ matrix.T
     moved = moved[:, :2] / moved[:, 2:]
-    inside = moved[((moved >= 0) & (moved <= imgsz)).all(axis=1)]
+    inside = moved[((moved >= 0) & (moved <= size[::-1])).all(axis=1)]
     if not len(inside):
         return np.zeros(4)
     return np.concatenate((inside.min(axis=0), inside.max(axis=0)))
 
 
-def _warp_boxes(boxes: Array, matrix: Array, scale: float, imgsz: int, outlines: Outlines) -> Array:
+def _warp_boxes(boxes: Array, matrix: Array, scale: float, size: Size, outlines: Outlines) -> Array:
     """The boxes around the warped corners, inside the image; without those that lost too much."""
     if not len(boxes):
         return boxes
@@ -234,11 +238,11 @@ def _warp_boxes(boxes: Array, matrix: Array, scale: float, imgsz: int, outlines:
     corners = corners @ matrix.T
     corners = corners[..., :2] / corners[..., 2:]
     warped = np.concatenate((boxes[:, :1], corners.min(axis=1), corners.max(axis=1)), axis=1)
-    warped[:, 1:] = np.clip(warped[:, 1:], 0, imgsz)
+    warped[:, 1:] = np.clip(warped[:, 1:], 0, (*size[::-1], *size[::-1]))
     least = np.full(len(boxes), _MIN_AREA)
     for number, outline in enumerate(outlines):
         if outline is not None:
-            warped[number, 1:] = _around(outline, matrix, imgsz)
+            warped[number, 1:] = _around(outline, matrix, size)
             least[number] = _MIN_OUTLINED_AREA
     before = (boxes[:, 3:] - boxes[:, 1:3]) * scale
     after = warped[:, 3:] - warped[:, 1:3]

@@ -31,6 +31,7 @@ from yolo_core.yolo.samples import Sample
 from yolo_train.augment import training_sample
 from yolo_train.hyp import Hyp
 from yolo_train.images import ImageCache, ImageReader, size_of
+from yolo_train.rectangles import Size
 
 #: Batches under way per worker.
 _AHEAD = 3
@@ -40,9 +41,9 @@ _BOX_STEP = 64
 
 @dataclass(frozen=True)
 class Batch:
-    """images: uint8 [B, 3, S, S] RGB. targets: float32 [T, 6] of image, class, centre x, centre
-    y, width, height (shares of S); rows of class -1 are padding. Both hold until the next batch
-    is asked for.
+    """images: uint8 [B, 3, H, W] RGB. targets: float32 [T, 6] of image, class, centre x, centre
+    y, width, height (shares of W and H); rows of class -1 are padding. Both hold until the next
+    batch is asked for.
     """
 
     images: Array
@@ -109,12 +110,14 @@ class SampleMaker:
     def fill(
         self, images: Array, epoch: int, positions: Sequence[int], numbers: Sequence[int]
     ) -> Array:
-        """Write the samples `numbers` into images [n, 3, S, S]; returns the targets.
+        """Write the samples `numbers` into images [n, 3, H, W]; returns the targets.
 
         The randomness is that of (epoch, positions).
         """
         source = self._source
-        size, extract = source.imgsz, opencv().extractChannel
+        size: Size = (images.shape[2], images.shape[3])
+        extract = opencv().extractChannel
+        sides = np.array(size[::-1])
         rows: list[Array] = []
         for place, (position, number) in enumerate(zip(positions, numbers)):
             rng = np.random.default_rng([source.seed, epoch, position])
@@ -125,8 +128,8 @@ class SampleMaker:
                 extract(image, channel, images[place, channel])
             row = np.empty((len(boxes), 6), np.float32)
             row[:, 0], row[:, 1] = place, boxes[:, 0]
-            row[:, 2:4] = (boxes[:, 1:3] + boxes[:, 3:]) / 2 / size
-            row[:, 4:] = (boxes[:, 3:] - boxes[:, 1:3]) / size
+            row[:, 2:4] = (boxes[:, 1:3] + boxes[:, 3:]) / 2 / sides
+            row[:, 4:] = (boxes[:, 3:] - boxes[:, 1:3]) / sides
             rows.append(row)
         return pad_targets(np.concatenate(rows))
 
@@ -151,8 +154,13 @@ def share_cores() -> None:
 
 
 def _slots(memory: Any, batch: int, imgsz: int) -> Array:
-    """Shared memory as places for batches: uint8 [slots, batch, 3, S, S]."""
-    return np.frombuffer(memory, np.uint8).reshape(-1, batch, 3, imgsz, imgsz)
+    """Shared memory as places for batches of squares: uint8 [slots, bytes]."""
+    return np.frombuffer(memory, np.uint8).reshape(-1, batch * 3 * imgsz * imgsz)
+
+
+def _place(slot: Array, count: int, size: Size) -> Array:
+    """A slot as `count` images of (height, width): uint8 [count, 3, H, W]."""
+    return slot[: count * 3 * size[0] * size[1]].reshape(count, 3, *size)
 
 
 _worker: tuple[SampleMaker, Array] | None = None
@@ -174,10 +182,12 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _make(slot: int, epoch: int, positions: Sequence[int], numbers: Sequence[int]) -> Array:
+def _make(
+    slot: int, size: Size, epoch: int, positions: Sequence[int], numbers: Sequence[int]
+) -> Array:
     assert _worker is not None, "the pool starts every worker with a maker"
     maker, slots = _worker
-    return maker.fill(slots[slot], epoch, positions, numbers)
+    return maker.fill(_place(slots[slot], len(numbers), size), epoch, positions, numbers)
 
 
 class Loader:
@@ -187,7 +197,7 @@ class Loader:
         """workers: 0 makes the samples in this process. batch: images of the largest batch."""
         self._pool: ProcessPoolExecutor | None = None
         self._here: SampleMaker | None = None
-        self._ahead = max(workers * _AHEAD, 1)
+        self._ahead, self._square = max(workers * _AHEAD, 1), (source.imgsz, source.imgsz)
         context = multiprocessing.get_context("spawn")
         # No name in the file system: what is killed leaves nothing behind.
         memory = context.RawArray("B", self._ahead * batch * 3 * source.imgsz**2)
@@ -207,21 +217,24 @@ class Loader:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
     def epoch(
-        self, epoch: int, order: Sequence[int], batches: Sequence[Sequence[int]]
-    ) -> Iterator[Batch]:
+        self, epoch: int, order: Sequence[int], batches: Sequence[Sequence[int]],
+        sizes: Sequence[Size] | None = None,
+    ) -> Iterator[Batch]:  # fmt: skip
         """The batches of an epoch.
 
         order: sample numbers. batches: positions in `order` of each batch; behind its end it
-        begins again.
+        begins again. sizes: (height, width) of each batch within the training size; squares of
+        that size without it.
         """
+        sizes = sizes or [self._square] * len(batches)
         tasks = [
             (epoch, positions, [order[position % len(order)] for position in positions])
             for positions in batches
         ]
         if self._pool is None:
             assert self._here is not None
-            for task in tasks:
-                images = self._slots[0][: len(task[1])]
+            for task, size in zip(tasks, sizes):
+                images = _place(self._slots[0], len(task[1]), size)
                 yield Batch(images, self._here.fill(images, *task))
             return
         under_way: deque[Future[Array]] = deque()
@@ -229,12 +242,15 @@ class Loader:
 
         def next_batch() -> Batch:
             targets = under_way.popleft().result()
-            return Batch(self._slots[done % self._ahead][: len(batches[done])], targets)
+            slot = self._slots[done % self._ahead]
+            return Batch(_place(slot, len(batches[done]), sizes[done]), targets)
 
         try:
             for number, task in enumerate(tasks):
                 # The slot of the batch that was asked for last: nobody looks at it any more.
-                under_way.append(self._pool.submit(_make, number % self._ahead, *task))
+                under_way.append(
+                    self._pool.submit(_make, number % self._ahead, sizes[number], *task)
+                )
                 if len(under_way) >= self._ahead:
                     yield next_batch()
                     done += 1

@@ -159,6 +159,7 @@ def _given(option: str, words: Sequence[str]) -> str | None:
 @click.option("--amp", is_flag=True, help="Mixed precision: convolve in float16 (GPU).")
 @click.option("--multi-scale", is_flag=True, help="Vary the input from half to 1.5 times.")
 @click.option("--image-weights", is_flag=True, help="Prefer images of classes that score low.")
+@click.option("--rect", is_flag=True, help="Batches of like shapes, without mosaic or much grey.")
 @click.option("--single-cls", is_flag=True, help='Count every box as one class, "item".')
 @click.option(
     "--save-period",

@@ -19,6 +19,7 @@ from yolo_train.loss import DetectionLoss, scaled_gains
 from yolo_train.one_pass import OnePass
 from yolo_train.optimizer import LossScale, MovingAverage, Optimizer, clipping
 from yolo_train.options import FitOptions
+from yolo_train.rectangles import Size, stride_up
 from yolo_train.schedule import Rates, Schedule
 from yolo_train.start import Start
 
@@ -77,7 +78,7 @@ class Learner:
             hyp, self.architecture.nc, options.imgsz, self.architecture.levels
         )
         self._losses: dict[tuple[int, int], DetectionLoss] = {}
-        fixed = not options.multi_scale
+        fixed = not (options.multi_scale or options.rect)
         self._fixed = fixed
         self.net.hybridize(static_alloc=fixed, static_shape=fixed)
         self.average.hybridize(static_alloc=True)
@@ -86,18 +87,19 @@ class Learner:
     def learn(self, batch: Batch, rates: Rates, side: int) -> Array:
         """One forward and backward pass, and an update when enough batches have passed.
 
-        side: pixels of the network's input. Returns the mean weighted losses [3]. Diverged where
-        a loss or a gradient is not a finite number.
+        side: longer side of the network's input in pixels. Returns the mean weighted losses [3].
+        Diverged where a loss or a gradient is not a finite number.
         """
         losses, parts = [], []
         with mx.autograd.record():
             for place, device in enumerate(self._devices):
                 images, targets = self._portion(batch, place)
                 x = mx.nd.array(images, ctx=device, dtype="float32") / 255.0
-                if x.shape[2] != side:
-                    x = mx.nd.contrib.BilinearResize2D(x, height=side, width=side)
+                size = self._size(x.shape[2:], side)
+                if x.shape[2:] != size:
+                    x = mx.nd.contrib.BilinearResize2D(x, height=size[0], width=size[1])
                 y = mx.nd.array(targets, ctx=device)
-                loss, part = self._loss(side)(*self.net(x), y)
+                loss, part = self._loss(size)(*self.net(x), y)
                 losses.append(loss)
                 parts.append(part)
         factor = self._scale.value if self._scale else 1.0
@@ -150,8 +152,14 @@ class Learner:
         mine[:, 0] -= first
         return batch.images[first : first + self._share], pad_targets(mine)
 
-    def _loss(self, side: int) -> DetectionLoss:
-        key = (side, side)
+    def _size(self, size: Size, side: int) -> Size:
+        """A batch's (height, width) once its longer side has so many pixels."""
+        longest, stride = max(size), self.architecture.max_stride
+        return stride_up(size[0] * side / longest, stride), stride_up(
+            size[1] * side / longest, stride
+        )
+
+    def _loss(self, key: Size) -> DetectionLoss:
         if key not in self._losses:
             loss = DetectionLoss(self.architecture, key, self._share, self._hyp, self._gains)
             loss.initialize(ctx=self._devices)

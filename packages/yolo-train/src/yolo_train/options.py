@@ -53,6 +53,7 @@ class FitOptions:
     amp: bool = False
     multi_scale: bool = False
     image_weights: bool = False
+    rect: bool = False
     autoanchor: bool = True
     plots: bool = True
     save_period: int = 0
@@ -85,6 +86,8 @@ class FitOptions:
             raise InputError("--cfg", "does not go with --model", "one of them")
         if self.qat and self.weights is None:
             raise InputError("--qat", "has no --weights", "a trained checkpoint to finetune")
+        if self.rect and self.image_weights:
+            raise InputError("--rect", "goes not with --image-weights", "one of them")
         if self.amp and self.qat:
             raise InputError("--amp", "does not go with --qat", "one of them")
         if self.amp and "cpu" in self.device:

@@ -27,14 +27,14 @@ def train_batch(path: Path, batch: Batch) -> None:
     """A sheet of a training batch as the network sees it, with its boxes."""
     tiles = []
     for place, planar in enumerate(batch.images[:_ON_SHEET]):
-        side = planar.shape[1]
+        sides = np.array(planar.shape[2:0:-1] * 2)
         rows = batch.targets[(batch.targets[:, 0] == place) & (batch.targets[:, 1] >= 0)]
         corners = np.concatenate(
             (rows[:, 2:4] - rows[:, 4:] / 2, rows[:, 2:4] + rows[:, 4:] / 2), axis=1
         )
         boxes = [
             LabelledBox(box, str(int(label)), int(label))
-            for box, label in zip((corners * side).tolist(), rows[:, 1].tolist())
+            for box, label in zip((corners * sides).tolist(), rows[:, 1].tolist())
         ]
         tiles.append(draw(planar.transpose(1, 2, 0), boxes))
     _write_sheet(path, tiles)

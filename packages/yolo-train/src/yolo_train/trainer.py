@@ -39,6 +39,7 @@ from yolo_train.learner import Diverged, Learner
 from yolo_train.loss import scaled_gains
 from yolo_train.options import FitOptions
 from yolo_train.recipe import knows_classes, remedy, settled
+from yolo_train.rectangles import Size, by_shape, rectangle
 from yolo_train.run_folder import COLUMNS, RunFolder
 from yolo_train.samples import ONE_CLASS, digest, of_one_class
 from yolo_train.schedule import Rates, Schedule
@@ -169,7 +170,9 @@ class Training:
                 plots.labels(self._folder.path / "labels.jpg", self._train, self._names)
         paths = [sample.image for sample in self._train]
         cache = ImageCache.of(paths, options.imgsz, options.cache) if options.cache else None
-        source = Source.of(self._train, options.imgsz, self._hyp, options.seed, cache)
+        # Four images around a point make a square.
+        hyp = dataclasses.replace(self._hyp, mosaic=0.0, mixup=0.0) if options.rect else self._hyp
+        source = Source.of(self._train, options.imgsz, hyp, options.seed, cache)
         share = options.batch_size // self._sums.workers
         with Loader(source, options.workers, share) as loader, self._opened_board():
             while self._done < options.epochs and not self._exhausted():
@@ -198,14 +201,12 @@ class Training:
         totals = np.zeros(3)
         rates = self._schedule.at(epoch, 0)
         order = self._order(epoch)
-        size, share = options.batch_size, options.batch_size // self._sums.workers
+        share = options.batch_size // self._sums.workers
         mine = self._sums.rank * share
-        # The last batch is filled up from the beginning of the order: every batch is whole.
-        positions = [
-            range(start + mine, start + mine + share)
-            for start in range(0, self._per_epoch * size, size)
-        ]
-        made = loader.epoch(epoch, order, positions)
+        starts = self._starts(epoch)
+        positions = [range(start + mine, start + mine + share) for start in starts]
+        sizes = [self._rectangle(order, start) for start in starts] if options.rect else None
+        made = loader.epoch(epoch, order, positions, sizes)
         label = f"epoch {epoch}/{options.epochs - 1}"
         if self._sums.rank == 0:
             made = progress(made, label, total=len(positions), unit="batches")
@@ -232,9 +233,28 @@ class Training:
                 expected += f"; {self._folder.last} is that of epoch {epoch - 1}"
             raise InputError(f"epoch {epoch} batch {number}", str(error), expected) from error
 
+    def _starts(self, epoch: int) -> list[int]:
+        """Where in the order each batch of an epoch begins.
+
+        The last batch is filled up from the beginning of the order: every batch is whole.
+        """
+        starts = [number * self._options.batch_size for number in range(self._per_epoch)]
+        if self._options.rect:  # images of like shape stay together, their batches are shuffled
+            np.random.default_rng([self._options.seed, epoch, 2]).shuffle(starts)
+        return starts
+
+    def _rectangle(self, order: Sequence[int], start: int) -> Size:
+        """(height, width) of the batch that begins at this place of the order."""
+        places = range(start, start + self._options.batch_size)
+        sizes = [self._train[order[place % len(order)]].size for place in places]
+        stride = self._learner.architecture.max_stride
+        return rectangle(sizes, self._options.imgsz, stride)
+
     def _order(self, epoch: int) -> list[int]:
         """Sample numbers of an epoch: each once, or by the need of their classes."""
         count = len(self._train)
+        if self._options.rect:
+            return by_shape([sample.size for sample in self._train])
         rng = np.random.default_rng([self._options.seed, epoch])
         if not self._options.image_weights:
             return [int(number) for number in rng.permutation(count)]

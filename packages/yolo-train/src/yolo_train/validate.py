@@ -18,11 +18,12 @@ from yolo_core.mxnet.importing import mxnet
 from yolo_core.progress import progress
 from yolo_core.yolo.architecture import Architecture
 from yolo_core.yolo.boxes import NmsSettings, detections, rows_of
-from yolo_core.yolo.letterbox import MAX_STRIDE, Letterbox, Placement, read_image
+from yolo_core.yolo.letterbox import Letterbox, Placement, read_image
 from yolo_core.yolo.samples import Sample
 from yolo_train.batches import pad_targets
 from yolo_train.hyp import Hyp
 from yolo_train.loss import DetectionLoss
+from yolo_train.rectangles import rectangles
 from yolo_train.scores import Scores, score
 
 mx = mxnet()
@@ -119,31 +120,6 @@ class Validator:
         _, parts = self._losses[key](*heads, targets)
         result: Array = parts.asnumpy().astype(np.float64) * len(members)
         return result
-
-
-def rectangles(
-    sizes: Sequence[tuple[int, int]], imgsz: int, batch: int, stride: int = MAX_STRIDE
-) -> list[tuple[list[int], tuple[int, int]]]:
-    """Batches of image numbers, each with its input (height, width).
-
-    sizes: (height, width) of every image. imgsz: longer side of every input.
-    stride: what the sides are multiples of.
-    """
-    order = sorted(range(len(sizes)), key=lambda n: (sizes[n][0] / sizes[n][1], n))
-    batches = []
-    for start in range(0, len(order), batch):
-        members = order[start : start + batch]
-        ratios = [sizes[number][0] / sizes[number][1] for number in members]
-        height = min(max(ratios), 1.0)
-        width = min(1 / min(ratios), 1.0)
-        shape = _stride_up(height * imgsz, stride), _stride_up(width * imgsz, stride)
-        batches.append((members, shape))
-    return batches
-
-
-def _stride_up(side: float, stride: int) -> int:
-    # Rounded first: the letterbox rounds an image's side as well.
-    return max(-(-round(side) // stride), 1) * stride
 
 
 def _boxes_in_pixels(sample: Sample) -> Array:
