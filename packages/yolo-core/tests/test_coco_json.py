@@ -103,6 +103,33 @@ def test_a_faulty_annotation_is_left_out(folder: Path, note: dict[str, Any], cau
     assert found.rows[0].startswith(f"annotation 1: {cause}")
 
 
+@pytest.mark.parametrize("form", [float, str])
+def test_ids_that_mean_the_same_are_the_same(folder: Path, form: Any) -> None:
+    data = content()
+    for note in data["annotations"]:
+        note.update(image_id=form(note["image_id"]), category_id=int(note["category_id"]))
+    found = read(folder, data)
+    assert [box.image_id for box in found.boxes] == [5, 7, 7]
+    assert not found.image_ids
+
+
+def test_ids_beyond_what_json_keeps_are_numbered_anew(folder: Path) -> None:
+    data = content()
+    for item in data["images"]:
+        item["id"] += 1 << 60
+    for note in data["annotations"]:
+        note["image_id"] += 1 << 60
+    found = read(folder, data)
+    assert [image.id for image in found.images] == [1, 2]
+    assert found.image_ids == {str((1 << 60) + 7): 1, str((1 << 60) + 5): 2}
+
+
+def test_numbers_may_be_names_of_categories(folder: Path) -> None:
+    data = content()
+    data["categories"] = [{"id": 1, "name": 0}, {"id": 3, "name": 1.5}]
+    assert [category.name for category in read(folder, data).categories] == ["0", "1.5"]
+
+
 def test_ids_may_be_texts(folder: Path) -> None:
     data = content()
     for key, listed in (("image_id", "images"), ("category_id", "categories")):
@@ -144,6 +171,7 @@ def test_without_pictures_a_size_is_that_of_the_file_or_of_its_boxes(folder: Pat
         ("categories", lambda items: [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}], "two"),
         ("categories", lambda items: [{"id": 1, "name": "a\nb"}], "has a name that holds"),
         ("categories", lambda items: [{"id": 1}], "category 1 has no name"),
+        ("categories", lambda items: [{"id": 1, "name": True}], "category 1 has no name"),
         ("annotations", lambda items: None, "has no list 'annotations'"),
     ],
 )

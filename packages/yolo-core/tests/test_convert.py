@@ -232,6 +232,27 @@ def test_a_coco_file_without_a_usable_box_is_refused(coco: Path, tmp_path: Path)
     assert "has no usable annotation (annotation 0: has the box" in run(*words, code=2)
 
 
+@pytest.mark.parametrize(
+    ("parts", "kind"),
+    [
+        ([[1, 1, 5, 1, 9, 1]], "without area"), ([[-5, -5, -9, 40, -1, 3]], "without area"),
+        ([[float("nan")] * 8], "that are none"), ([[1, 1, 9, 9]], "that are none"), ([[]], "none"),
+    ],
+)  # fmt: skip
+def test_an_object_whose_outline_is_none_keeps_its_box(
+    coco: Path, tmp_path: Path, parts: Any, kind: str
+) -> None:
+    content = json.loads(coco.read_text())
+    content["annotations"] = [
+        {"image_id": 1, "category_id": 3, "bbox": [16, 12, 32, 24], "segmentation": parts}
+    ]
+    coco.write_text(json.dumps(content))
+    out = tmp_path / "out"
+    words = "convert", coco, "--images", tmp_path / "pictures", "--segments", "--out", out
+    assert kind in run(*words)
+    assert (out / "labels/val/a/x.txt").read_text() == "0 0.5 0.5 0.5 0.5\n"
+
+
 def test_sources_that_do_not_fit(yolo: Path, tmp_path: Path) -> None:
     for words, cause in [
         ((yolo / "data.yaml", "--images", yolo), "needs no --images"),

@@ -162,3 +162,23 @@ def test_a_truncated_file_is_one_clear_line(tmp_path: Path) -> None:
     packed.write_bytes(b"\x1f\x8b not gzip")
     with pytest.raises(InputError, match="is not a gzip file"):
         read_run(packed)
+
+
+def test_a_list_of_detections_may_name_the_texts_of_the_annotation_file(tmp_path: Path) -> None:
+    note = {"image_id": "seven", "category_id": "c", "bbox": [1, 2, 3, 4]}
+    file = content(
+        images=[{"id": "seven", "file_name": "a.png", "width": 64, "height": 48}],
+        categories=[{"id": "c", "name": "cat"}], annotations=[note],
+    )  # fmt: skip
+    (tmp_path / "a.json").write_text(json.dumps(file))
+    (tmp_path / "found.json").write_text(json.dumps([{**note, "score": 0.5}]))
+    truth = from_coco(tmp_path / "a.json", None, pictures=False)
+    run = read_run(tmp_path / "found.json", truth)
+    assert list(run.predictions.rows()) == [(1, 1, [1.0, 2.0, 3.0, 4.0], 0.5)]
+
+
+def test_crowds_alone_are_nothing_to_be_found(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(content()))
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((48, 64, 3), np.uint8))
+    with pytest.raises(InputError, match="crowds alone"):
+        from_coco(tmp_path / "a.json", tmp_path)

@@ -68,8 +68,9 @@ class CocoFile:
     the order of the file.
 
     places, segmentations: of each box, its place in the file and what stands there as
-    `segmentation`, unchecked. absent: pictures that are left out, rows: annotations that are, each
-    with its cause.
+    `segmentation`, unchecked. image_ids, category_ids: our ids by those of the file as text, where
+    the file's are not all whole numbers; empty where ours are the file's. absent: pictures that are
+    left out, rows: annotations that are, each with its cause.
     """
 
     images: tuple[Image, ...]
@@ -77,6 +78,8 @@ class CocoFile:
     boxes: tuple[Box, ...]
     places: tuple[str, ...]
     segmentations: tuple[Any, ...]
+    image_ids: Mapping[str, int]
+    category_ids: Mapping[str, int]
     absent: tuple[str, ...]
     rows: tuple[str, ...]
 
@@ -100,8 +103,17 @@ def read_coco(source: Path, folder: Path | None) -> CocoFile:
     images = reader.images(list_of(content, "images", reader.source), notes)
     found = sorted(reader.boxes(notes), key=lambda entry: entry[0].image_id)
     boxes, places, segmentations = zip(*found) if found else ((), (), ())
-    absent, rows = tuple(reader.absent), tuple(reader.rows)
-    return CocoFile(images, categories, boxes, places, segmentations, absent, rows)
+    return CocoFile(
+        images, categories, boxes, places, segmentations,
+        _renamed(reader.images_by), _renamed(reader.categories_by),
+        tuple(reader.absent), tuple(reader.rows),
+    )  # fmt: skip
+
+
+def _renamed(ids: Mapping[str, int | None]) -> dict[str, int]:
+    """The ids that are others here than in the file; all of them, or none."""
+    known = {key: own for key, own in ids.items() if own is not None}
+    return {} if all(key == str(own) for key, own in known.items()) else known
 
 
 @dataclass
@@ -123,7 +135,9 @@ class _Reader:
         ids = _numbered([_identity(item, "category", self.source) for item in items])
         found: dict[str, int] = {}
         for item, own in zip(items, ids):
-            key, name = str(item["id"]), item.get("name")
+            key, name = id_text(item["id"]), item.get("name")
+            if isinstance(name, (int, float)) and not isinstance(name, bool):
+                name = str(name)  # as in a data.yaml
             if not isinstance(name, str) or not name:
                 raise InputError(self.source, f"category {key:.60} has no name", "a name")
             check_name(name, f"category {key:.60}", self.source)
@@ -141,7 +155,7 @@ class _Reader:
         ids = _numbered([_identity(item, "image", self.source) for item in items])
         named: list[tuple[Mapping[str, Any], int, str]] = []
         for item, own in zip(items, ids):
-            key = str(item["id"])
+            key = id_text(item["id"])
             if key in self.images_by:
                 raise InputError(self.source, f"has the image id {key:.60} twice", "unique ids")
             name = self._name(item, key)
@@ -193,7 +207,7 @@ class _Reader:
     ) -> Image | None:
         """An image of the size that its picture has; None where that cannot be decoded."""
         if isinstance(size, InputError):
-            self.images_by[str(item["id"])] = None
+            self.images_by[id_text(item["id"])] = None
             self.absent.append(str(size))
             return None
         height, width = size
@@ -225,7 +239,7 @@ class _Reader:
         """One annotation; None where its picture is left out."""
         if not isinstance(item, dict):
             raise InputError(self.source, "is not an object")
-        image, category = str(item.get("image_id")), str(item.get("category_id"))
+        image, category = id_text(item.get("image_id")), id_text(item.get("category_id"))
         if image not in self.images_by:
             raise InputError(self.source, f"is on the unknown image {image:.60}")
         if category not in self.categories_by:
@@ -283,19 +297,26 @@ def short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+def id_text(value: Any) -> str:
+    """An id as text, by which ids are compared: 7, 7.0 and "7" are one, as nobody means two."""
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
+
+
 def _identity(item: Any, what: str, source: str) -> int | str:
     """An id: a whole number or a text, as pycocotools takes anything that can be a key."""
     value = item.get("id") if isinstance(item, dict) else None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, (int, str)) or value == "":
         raise InputError(source, f"has the {what} id {value!r:.60}", "a number or a text")
-    if isinstance(value, int) and abs(value) >= 1 << 53:
-        raise InputError(source, f"has the {what} id {value!r:.60}", "a smaller number")
     return value
 
 
 def _numbered(ids: Sequence[int | str]) -> list[int]:
-    """Our own ids: those of the file where all are numbers, else 1, 2, … in its order."""
-    whole = [value for value in ids if isinstance(value, int)]
+    """Our own ids: those of the file where all are numbers that JSON keeps exactly, else 1, 2, …
+    in its order.
+    """
+    whole = [value for value in ids if isinstance(value, int) and abs(value) < 1 << 53]
     return whole if len(whole) == len(ids) else list(range(1, len(ids) + 1))
 
 
@@ -313,7 +334,7 @@ def _without_picture(
     """An image of the size that the file says, at least that of its boxes."""
     width, height = _side(item.get("width")), _side(item.get("height"))
     if width is None or height is None:
-        width, height = corners.get(str(item["id"]), (1, 1))
+        width, height = corners.get(id_text(item["id"]), (1, 1))
     return Image(own, name, width, height)
 
 
@@ -326,7 +347,7 @@ def _far_corners(notes: Sequence[Any]) -> dict[str, tuple[int, int]]:
         except InputError:
             continue
         right, bottom = (min(max(math.ceil(end), 1), _LARGEST_SIDE) for end in (x + w, y + h))
-        key = str(note.get("image_id"))
+        key = id_text(note.get("image_id"))
         before = found.get(key, (1, 1))
         found[key] = max(before[0], right), max(before[1], bottom)
     return found

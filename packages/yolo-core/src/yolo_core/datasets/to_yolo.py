@@ -177,7 +177,12 @@ def _outline(value: Any, image: Image, place: str, told: Told) -> Array | None:
     sides = np.array([image.width, image.height], np.float64)
     corners: Array = np.array(numbers).reshape(-1, 2)
     around = np.concatenate((corners.min(axis=0), corners.max(axis=0)))
-    return corners if _is_a_row(around / [*sides, *sides]) else np.clip(corners, 0, sides)
+    if not _is_a_row(around / [*sides, *sides]):
+        corners = np.clip(corners, 0, sides)
+    if min(np.ptp((corners / sides).astype(np.float32), axis=0)) <= 0:
+        told.add("outlines without area, kept as boxes", place)
+        return None
+    return corners
 
 
 def _write_split(

@@ -43,7 +43,8 @@ FIRST_CATEGORY = 1
 class GroundTruth:
     """Images and categories in ascending id; boxes by image, then in the order of the source.
 
-    left_out: how many pictures and rows of the source take no part, by kind.
+    left_out: how many pictures and rows of the source take no part, by kind. image_ids,
+    category_ids: as in `CocoFile`, for lists of detections that name the ids of the source.
     """
 
     source: str
@@ -52,6 +53,8 @@ class GroundTruth:
     categories: tuple[Category, ...]
     boxes: tuple[Box, ...]
     left_out: Mapping[str, int] = field(default_factory=dict)
+    image_ids: Mapping[str, int] = field(default_factory=dict)
+    category_ids: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def objects(self) -> int:
@@ -149,6 +152,8 @@ def from_coco(
     if not found.boxes and (pictures or found.rows):
         first = f" ({found.rows[0]})" if found.rows else ""
         raise InputError(annotations, f"has no usable annotation{first}", "boxes of its images")
+    if pictures and all(box.crowd for box in found.boxes):
+        raise InputError(annotations, "has crowds alone, and nothing to be found", "single objects")
     report = CheckReport(str(annotations), len(found.images), found.absent, rows=found.rows)
     if strict:
         report.refuse_faults()
@@ -156,8 +161,9 @@ def from_coco(
         tell(report.summary())
     folder = str(images) if images is not None else ""
     truth = GroundTruth(
-        str(annotations), folder, found.images, found.categories, found.boxes, report.left_out()
-    )
+        str(annotations), folder, found.images, found.categories, found.boxes, report.left_out(),
+        found.image_ids, found.category_ids,
+    )  # fmt: skip
     _tell_of_odd_boxes(truth, tell)
     return truth
 

@@ -1,10 +1,13 @@
-"""Result lists of YOLOv5's own `--save-json`: file stems as image ids, classes counted from 0."""
+"""Result lists with ids of other tools: the annotation file's own texts, or those of YOLOv5's
+`--save-json`, file stems as image ids and classes counted from 0.
+"""
 
 from __future__ import annotations
 
 from pathlib import PurePosixPath
 from typing import Any
 
+from yolo_core.datasets.coco_json import id_text
 from yolo_eval.runs.ground_truth import GroundTruth
 
 
@@ -18,6 +21,12 @@ def as_numbered(items: list[Any], truth: GroundTruth) -> tuple[list[Any], str]:
     ids = {image.id for image in truth.images}
     categories = [category.id for category in truth.categories]
     rows = [item for item in items if isinstance(item, dict)]
+    if len(rows) < len(items):
+        return items, ""
+    for key, own in (("image_id", truth.image_ids), ("category_id", truth.category_ids)):
+        if own and all(id_text(row.get(key)) in own for row in rows):
+            rows = [{**row, key: own[id_text(row[key])]} for row in rows]
+    items = rows
     if _fits(rows, "image_id", ids) and _fits(rows, "category_id", set(categories)):
         return items, ""
     told = []
