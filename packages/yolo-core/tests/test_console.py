@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import click
@@ -123,6 +124,17 @@ def test_after_ctrl_c_the_command_that_goes_on_is_told() -> None:
     assert stopped.output.endswith("Interrupted. To begin again: main work stop\n")
     stopped = CliRunner().invoke(main, ["work", "stop", "--resume"])
     assert stopped.output.endswith("Interrupted. To go on from here: work --resume\n")
+
+
+@main.command()
+@click.argument("place")
+def warn(place: str) -> None:
+    warnings.warn_explicit("slow\nhere", RuntimeWarning, place, 7)
+
+
+def test_a_warning_of_ours_is_one_line_without_its_place() -> None:
+    assert outputs("warn", "/x/yolo_x/a.py")[2] == "Warning: slow\\nhere\n"
+    assert outputs("warn", "/x/other/b.py")[2].startswith("/x/other/b.py:7: RuntimeWarning: slow")
 
 
 def test_the_version_is_that_of_the_commands_package() -> None:

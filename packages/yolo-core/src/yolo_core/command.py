@@ -24,8 +24,10 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Iterator
 from importlib import metadata
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Callable, TypeVar
 
@@ -34,7 +36,7 @@ import click
 from yolo_core import console
 from yolo_core.budget import Budget, grant
 from yolo_core.deadline import deadline
-from yolo_core.errors import DeadlineError, InputError, is_shortage
+from yolo_core.errors import LINE_LIMIT, DeadlineError, InputError, is_shortage
 from yolo_core.words import shown
 
 DIFFERS = 1
@@ -118,6 +120,7 @@ class Command(click.Command):
             return super().invoke(context)
 
 
+_FORMAT_WARNING = warnings.formatwarning
 #: Where a context keeps the command line that it was made from.
 _WORDS = "yolo_core.words"
 
@@ -229,6 +232,7 @@ class Group(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         sys.excepthook = _report_defect
+        warnings.formatwarning = _one_line_warning
         return super().main(*args, **kwargs)
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
@@ -238,6 +242,16 @@ class Group(click.Group):
     def invoke(self, context: click.Context) -> Any:
         with _one_line():  # a subcommand is loaded and its words are read here
             return super().invoke(context)
+
+
+def _one_line_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int,
+    line: str | None = None,
+) -> str:  # fmt: skip
+    """A warning of ours for people, without the place in the source; others as Python has them."""
+    if any(part.startswith("yolo_") for part in Path(filename).parts[-4:]):
+        return f"Warning: {shown(message, LINE_LIMIT)}\n"
+    return _FORMAT_WARNING(message, category, filename, lineno, line)
 
 
 def _report_defect(

@@ -72,12 +72,12 @@ def select(graph: Graph, threads: int | None = None, name: str | None = None) ->
     try:
         return CompiledEngine(graph, cores() if threads is None else threads, wanted)
     except PlanningError as error:
-        message = f"the slow reference runs this model, which the engine cannot plan: {error}"
+        message = f"the slow reference engine runs this model, which has no plan: {error}"
         warnings.warn(message, RuntimeWarning, stacklevel=2)
         return ReferenceEngine(graph)
 
 
 def _say_slow() -> None:
     """Once: Python shows a warning the first time that it comes from a place, and this is one."""
-    message = f"yolo-cvm {library.absence()}: the slow reference runs"
+    message = f"yolo-cvm {library.absence()}, so the slow reference engine runs"
     warnings.warn(message, RuntimeWarning, stacklevel=1)

@@ -73,7 +73,7 @@ def find() -> tuple[ctypes.CDLL | None, str]:
         library = ctypes.CDLL(str(path()))
     except OSError as error:
         return None, f"has a compiled library that does not load ({error})"
-    stale = "has a compiled library of another version: install the package again"
+    stale = "has a compiled library of another version (install the package again)"
     for name, (result, arguments) in _SIGNATURES.items():
         function = getattr(library, name, None)
         if function is None:
