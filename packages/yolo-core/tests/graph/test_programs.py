@@ -312,6 +312,16 @@ def test_compat_checks_what_it_ignores() -> None:
         given_first("data", [1, 2, 3])
 
 
+def test_a_refused_parameter_leaves_nothing_behind() -> None:
+    b = GraphBuilder()
+    x = b.input("data", (1,), 8)
+    with pytest.raises(LogicError, match="beyond its 4 bits"):
+        b.parameter("w", np.array([8]), 4)
+    w = b.parameter("w", np.array([7]), 4)
+    graph = b.build([b.operator("broadcast_add", [x, w])])
+    assert load(symbol.encode(graph), params.encode(graph)).parameters["w"].tolist() == [7]
+
+
 def test_certificate_keeps_no_more_intervals_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     b = GraphBuilder()
     x = b.input("data", (1,), 8)

@@ -74,8 +74,9 @@ class GraphBuilder:
         values = np.asarray(values)
         if values.dtype.kind not in "iu":
             raise LogicError(f"parameter {name!r}", f"dtype {values.dtype}", "integers")
-        ref = self._variable(name, values.shape, precision)
+        self._check_variable(name, values.shape, precision)
         check.parameter(name, values, values.shape, precision)
+        ref = self._variable(name, values.shape, precision)
         self._parameters[name] = values.astype(np.int8 if precision <= 8 else np.int32)
         return ref
 
@@ -119,6 +120,12 @@ class GraphBuilder:
         return graph.bind(self._parameters)
 
     def _variable(self, name: str, shape: Shape, precision: int) -> Ref:
+        self._check_variable(name, shape, precision)
+        self._names[name] = len(self._nodes)
+        self._nodes.append(Node(name, None, (), Attributes({}), (shape,), (precision,)))
+        return Ref(Entry(self._names[name]), shape, precision)
+
+    def _check_variable(self, name: str, shape: Shape, precision: int) -> None:
         place = f"variable {name!r}"
         if name in self._names:
             raise LogicError(place, "declared twice")
@@ -127,6 +134,3 @@ class GraphBuilder:
             check.precision(precision)
         except GraphError as error:
             raise error.at(place) from None
-        self._names[name] = len(self._nodes)
-        self._nodes.append(Node(name, None, (), Attributes({}), (shape,), (precision,)))
-        return Ref(Entry(self._names[name]), shape, precision)

@@ -25,7 +25,7 @@ from yolo_core.arrays import Array
 from yolo_core.graph import GraphError, RuntimeFault
 from yolo_cvm import chain_io
 from yolo_cvm.model import Model
-from yolo_cvm.node import machine
+from yolo_cvm.node import allocator, machine
 
 CONTROL = 3
 
@@ -40,6 +40,7 @@ _FIRST_FOREIGN, _LAST_FOREIGN = CONTROL + 1, 1 << 16
 
 def main() -> None:
     """Serve the sockets that come over the first one until it closes."""
+    allocator.limit()
     os.closerange(_FIRST_FOREIGN, _LAST_FOREIGN)
     os.chdir("/")
     control = socket.socket(fileno=CONTROL)

@@ -15,6 +15,7 @@ from types import FrameType
 
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike
+from yolo_cvm.node import allocator
 from yolo_cvm.node.application import NodeApplication
 from yolo_cvm.node.http import HttpServer, Limits
 from yolo_cvm.node.observe import Log, Metrics
@@ -134,6 +135,7 @@ def serve(settings: Settings) -> None:
 
     InputError where the address is taken or a root is not a folder.
     """
+    allocator.limit()
     log = Log()
     server = NodeServer(settings, log)
     with _signals() as told:
