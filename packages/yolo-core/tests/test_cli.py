@@ -7,6 +7,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pytest
 from click.testing import CliRunner
 from core_samples import random_parameters
 
@@ -59,3 +60,12 @@ def test_bad_input_is_one_line_and_code_2(tmp_path: Path) -> None:
         assert result.output.startswith("Error: ")
         assert len(result.output.splitlines()) == 1
         assert word in result.output
+
+
+@pytest.mark.parametrize("words", [["architecture", "n"], ["checkpoint"], []])
+def test_a_word_too_many_is_repeated_on_one_line(words: list[str]) -> None:
+    hostile = "a\x9b2J\u202e\nproven: all is well"
+    done = CliRunner().invoke(main, [*words, "x", hostile, f"--{hostile}"])
+    assert done.exit_code == 2
+    assert all(line.isprintable() for line in done.output.split("\n"))
+    assert not any(line.startswith("proven") for line in done.output.split("\n"))

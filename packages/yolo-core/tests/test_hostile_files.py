@@ -155,6 +155,13 @@ def test_what_is_written_as_yaml_is_read_as_it_was(
     assert read_yaml(path) == content
 
 
+def test_keys_of_one_hash_take_no_time(tmp_path: Path) -> None:
+    lines = (f"{number * (2**61 - 1)}: x\n" for number in range(1, 30_000))
+    (tmp_path / "x.yaml").write_text("".join(lines))
+    with pytest.raises(InputError, match="has the key 2305843009213693951; expected at most"):
+        read_yaml(tmp_path / "x.yaml")
+
+
 def test_yaml_has_its_own_limit(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("#" * (YAML_LIMIT + 1))
     with pytest.raises(InputError, match="larger than"):

@@ -70,6 +70,21 @@ def photograph() -> bytes:
     return data[:2] + b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 2) + thumbnail + data[2:]
 
 
+def test_a_jpeg_of_endless_scans_is_refused(tmp_path: Path) -> None:
+    """Each scan of a few bytes makes the decoder go over the whole picture again."""
+    done, data = opencv().imencode(
+        ".jpg", np.zeros((4000, 4000, 3), np.uint8), [opencv().IMWRITE_JPEG_PROGRESSIVE, 1]
+    )
+    assert done
+    whole = bytes(data)
+    read_at = whole.rfind(b"\xff\xda")
+    (tmp_path / "x.jpg").write_bytes(whole[:-2] + whole[read_at:-2] * 200 + whole[-2:])
+    with pytest.raises(InputError, match="scans of 4000x4000 pixels; expected fewer scans"):
+        read_image(tmp_path / "x.jpg")
+    (tmp_path / "x.jpg").write_bytes(whole)
+    assert read_image(tmp_path / "x.jpg").shape == (4000, 4000, 3)
+
+
 @pytest.mark.parametrize("share", [0.3, 0.55, 0.7, 0.9, 0.999])
 def test_the_end_of_a_thumbnail_is_not_the_end_of_the_picture(share: float, tmp_path: Path) -> None:
     data = photograph()

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from mrt_samples import decibels_of, make_checkpoint
 from test_quantize import quantize
 
 from yolo_core.arrays import Array
 from yolo_core.graph.proof.bounds import certify
 from yolo_core.yolo.model_folder import read_model_folder
+from yolo_mrt.cli import main
 
 FIRST, LATER = "model.1.conv.weight", "model.4.cv1.conv.weight"
 
@@ -128,3 +130,15 @@ def test_strange_weights_still_make_a_valid_model(
     decibels = decibels_of(tmp_path / "out")
     # Activations of 10^4 drive the logits far out of the output's range of 32, which saturates.
     assert decibels > (3 if change is _giant_channel else 18)
+
+
+@pytest.mark.parametrize("text", ["[]", '{"model.0.conv": {}}', '{"a": {"shift": 1e999}}', "7"])
+def test_stage_files_that_somebody_made_up(
+    text: str, checkpoint: Path, pictures: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    done = quantize(checkpoint, pictures, out)
+    assert done.exit_code == 0, done.output
+    (path,) = (tmp_path / "out.stages").glob("*.mrt.quantize.json")
+    path.write_text(text)
+    refuse(CliRunner().invoke(main, ["report", str(out)]), "damaged", "what quantize wrote")

@@ -186,6 +186,12 @@ def _one_line() -> Iterator[None]:
         yield
     except InputError as error:
         raise OneLine(str(error)) from error
+    except click.UsageError as error:
+        if isinstance(error, click.MissingParameter):
+            raise
+        # It repeats what was typed, or what the shell made of `*`: names of foreign files.
+        line = shown(error.format_message(), LINE_LIMIT)
+        raise click.UsageError(line, error.ctx) from error
     except DeadlineError as error:
         raise _Late(str(error)) from error
     except MemoryError as error:

@@ -22,6 +22,9 @@ from yolo_core.words import shown
 YAML_LIMIT = 1 << 20
 #: Deepest nesting, and longest number in characters.
 YAML_DEPTH, NUMBER_LIMIT = 32, 100
+#: Largest key that is a number. Numbers a multiple of 2^61 - 1 apart have one hash in Python, and
+#: a mapping of thousands of them takes minutes.
+KEY_LIMIT = 1 << 32
 
 _NULL = ("", "~", "null", "Null", "NULL")
 _WORDS: dict[str, Any] = {
@@ -103,6 +106,8 @@ class _Document:
             if not isinstance(event, yaml.ScalarEvent):
                 raise InputError(self._path, "has a key that is not a word", "words as keys")
             key = self._value(event, depth + 1)
+            if isinstance(key, int) and abs(key) > KEY_LIMIT:
+                raise InputError(self._path, f"has the key {shown(key)}", f"at most {KEY_LIMIT}")
             if key in found:
                 raise InputError(self._path, f"has the key {shown(key)} twice", "each key once")
             found[key] = self._value(next(self._events), depth + 1)

@@ -6,6 +6,7 @@ nothing that it depends on has changed. `run` is all of them.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -204,14 +205,25 @@ def calibrated(settings: Settings, net: Net) -> Scheme:
 
 def statistics_of(settings: Settings) -> dict[str, TensorStatistics]:
     """The statistics that the calibrate stage wrote."""
-    arrays = read_params(settings.stage_file(".mrt.calibrate.params"))
+    path = settings.stage_file(".mrt.calibrate.params")
+    arrays = read_params(path)
     found: dict[str, TensorStatistics] = {}
-    for name in sorted({key.rpartition("|")[0] for key in arrays}):
-        found[name] = TensorStatistics(
-            arrays[f"{name}|low"], arrays[f"{name}|high"], arrays[f"{name}|tails"],
-            arrays[f"{name}|energy"], arrays[f"{name}|total"], int(arrays[f"{name}|count"][0]),
-        )  # fmt: skip
+    with _as_written(path, "calibrate"):
+        for name in sorted({key.rpartition("|")[0] for key in arrays}):
+            found[name] = TensorStatistics(
+                arrays[f"{name}|low"], arrays[f"{name}|high"], arrays[f"{name}|tails"],
+                arrays[f"{name}|energy"], arrays[f"{name}|total"], int(arrays[f"{name}|count"][0]),
+            )  # fmt: skip
     return found
+
+
+@contextlib.contextmanager
+def _as_written(path: Path, stage: str) -> Iterator[None]:
+    """What the block does not find in a stage file that somebody made up is an InputError."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+        raise InputError(path, f"is damaged ({error!r:.60})", f"what {stage} wrote") from error
 
 
 def _statistics_arrays(statistics: Mapping[str, TensorStatistics]) -> dict[str, Array]:
@@ -269,16 +281,18 @@ def _quantize(settings: Settings, say: Say) -> None:
 def quantized(settings: Settings) -> dict[str, IntegerConv]:
     """The integer convolutions that the quantize stage wrote."""
     finished(settings, "quantize")
-    record = read_json(settings.stage_file(".mrt.quantize.json"))
+    path = settings.stage_file(".mrt.quantize.json")
+    record = read_json(path)
     arrays = read_params(settings.stage_file(".mrt.quantize.params"))
-    return {
-        name: IntegerConv(
-            arrays[f"{name}.weight"], arrays[f"{name}.bias"],
-            arrays[f"{name}.multiplier"], int(entry["shift"]), int(entry["clip_bits"]),
-            arrays[f"{name}.step"],
-        )
-        for name, entry in record.items()
-    }  # fmt: skip
+    with _as_written(path, "quantize"):
+        return {
+            name: IntegerConv(
+                arrays[f"{name}.weight"], arrays[f"{name}.bias"],
+                arrays[f"{name}.multiplier"], int(entry["shift"]), int(entry["clip_bits"]),
+                arrays[f"{name}.step"],
+            )
+            for name, entry in record.items()
+        }  # fmt: skip
 
 
 def graph_of(settings: Settings) -> tuple[Graph, Extension, Source]:

@@ -22,13 +22,16 @@ _BARE = (0x01, *range(0xD0, 0xD8))
 #: What ends the coded data of a scan: any marker but a stuffed zero, a fill byte or a restart.
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _COEFFICIENTS = 64
+#: Most pixels that all scans of a picture go over together. A scan of a few bytes costs as much
+#: time as any other; pictures as they are made have about ten.
+_SCANNED = 1 << 31
 _WHOLE = "a complete image"
 
 
 def size(data: bytes, source: str) -> tuple[int, int]:
     """(width, height). InputError for a JPEG that ends too early, or that decoders do not read."""
     frame: bytes | None = None
-    progressive = False
+    progressive, scans = False, 0
     missing: dict[int, list[int]] = {}
     for marker, segment in _segments(data):
         if marker in _OTHER_FRAMES or (marker in _FRAMES and segment[:1] != b"\x08"):
@@ -38,6 +41,7 @@ def size(data: bytes, source: str) -> tuple[int, int]:
             # For every component the lowest bit that is known of each coefficient; -1 is none.
             missing = {segment[at]: [-1] * _COEFFICIENTS for at in range(6, len(segment), 3)}
         elif marker == _START_OF_SCAN:
+            scans += 1
             _note_scan(segment, missing, progressive)
         elif marker == _END:
             break
@@ -47,7 +51,11 @@ def size(data: bytes, source: str) -> tuple[int, int]:
         raise InputError(source, "is not an image that can be decoded", _WHOLE)
     if not missing or any(any(known) for known in missing.values()):
         raise InputError(source, "is a JPEG that ends too early (scans are missing)", _WHOLE)
-    return int.from_bytes(frame[3:5], "big"), int.from_bytes(frame[1:3], "big")
+    width, height = int.from_bytes(frame[3:5], "big"), int.from_bytes(frame[1:3], "big")
+    if width * height * scans > _SCANNED:
+        cause = f"is a JPEG of {scans} scans of {width}x{height} pixels"
+        raise InputError(source, cause, "fewer scans")
+    return width, height
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
