@@ -20,7 +20,7 @@ from yolo_core.files import read_bytes
 from yolo_core.yolo.activations import leaky
 from yolo_core.yolo.architecture import BATCH_NORM_EPSILON, Anchors
 from yolo_port.description import KEY, understand, understand_ultralytics_names
-from yolo_port.onnx_door import onnx, parse
+from yolo_port.onnx_library import onnx, parse
 from yolo_port.readers.graph import GraphLayer, describe_graph
 from yolo_port.source import SourceModel, is_shape
 

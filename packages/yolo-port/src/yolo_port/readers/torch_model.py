@@ -133,7 +133,7 @@ def check_globals(path: Path, head: bytes) -> None:
 
 
 def _admission(path: Path) -> Admit:
-    """The doorkeeper of a file: passes what is on the list, and names what is not."""
+    """Allows the names of a file that are on the list, and refuses the others by name."""
 
     def admit(reference: Global) -> bool:
         if reference.module.startswith("yolov5."):  # the package of the same repository

@@ -21,7 +21,7 @@ from yolo_core.yolo.activations import split_activation
 from yolo_core.yolo.architecture import BATCH_NORM_EPSILON
 from yolo_core.yolo.plan import IMAGE, Convolution, Step
 from yolo_port.description import KEY, describe
-from yolo_port.onnx_door import onnx, onnxruntime
+from yolo_port.onnx_library import onnx, onnxruntime
 from yolo_port.oracle import Oracle
 from yolo_port.state_dict import to_rgb
 
