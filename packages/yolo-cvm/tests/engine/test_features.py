@@ -88,6 +88,15 @@ def cut_region() -> Graph:
     return g.b.build([g.b.operator("broadcast_max", [left, right]) for left, right in pairs])
 
 
+def late_copy() -> Graph:
+    """A value is changed in its register before the copy of it is."""
+    g = Builder(1, 3, 4, 5)
+    x = g.conv(g.x, 3)
+    clipped = g.b.operator("cvm_clip", [x], precision=4)
+    tripled = g.b.operator("broadcast_mul", [x, g.parameter([3], 5)])
+    return g.b.build([g.b.operator("elemwise_sub", [tripled, clipped])])
+
+
 def several_tables() -> Graph:
     g = Builder(1, 3, 4, 5)
     x = g.conv(g.x, 3)
@@ -125,6 +134,7 @@ CASES: dict[str, Callable[[], Graph]] = {
     "large constant": large_constant,
     "concatenations": concatenations,
     "cut region": cut_region,
+    "late copy": late_copy,
     "several tables": several_tables,
     "long table": long_table,
     "detector": detector,

@@ -22,6 +22,9 @@ class TooWide(Exception):
     """A region needs more registers or operations than there are."""
 
 
+#: What writes no register.
+_SINKS = frozenset([Tile.STORE, Tile.LOOKUP_STORE, Tile.SCATTER])
+
 #: How far a requantization has got; a later stage cannot take an earlier operation.
 _START, _CLIP, _MUL, _SHIFT, _CLAMP, _OFFSET = range(6)
 
@@ -50,10 +53,16 @@ class Value:
 
 @dataclass
 class TileCode:
-    """Operations in order, and which registers are free."""
+    """Operations in order, and which registers are free.
+
+    A copy is made by the first operation on it, which reads the register of the original; by a
+    clamp that changes nothing only where the original changes before.
+    """
 
     operations: list[Operation] = field(default_factory=list)
     _free: list[int] = field(default_factory=lambda: list(range(REGISTERS)))
+    #: the originals of copies that are still to be made
+    _originals: dict[int, int] = field(default_factory=dict)
 
     def take(self) -> int:
         """A free register. TooWide where there is none."""
@@ -63,14 +72,26 @@ class TileCode:
 
     def release(self, register: int) -> None:
         """The register's value is no longer needed."""
+        self._make_copies_of(register)
+        self._originals.pop(register, None)
         self._free.append(register)
         self._free.sort()
 
     def emit(self, kind: Tile, dst: int, a: int, b: int, **fields: Any) -> None:
         """Append one operation."""
+        a, b = self._originals.get(a, a), self._originals.get(b, b)
+        if kind not in _SINKS:
+            self._make_copies_of(dst)
+            self._originals.pop(dst, None)
         if len(self.operations) == MOST_OPERATIONS:
             raise TooWide
         self.operations.append(Operation(kind, dst, a, b, fields))
+
+    def _make_copies_of(self, register: int) -> None:
+        """The register's value goes: copies of it can wait no longer."""
+        for copy in [c for c, original in self._originals.items() if original == register]:
+            del self._originals[copy]
+            self.emit(Tile.CLAMP, copy, register, 0, low=INT32_MIN, high=INT32_MAX)
 
     # --- operations on values; each returns the value after it
 
@@ -207,7 +228,7 @@ class TileCode:
         """v in a register of its own, for a value with several users."""
         v = self.finish(v)
         register = self.take()
-        self.emit(Tile.CLAMP, register, v.register, 0, low=INT32_MIN, high=INT32_MAX)
+        self._originals[register] = self._originals.get(v.register, v.register)
         return Value(register, v.known)
 
     def pair(self, kind: Tile, a: Value, b: Value, known: Interval) -> Value:
