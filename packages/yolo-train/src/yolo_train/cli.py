@@ -46,12 +46,11 @@ def _bytes(_context: Any, _parameter: Any, value: str) -> int:
 #: Options of YOLOv5's train.py that `fit` does not have, and why; docs/yolov5-options.md has all.
 ABSENT = {
     "--local_rank": "`yolo-train launch` starts the processes by itself",
-    "--rect": "training batches are mosaics, which are square; validation is rectangular always",
     "--nosave": "the checkpoint is what an interrupted run resumes from",
     "--noval": "validation chooses the best checkpoint and tells when to stop",
-    "--evolve": "hundreds of runs; the recipes that come along are chosen by the number of updates",
-    "--sync-bn": "each device normalizes its share of the batch",
-    "--quad": "no use of it is known to us",
+    "--resume_evolve": "the same command with --evolve continues",
+    "--sync-bn": "each device normalizes its share of the batch, as YOLOv5 does without it",
+    "--quad": "batches of four joined images of the same memory; --multi-scale shows larger ones",
     "--bucket": "nothing is loaded from or sent to the network",
 }
 
@@ -160,6 +159,13 @@ def _given(option: str, words: Sequence[str]) -> str | None:
 @click.option("--multi-scale", is_flag=True, help="Vary the input from half to 1.5 times.")
 @click.option("--image-weights", is_flag=True, help="Prefer images of classes that score low.")
 @click.option("--rect", is_flag=True, help="Batches of like shapes, without mosaic or much grey.")
+@click.option(
+    "--evolve",
+    type=click.IntRange(1),
+    is_flag=False,
+    flag_value=300,
+    help="Evolve the hyper-parameters over N trainings; the same command continues.",
+)
 @click.option("--single-cls", is_flag=True, help='Count every box as one class, "item".')
 @click.option(
     "--save-period",
@@ -170,7 +176,10 @@ def _given(option: str, words: Sequence[str]) -> str | None:
 @click.option("--autoanchor/--no-autoanchor", " /--noautoanchor", default=True, show_default=True)
 @click.option("--plots/--no-plots", " /--noplots", default=True, show_default=True)
 @click.pass_context
-def fit(context: click.Context, /, resume: str | None, data: str | None, **options: Any) -> None:
+def fit(
+    context: click.Context, /, resume: str | None, data: str | None, evolve: int | None,
+    **options: Any,
+) -> None:  # fmt: skip
     """Train a network, or continue to.
 
     \b
@@ -184,7 +193,7 @@ def fit(context: click.Context, /, resume: str | None, data: str | None, **optio
     from yolo_train.run_folder import RunFolder
 
     if resume is not None:
-        for name in (*options, "data"):
+        for name in (*options, "data", "evolve"):
             given = context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
             if given and name not in ("project", "epochs"):
                 raise click.UsageError(f"--resume takes no other options (got {name})")
@@ -195,7 +204,13 @@ def fit(context: click.Context, /, resume: str | None, data: str | None, **optio
         return
     if data is None:
         raise click.UsageError("Missing option '--data'.")
-    trainer.fit(FitOptions(data=data, **options))
+    chosen = FitOptions(data=data, **options)
+    if evolve is None:
+        trainer.fit(chosen)
+        return
+    from yolo_train.evolve import evolve as train_generations
+
+    train_generations(chosen, evolve)
 
 
 @main.command(context_settings={"ignore_unknown_options": True})
