@@ -370,3 +370,16 @@ def test_a_head_with_its_moves_costs_no_step() -> None:
     assert (scatter.fields["row_stride"], scatter.fields["pixel_stride"]) == (42, 6)
     expected = [anchor * 210 + k for anchor in range(3) for k in range(6)]
     assert scatter.fields["offsets"].tolist() == expected
+
+
+def test_what_nobody_reads_of_a_constant_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The constant is worked out in every run, and so it is no constant to its other readers."""
+    b = GraphBuilder()
+    x = b.input("data", (1, 4), 8)
+    y = b.operator("negative", [b.parameter("w", np.arange(100), 8)])
+    b.operator("negative", [b.operator("abs", [y])])
+    graph = b.build([b.operator("take", [y, x])])
+    monkeypatch.setattr(planner.constants, "MOST_STEPS", 50)
+    planner.plan(graph)
+    data = np.array([[5, -1, 99, 127]], np.int32)
+    assert np.array_equal(select(graph, 1).run(data)[0], interpret.run(graph, data)[0])

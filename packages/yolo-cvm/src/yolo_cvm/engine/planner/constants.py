@@ -47,13 +47,13 @@ def _fold(form: Form, budget: int) -> tuple[frozenset[int], dict[Entry, Array]]:
             if index != graph.input_index:
                 constant.add(index)
             continue
-        if index in alone and index not in wanted:
+        known = index in alone and all(e.node in constant for e in node.inputs)
+        if known and index not in wanted:
             constant.add(index)  # and never looked at
             continue
         size = 4 * sum(map(product, node.shapes))
         if (
-            index in alone
-            and all(e.node in constant for e in node.inputs)
+            known
             and size <= 4 * MOST_ELEMENTS
             and steps(graph, node) <= MOST_STEPS
             and held + size <= budget
