@@ -8,7 +8,13 @@ from typing import Any
 
 import click
 
-from yolo_core.command import Group, budget_options, memory_option, seconds_option
+from yolo_core.command import (
+    DIFFERS,
+    Group,
+    budget_options,
+    memory_option,
+    seconds_option,
+)
 from yolo_core.console import next_steps
 
 _DATA = "Calibration images: a folder, a .txt list, or a data.yaml (its training part)."
@@ -67,14 +73,18 @@ def main() -> None:
 @click.option("--boxes", is_flag=True,
               help="The graph decides by itself: its output is the final boxes.")  # fmt: skip
 @_boxes_options
+@click.option("--target-loss", type=click.FloatRange(0, 100, min_open=True), metavar="POINTS",
+              help="Spend effort until the estimated loss of AP is at most this; exit code 1 where "
+              "it is not.")  # fmt: skip
 @click.option("--strict", is_flag=True, help="Stop when an image cannot be read.")
 @memory_option
 @seconds_option
+@click.pass_context
 def quantize(
-    words: tuple[str, ...], data: str | None, num_calib: int, imgsz: tuple[int, ...],
-    out: Path | None, effort: str, letterbox: str, work: Path | None,
+    context: click.Context, words: tuple[str, ...], data: str | None, num_calib: int,
+    imgsz: tuple[int, ...], out: Path | None, effort: str, letterbox: str, work: Path | None,
     scheme: Path | None, config: Path | None, refine: tuple[str, ...], stages: tuple[str, ...],
-    boxes: bool, strict: bool, **deciding: Any,
+    boxes: bool, target_loss: float | None, strict: bool, **deciding: Any,
 ) -> None:  # fmt: skip
     """Quantize CHECKPOINT and write a CVM model folder (symbol, params, ext, data.npy).
 
@@ -89,7 +99,7 @@ def quantize(
     checkpoint, changes = split_words(words, quantize.params)
     decided = boxes_options(boxes, deciding)
     if config is not None:
-        if checkpoint or data or imgsz or out or work or scheme:
+        if checkpoint or data or imgsz or out or work or scheme or target_loss:
             raise click.UsageError(
                 "--config says it all; only --effort, --refine, --stage, --boxes and "
                 "--section.key VALUE go with it"
@@ -100,10 +110,14 @@ def quantize(
         raise click.UsageError("--section.key VALUE replaces a key of a file; --config names it")
     if not (checkpoint and data and out):
         raise click.UsageError("CHECKPOINT, --data and --out are needed (or --config)")
-    from_options(
+    if target_loss and (stages or scheme):
+        raise click.UsageError("--target-loss runs every stage, with scales of its own choice")
+    met = from_options(
         Path(checkpoint), data, num_calib, imgsz, out, effort, letterbox, work, scheme, refine,
-        stages, decided, strict,
+        stages, decided, strict, target_loss,
     )  # fmt: skip
+    if not met:
+        context.exit(DIFFERS)
 
 
 @main.command()

@@ -23,10 +23,12 @@ from yolo_core.yolo.model_folder import model_sources
 from yolo_mrt import stages as stage_module
 from yolo_mrt.compile.boxes import BoxesOptions
 from yolo_mrt.config import overriding, read_config
-from yolo_mrt.pictures import calibration_images, judging_images
+from yolo_mrt.pictures import FEW, calibration_images, judging_images
 from yolo_mrt.settings import EFFORTS, LETTERBOX_MODES, STAGES, Settings
 
 DEFAULT_IMGSZ = (640, 640)
+#: Images that a target is judged on, at most and at least.
+MAX_TRUSTED, LEAST_JUDGED = 64, 4
 RUN = stage_module.RUN
 
 
@@ -68,15 +70,23 @@ def from_options(
     checkpoint: Path, data: str, num_calib: int, imgsz: Sequence[int], out: Path, effort: str,
     letterbox: str, work: Path | None, scheme: Path | None, refine: Sequence[str],
     stages: Sequence[str], boxes: BoxesOptions | None = None, strict: bool = False,
-) -> None:  # fmt: skip
-    """`yolo-mrt quantize CHECKPOINT --data … --out …`."""
+    target_loss: float | None = None,
+) -> bool:  # fmt: skip
+    """`yolo-mrt quantize CHECKPOINT --data … --out …`; False where `target_loss`, points of AP,
+    is given and cannot be met."""
     wanted = _check_stages(stages)
     settings = settings_of(
         checkpoint, data, out, num_calib, imgsz, effort, letterbox, work, scheme, refine, boxes,
         strict, _warn,
     )  # fmt: skip
-    carry_out(settings, wanted, [data], _teller(quiet=False))
+    say = _teller(quiet=False)
+    if target_loss is None:
+        carry_out(settings, wanted, [data], say)
+        _tell_next(settings, wanted)
+        return True
+    met = spend_effort(with_judges(settings, data, say), target_loss, [data], say)
     _tell_next(settings, wanted)
+    return met
 
 
 def settings_of(
@@ -104,6 +114,51 @@ def settings_of(
         boxes=boxes,
         refine=tuple(refine),
     )
+
+
+def with_judges(settings: Settings, data: PathLike, say: Callable[[str], None]) -> Settings:
+    """The settings with as many images to judge on as a target is worth; where calibration takes
+    them all, a quarter of them is kept back. InputError where that leaves too few."""
+    images = settings.images
+    judged = judging_images(data, images, MAX_TRUSTED)
+    if len(judged) < FEW:
+        every = (*images, *judged)
+        back = min(len(every) // 4, MAX_TRUSTED)
+        if back < LEAST_JUDGED:
+            raise InputError(
+                "--target-loss", f"has {len(every)} images to calibrate and to judge on",
+                f"at least {4 * LEAST_JUDGED}",
+            )  # fmt: skip
+        judged = tuple(stage_module.spread(every, back))
+        images = tuple(image for image in every if image not in set(judged))
+        say(f"target: {back} of {len(every)} images are kept back to judge on")
+    return replace(settings, images=images, judged=judged, evaluate_images=len(judged))
+
+
+def spend_effort(
+    settings: Settings, target: float, read: Sequence[PathLike], say: Callable[[str], None]
+) -> bool:
+    """Quantize with more and more effort until the estimated loss, at the upper end of its
+    interval, is at most `target` points of AP; False where the greatest does not reach that.
+
+    The model of the last effort is the one that is written. See `carry_out`.
+    """
+    for effort in EFFORTS[EFFORTS.index(settings.effort) :]:
+        carry_out(replace(settings, effort=effort), STAGES, read, say)
+        found = stage_module.estimated(settings)
+        if found is None:
+            raise InputError(
+                "--target-loss", "cannot be judged: the float network finds nothing",
+                "a trained network, and images that show what it was trained on",
+            )  # fmt: skip
+        lost = f"{found.lost:.2f} ({found.low:.2f} to {found.high:.2f})"
+        if found.high <= target:
+            say(f"target: met with effort {effort}: at most {target:g} points of AP, estimated "
+                f"{lost}")  # fmt: skip
+            return True
+        say(f"target: not met with effort {effort}: at most {target:g} points of AP, estimated "
+            f"{lost}")  # fmt: skip
+    return False
 
 
 def _tell_next(settings: Settings, stages: Sequence[str]) -> None:

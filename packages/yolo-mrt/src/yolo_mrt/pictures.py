@@ -111,15 +111,17 @@ def chosen(
     return tuple(sorted(look.kept, key=order.__getitem__))
 
 
-def judging_images(data: PathLike, calibrated: Sequence[Path]) -> tuple[Path, ...]:
-    """At most MAX_JUDGED images that are not calibrated on: the rest of a folder, of a list, or of
+def judging_images(
+    data: PathLike, calibrated: Sequence[Path], most: int = MAX_JUDGED
+) -> tuple[Path, ...]:
+    """At most `most` images that are not calibrated on: the rest of a folder, of a list, or of
     the training part of a data.yaml; where nothing is left of that, of its validation part.
 
     Images that cannot be read or show nothing are passed over.
     """
-    found = kept_back(all_images(data), calibrated)
+    found = kept_back(all_images(data), calibrated, most)
     if not found and Path(data).suffix.lower() in _YAML:
-        found = kept_back(read_data_yaml(Path(data)).images("val"), calibrated)
+        found = kept_back(read_data_yaml(Path(data)).images("val"), calibrated, most)
     return found
 
 

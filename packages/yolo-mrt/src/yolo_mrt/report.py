@@ -23,6 +23,7 @@ from yolo_core.yolo.boxes import NmsSettings, detections, rows_of
 from yolo_mrt.calibrate.float_pass import THRESHOLDS, FloatNet
 from yolo_mrt.calibrate.tables import CODE_LIMIT
 from yolo_mrt.compile.comparison import average_precision
+from yolo_mrt.compile.estimate import Estimate
 from yolo_mrt.costs import check_judging
 from yolo_mrt.network.net import per_output
 from yolo_mrt.network.source import Source
@@ -31,6 +32,7 @@ from yolo_mrt.quantize.sensitivity import Trial, coded_tensor, coded_weight
 from yolo_mrt.settings import Settings
 from yolo_mrt.stages import (
     calibrated,
+    estimated,
     float_planes,
     prepared,
     quantized,
@@ -74,12 +76,14 @@ class Node:
 @dataclass(frozen=True)
 class Report:
     """nodes: worst first. images: how many they were judged on. own: whether these are images
-    that the model was calibrated on. boxes: confident ones that the float network finds there."""
+    that the model was calibrated on. boxes: confident ones that the float network finds there.
+    estimate: of what all of it together costs, where the evaluate stage knows."""
 
     nodes: list[Node]
     images: int
     own: bool
     boxes: int
+    estimate: Estimate | None = None
 
 
 def judge_nodes(
@@ -121,7 +125,7 @@ def judge_nodes(
         for (node, _), points, decibels in zip(subjects, lost, 10 * np.log10(signal / noise))
     ]  # fmt: skip
     nodes.sort(key=lambda node: (not node.is_loss, -node.ap_lost, node.snr_db))
-    return Report(nodes, len(places), own, boxes)
+    return Report(nodes, len(places), own, boxes, estimated(settings))
 
 
 def _image_ap(labels: Array, found: Array) -> float:
@@ -263,6 +267,12 @@ def summary(report: Report) -> list[str]:
         f"Judged on {images} that the model {own}, with {report.boxes} confident boxes of the "
         "float network in place of labels."
     ]
+    if report.estimate is not None:
+        images = report.estimate.images
+        lines.append(
+            f"The whole model is estimated to lose {report.estimate.told()}, on {images} images "
+            "when it was quantized."
+        )
     if not report.boxes:
         lines.append("Without boxes nothing is known of the accuracy: every loss is told as 0.")
     losses = [node for node in report.nodes if node.is_loss]

@@ -33,6 +33,7 @@ from yolo_mrt.calibrate.views import ENOUGH, views, views_each
 from yolo_mrt.compile import deliver
 from yolo_mrt.compile.boxes import told, with_boxes
 from yolo_mrt.compile.comparison import compare
+from yolo_mrt.compile.estimate import Estimate
 from yolo_mrt.network.net import Layer, Net
 from yolo_mrt.network.source import Source, check_weights, read_source
 from yolo_mrt.pictures import Likeness
@@ -312,7 +313,8 @@ def _evaluate(settings: Settings, say: Say) -> None:
     after = finished(settings, "quantize")
     own = not settings.judged
     images = spread(settings.images if own else settings.judged, settings.evaluate_images)
-    inputs = {"quantize": after, "images": [sha256_file(image) for image in images], "own": own}
+    digests = [sha256_file(image) for image in images]
+    inputs = {"quantize": after, "images": digests, "own": own, "told": "estimate"}
     key = cache.key_of("evaluate", inputs)
     conf = settings.stage_file(".evaluate.conf")
     if cache.is_current(conf, key):
@@ -329,6 +331,15 @@ def _evaluate(settings: Settings, say: Say) -> None:
     cache.seal(conf, key, after, (path,))
     for line in result.told(own):
         say(f"evaluate: {line}")
+
+
+def estimated(settings: Settings) -> Estimate | None:
+    """What the evaluate stage says quantization costs; None where it did not run or knows nothing.
+
+    InputError where its file is damaged.
+    """
+    path = settings.stage_file(".evaluate.json")
+    return Estimate.from_dict(read_json(path), str(path)) if path.exists() else None
 
 
 def _compile(settings: Settings, say: Say) -> None:

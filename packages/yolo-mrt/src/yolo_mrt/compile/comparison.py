@@ -19,11 +19,13 @@ from yolo_core.yolo.model_folder import Extension, write_model_folder
 from yolo_core.yolo.predictor import openers
 from yolo_core.yolo.scores import score_boxes
 from yolo_mrt.calibrate.float_pass import FloatNet
+from yolo_mrt.compile.estimate import Estimate, LossEstimator
 from yolo_mrt.network.source import Source
 
 CONFIDENT = NmsSettings.for_display()
-#: Detections that are scored: those that a person would see, and many below.
-_SCORED = NmsSettings(conf=0.01)
+#: The float network's detections that may be objects, and what is scored against them: many more,
+#: so that none is missed only because its score has moved.
+_LIKELY, _SCORED = NmsSettings(conf=0.02), NmsSettings(conf=0.0025)
 SAME_IOU = 0.5
 #: Share of boxes found again below which a user is warned.
 _POOR = 0.9
@@ -39,7 +41,8 @@ class Agreement:
     finds too (same class, IoU of half or more). overlap: mean IoU of those found, 0 without any.
     ap: COCO's AP in points of the integer model's detections where the confident float ones
     stand in for labels, over their classes; None without any. snr_db: energy of the float logits
-    over that of the difference.
+    over that of the difference. estimate: of the AP that quantization costs; None where nothing
+    is known of it.
     """
 
     images: int
@@ -48,6 +51,7 @@ class Agreement:
     overlap: float
     ap: float | None
     snr_db: float
+    estimate: Estimate | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -69,6 +73,10 @@ class Agreement:
             f"({100 * low:.0f} to {100 * high:.0f} %), overlapping by {100 * self.overlap:.0f} %; "
             f"AP {self.ap:.1f} with the float network's boxes as labels"
         ]
+        if self.estimate is not None:
+            lines.append(f"estimated loss: {self.estimate.told()}")
+        elif self.images == 1:
+            lines.append("the loss of AP cannot be estimated from one image")
         if own:
             lines.append(
                 "warning: no image was left to judge on, and on those that it was calibrated on a "
@@ -110,6 +118,7 @@ def compare(
     labels: list[Array] = []
     answers: list[Array] = []
     overlaps: list[float] = []
+    loss = LossEstimator()
     run = _runner(graph, extension)
     for image in images:
         planes = image if source.color == "rgb" else image[..., ::-1]
@@ -124,12 +133,13 @@ def compare(
         confident = detections(exact, architecture, imgsz, CONFIDENT)
         labels.append(confident[:, [5, 0, 1, 2, 3]])
         answers.append(detections(logits, architecture, imgsz, _SCORED))
+        loss.add(detections(exact, architecture, imgsz, _LIKELY), answers[-1])
         overlaps += _overlaps(confident, detections(logits, architecture, imgsz, CONFIDENT))
     found = [overlap for overlap in overlaps if overlap >= SAME_IOU]
     return Agreement(
         len(labels), len(overlaps), len(found), float(np.mean(found)) if found else 0.0,
         average_precision(labels, answers, architecture.nc) if overlaps else None,
-        float(10 * np.log10(max(signal, 1e-30) / max(noise, 1e-30))),
+        float(10 * np.log10(max(signal, 1e-30) / max(noise, 1e-30))), loss.estimate(),
     )  # fmt: skip
 
 

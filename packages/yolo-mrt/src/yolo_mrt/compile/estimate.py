@@ -1,0 +1,195 @@
+"""What quantization costs in AP, estimated without labels from the float network's detections.
+
+Where there are no labels, the float network says what they could be. A detection of score s is an
+object with probability s, and the box that a person would draw lies around the detected one, as far
+off as labels of COCO lie from the boxes of YOLOv5. Both networks are then scored against all such
+labels at once: a detection is right not wholly or not at all but with a probability, and sums of
+probabilities take the place of counts in COCO's average precision. Neither labels nor their luck
+enter, so a loss far smaller than labels could show is seen on few pictures.
+
+Objects that the float network does not see at all are unknown, which makes the estimate larger than
+the loss against labels of them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from yolo_core.arrays import Array
+from yolo_core.errors import InputError
+from yolo_core.yolo.boxes import iou
+
+#: Standard deviations of labels from detected boxes, in sides, in equal shares: with them AP falls
+#: from IoU 0.5 to 0.95 as that of yolov5n on COCO does.
+SPREADS = (0.04, 0.08, 0.16)
+#: Labels that are tried per spread and choice of signs; all choices of signs of a deviation are.
+_TRIES = 2
+#: COCO's IoU thresholds.
+THRESHOLDS = np.arange(10) * 0.05 + 0.5
+#: Boxes of both networks that overlap so far are of one object.
+_SAME = 0.5
+#: Draws of the images for the interval.
+DRAWS = 400
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """lost, low, high: points of AP, and its 95 % interval over the images. images: how many."""
+
+    lost: float
+    low: float
+    high: float
+    images: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Any, source: str) -> Estimate | None:
+        """What the evaluate stage wrote to `source`; InputError where it is damaged."""
+        try:
+            found = data.get("estimate")  # files of before the estimate lack it
+            if found is None:
+                return None
+            lost, low, high = (float(found[name]) for name in ("lost", "low", "high"))
+            return cls(lost, low, high, int(found["images"]))
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise InputError(
+                source, f"is damaged ({error!r:.60})", "what quantize wrote"
+            ) from error
+
+    def told(self) -> str:
+        """The estimate in words."""
+        return (
+            f"{self.lost:.2f} points of AP (95 %: {self.low:.2f} to {self.high:.2f}), told by the "
+            "float network's detections in place of labels"
+        )
+
+
+@dataclass
+class _Answers:
+    """Detections of one network: class, score, probability to be right at each threshold, image."""
+
+    label: list[Array]
+    score: list[Array]
+    right: list[Array]
+    image: list[Array]
+
+    def add(self, boxes: Array, right: Array, image: int) -> None:
+        self.label.append(boxes[:, 5].astype(np.int64))
+        self.score.append(boxes[:, 4])
+        self.right.append(right)
+        self.image.append(np.full(len(boxes), image))
+
+
+class LossEstimator:
+    """Takes the detections of both networks image by image."""
+
+    def __init__(self) -> None:
+        self._exact, self._other = (_Answers([], [], [], []) for _ in range(2))
+        self._images = 0
+
+    def add(self, exact: Array, other: Array) -> None:
+        """One image: detections [n, 6] of the float network and [m, 6] of the integer one, best
+        first, as `yolo_core.yolo.boxes.detections` gives them for COCO's scoring. Those of the
+        integer network should reach to lower scores, so that none is missed for its score alone.
+        """
+        labels = _labels(exact[:, :4], np.random.RandomState(self._images))
+        own = exact[:, 4, None] * _hits(exact[:, :4], labels)
+        right = np.zeros((len(other), len(THRESHOLDS)))
+        for row, partner in _pairs(exact, other):
+            hits = _hits(other[row : row + 1, :4], labels[partner : partner + 1])[0]
+            right[row] = exact[partner, 4] * hits
+        self._exact.add(exact, own, self._images)
+        self._other.add(other, right, self._images)
+        self._images += 1
+
+    def estimate(self) -> Estimate | None:
+        """None where the float network sees nothing, or only one image was seen."""
+        objects = np.zeros(self._images)
+        for image, scores in enumerate(self._exact.score):
+            objects[image] = scores.sum()
+        if self._images < 2 or not objects.any():
+            return None
+        exact, other = _Curve(self._exact), _Curve(self._other)
+
+        def lost(weights: Array) -> float:
+            total = float(objects @ weights)
+            return 100 * (exact.area(weights) - other.area(weights)) / total if total else 0.0
+
+        generator = np.random.RandomState(0)
+        drawn = [
+            lost(np.bincount(generator.randint(0, self._images, self._images),
+                             minlength=self._images))
+            for _ in range(DRAWS)
+        ]  # fmt: skip
+        low, high = np.quantile(drawn, (0.025, 0.975))
+        return Estimate(lost(np.ones(self._images)), float(low), float(high), self._images)
+
+
+class _Curve:
+    """Expected precision over expected recall, all classes and thresholds at once."""
+
+    def __init__(self, answers: _Answers) -> None:
+        label, score = np.concatenate(answers.label), np.concatenate(answers.score)
+        order = np.lexsort((-score, label))
+        label = label[order]
+        self._image = np.concatenate(answers.image)[order]
+        self._right = np.concatenate(answers.right)[order]
+        begins = np.flatnonzero(np.r_[True, label[1:] != label[:-1]][: len(label)])
+        counts = np.diff(np.r_[begins, len(label)])
+        self._begin = np.repeat(begins, counts)
+        # Raises each class above the next, so that one running maximum serves all of them.
+        self._level = 2.0 * np.repeat(np.arange(len(begins))[::-1], counts)[:, None]
+
+    def area(self, weights: Array) -> float:
+        """Mean over the thresholds of the area below precision, times the objects of a class,
+        summed over the classes. weights [images]: how often each image counts."""
+        drawn = weights[self._image].astype(np.float64)
+        seen = np.r_[0.0, np.cumsum(drawn)]
+        seen = (seen[1:] - seen[self._begin])[:, None]
+        found = self._right * drawn[:, None]
+        true = np.concatenate((np.zeros((1, len(THRESHOLDS))), np.cumsum(found, axis=0)))
+        precision = (true[1:] - true[self._begin]) / np.maximum(seen, 1.0) + self._level
+        envelope = np.maximum.accumulate(precision[::-1], axis=0)[::-1] - self._level
+        return float((envelope * found).sum(axis=0).mean())
+
+
+def _labels(boxes: Array, generator: np.random.RandomState) -> Array:
+    """Boxes that people could have drawn around [n, 4]: [n, k, 4]."""
+    signs = np.array(list(product((-1.0, 1.0), repeat=4)))
+    sizes = np.abs(generator.standard_normal((len(boxes), len(SPREADS), _TRIES, 1, 4)))
+    moved = sizes * signs * np.array(SPREADS)[:, None, None, None]
+    moved = moved.reshape(len(boxes), len(SPREADS) * _TRIES * len(signs), 4)
+    sides = (boxes[:, 2:] - boxes[:, :2])[:, None]
+    centre = (boxes[:, 2:] + boxes[:, :2])[:, None] / 2 + moved[..., :2] * sides
+    half = sides * np.exp(moved[..., 2:]) / 2
+    return np.concatenate((centre - half, centre + half), axis=-1)
+
+
+def _hits(boxes: Array, labels: Array) -> Array:
+    """Share of the labels [n, k, 4] that the boxes [n, 4] overlap so far: [n, thresholds]."""
+    overlap = iou(boxes[:, None], labels)
+    result: Array = (overlap[..., None] >= THRESHOLDS).mean(axis=1)
+    return result
+
+
+def _pairs(exact: Array, other: Array) -> Iterator[tuple[int, int]]:
+    """(row of `other`, row of `exact`): the best of `other` first, each takes the nearest box of
+    its class that is free."""
+    free = np.ones(len(exact), bool)
+    for row, box in enumerate(other):
+        rivals = np.flatnonzero(free & (exact[:, 5] == box[5]))
+        if not len(rivals):
+            continue
+        overlap = iou(box[:4], exact[rivals, :4])
+        best = int(overlap.argmax())
+        if overlap[best] >= _SAME:
+            free[rivals[best]] = False
+            yield row, int(rivals[best])
