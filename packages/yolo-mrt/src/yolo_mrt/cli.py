@@ -79,9 +79,8 @@ def main() -> None:
 @click.option("--strict", is_flag=True, help="Stop when an image cannot be read.")
 @memory_option
 @seconds_option
-@click.pass_context
 def quantize(
-    context: click.Context, words: tuple[str, ...], data: str | None, num_calib: int,
+    words: tuple[str, ...], data: str | None, num_calib: int,
     imgsz: tuple[int, ...], out: Path | None, effort: str, letterbox: str, work: Path | None,
     scheme: Path | None, config: Path | None, refine: tuple[str, ...], stages: tuple[str, ...],
     boxes: bool, target_loss: float | None, strict: bool, **deciding: Any,
@@ -117,7 +116,7 @@ def quantize(
         stages, decided, strict, target_loss,
     )  # fmt: skip
     if not met:
-        context.exit(DIFFERS)
+        click.get_current_context().exit(DIFFERS)
 
 
 @main.command()

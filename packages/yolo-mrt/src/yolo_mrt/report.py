@@ -268,10 +268,9 @@ def summary(report: Report) -> list[str]:
         "float network in place of labels."
     ]
     if report.estimate is not None:
-        images = report.estimate.images
         lines.append(
-            f"The whole model is estimated to lose {report.estimate.told()}, on {images} images "
-            "when it was quantized."
+            f"The whole model is estimated to lose {report.estimate.told()}, on "
+            f"{report.estimate.images} images when it was quantized."
         )
     if not report.boxes:
         lines.append("Without boxes nothing is known of the accuracy: every loss is told as 0.")
