@@ -62,6 +62,17 @@ def test_bad_input_is_one_line_and_code_2(tmp_path: Path) -> None:
         assert word in result.output
 
 
+def test_the_name_of_an_absent_folder_is_escaped(tmp_path: Path) -> None:
+    (tmp_path / "val").mkdir()
+    cv2.imwrite(str(tmp_path / "val" / "a.png"), np.zeros((8, 8, 3), np.uint8))
+    data = tmp_path / "data.yaml"
+    data.write_text('train: "a\\e[2J\\0\\nproven"\nval: val\nnames: [a]\n')
+    done = run("dataset", "check", str(data))
+    assert done.exit_code == 0, done.output
+    assert all(line.isprintable() for line in done.output.split("\n"))
+    assert r"a\x1b[2J\x00\nproven as `train`, which does not exist" in done.output
+
+
 @pytest.mark.parametrize("words", [["architecture", "n"], ["checkpoint"], []])
 def test_a_word_too_many_is_repeated_on_one_line(words: list[str]) -> None:
     hostile = "a\x9b2J\u202e\nproven: all is well"

@@ -66,7 +66,7 @@ class Checked:
     def lines(self) -> list[str]:
         """The counts of each split, then a line for each kind of fault and its first places."""
         lines = [f"{_counts(part, self.data.names)}" for part in self.parts]
-        lines += self.absent
+        lines += map(shown, self.absent)
         width = max(len(verdict.kind) for verdict in self.verdicts)
         for verdict in self.verdicts:
             count = len(verdict.places)
