@@ -64,6 +64,7 @@ def test_closed_streams_and_readers_that_leave(tmp_path: Path) -> None:
     for words, redirect, code in (
         ("work", "2>&-", 0), ("work", ">&- 2>&-", 0), ("work", "| head -n 1", 2),
         ("--help", "| (exec <&-; sleep 1)", 2),
+        ("work", "> /dev/full", 2), ("work", "> /dev/full 2>&1", 2), ("-x", "> /dev/full 2>&1", 2),
     ):  # fmt: skip
         shell = f'set -o pipefail; "{sys.executable}" "{program}" {words} {redirect}'
         done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False)

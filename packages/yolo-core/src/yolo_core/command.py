@@ -239,7 +239,13 @@ class Group(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         sys.excepthook = _report_defect
         warnings.formatwarning = _one_line_warning
-        return super().main(*args, **kwargs)
+        try:
+            return super().main(*args, **kwargs)
+        except OSError:
+            # The error itself cannot be told, as with both streams on a full disk; what is still
+            # to be written at the end of the process would change the exit code.
+            sys.stdout = sys.stderr = None
+            raise SystemExit(BAD_INPUT) from None
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         with _one_line():  # --help and --version print here
