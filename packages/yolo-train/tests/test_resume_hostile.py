@@ -68,3 +68,24 @@ def test_a_state_is_read_and_a_compressed_one_is_not(tmp_path: Path) -> None:
 def test_a_crafted_architecture_is_refused(text: str) -> None:
     with pytest.raises(InputError):
         architecture_from_text(text)
+
+
+@pytest.mark.parametrize(
+    ("inside", "word"),
+    [
+        (".", "runs/train/exp"), (".", "runs/train/exp/"), (".", "runs/train/exp/weights"),
+        (".", "runs/train/exp/weights/last"), (".", "runs/train/exp/weights/last.params"),
+        (".", "runs/train/exp/weights/last-0000.params"), (".", "runs/train/exp/weights/last.pt"),
+        ("runs/train", "exp"), ("runs/train/exp", "."), ("runs/train/exp", "weights/last"),
+        ("runs/train/exp/weights", "last"), ("runs/train/exp/weights", "last.yaml"),
+    ],
+)  # fmt: skip
+def test_a_run_is_found_by_every_name_of_it(
+    inside: str, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "runs/train/exp"
+    (run / "weights").mkdir(parents=True)
+    (run / STATE).write_bytes(b"")
+    monkeypatch.chdir(tmp_path / inside)
+    assert RunFolder.open(word).path == run
+    assert RunFolder.open(tmp_path / inside / word).path == run

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -77,7 +78,7 @@ class RunFolder:
 
         path: the folder, or one of its checkpoints (`weights/last`, `weights/last-0000.params` …).
         """
-        folder = cls(Path(path))
+        folder = cls(Path(os.path.abspath(path)))  # "last" may be named from within its folder
         parent = folder.path.parent
         if folder.path.name == "weights":
             folder = cls(parent)

@@ -78,6 +78,8 @@ class Training:
         # A state holds all parameters; only a quantizer's grid is made anew from the checkpoint.
         weights = read_weights(options) if state is None or options.qat else None
         self._data = read_data_yaml(options.data)
+        for split in ("train", "val"):  # an absent one is told before the other is looked through
+            self._data.images(split)
         names = ONE_CLASS if options.single_cls else self._data.names
         self._names = names
         if state is None or options.qat:
