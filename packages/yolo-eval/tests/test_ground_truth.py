@@ -12,7 +12,7 @@ import pytest
 
 from yolo_core.errors import InputError
 from yolo_eval.runs.ground_truth import from_coco, from_data_yaml, parse_coco
-from yolo_eval.runs.run import read_run
+from yolo_eval.runs.run import predictions_text, read_run
 
 
 def content(**changes: Any) -> dict[str, Any]:
@@ -175,6 +175,7 @@ def test_a_list_of_detections_may_name_the_texts_of_the_annotation_file(tmp_path
     truth = from_coco(tmp_path / "a.json", None, pictures=False)
     run = read_run(tmp_path / "found.json", truth)
     assert list(run.predictions.rows()) == [(1, 1, [1.0, 2.0, 3.0, 4.0], 0.5)]
+    assert json.loads(predictions_text(run)) == [{**note, "score": 0.5}]
 
 
 def test_crowds_alone_are_nothing_to_be_found(tmp_path: Path) -> None:

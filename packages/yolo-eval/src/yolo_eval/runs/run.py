@@ -166,8 +166,15 @@ def run_text(run: Run) -> str:
 
 
 def predictions_text(run: Run) -> str:
-    """The plain COCO results list, for other tools."""
-    return json.dumps(run.predictions.to_list(), separators=(",", ":")) + "\n"
+    """The plain COCO results list, for other tools: its ids are those of the annotation file."""
+    rows = run.predictions.to_list()
+    for key, ids in (("image_id", run.truth.image_ids), ("category_id", run.truth.category_ids)):
+        texts = {own: text for text, own in ids.items()}
+        for row in rows:
+            text = texts.get(row[key])
+            if text is not None:  # a number of so many digits was one that JSON does not keep
+                row[key] = int(text) if text.isdecimal() and len(text) > 15 else text
+    return json.dumps(rows, separators=(",", ":")) + "\n"
 
 
 def read_run(path: Path, truth: GroundTruth | None = None) -> Run:
