@@ -133,7 +133,9 @@ def test_a_target_within_reach_is_met_with_the_least_effort(
     assert "target: met with effort normal: at most 90 points of AP, estimated " in result.output
     assert "effort high" not in result.output
     record = read_json(next((tmp_path / "out.stages").glob("*.evaluate.json")))
-    assert record["estimate"]["images"] == 6
+    assert record["estimate"]["images"] == record["metrics"]["images"] == 6
+    assert record["metrics"]["AP_lost"] == pytest.approx(record["estimate"]["lost"] / 100)
+    assert record["model"] == {"name": "seeing", "kind": "integer"}
     assert not record["calibrated_on"]
 
 

@@ -199,6 +199,19 @@ def test_accuracy_table(model: Path, tmp_path: Path, together: bool) -> None:
     assert len(list(check_bundle(tmp_path / "out"))) == 5
 
 
+def test_the_loss_that_the_quantizer_estimates_is_told(model: Path, tmp_path: Path) -> None:
+    lost = {"AP_lost": 0.0033, "AP_lost_low": 0.002, "AP_lost_high": 0.004, "images": 16}
+    record = {"estimate": None, "model": {"name": "yolov5n", "kind": "integer"}, "metrics": lost}
+    (tmp_path / "yolov5n.evaluate.json").write_text(json.dumps(record))
+    accuracy = accuracy_table([tmp_path / "yolov5n.evaluate.json"])
+    write_bundle(model, tmp_path / "out", Choices(accuracy=accuracy))
+    card = (tmp_path / "out" / "MODEL_CARD.md").read_text()
+    assert "0.33 (0.20 to 0.40) |" in card
+    assert "lost_low" not in card.replace("\\", "")
+    assert "estimated by the quantizer without labels" in card
+    assert len(list(check_bundle(tmp_path / "out"))) == 5
+
+
 def test_no_row_of_the_table_is_empty(model: Path, tmp_path: Path) -> None:
     runs = [{**run_record("float", "ab" * 32, 0.28), "source": None}]
     (tmp_path / "metrics.json").write_text(json.dumps({"runs": runs}))

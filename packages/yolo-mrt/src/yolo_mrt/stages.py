@@ -326,7 +326,11 @@ def _evaluate(settings: Settings, say: Say) -> None:
     fitted = (fit.apply(read_image(image))[0] for image in shown)
     result = compare(graph, extension, source, fitted, str(settings.checkpoint))
     path = settings.stage_file(".evaluate.json")
-    record = {**result.to_dict(), "calibrated_on": own}
+    record: dict[str, Any] = {**result.to_dict(), "calibrated_on": own}
+    if result.estimate is not None:
+        # The form in which `yolo-cvm bundle --metrics` takes figures for the model card.
+        record["model"] = {"name": settings.checkpoint.name, "kind": "integer"}
+        record["metrics"] = result.estimate.metrics()
     atomic_write(path, json.dumps(record, indent=1) + "\n", cache=True)
     cache.seal(conf, key, after, (path,))
     for line in result.told(own):

@@ -2,7 +2,9 @@
 
 A run file (`yolo-eval coco --json`) is a JSON object with `model`, `source` and, under `metrics`,
 figures by name; a comparison (`metrics.json` of `yolo-eval compare`) has several such objects
-under `runs`. Only plain numbers are taken over; predictions and curves stay where they are.
+under `runs`. The file in which yolo-mrt's stage evaluate estimates what quantization costs
+(`*.evaluate.json`) has that form too. Only plain numbers are taken over; predictions and curves
+stay where they are.
 """
 
 from __future__ import annotations
@@ -20,9 +22,11 @@ LIMIT = 1 << 30
 _FIGURES = 64
 _TEXT = 200
 _TEXTS = ("model", "data", "kind")
-#: Figures that are shares and are told in percent, and the ends of the interval of AP.
+#: Figures that are shares and are told in percent, and the figures that may have an interval, whose
+#: ends are figures of their own, as `AP_low` and `AP_high`. AP_lost is yolo-mrt's estimate.
 PERCENT = re.compile(r"(AP|AR|precision|recall|f1)[0-9]*(_[a-z0-9]+)?")
-INTERVAL = ("AP_low", "AP_high")
+LOST = "AP_lost"
+INTERVALS = {name: (f"{name}_low", f"{name}_high") for name in ("AP", LOST)}
 _OTHERS = ("settings", "digest", "figures")
 _ROWS = 16
 #: AP50 below which a detector has not learnt its task.

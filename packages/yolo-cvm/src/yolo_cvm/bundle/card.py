@@ -10,7 +10,7 @@ from typing import Any
 
 from yolo_core.words import markdown
 from yolo_core.yolo.model_folder import Extension
-from yolo_cvm.bundle.accuracy import INTERVAL, PERCENT, nothing_found
+from yolo_cvm.bundle.accuracy import INTERVALS, LOST, PERCENT, nothing_found
 from yolo_cvm.bundle.convention import input_lines, output_lines, to_picture
 from yolo_cvm.bundle.manifest import STATED
 from yolo_cvm.bundle.payload import NO_AUTHOR
@@ -106,13 +106,21 @@ def _weights(choices: Mapping[str, Any]) -> str:
     return f"## Weights\n\n{_table(['what', 'as the publisher states'], rows)}"
 
 
+#: What the quantizer's own figure is.
+_ESTIMATED = (
+    f" {LOST} is what quantization costs, estimated by the quantizer without labels, from the "
+    "float network's detections on so many pictures."
+)
+
+
 def _accuracy(rows: Sequence[dict[str, Any]]) -> str:
     """The publisher's figures in the form of yolo-eval: percent, AP with its interval."""
     if not rows:
         return "## Accuracy\n\nNot stated by the publisher."
     figures = [dict(row["figures"]) for row in rows]
     names = list(dict.fromkeys(name for own in figures for name in own))
-    names = [name for name in names if name not in INTERVAL]
+    ends = {end for pair in INTERVALS.values() for end in pair}
+    names = [name for name in names if name not in ends]
     told = []
     for key in ("data", "settings"):
         texts = [markdown(row.get(key, "")) for row in rows]
@@ -125,6 +133,7 @@ def _accuracy(rows: Sequence[dict[str, Any]]) -> str:
     return (
         f"## Accuracy\n\n{table}{warnings}\n\nAs stated by the publisher, by pycocotools; AP, AR, "
         "precision, recall and F1 in percent, AP with its 95 % interval over the pictures."
+        + (_ESTIMATED if LOST in names else "")
     )
 
 
@@ -243,7 +252,7 @@ def _figure(name: str, figures: Mapping[str, float]) -> str:
     if not PERCENT.fullmatch(name):
         return _count(value) if isinstance(value, int) else f"{value:g}"
     told = f"{100 * value:.2f}"
-    low, high = (figures.get(end) for end in INTERVAL)
-    if name == "AP" and low is not None and high is not None:
+    low, high = (figures.get(end) for end in INTERVALS.get(name, ("", "")))
+    if low is not None and high is not None:
         told += f" ({100 * low:.2f} to {100 * high:.2f})"
     return told

@@ -64,6 +64,12 @@ class Estimate:
                 source, f"is damaged ({error!r:.60})", "what quantize wrote"
             ) from error
 
+    def metrics(self) -> dict[str, float]:
+        """The figures by their names in yolo-eval's files, as shares."""
+        figures = {"AP_lost": self.lost, "AP_lost_low": self.low, "AP_lost_high": self.high}
+        shares = {name: points / 100 for name, points in figures.items()}
+        return {**shares, "images": self.images}
+
     def told(self) -> str:
         """The estimate in words."""
         return (
