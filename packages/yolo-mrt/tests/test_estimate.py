@@ -102,6 +102,7 @@ def test_the_estimate_is_told() -> None:
     known = Estimate(0.124, 0.06, 0.2, 16)
     lines = Agreement(16, 50, 50, 0.98, 98.0, 40.0, known).told(own=False)
     assert "estimated loss: 0.12 points of AP (95 %: 0.06 to 0.20)" in lines[1]
+    assert Estimate(-0.001, -0.004, 0.002, 4).spelled() == ("0.00", "0.00", "0.00")
 
 
 def confident(parameters: dict[str, Array]) -> None:

@@ -151,7 +151,7 @@ def spend_effort(
                 "--target-loss", "cannot be judged: the float network finds nothing",
                 "a trained network, and images that show what it was trained on",
             )  # fmt: skip
-        lost = f"{found.lost:.2f} ({found.low:.2f} to {found.high:.2f})"
+        lost = "{} ({} to {})".format(*found.spelled())
         if found.high <= target:
             say(f"target: met with effort {effort}: at most {target:g} points of AP, estimated "
                 f"{lost}")  # fmt: skip

@@ -70,11 +70,18 @@ class Estimate:
         shares = {name: points / 100 for name, points in figures.items()}
         return {**shares, "images": self.images}
 
+    def spelled(self) -> tuple[str, str, str]:
+        """lost, low and high with two digits, and no sign before a zero."""
+        lost, low, high = (
+            f"{round(points, 2) + 0.0:.2f}" for points in (self.lost, self.low, self.high)
+        )
+        return lost, low, high
+
     def told(self) -> str:
         """The estimate in words."""
         return (
-            f"{self.lost:.2f} points of AP (95 %: {self.low:.2f} to {self.high:.2f}), told by the "
-            "float network's detections in place of labels"
+            "{} points of AP (95 %: {} to {})".format(*self.spelled())
+            + ", told by the float network's detections in place of labels"
         )
 
 
