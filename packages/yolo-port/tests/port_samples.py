@@ -132,9 +132,12 @@ def dump_pickle(value: Any, protocol: int = 2) -> tuple[bytes, list[Array]]:
         def persistent_id(self, found: Any) -> Any:
             if not isinstance(found, _Storage):
                 return None
-            storages.append(found.array)
+            known = [key for key, array in enumerate(storages) if array is found.array]
+            key = known[0] if known else len(storages)
+            if not known:
+                storages.append(found.array)
             kind = stand_in("torch", _STORAGES[found.array.dtype.name])
-            return "storage", kind, str(len(storages) - 1), "cpu", found.array.size
+            return "storage", kind, str(key), "cpu", found.array.size
 
     # Stand-ins are made as they are met; each pass gets further, until all have their module.
     while True:

@@ -70,13 +70,19 @@ Admit = Callable[[Global], bool]
 _MARK = object()
 
 
-def read_pickle(data: bytes | memoryview, source: str, admit: Admit) -> tuple[Any, int]:
+def read_pickle(
+    data: bytes | memoryview,
+    source: str,
+    admit: Admit,
+    refer: Callable[[Any], Any] = Persistent,
+) -> tuple[Any, int]:
     """The inert value of one pickle, and the number of bytes it takes.
 
-    source: what to call the file in errors. InputError for a refused global, an opcode that
+    source: what to call the file in errors. refer: what a reference to something outside the
+    pickle becomes, from its identity. InputError for a refused global, an opcode that
     checkpoints do not use, a truncated or malformed stream, or one too long.
     """
-    machine = _Machine(memoryview(data).cast("B"), source, admit)
+    machine = _Machine(memoryview(data).cast("B"), source, admit, refer)
     return machine.run(), machine.position
 
 
@@ -105,10 +111,13 @@ def named_globals(data: bytes | memoryview) -> Iterator[Global]:
 class _Machine:
     """The stack machine: one method per opcode, found in `_OPCODES`."""
 
-    def __init__(self, data: memoryview, source: str, admit: Admit) -> None:
+    def __init__(
+        self, data: memoryview, source: str, admit: Admit, refer_outside: Callable[[Any], Any]
+    ) -> None:
         self.data = data
         self.source = source
         self.admit = admit
+        self.refer_outside = refer_outside
         self.position = 0
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
@@ -364,6 +373,6 @@ _OPCODES: dict[int, _Method] = {
         "R": lambda m: m.call(),  # REDUCE
         "\x81": lambda m: m.call(),  # NEWOBJ
         "b": lambda m: m.build(),  # BUILD
-        "Q": lambda m: m.push(Persistent(m.pop())),  # BINPERSID
+        "Q": lambda m: m.push(m.refer_outside(m.pop())),  # BINPERSID
     }.items()
 }

@@ -13,6 +13,7 @@ from yolo_port.readers.numpy_file import read_npy, read_npz
 from yolo_port.readers.onnx_file import read_onnx
 from yolo_port.readers.original_port import SYMBOL_ENDING, original_files, read_original
 from yolo_port.readers.safetensors_file import is_safetensors, read_safetensors
+from yolo_port.readers.torch_legacy import MAGIC
 from yolo_port.readers.torch_model import check_globals, read_torch
 from yolo_port.source import Answers, SourceModel
 
@@ -21,7 +22,7 @@ _ZIP = b"PK\x03\x04"
 _NPY = b"\x93NUMPY"
 # The name of a zip's first entry begins at byte 30; NumPy's end in .npy.
 _ZIP_NAME_LENGTH, _ZIP_NAME = slice(26, 28), 30
-# The first opcode of a pickle, with which PyTorch's files of before 1.6 begin.
+# The first opcode of a pickle.
 _PICKLE = b"\x80"
 _TORCH_ENDINGS = (".pt", ".pth")
 _MXNET_PARAMS = b"\x12\x01\0\0\0\0\0\0"
@@ -56,6 +57,8 @@ def read(path: PathLike) -> SourceModel:
         length = int.from_bytes(head[_ZIP_NAME_LENGTH], "little")
         numpy = head[_ZIP_NAME : _ZIP_NAME + length].endswith(b".npy")
         return read_npz(path) if numpy else read_torch(path)
+    if head.startswith(MAGIC):
+        return read_torch(path)
     if head.startswith(_NPY):
         return read_npy(path)
     if path.name.endswith(SYMBOL_ENDING):
@@ -70,8 +73,7 @@ def read(path: PathLike) -> SourceModel:
     if head.startswith(_PICKLE) or path.suffix in _TORCH_ENDINGS:
         check_globals(path, head)
     if head.startswith(_PICKLE):
-        raise InputError(path, "is a pickle without a zip around it, as PyTorch wrote before 1.6",
-                         "one saved again by PyTorch 1.6 or later")  # fmt: skip
+        raise InputError(path, "is a pickle that torch.save did not write", _EXPECTED)
     raise InputError(path, "is in no format that is known here", _EXPECTED)
 
 

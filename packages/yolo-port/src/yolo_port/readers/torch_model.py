@@ -19,8 +19,10 @@ from yolo_core.yolo.kinds import KINDS, UNSUPPORTED
 from yolo_port.description import KEY, checked_names, plain, understand
 from yolo_port.matching import usual_activation
 from yolo_port.pickle_machine import Admit, Global, Record, named_globals
-from yolo_port.readers.torch_archive import TENSOR_GLOBALS, TorchArchive
+from yolo_port.readers.torch_archive import TorchArchive
+from yolo_port.readers.torch_legacy import MAGIC, LegacyFile
 from yolo_port.readers.torch_modules import ModuleTree, mapping
+from yolo_port.readers.torch_tensors import TENSOR_GLOBALS, TorchFile
 from yolo_port.source import SourceModel
 from yolo_port.state_dict import tidy
 
@@ -115,7 +117,9 @@ def read_torch(path: Path) -> SourceModel:
     InputError for a container that PyTorch would not write, a global that is not on the list,
     another family or task, and tensors that disagree with their storages.
     """
-    archive = TorchArchive(path, _admission(path))
+    with open(path, "rb") as stream:
+        legacy = stream.read(len(MAGIC)) == MAGIC
+    archive = (LegacyFile if legacy else TorchArchive)(path, _admission(path))
     try:
         return _interpret(archive)
     finally:
@@ -154,7 +158,7 @@ def _admission(path: Path) -> Admit:
     return admit
 
 
-def _interpret(archive: TorchArchive) -> SourceModel:
+def _interpret(archive: TorchFile) -> SourceModel:
     model = _model(archive.content)
     if model is not None:
         return _whole_model(archive, model, {})
@@ -200,7 +204,7 @@ def _model(value: Any) -> Record | None:
     return None
 
 
-def _whole_model(archive: TorchArchive, model: Record, notes: Mapping[str, object]) -> SourceModel:
+def _whole_model(archive: TorchFile, model: Record, notes: Mapping[str, object]) -> SourceModel:
     tree = ModuleTree(model, archive.path)
     _refuse_kinds(tree, archive.path)
     structure = tree.structure()
@@ -242,7 +246,7 @@ def _refuse_kinds(tree: ModuleTree, path: str) -> None:
             raise InputError(path, f"has a layer {kind}: {UNSUPPORTED[kind]}", expected)
 
 
-def _read(archive: TorchArchive, records: Mapping[str, Any]) -> dict[str, Array]:
+def _read(archive: TorchFile, records: Mapping[str, Any]) -> dict[str, Array]:
     if len(records) > _MAX_TENSORS:
         raise InputError(archive.path, f"has {len(records)} tensors", f"at most {_MAX_TENSORS}")
     for name in records:
@@ -253,7 +257,7 @@ def _read(archive: TorchArchive, records: Mapping[str, Any]) -> dict[str, Array]
 
 
 def _state_dict(
-    archive: TorchArchive, values: dict[Any, Any], notes: Mapping[str, object],
+    archive: TorchFile, values: dict[Any, Any], notes: Mapping[str, object],
     beside: Mapping[Any, Any],
 ) -> SourceModel:  # fmt: skip
     """beside: the dictionary that the state dict lies in, which may hold names or a yaml."""

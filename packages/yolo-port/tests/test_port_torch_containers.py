@@ -1,0 +1,101 @@
+"""Containers of `.pt` files beside today's zip, and tensors that share or decorate storages."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from port_samples import (
+    dump_pickle,
+    random_checkpoint,
+    same,
+    stand_in,
+    state_dict,
+    training_checkpoint,
+    ultralytics_model,
+    write_archive,
+    write_pt,
+)
+
+from yolo_core.errors import InputError
+from yolo_port.readers import load
+
+#: What `torch.save` writes first without its zip: a number that no other program begins with.
+_MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
+
+
+def write_legacy(path: Path, cut: int = 0, version: int = 1001) -> Path:
+    """A model in the layout of before PyTorch 1.6; `cut` bytes are missing at its end."""
+    content, storages = dump_pickle(training_checkpoint(ultralytics_model(random_checkpoint())))
+    keys = [str(index) for index in range(len(storages))]
+    parts = [pickle.dumps(each, 2) for each in (_MAGIC_NUMBER, version, {"little_endian": True})]
+    parts += [content, pickle.dumps(keys, 2)]
+    parts += [array.size.to_bytes(8, "little") + array.tobytes() for array in storages]
+    whole = b"".join(parts)
+    path.write_bytes(whole[: len(whole) - cut])
+    return path
+
+
+def test_the_layout_of_before_the_zip_is_read(tmp_path: Path) -> None:
+    assert same(load(write_legacy(tmp_path / "m.pt")), random_checkpoint())
+
+
+def test_what_is_cut_off_of_it_is_missed(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has no complete storage"):
+        load(write_legacy(tmp_path / "m.pt", cut=1000))
+    with pytest.raises(InputError, match="has layout 7"):
+        load(write_legacy(tmp_path / "m.pt", version=7))
+
+
+def test_big_endian_storages_are_turned(tmp_path: Path) -> None:
+    checkpoint = random_checkpoint()
+    content, storages = dump_pickle(training_checkpoint(ultralytics_model(checkpoint)))
+    turned = [array.byteswap() for array in storages]
+    path = write_archive(tmp_path / "m.pt", content, turned, {"byteorder": b"big"})
+    assert same(load(path), checkpoint)
+    path = write_archive(tmp_path / "m.pt", content, turned, {"byteorder": b"middle"})
+    with pytest.raises(InputError, match="byte order"):
+        load(path)
+
+
+def test_a_zip_that_was_packed_again_is_read(tmp_path: Path) -> None:
+    checkpoint = random_checkpoint()
+    saved = training_checkpoint(ultralytics_model(checkpoint))
+    path = write_pt(tmp_path / "m.pt", saved, compression=zipfile.ZIP_DEFLATED)
+    assert same(load(path), checkpoint)
+
+
+class _View:
+    """A tensor that is a part of a longer storage, as PyTorch pickles one."""
+
+    def __init__(self, whole: object, start: int, shape: tuple[int, ...]) -> None:
+        strides = tuple(int(np.prod(shape[at + 1 :])) for at in range(len(shape)))
+        self.record: tuple[object, ...] = (whole, start, shape, strides, False, {})
+
+    def __reduce__(self) -> tuple[object, ...]:
+        plain = stand_in("torch._utils", "_rebuild_tensor_v2")
+        attributes = stand_in("torch._tensor", "_rebuild_from_type_v2")
+        return attributes, (plain, stand_in("torch", "Tensor"), self.record, {"mine": 1})
+
+
+def test_views_of_one_storage_and_tensors_with_attributes(tmp_path: Path) -> None:
+    checkpoint = random_checkpoint()
+    arrays = {name: tensor.array for name, tensor in state_dict(checkpoint).items()
+              if tensor.array.dtype.kind == "f"}  # fmt: skip
+    kind = type(next(iter(state_dict(checkpoint).values())).__reduce__()[1][0])
+    flat = np.concatenate([array.astype(np.float32).ravel() for array in arrays.values()])
+    whole, start = kind(flat), 0
+    values: dict[str, _View] = {}
+    for name, array in arrays.items():
+        values[name] = _View(whole, start, array.shape)
+        start += array.size
+    content, storages = dump_pickle(values)
+    assert len(storages) == 1
+    found = load(write_archive(tmp_path / "m.pt", content, storages))
+    assert all(
+        np.array_equal(found.parameters[name], checkpoint.parameters[name])
+        for name in checkpoint.parameters
+    )
