@@ -21,6 +21,8 @@ from port_samples import (
 )
 
 from yolo_core.errors import InputError
+from yolo_port.matching import fused
+from yolo_port.oracle import Oracle
 from yolo_port.readers import load
 
 #: What `torch.save` writes first without its zip: a number that no other program begins with.
@@ -99,3 +101,23 @@ def test_views_of_one_storage_and_tensors_with_attributes(tmp_path: Path) -> Non
         np.array_equal(found.parameters[name], checkpoint.parameters[name])
         for name in checkpoint.parameters
     )
+
+
+def test_networks_that_are_partly_folded_compute_the_same(tmp_path: Path) -> None:
+    checkpoint = random_checkpoint()
+    tensors = {name: tensor.array for name, tensor in state_dict(checkpoint).items()}
+    folded = fused(checkpoint).parameters
+    for part in ("weight", "bias", "running_mean", "running_var"):
+        del tensors[f"model.0.bn.{part}"]
+    tensors["model.0.conv.weight"] = folded["model.0.conv.weight"]
+    tensors["model.0.conv.bias"] = folded["model.0.conv.bias"]
+    # A convolution with a bias and a normalisation behind it.
+    bias = np.linspace(-1, 1, len(tensors["model.1.bn.running_mean"]), dtype=np.float32)
+    tensors["model.1.conv.bias"] = bias
+    tensors["model.1.bn.running_mean"] = tensors["model.1.bn.running_mean"] + bias
+    np.savez(tmp_path / "m.npz", **tensors)
+    found = load(tmp_path / "m.npz")
+    assert not found.fused
+    image = np.random.default_rng(0).random((3, 64, 64))
+    for ours, theirs in zip(Oracle(found).run(image)[1], Oracle(checkpoint).run(image)[1]):
+        assert np.abs(ours - theirs).max() < 1e-4

@@ -123,7 +123,33 @@ def to_parameters(
     fused = not any(name.endswith(".bn.running_var") and name not in joined for name in words)
     for csp in csps:
         _split_csp(words, csp, fused, epsilon, source)
-    return {_rename(name, _FROM_ULTRALYTICS): array for name, array in words.items()}
+    found = {_rename(name, _FROM_ULTRALYTICS): array for name, array in words.items()}
+    if not fused:
+        _absorb_biases(found, architecture, epsilon)
+    return found
+
+
+def _absorb_biases(
+    parameters: dict[str, Array], architecture: Architecture, epsilon: float
+) -> None:
+    """Give convolutions whose normalisation is folded, beside others, one that changes nothing.
+
+    So exporters leave a BottleneckCSP: they cannot fold what normalises joined branches. A bias
+    before a normalisation becomes a part of its mean.
+    """
+    for conv in architecture.convolutions():
+        bias = parameters.get(f"{conv.name}.bias")
+        if conv.batch_norm is None or bias is None or bias.shape != (conv.out_channels,):
+            continue
+        del parameters[f"{conv.name}.bias"]
+        bias, mean = bias.astype(np.float32), parameters.get(f"{conv.batch_norm}.running_mean")
+        if mean is not None and mean.shape == bias.shape:
+            parameters[f"{conv.batch_norm}.running_mean"] = mean.astype(np.float32) - bias
+            continue
+        ones = np.ones_like(bias)
+        parts = {"gamma": ones, "beta": bias, "running_mean": 0 * ones,
+                 "running_var": (1 - epsilon) * ones}  # fmt: skip
+        parameters.update({f"{conv.batch_norm}.{part}": each for part, each in parts.items()})
 
 
 def _fold_focus(words: dict[str, Array], stem: str, source: str) -> None:
