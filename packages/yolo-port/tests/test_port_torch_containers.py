@@ -24,6 +24,7 @@ from yolo_core.errors import InputError
 from yolo_port.matching import fused
 from yolo_port.oracle import Oracle
 from yolo_port.readers import load
+from yolo_port.source import Answers
 
 #: What `torch.save` writes first without its zip: a number that no other program begins with.
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
@@ -121,3 +122,17 @@ def test_networks_that_are_partly_folded_compute_the_same(tmp_path: Path) -> Non
     image = np.random.default_rng(0).random((3, 64, 64))
     for ours, theirs in zip(Oracle(found).run(image)[1], Oracle(checkpoint).run(image)[1]):
         assert np.abs(ours - theirs).max() < 1e-4
+
+
+def test_names_that_cannot_be_used_are_replaced_by_the_users(tmp_path: Path) -> None:
+    model = ultralytics_model(random_checkpoint())
+    for names in ({"0": "a", "1": "b", "2": "c"}, ["a\r", " b", "c\n"]):
+        model.names = names
+        assert load(write_pt(tmp_path / "m.pt", model)).architecture.names == ("a", "b", "c")
+    for unusable in ({0: "a", 5: "b"}, "abc", ["a\tb", "c", "d"]):
+        model.names = unusable
+        path = write_pt(tmp_path / "m.pt", model)
+        with pytest.raises(InputError, match="class names"):
+            load(path)
+        answers = Answers(names=("x", "y", "z"))
+        assert load(path, answers).architecture.names == ("x", "y", "z")

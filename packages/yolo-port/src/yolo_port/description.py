@@ -83,9 +83,10 @@ def checked_names(value: Any, path: str) -> tuple[str, ...] | None:
     """Class names from the list or the index → name dictionary that YOLOv5 stores.
 
     YOLOv5 trains with names that are numbers or True: they become their text. An empty one
-    becomes class0 and so on.
+    becomes class0 and so on; blanks and line ends around a name go.
     """
     if isinstance(value, dict):
+        value = {int(key) if _is_number(key) else key: name for key, name in value.items()}
         if any(type(key) is not int for key in value) or set(value) != set(range(len(value))):
             raise InputError(path, "has class names with gaps in their numbers", "0, 1, 2 …")
         value = [value[index] for index in range(len(value))]
@@ -95,7 +96,12 @@ def checked_names(value: Any, path: str) -> tuple[str, ...] | None:
     if not isinstance(value, (list, tuple)) or not all(isinstance(each, words) for each in value):
         raise InputError(path, "has class names that are not text", "a list of names, or --names "
                          "DATA.yaml")  # fmt: skip
-    return tuple(str(each) or f"class{index}" for index, each in enumerate(value))
+    return tuple(str(each).strip() or f"class{index}" for index, each in enumerate(value))
+
+
+def _is_number(key: Any) -> bool:
+    """Whether a key is a class number written as text, as JSON keeps it."""
+    return isinstance(key, str) and len(key) < 6 and key.isascii() and key.isdigit()
 
 
 def plain(value: Any) -> Any:

@@ -67,7 +67,9 @@ def match(model: SourceModel, answers: Answers | None = None) -> Checkpoint:
     way than the description says.
     """
     answers = answers or Answers()
-    if not all(name.isprintable() for name in model.names or ()):
+    if model.names_fault is not None and answers.names is None:
+        raise model.names_fault
+    if answers.names is None and not all(name.isprintable() for name in model.names or ()):
         raise InputError(model.path, "has class names with control characters", "printable text")
     if not json.dumps(model.notes, ensure_ascii=False, default=str).isprintable():
         raise InputError(model.path, "has notes that are not Unicode text", "printable text")

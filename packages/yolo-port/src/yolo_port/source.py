@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from yolo_core.arrays import Array
+from yolo_core.errors import InputError
 from yolo_core.yolo.architecture import BATCH_NORM_EPSILON, Anchors, Architecture
 
 #: Most axes of a tensor, and the longest of them.
@@ -53,7 +54,8 @@ class SourceModel:
     path: of the file, for errors. form: what kind of file it is, in a few words.
     tensors: float arrays by their names in an Ultralytics state dict (`model.0.conv.weight`,
     `model.0.bn.running_mean`, …), without buffers that the network does not compute with.
-    names: one per class, None where the file does not say. anchors: in pixels of the network's
+    names: one per class, None where the file does not say. names_fault: why the file's names
+    cannot be used, where the user has to say others. anchors: in pixels of the network's
     input, None where the file does not say. grid_anchors [levels, anchors, 2]: the same divided
     by the stride of each level, as the buffer of a state dict has them. activation,
     csp_activation: words of `yolo_core.yolo.activations`. color: channel order of the input.
@@ -68,6 +70,7 @@ class SourceModel:
     form: str
     tensors: Mapping[str, Array]
     names: tuple[str, ...] | None = None
+    names_fault: InputError | None = None
     anchors: Anchors | None = None
     grid_anchors: Array | None = None
     activation: str | None = None

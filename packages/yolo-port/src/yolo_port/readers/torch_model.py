@@ -212,11 +212,17 @@ def _whole_model(archive: TorchFile, model: Record, notes: Mapping[str, object])
     joined = tree.joined()
     apart = {stem: word for stem, word in structure.activations.items() if stem not in joined}
     together = {stem: word for stem, word in structure.activations.items() if stem in joined}
+    names, fault = None, None
+    try:
+        names = checked_names(plain(model.state.get("names")), archive.path)
+    except InputError as error:
+        fault = error
     return SourceModel(
         path=archive.path,
         form="PyTorch model",
         tensors=tensors,
-        names=checked_names(plain(model.state.get("names")), archive.path),
+        names=names,
+        names_fault=fault,
         grid_anchors=anchors,
         activation=usual_activation(apart),
         csp_activation=usual_activation(together),
