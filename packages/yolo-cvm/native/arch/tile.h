@@ -132,11 +132,24 @@ inline void lookup_store_plain(uint8_t* out, const typename V::I* x, const Table
   for (int64_t i = 0; i < valid; ++i) out[i] = table->bytes[clamp(index[i], 0, last)];
 }
 
+// Any requantization, pixel by pixel. One function for all heights of tiles, since it is rare.
+template <class V, int N>
+__attribute__((noinline)) void requantize_pixels(const Requant& q, typename V::I (*acc)[N],
+                                                 int pixels) {
+  const Requantizer<V, N> requantize(q);
+  for (int m = 0; m < pixels; ++m) requantize(acc[m]);
+}
+
 // Requantizes the accumulators of a tile.
 template <class V, int M, int N>
 CVM_INLINE void requantize_tile(const Requantizer<V, N>& requantize, typename V::I (&acc)[M][N]) {
   if (!requantize.is_plain()) {
-    for (int m = 0; m < M; ++m) requantize(acc[m]);
+    typename V::I copy[M][N];  // so that the accumulators themselves need no address
+    for (int m = 0; m < M; ++m)
+      for (int n = 0; n < N; ++n) copy[m][n] = acc[m][n];
+    requantize_pixels<V, N>(requantize.q, copy, M);
+    for (int m = 0; m < M; ++m)
+      for (int n = 0; n < N; ++n) acc[m][n] = copy[m][n];
     return;
   }
 #pragma GCC unroll 24
@@ -181,22 +194,22 @@ CVM_INLINE void finish_tile(const ConvTile& t, const typename V::I (&acc)[M][N])
 }
 
 // The same where every lane has its own part of the tables: indices without the addition.
+// requantized: whether the accumulators are already.
 template <class V, int M, int N>
 CVM_INLINE void finish_lanes(const ConvTile& t, typename V::I (&acc)[M][N],
-                             const Requantizer<V, N>& requantize) {
+                             const Requantizer<V, N>& requantize, bool requantized) {
   constexpr int L = V::L, count = M * N * L;
   const int32_t most = t.requant->hi;
   alignas(64) uint16_t index[(count + 63) / 64 * 64];
   if (count % 64) memset(index + count / 64 * 64, 0, 128);
   // Two registers at a time: those of one pixel, or of a pixel and the next.
   const auto next = [](int m) { return N == 2 || m + 1 == M ? m : m + 1; };
-  if (!t.out && requantize.is_plain()) {
+  if (!requantized) {
 #pragma GCC unroll 24
     for (int m = 0; m < M; m += 2 / N)
       V::store_clamped(index + m * N * L, requantize.multiply_and_shift(acc[m][0], 0),
                        requantize.multiply_and_shift(acc[next(m)][N - 1], N - 1), most);
   } else {
-    requantize_tile<V, M, N>(requantize, acc);
     for (int m = 0; m < M; ++m)
       for (int n = 0; n < N; ++n) {
         if (t.out) V::store(t.out + (m * N + n) * L, acc[m][n]);
@@ -235,13 +248,15 @@ void conv_tile(const ConvTile& t) {
   }
   if (t.requant) {
     const Requantizer<V, N> requantize(*t.requant);
+    const bool lanes = V::packs && t.indexed == kLaneIndex;
+    const bool later = lanes && !t.out && requantize.is_plain();
+    if (!later) requantize_tile<V, M, N>(requantize, acc);
     if constexpr (V::packs) {
-      if (t.indexed == kLaneIndex) {
-        finish_lanes<V, M, N>(t, acc, requantize);
+      if (lanes) {
+        finish_lanes<V, M, N>(t, acc, requantize, !later);
         return leave_vectors();
       }
     }
-    requantize_tile<V, M, N>(requantize, acc);
   }
   finish_tile<V, M, N>(t, acc);
   leave_vectors();
