@@ -149,7 +149,8 @@ def test_twenty_steps_equal_pytorch(
         f"{max(behind):.1e}, median {np.median(gradients):.1e}), parameters {max(moved):.1e}; "
         f"{clipped} steps were clipped"
     )
-    assert clipped or smoothing or nc == 1
+    # The first case has a step that is clipped; those with smaller losses have none.
+    assert clipped or (nc, smoothing, gamma) != (80, 0.0, 0.0)
     assert losses.max() < 2e-5
     assert max(behind) < 1e-3
     # Where two values of a pool's window are equal to rounding, the gradient may go to the other.
