@@ -26,9 +26,10 @@ def test_convert_prints_the_model_and_its_files(
     result = run("convert", source, "--out", tmp_path / "w")
     assert result.exit_code == 0
     lines = result.output.splitlines()
-    assert lines[:6] == [
+    assert lines[:7] == [
         "yolov5n, 3 classes, with batch normalisation, rgb",
         "assumed: activation silu (--activation says another)",
+        "assumed: epsilon 0.001 of batch normalisation",
         "assumed: class names class0, class1, class2 (--names DATA.yaml says others)",
         *(str(tmp_path / "w" / f"tiny{end}") for end in ("-symbol.json", "-0000.params", ".yaml")),
     ]
@@ -124,8 +125,12 @@ def test_verify_passes_for_what_convert_made(
     assert result.exit_code == 0
     assert result.stdout.splitlines()[-1].startswith("same: heads differ by at most ")
     lines = result.stdout.splitlines()
-    assert [line.split(":")[1].split()[0] for line in lines[:2]] == ["activation", "class"]
-    names = [line.split()[0] for line in lines[3:-1]]
+    assert [line.split(":")[1].split()[0] for line in lines[:3]] == [
+        "activation",
+        "epsilon",
+        "class",
+    ]
+    names = [line.split()[0] for line in lines[4:-1]]
     assert names[0] == "model.0"
     assert names[-3:] == ["p3", "p4", "p5"]
 
@@ -139,7 +144,7 @@ def test_verify_finds_one_changed_weight_and_the_layer_it_is_in(
     result = run("verify", source, tmp_path / "changed", "--imgsz", 64)
     assert result.exit_code == 1
     assert result.stdout.splitlines()[-1].startswith("DIFFERENT: ")
-    rows = {line.split()[0]: float(line.split()[2]) for line in result.stdout.splitlines()[3:-1]}
+    rows = {line.split()[0]: float(line.split()[2]) for line in result.stdout.splitlines()[4:-1]}
     first = next(name for name, difference in rows.items() if difference > 1e-3)
     assert first == "model.13"
 
@@ -183,13 +188,15 @@ def test_what_the_user_says_is_not_assumed(
     (tmp_path / "data.yaml").write_text("names: [a, b, c]\n")
     words = ("--activation", "nn.Hardswish()", "--names", tmp_path / "data.yaml")
     result = run("convert", source, "--out", tmp_path / "w", *words)
-    assert "assumed" not in result.output
+    assert result.output.count("assumed") == 1
+    assert "assumed: epsilon 0.001 of batch normalisation" in result.output
     found = read_checkpoint(tmp_path / "w" / "tiny").architecture
     assert (found.names, found.activation) == (("a", "b", "c"), "hardswish")
     assert run("verify", source, tmp_path / "w" / "tiny", "--imgsz", 64).exit_code == 2
     result = run("verify", source, tmp_path / "w" / "tiny", "--imgsz", 64, *words)
     assert result.exit_code == 0
-    assert "assumed" not in result.output
+    assert result.output.count("assumed") == 1
+    assert "not compared: epsilon 0.001" in result.output
     assert run("convert", source, "--out", tmp_path / "w", "--activation", "tanh").exit_code == 2
 
 

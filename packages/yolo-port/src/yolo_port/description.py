@@ -16,7 +16,7 @@ import numpy as np
 
 from yolo_core.errors import InputError
 from yolo_core.mxnet.checkpoint import Checkpoint
-from yolo_core.yolo.architecture import Architecture
+from yolo_core.yolo.architecture import BATCH_NORM_EPSILON, Architecture
 from yolo_port.pickle_machine import Record
 from yolo_port.source import is_shape
 
@@ -56,6 +56,7 @@ def understand(text: str, path: str) -> dict[str, Any]:
         "anchors": architecture.anchors,
         "architecture": architecture,
         "activation": architecture.activation,
+        "epsilon": BATCH_NORM_EPSILON,
         "notes": meta,
     }
 

@@ -26,7 +26,7 @@ def inspect(path: PathLike) -> dict[str, str]:
         checkpoint = match(model)
         form = model.form
         stored = ", ".join(sorted({array.dtype.name for array in model.tensors.values()}))
-        epsilon = f" (epsilon {model.epsilon:g})"
+        epsilon = f" (epsilon {model.usable_epsilon:g})"
     architecture = checkpoint.architecture
     count = sum(
         array.size

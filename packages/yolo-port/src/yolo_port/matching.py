@@ -74,7 +74,7 @@ def match(model: SourceModel, answers: Answers | None = None) -> Checkpoint:
     if not json.dumps(model.notes, ensure_ascii=False, default=str).isprintable():
         raise InputError(model.path, "has notes that are not Unicode text", "printable text")
     architecture, assumed = _architecture(model, answers)
-    parameters = to_parameters(model.tensors, architecture, model.epsilon, model.path)
+    parameters = to_parameters(model.tensors, architecture, model.usable_epsilon, model.path)
     fused = not any(".bn." in name for name in parameters)
     shapes = architecture.parameter_shapes(fused)
     for name in parameters:
@@ -88,8 +88,8 @@ def match(model: SourceModel, answers: Answers | None = None) -> Checkpoint:
         found[name] = _checked(parameters[name], name, shape, model.path)
     if model.structure is not None:
         _check_structure(model.structure, architecture, model.path)
-    if not fused and model.epsilon != BATCH_NORM_EPSILON:
-        found = _with_our_epsilon(found, model.epsilon)
+    if not fused and model.usable_epsilon != BATCH_NORM_EPSILON:
+        found = _with_our_epsilon(found, model.usable_epsilon)
     notes = dict(model.notes)
     if assumed:
         notes[ASSUMED] = list(assumed)
@@ -121,6 +121,8 @@ def _architecture(model: SourceModel, answers: Answers) -> tuple[Architecture, t
     activation = answers.activation or model.activation
     if activation is None:
         assumed.append(f"activation {found.activation} (--activation says another)")
+    if model.epsilon is None and any(name.endswith(".running_var") for name in model.tensors):
+        assumed.append(f"epsilon {BATCH_NORM_EPSILON:g} of batch normalisation")
     if answers.names is None and model.names is None:
         assumed.append(f"class names {_shown(found.names)} (--names DATA.yaml says others)")
     return found, tuple(assumed)

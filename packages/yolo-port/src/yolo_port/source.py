@@ -59,9 +59,10 @@ class SourceModel:
     input, None where the file does not say. grid_anchors [levels, anchors, 2]: the same divided
     by the stride of each level, as the buffer of a state dict has them. activation,
     csp_activation: words of `yolo_core.yolo.activations`. color: channel order of the input.
-    epsilon: what batch normalisation adds to the variance. description: the model yaml that the
-    file holds. architecture: the finished architecture, where the reader knows it (a graph, or a
-    file of our own). structure: of a PyTorch model saved whole.
+    epsilon: what batch normalisation adds to the variance, None where the file does not say.
+    description: the model yaml that the file holds. architecture: the finished architecture,
+    where the reader knows it (a graph, or a file of our own). structure: of a PyTorch model saved
+    whole.
     notes: remarks for the checkpoint's `meta`, plain values. assumed: what the reader itself had
     to take for granted, in words.
     """
@@ -76,12 +77,17 @@ class SourceModel:
     activation: str | None = None
     csp_activation: str | None = None
     color: str = "rgb"
-    epsilon: float = BATCH_NORM_EPSILON
+    epsilon: float | None = None
     description: Mapping[str, Any] | None = None
     architecture: Architecture | None = None
     structure: Structure | None = None
     notes: Mapping[str, object] = field(default_factory=dict)
     assumed: tuple[str, ...] = ()
+
+    @property
+    def usable_epsilon(self) -> float:
+        """The epsilon to calculate with: YOLOv5's own where the file does not say."""
+        return BATCH_NORM_EPSILON if self.epsilon is None else self.epsilon
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import numpy as np
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import read_bytes
-from yolo_core.yolo.architecture import BATCH_NORM_EPSILON, SIZES, Architecture
+from yolo_core.yolo.architecture import SIZES, Architecture
 from yolo_core.yolo.npy import OBJECT, read_npy_header
 from yolo_port.pickle_machine import Global, Record, read_pickle
 from yolo_port.readers.zip_container import open_zip
@@ -112,7 +112,7 @@ def read_npy(path: Path) -> SourceModel:
         return replace(
             _model(named_in_order(listed, source), source, "npy"),
             form="NumPy list in the order of a state dict",
-            assumed=("names of the tensors by their order", f"epsilon {BATCH_NORM_EPSILON:g}"),
+            assumed=("names of the tensors by their order",),
         )
     values = cell[0] if isinstance(cell, list) and len(cell) == 1 else None
     if isinstance(values, Record):
