@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -136,3 +137,80 @@ def test_names_that_cannot_be_used_are_replaced_by_the_users(tmp_path: Path) -> 
             load(path)
         answers = Answers(names=("x", "y", "z"))
         assert load(path, answers).architecture.names == ("x", "y", "z")
+
+
+def test_holders_and_prefixes_that_people_write(tmp_path: Path) -> None:
+    checkpoint = random_checkpoint()
+    words, model = state_dict(checkpoint), ultralytics_model(checkpoint)
+    for key in ("module", "params", "network", "model_ema"):
+        assert load(write_pt(tmp_path / "m.pt", {key: words})).architecture.nc == 3
+    around = stand_in("torch.nn.modules.container", "Sequential")()
+    around.__dict__["_modules"] = {"0": model}
+    averaged = stand_in("torch.optim.swa_utils", "AveragedModel")()
+    averaged.__dict__["_modules"] = {"module": model}
+    for held in ({"ckpt": {"model": model}}, [model], around, {"model": averaged}):
+        assert same(load(write_pt(tmp_path / "m.pt", held)), checkpoint)
+    for held in (
+        {"checkpoint": {"state_dict": words}},
+        {f"net.model.{name}": value for name, value in words.items()},
+        {name[len("model.") :]: value for name, value in words.items()},
+    ):
+        assert load(write_pt(tmp_path / "m.pt", held)).architecture.nc == 3
+    (count,) = [value for name, value in words.items() if name == "model.24.m.0.bias"]
+    prefixed = {f"module.{name}": value for name, value in words.items()}
+    path = write_pt(tmp_path / "m.pt", {"n_averaged": count, **prefixed})
+    assert load(path).architecture.nc == 3
+
+
+def test_activations_of_the_repository_are_read_or_named(tmp_path: Path) -> None:
+    for name, word in (
+        ("models.common.Swish", "silu"),
+        ("utils.activations.Hardswish", "hardswish"),
+        ("utils.activations.MemoryEfficientMish", "mish"),
+    ):
+        model = ultralytics_model(random_checkpoint())
+        _replace_activations(model, stand_in(*name.rsplit(".", 1)))
+        assert load(write_pt(tmp_path / "m.pt", model)).architecture.activation == word
+    _replace_activations(model, stand_in("utils.activations", "FReLU"))
+    with pytest.raises(InputError, match="has the activation FReLU in"):
+        load(write_pt(tmp_path / "m.pt", model))
+
+
+def _replace_activations(module: Any, kind: type) -> None:
+    children = module.__dict__["_modules"]
+    for name, child in children.items():
+        if name == "act":
+            children[name] = kind()
+            children[name].__dict__["_modules"] = {}
+        else:
+            _replace_activations(child, kind)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+        (b"\n<!DOCTYPE html><html>", "is a web page"),
+        (b"\x1f\x8b\x08\0", "gunzip"),
+    ],
+)
+def test_files_in_a_models_place_are_named(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "m.pt").write_bytes(content)
+    with pytest.raises(InputError, match=words):
+        load(tmp_path / "m.pt")
+
+
+@pytest.mark.parametrize(
+    ("ending", "words"),
+    [("_g", "remove_weight_norm"), ("_u", "remove_spectral_norm")],
+)
+def test_rewritten_weights_get_the_remedy(tmp_path: Path, ending: str, words: str) -> None:
+    values = state_dict(random_checkpoint())
+    values[f"model.0.conv.weight{ending}"] = values["model.0.bn.bias"]
+    with pytest.raises(InputError, match=words):
+        load(write_pt(tmp_path / "m.pt", values))
+    model = ultralytics_model(random_checkpoint())
+    model.quant = stand_in("torch.ao.quantization.stubs", "QuantStub")()
+    with pytest.raises(InputError, match="the float model"):
+        load(write_pt(tmp_path / "m.pt", model))

@@ -27,9 +27,22 @@ from yolo_core.yolo.architecture import MAX_ANCHORS, MAX_LEVELS, Architecture
 _TO_ULTRALYTICS = {"gamma": "weight", "beta": "bias"}
 _FROM_ULTRALYTICS = {"weight": "gamma", "bias": "beta"}
 _ANCHORS = re.compile(r"model\.\d+\.anchors")
-# What wrappers put before the names: DataParallel, torch.compile, DetectMultiBackend, AutoShape.
-_WRAPPERS = re.compile(r"^(?:module\.|_orig_mod\.|model\.)+(?=model\.\d+\.)")
-_UNUSED = ("num_batches_tracked", ".anchor_grid", ".stride", ".grid")
+# What wrappers put before the names: DataParallel, torch.compile, DetectMultiBackend, AutoShape,
+# and classes of the user's own around the model.
+_WRAPPERS = re.compile(
+    r"^(?:(?:module|_orig_mod|model|net|network|detector|ema|ema_model)\.)+(?=model\.\d+\.)"
+)
+_BARE = re.compile(r"\d{1,4}\.")
+_UNUSED = ("num_batches_tracked", ".anchor_grid", ".stride", ".grid", "n_averaged")
+#: End of a tensor's name → what has such a tensor, and the remedy.
+_REWRITTEN = (
+    ((".weight_u", ".weight._u", ".weight.0._u"), "weights under spectral_norm",
+     "plain weights: torch.nn.utils.remove_spectral_norm, then save again"),
+    ((".weight_g", ".weight_v", ".parametrizations.weight.original0"), "weights under weight_norm",
+     "plain weights: torch.nn.utils.remove_weight_norm, then save again"),
+    (("._packed_params", ".zero_point", ".fake_quant_enabled", ".activation_post_process.min_val"),
+     "the values of a quantization by PyTorch", "the float model of before that"),
+)  # fmt: skip
 _PARTS = ("weight", "bias", "running_mean", "running_var")
 #: Row and column of the four pixels that Focus turns into channels, in its order.
 _FOCUS_ORDER = ((0, 0), (1, 0), (0, 1), (1, 1))
@@ -41,21 +54,32 @@ def tidy(tensors: Mapping[str, Array], source: str) -> tuple[dict[str, Array], A
     Batch normalisation may be named in PyTorch's or MXNet's words; weights may be kept with a
     pruning mask beside them. InputError for names that meet and for anchors of another shape.
     """
+    _refuse_rewritten(tensors, source)
     found: dict[str, Array] = {}
     anchors: Array | None = None
+    # The layers alone, saved as model.model.state_dict(), are numbered from the start.
+    stem = "model." if all(map(_BARE.match, tensors)) else ""
     for name, array in _unmasked(tensors, source).items():
-        short = _WRAPPERS.sub("", name)
+        short = _WRAPPERS.sub("", f"{stem}{name}")
         if _ANCHORS.fullmatch(short):
             anchors = _checked_anchors(array, source)
             continue
         if short.endswith(_UNUSED):
             continue
-        stem, _, part = short.rpartition(".")
-        short = f"{stem}.{_TO_ULTRALYTICS.get(part, part)}"
+        owner, _, part = short.rpartition(".")
+        short = f"{owner}.{_TO_ULTRALYTICS.get(part, part)}"
         if short in found:
             raise InputError(source, f"has two tensors for {short}", "one of each")
         found[short] = array
     return found, anchors
+
+
+def _refuse_rewritten(tensors: Mapping[str, Array], source: str) -> None:
+    """InputError for what PyTorch keeps in place of plain weights; it is not undone here."""
+    for name in tensors:
+        for endings, what, remedy in _REWRITTEN:
+            if name.endswith(endings):
+                raise InputError(source, f"has {what} ({name[:80]})", remedy)
 
 
 def _unmasked(tensors: Mapping[str, Array], source: str) -> dict[str, Array]:

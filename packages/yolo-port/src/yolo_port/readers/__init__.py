@@ -28,6 +28,14 @@ _TORCH_ENDINGS = (".pt", ".pth")
 _MXNET_PARAMS = b"\x12\x01\0\0\0\0\0\0"
 # The first field of an ONNX file is its format version, a small number.
 _ONNX = b"\x08"
+#: Beginning of a file → what it is instead of a model, and the remedy.
+_OTHER_FILES = (
+    (b"version https://git-lfs", "is a Git LFS pointer, not the file that it stands for",
+     "the file itself: git lfs pull"),
+    (b"<!doctype html", "is a web page, not a model", "the file behind it: download it again"),
+    (b"<html", "is a web page, not a model", "the file behind it: download it again"),
+    (b"\x1f\x8b", "is packed with gzip", "the unpacked file: gunzip"),
+)  # fmt: skip
 
 
 def load(path: PathLike, answers: Answers | None = None) -> Checkpoint:
@@ -53,6 +61,7 @@ def read(path: PathLike) -> SourceModel:
             head = stream.read(SCAN_LIMIT)
     except OSError as error:
         raise InputError(path, f"cannot be read ({error.strerror})") from error
+    _refuse_other_files(path, head)
     if head.startswith(_ZIP):
         length = int.from_bytes(head[_ZIP_NAME_LENGTH], "little")
         numpy = head[_ZIP_NAME : _ZIP_NAME + length].endswith(b".npy")
@@ -75,6 +84,16 @@ def read(path: PathLike) -> SourceModel:
     if head.startswith(_PICKLE):
         raise InputError(path, "is a pickle that torch.save did not write", _EXPECTED)
     raise InputError(path, "is in no format that is known here", _EXPECTED)
+
+
+def _refuse_other_files(path: Path, head: bytes) -> None:
+    """InputError for what often lies in a model's place, by what it is."""
+    if not head:
+        raise InputError(path, "is empty", f"{_EXPECTED}: copy or download it again")
+    start = head[:200].lstrip().lower()
+    for beginning, what, remedy in _OTHER_FILES:
+        if start.startswith(beginning):
+            raise InputError(path, what, remedy)
 
 
 def source_file(path: PathLike) -> Path:

@@ -36,6 +36,7 @@ _WRAPPERS = {
     "AutoShape": "model",
     "autoShape": "model",
     "DetectMultiBackend": "model",
+    "AveragedModel": "module",
 }
 #: Modules whose every class is inert here: their records are read or left alone.
 _INERT_MODULES = ("torch.nn.modules.", "torch.nn.parallel.", "torch.optim.", "pathlib.")
@@ -49,8 +50,10 @@ _ALLOWED = TENSOR_GLOBALS | {
         "models.yolo": (*_MODELS, "Detect"),
         "models.common": (
             *KINDS, "Classes", "AutoShape", "autoShape", "DetectMultiBackend", "C3TR",
-            "TransformerBlock", "TransformerLayer", "CrossConv",
+            "TransformerBlock", "TransformerLayer", "CrossConv", "Swish",
         ),
+        "utils.activations": ("SiLU", "Swish", "MemoryEfficientSwish", "Hardswish", "Mish",
+                              "MemoryEfficientMish", "FReLU", "AconC", "MetaAconC"),
         "models.experimental": ("CrossConv", "GhostConv", "GhostBottleneck", "C3Ghost",
                                 "MixConv2d"),
         "torch.nn.utils.prune": ("L1Unstructured", "RandomUnstructured", "LnStructured",
@@ -105,8 +108,25 @@ _UNSUPPORTED = (
     ("__torch__", "", "a TorchScript module"),
 )  # fmt: skip
 
+#: Module prefix of a global → what is done to the model's weights, and the remedy.
+_REWRITTEN = (
+    (("torch.ao.", "torch.quantization", "torch.nn.quantized", "torch.nn.qat"),
+     "is a model that PyTorch's quantization has changed", "the float model of before that"),
+    (("torch.nn.utils.spectral_norm",), "has weights under spectral_norm",
+     "plain weights: torch.nn.utils.remove_spectral_norm, then save again"),
+    (("torch.nn.utils.weight_norm",), "has weights under weight_norm",
+     "plain weights: torch.nn.utils.remove_weight_norm, then save again"),
+    (("torch.nn.utils.parametriz",), "has weights that are parametrized",
+     "plain weights: torch.nn.utils.parametrize.remove_parametrizations, then save again"),
+)  # fmt: skip
+
 #: Keys of a checkpoint that may hold the model, the averaged weights first.
-_HOLDERS = ("ema", "ema_state_dict", "model", "state_dict", "model_state_dict", "net", "weights")
+_HOLDERS = (
+    "ema", "ema_state_dict", "model_ema", "ema_model", "model", "state_dict", "model_state_dict",
+    "net", "network", "module", "params", "weights",
+)  # fmt: skip
+#: Keys under which another dictionary of these may lie.
+_OUTER = (*_HOLDERS, "checkpoint", "ckpt")
 _MAX_TENSORS = 8000
 _MAX_NAME = 200
 
@@ -151,6 +171,9 @@ def _admission(path: Path) -> Admit:
                 own = "YOLOv5 segm" in what or "YOLOv5 class" in what
                 expected = _OF_DETECTION if own else _OF_YOLOV5
                 raise InputError(path, f"is {what} (it names {reference})", expected)
+        for modules, what, expected in _REWRITTEN:
+            if reference.module.startswith(modules):
+                raise InputError(path, f"{what} (it names {reference})", expected)
         raise InputError(
             path, f"asks for the global {reference}, which is not on the allow-list", _AGAIN
         )
@@ -159,10 +182,13 @@ def _admission(path: Path) -> Admit:
 
 
 def _interpret(archive: TorchFile) -> SourceModel:
-    model = _model(archive.content)
+    content = archive.content
+    if isinstance(content, (list, tuple)) and len(content) == 1:
+        content = content[0]
+    model = _model(content)
     if model is not None:
         return _whole_model(archive, model, {})
-    top = mapping(archive.content)
+    top = mapping(content)
     if top is None:
         raise InputError(archive.path, "holds neither a model nor a dictionary", _EXPECTED)
     notes: dict[str, object] = {
@@ -171,19 +197,34 @@ def _interpret(archive: TorchFile) -> SourceModel:
         if isinstance(top.get(key), (int, str)) and top[key] != -1
     }
     notes.update(_training_size(top.get("opt")))
-    for key in _HOLDERS:
-        model = _model(top.get(key))
-        if model is not None:
-            return _whole_model(archive, model, {**notes, "weights": key})
-        inner = mapping(top.get(key))
-        if inner is not None and any(archive.is_tensor(each) for each in inner.values()):
-            return _state_dict(archive, inner, {**notes, "weights": key}, top)
+    found = _held(archive, top, notes)
+    if found is not None:
+        return found
     if any(archive.is_tensor(each) for each in top.values()):
         return _state_dict(archive, top, {}, top)
+    for key in _OUTER:
+        inner = mapping(top.get(key))
+        found = None if inner is None else _held(archive, inner, notes)
+        if found is not None:
+            return found
     raise InputError(
         archive.path, f"holds no model among {', '.join(map(str, list(top)[:8]))[:80]}",
         f"{_EXPECTED} with one of {', '.join(_HOLDERS)}",
     )  # fmt: skip
+
+
+def _held(
+    archive: TorchFile, place: Mapping[Any, Any], notes: Mapping[str, object]
+) -> SourceModel | None:
+    """The model or state dict under one of the usual keys of a dictionary."""
+    for key in _HOLDERS:
+        model = _model(place.get(key))
+        if model is not None:
+            return _whole_model(archive, model, {**notes, "weights": key})
+        inner = mapping(place.get(key))
+        if inner is not None and any(archive.is_tensor(each) for each in inner.values()):
+            return _state_dict(archive, inner, {**notes, "weights": key}, place)
+    return None
 
 
 def _training_size(options: Any) -> dict[str, object]:
@@ -199,8 +240,11 @@ def _model(value: Any) -> Record | None:
             return None
         if value.function.name in _MODELS and value.function.module.endswith("models.yolo"):
             return value
-        inside = _WRAPPERS.get(value.function.name)
-        value = (mapping(value.state.get("_modules")) or {}).get(inside)
+        children = mapping(value.state.get("_modules")) or {}
+        if value.function.name == "Sequential" and len(children) == 1:
+            value = next(iter(children.values()))
+        else:
+            value = children.get(_WRAPPERS.get(value.function.name))
     return None
 
 

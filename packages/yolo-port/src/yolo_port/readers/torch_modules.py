@@ -17,6 +17,11 @@ from yolo_port.pickle_machine import Record
 from yolo_port.source import Structure
 
 _EXPECTED = "the modules of YOLOv5"
+#: Class of YOLOv5's repository → word, where PyTorch's has another name.
+_ACTIVATIONS = {
+    **TORCH_ACTIVATIONS, "Swish": "silu", "MemoryEfficientSwish": "silu",
+    "MemoryEfficientMish": "mish",
+}  # fmt: skip
 _MAX_DEPTH = 12
 _MAX_MODULES = 8000
 _MAX_SOURCES = 16
@@ -80,7 +85,7 @@ class ModuleTree:
         return found
 
     def _activation(self, act: Record, name: str) -> str:
-        word = TORCH_ACTIVATIONS.get(act.function.name)
+        word = _ACTIVATIONS.get(act.function.name)
         if word is None:
             raise InputError(self.path, f"has the activation {act.function.name} in {name}",
                              ", ".join(TORCH_ACTIVATIONS))  # fmt: skip
