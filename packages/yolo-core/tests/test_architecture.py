@@ -84,3 +84,15 @@ def test_refuses_missing_keys_and_other_sizes() -> None:
         )
     with pytest.raises(InputError, match="yolov5n, s, m, l or x"):
         Architecture.named("yolov8n")
+
+
+def test_multiples_in_quotes_are_numbers() -> None:
+    lists = {"backbone": [[-1, 1, "Conv", [64, 3, 2]], [-1, 3, "C3", [128]]],
+             "head": [[[1], 1, "Detect", ["nc", "anchors"]]], "nc": 2,
+             "anchors": [[10, 13, 16, 30]]}  # fmt: skip
+    plain = {**lists, "depth_multiple": 0.33, "width_multiple": 0.5}
+    quoted = {**lists, "depth_multiple": "0.33", "width_multiple": "0.5"}
+    found = Architecture.from_description(quoted, "my.yaml", None)
+    assert found == Architecture.from_description(plain, "my.yaml", None)
+    with pytest.raises(InputError, match="is no number"):
+        Architecture.from_description({**plain, "depth_multiple": "inf"}, "my.yaml", None)

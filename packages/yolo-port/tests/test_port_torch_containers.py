@@ -20,6 +20,7 @@ from port_samples import (
     write_archive,
     write_pt,
 )
+from safetensors.numpy import save_file
 
 from yolo_core.errors import InputError
 from yolo_port.matching import fused
@@ -214,3 +215,24 @@ def test_rewritten_weights_get_the_remedy(tmp_path: Path, ending: str, words: st
     model.quant = stand_in("torch.ao.quantization.stubs", "QuantStub")()
     with pytest.raises(InputError, match="the float model"):
         load(write_pt(tmp_path / "m.pt", model))
+
+
+def test_names_that_lie_beside_a_state_dict_are_used(tmp_path: Path) -> None:
+    words = state_dict(random_checkpoint())
+    listed, names = ["a", "b", "c"], ("a", "b", "c")
+    for beside in (
+        {"class_names": listed},
+        {"classes": {"0": "a", "1": "b", "2": "c"}},
+        {"classes": 3, "meta": {"CLASSES": tuple(listed)}},
+        {"names": '["a", "b", "c"]'},
+    ):
+        path = write_pt(tmp_path / "m.pt", {"state_dict": words, **beside})
+        assert load(path).architecture.names == names
+    unusable = write_pt(tmp_path / "m.pt", {"state_dict": words, "classes": {0: "a", 7: "b"}})
+    with pytest.raises(InputError, match="gaps"):
+        load(unusable)
+    assert load(unusable, Answers(names=names)).architecture.names == names
+    values = {name: each.array for name, each in words.items()}
+    for text in ('{"0": "a", "1": "b", "2": "c"}', "{0: 'a', 1: 'b', 2: 'c'}", '["a","b","c"]'):
+        save_file(values, tmp_path / "m.safetensors", metadata={"names": text})
+        assert load(tmp_path / "m.safetensors").architecture.names == names

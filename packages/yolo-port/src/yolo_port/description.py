@@ -10,6 +10,7 @@ import ast
 import json
 import math
 import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from yolo_port.source import is_shape
 #: The key of the text in a file's metadata.
 KEY = "yolo_checkpoint"
 _LIMIT = 1 << 20
+#: Keys under which people store class names beside a state dict.
+_NAME_KEYS = ("names", "class_names", "classes", "CLASSES")
 #: Deepest nesting of notes; YAML, where they go, is written recursively.
 _MAX_DEPTH = 8
 #: NumPy's types of text and numbers that class names may have.
@@ -78,6 +81,34 @@ def understand_ultralytics_names(text: str, path: str) -> tuple[str, ...]:
     if names is None:
         raise InputError(path, "has empty class names", "a list of names")
     return names
+
+
+def names_beside(places: Iterable[Mapping[Any, Any]], path: str) -> dict[str, Any]:
+    """`names` of a `SourceModel`, or `names_fault`, from the dictionaries beside a state dict.
+
+    A list, a dictionary of numbers, or the JSON or Python text of either; the first counts.
+    """
+    for place in places:
+        for key in _NAME_KEYS:
+            value = plain(place.get(key))
+            listed = isinstance(value, (list, dict))
+            text = isinstance(value, str) and value.lstrip()[:1] in ("[", "{")
+            if value is None or not (listed or text or key == _NAME_KEYS[0]):
+                continue  # "classes" is often a number
+            try:
+                value = _from_text(value.strip(), path) if text else value
+                return {"names": checked_names(value, path)}
+            except InputError as error:
+                return {"names_fault": error}
+    return {}
+
+
+def _from_text(text: str, path: str) -> Any:
+    """The list or dictionary of names that a JSON text, or else a Python literal, stands for."""
+    try:
+        return json.loads(text) if len(text) <= _LIMIT else None
+    except (ValueError, RecursionError):
+        return understand_ultralytics_names(text, path)
 
 
 def checked_names(value: Any, path: str) -> tuple[str, ...] | None:

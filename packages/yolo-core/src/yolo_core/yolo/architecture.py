@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -46,6 +47,7 @@ ANCHORS_PER_LEVEL = 3
 BATCH_NORM_EPSILON = 1e-3
 MAX_CLASSES = 8192
 MAX_LEVELS, MAX_ANCHORS = 8, 32
+_NUMBER_TEXT = re.compile(r"[0-9]{1,6}(\.[0-9]{1,12})?")
 
 Pair = tuple[float, float]
 Anchors = tuple[tuple[Pair, ...], ...]
@@ -485,6 +487,9 @@ def _starting_anchors(stride: int, count: int) -> tuple[Pair, ...]:
 
 
 def _number(value: Any) -> float:
+    """A number of a yaml; tools that write yamls put some in quotes."""
+    if isinstance(value, str) and _NUMBER_TEXT.fullmatch(value):
+        return float(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{value!r:.40} is no number")
     return float(value)

@@ -18,7 +18,7 @@ from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import read_bytes
 from yolo_core.yolo.activations import leaky
-from yolo_core.yolo.architecture import BATCH_NORM_EPSILON, Anchors
+from yolo_core.yolo.architecture import BATCH_NORM_EPSILON, MAX_ANCHORS, Anchors
 from yolo_port.description import KEY, understand, understand_ultralytics_names
 from yolo_port.onnx_library import onnx, parse
 from yolo_port.readers.graph import GraphLayer, describe_graph
@@ -471,21 +471,27 @@ class _Reader:
         return found
 
     def _decoding_anchors(self) -> Anchors | None:
-        """Anchors in pixels from the constants [1, 3, h, w, 2] that the decoding multiplies by.
+        """Anchors in pixels from the constants [1, anchors, h, w, 2] of the decoding.
 
         None for a graph that ends in its raw heads. Grid constants have the same shape and are
         told apart by changing from cell to cell.
         """
-        levels: dict[float, tuple[tuple[float, float], ...]] = {}
+        found: dict[int, dict[float, tuple[tuple[float, float], ...]]] = {}
         for name, tensor in self._constants.items():
             dims = tuple(tensor.dims)
-            if len(dims) not in (4, 5) or dims[-1] != 2 or dims[-4] != 3 or 0 in dims:
+            if len(dims) not in (4, 5) or dims[-1] != 2 or 0 in dims:
+                continue
+            count = dims[-4]
+            if count > MAX_ANCHORS or (len(dims) == 5 and dims[0] != 1):
                 continue
             array = self._array(name, name)
-            cells = array.reshape(-1, 2).astype(np.float64).reshape(3, -1, 2)
-            if array.size % 6 == 0 and (cells == cells[:, :1]).all() and (cells > 0).all():
+            cells = array.astype(np.float64).reshape(count, -1, 2)
+            if (cells == cells[:, :1]).all() and (cells > 0).all():
                 pairs = tuple((float(width), float(height)) for width, height in cells[:, 0])
-                levels[sum(width * height for width, height in pairs)] = pairs
+                area = sum(width * height for width, height in pairs)
+                found.setdefault(count, {})[area] = pairs
+        # Constants of other counts are no anchors of this network, which has as many everywhere.
+        levels = max(found.values(), key=len, default={})
         if 1 <= len(levels) <= 8:
             return tuple(levels[area] for area in sorted(levels))
         if any(node.op_type in ("Pow", "Range") for node in self._model.graph.node):

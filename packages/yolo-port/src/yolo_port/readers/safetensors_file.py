@@ -12,7 +12,7 @@ from safetensors import SafetensorError, deserialize
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import read_bytes
-from yolo_port.description import KEY, understand
+from yolo_port.description import KEY, names_beside, understand
 from yolo_port.source import SourceModel, is_shape
 from yolo_port.state_dict import tidy
 
@@ -48,7 +48,10 @@ def read_safetensors(path: Path) -> SourceModel:
     # The library has found the header sound, and hands over all of it but the metadata.
     metadata = json.loads(data[_LENGTH_BYTES : _LENGTH_BYTES + size]).get("__metadata__") or {}
     tensors, anchors = tidy({name: _array(each, name, source) for name, each in found}, source)
-    described = understand(metadata[KEY], source) if KEY in metadata else {"grid_anchors": anchors}
+    if KEY in metadata:
+        described = understand(metadata[KEY], source)
+    else:
+        described = {"grid_anchors": anchors, **names_beside([metadata], source)}
     return SourceModel(source, "safetensors", tensors, **described)
 
 

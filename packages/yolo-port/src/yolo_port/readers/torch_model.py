@@ -16,7 +16,7 @@ from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.yolo.architecture import BATCH_NORM_EPSILON
 from yolo_core.yolo.kinds import KINDS, UNSUPPORTED
-from yolo_port.description import KEY, checked_names, plain, understand
+from yolo_port.description import KEY, checked_names, names_beside, plain, understand
 from yolo_port.matching import usual_activation
 from yolo_port.pickle_machine import Admit, Global, Record, named_globals
 from yolo_port.readers.torch_archive import TorchArchive
@@ -322,18 +322,15 @@ def _state_dict(
     if text is not None:
         described = understand(text, archive.path)
         return SourceModel(archive.path, form, tensors, **described)
-    names, description = None, None
-    for place in (beside, mapping(beside.get("opt")) or {}, mapping(beside.get("hyp")) or {}):
-        names = names if names is not None else checked_names(plain(place.get("names")),
-                                                              archive.path)  # fmt: skip
-        yaml = mapping(place.get("yaml"))
-        if yaml is not None:
-            description = description or _yaml(yaml)
-            if names is None:
-                names = checked_names(plain(yaml.get("names")), archive.path)
+    opt, hyp = mapping(beside.get("opt")) or {}, mapping(beside.get("hyp")) or {}
+    yamls = [mapping(place.get("yaml")) or {} for place in (beside, opt, hyp)]
+    # Among options, "classes" may be a choice of some: only their "names" count.
+    stated = [{"names": place.get("names")} for place in (opt, hyp)]
+    places = [beside, mapping(beside.get("meta")) or {}, *stated, *yamls]
     return SourceModel(
-        archive.path, form, tensors, names=names, grid_anchors=anchors,
-        description=description, notes=notes,
+        archive.path, form, tensors, grid_anchors=anchors, notes=notes,
+        description=next(filter(None, map(_yaml, yamls)), None),
+        **names_beside(places, archive.path),
     )  # fmt: skip
 
 
