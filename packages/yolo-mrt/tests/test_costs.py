@@ -26,7 +26,7 @@ def test_told_before_the_work(checkpoint: Path, pictures: Path, tmp_path: Path) 
     assert re.search(r"needs about \d+ MB and \d+ seconds on this machine", lines[0])
     assert "prepare" in lines[1]
     judged = CliRunner().invoke(main, ["report", str(tmp_path / "out"), "--images", "1"])
-    assert judged.output.startswith("needs about"), judged.output
+    assert judged.output.startswith("This needs about"), judged.output
 
 
 @pytest.mark.parametrize(

@@ -253,7 +253,7 @@ def test_report_tells_the_worst_node_first(model: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["report", str(model), "--images", "2", "--out", str(page)])
     assert result.exit_code == 0, result.output
     told, *lines = result.stdout.splitlines()
-    assert told.startswith("needs about ")  # before the work
+    assert told.startswith("This needs about ")  # before the work
     assert lines[0].startswith("node")
     rows = lines[1 : next(i for i, line in enumerate(lines) if line.startswith("Judged on"))]
     assert len(rows) > 100

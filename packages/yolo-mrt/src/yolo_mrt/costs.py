@@ -117,7 +117,7 @@ def _told(needed: int, work: float) -> str:
     """The estimate in one line. work: multiply-accumulates of everything."""
     seconds = _START + work * _SLOWER / _speed()
     length = f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"
-    return f"needs about {needed / 1e6:,.0f} MB and {length} on this machine"
+    return f"This needs about {needed / 1e6:,.0f} MB and {length} on this machine."
 
 
 def _speed() -> float:
