@@ -283,6 +283,11 @@ def training_checkpoint(model: Any, ema: Any = None) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def empty_tensor() -> Any:
+    """What a detection head keeps as its grid before it has run."""
+    return _Tensor(np.zeros(0, np.float32))
+
+
 def state_dict(checkpoint: Checkpoint, dtype: str = "float32") -> OrderedDict[str, Any]:
     """An Ultralytics state dict of stand-in tensors, as `torch.save` meets it."""
     words = {"gamma": "weight", "beta": "bias"}

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from port_samples import (
     dump_pickle,
+    empty_tensor,
     random_checkpoint,
     same,
     stand_in,
@@ -34,7 +35,8 @@ _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 
 def write_legacy(path: Path, cut: int = 0, version: int = 1001) -> Path:
     """A model in the layout of before PyTorch 1.6; `cut` bytes are missing at its end."""
-    content, storages = dump_pickle(training_checkpoint(ultralytics_model(random_checkpoint())))
+    value = training_checkpoint(ultralytics_model(random_checkpoint()))
+    content, storages = dump_pickle({**value, "optimizer": empty_tensor()})
     keys = [str(index) for index in range(len(storages))]
     parts = [pickle.dumps(each, 2) for each in (_MAGIC_NUMBER, version, {"little_endian": True})]
     parts += [content, pickle.dumps(keys, 2)]

@@ -80,8 +80,9 @@ class LegacyFile(TorchFile):
             head = self._stream.read(_COUNT.size)
             place += len(head)
             count = _COUNT.unpack(head)[0] if len(head) == _COUNT.size else length
-            size = count * self._element_bytes.get(key, 0)
-            if size == 0 or place + size > length:
+            each = self._element_bytes.get(key, 0)  # none: a kind of number that cannot be skipped
+            size = count * each
+            if each == 0 or size < 0 or place + size > length:
                 raise InputError(self.path, f"has no complete storage {key[:40]}", _EXPECTED)
             found[key] = (place, size)
             place += size
