@@ -31,6 +31,7 @@ from yolo_train import trainer
 from yolo_train.hyp import Hyp, read_hyp
 from yolo_train.learner import Diverged
 from yolo_train.options import FitOptions
+from yolo_train.scores import fitness_of
 
 TABLE, BEST, OPTIONS = "evolve.csv", "hyp_evolve.yaml", "opt.yaml"
 #: Of each number: its share of the spread, and the limits that YOLOv5 keeps it within.
@@ -61,7 +62,8 @@ class Generation:
 
     @property
     def fitness(self) -> float:
-        return 0.1 * self.scores[2] + 0.9 * self.scores[3]
+        """That of its best epoch."""
+        return fitness_of(self.scores[2], self.scores[3])
 
 
 def evolve(options: FitOptions, generations: int) -> Path:

@@ -14,6 +14,11 @@ from yolo_core.yolo.scores import IOU_50, curves, over_classes, score_boxes
 CONFIDENCES = np.linspace(0, 1, 1001)
 
 
+def fitness_of(map50: float, mean: float) -> float:
+    """What the best checkpoint has most of, from COCO AP at IoU 0.5 and over 0.5 to 0.95."""
+    return 0.1 * map50 + 0.9 * mean
+
+
 @dataclass(frozen=True)
 class Scores:
     """All values lie between 0 and 1.
@@ -38,8 +43,8 @@ class Scores:
 
     @property
     def fitness(self) -> float:
-        """What the best checkpoint has most of."""
-        return 0.1 * self.map50 + 0.9 * self.map
+        """As `fitness_of` has it."""
+        return fitness_of(self.map50, self.map)
 
 
 def score(truths: Sequence[Array], found: Sequence[Array], nc: int) -> Scores:

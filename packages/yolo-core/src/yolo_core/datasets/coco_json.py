@@ -26,6 +26,8 @@ JSON_LIMIT, JSON_VALUES = 1 << 30, 64 << 20
 #: Longest name of a picture below its folder, in characters.
 PATH_LIMIT = 4096
 
+#: Numbers of boxes, areas and scores are smaller than this.
+MOST = 1e15
 _LARGEST_SIDE = 1 << 20
 
 
@@ -257,9 +259,9 @@ class _Reader:
 
 
 def finite(value: Any) -> float | None:
-    """`value` as a finite float, or None where it is none."""
+    """`value` as a finite float below `MOST` in magnitude, or None where it is none."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        with_limit = float(value) if abs(value) < 1e15 else math.nan
+        with_limit = float(value) if abs(value) < MOST else math.nan
         return with_limit if math.isfinite(with_limit) else None
     return None
 

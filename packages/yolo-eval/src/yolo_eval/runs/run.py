@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from yolo_core.arrays import Array
-from yolo_core.datasets.coco_json import JSON_LIMIT, JSON_VALUES, bbox, finite
+from yolo_core.datasets.coco_json import JSON_LIMIT, JSON_VALUES, MOST, bbox, finite
 from yolo_core.errors import InputError
 from yolo_core.files import parse_json, read_bytes
 from yolo_core.words import text_fault
@@ -154,8 +154,6 @@ class Run:
 
 #: A run file may unpack to this many times its size and a little; ours take a tenth.
 _MAX_RATIO, _SMALL = 50, 1 << 20
-#: Numbers of boxes and scores are smaller than this, as `finite` has it.
-_MOST = 1e15
 #: Longest text in a run file, in characters: a command line with many files.
 _TEXT_LIMIT = 1 << 16
 
@@ -293,9 +291,7 @@ def _columns(items: Any, truth: GroundTruth) -> tuple[Array, Array, Array, Array
     except OverflowError:
         return None
     # NaN fails the comparisons too.
-    if not (
-        (np.abs(box) < _MOST).all() and (np.abs(score) < _MOST).all() and box[:, 2:].min() >= 0
-    ):
+    if not ((np.abs(box) < MOST).all() and (np.abs(score) < MOST).all() and box[:, 2:].min() >= 0):
         return None
     return np.array(images, dtype=np.int64), np.array(categories, dtype=np.int64), box, score
 
