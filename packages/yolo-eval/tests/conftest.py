@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from command import run
 from fake_predictor import COLORS
 
 HERE = Path(__file__).parent
@@ -75,6 +77,23 @@ def model(tmp_path: Path) -> Any:
         return path
 
     return write
+
+
+@pytest.fixture
+def runs(model: Callable[..., Path], shapes: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """A float run that sees everything, and an integer one that is worse in all respects."""
+    models = model("a.fake"), model("b.fake", kind="integer", score=0.8, drop=[1], shift=2)
+    out = tmp_path / "runs"
+    result = run("coco", *models, "--data", shapes / "data.yaml", "--out", out)
+    assert result.exit_code == 0, result.output
+    return out / "a.fake.json", out / "b.fake.json"
+
+
+@pytest.fixture
+def report(runs: tuple[Path, Path], tmp_path: Path) -> Path:
+    result = run("compare", "--no-measure", *runs, "--out", tmp_path / "cmp", "--resamples", 200)
+    assert result.exit_code == 0, result.output
+    return tmp_path / "cmp"
 
 
 @pytest.fixture(scope="session")

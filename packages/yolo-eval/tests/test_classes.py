@@ -9,13 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
-
-from yolo_eval.cli import main
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+from click.testing import Result
+from command import run
 
 
 def renamed(shapes: Path, folder: Path, **names: str) -> tuple[Path, Path]:

@@ -13,14 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from command import run
 
-from yolo_eval.cli import main
 from yolo_eval.runs.run import read_run
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 def coco(model: Path, shapes: Path, out: Path, *more: object) -> dict[str, Any]:

@@ -8,17 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from command import run
 
 from yolo_core.errors import InputError
-from yolo_eval.cli import main
 from yolo_eval.figures.compare import compare, read_runs
 
 OWN = {"conf": 0.25, "iou": 0.45, "max_det": 100, "multi_label": False, "agnostic": False}
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 def coco(model: Path, shapes: Path, *options: object) -> dict[str, Any]:

@@ -9,15 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from command import run
 
 from yolo_core.arrays import Array
 from yolo_core.yolo.letterbox import opencv, read_image
-from yolo_eval.cli import main
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 def truth_of(shapes: Path, number: int) -> Array:

@@ -8,18 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
+from command import run
+from html_page import Page, assert_policy
 from scenes import scene
-from test_compare import Page, assert_policy
 
-from yolo_eval.cli import main
 from yolo_eval.figures.errors import KINDS
 from yolo_eval.figures.pictures import best_and_worst
 from yolo_eval.figures.scoring import score
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 @pytest.fixture

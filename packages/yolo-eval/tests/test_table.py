@@ -8,20 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from command import run
 
 from yolo_core.graph import GraphBuilder
 from yolo_core.graph.costs.gas import gas
 from yolo_core.yolo.architecture import Architecture
 from yolo_core.yolo.model_folder import Extension, write_model_folder
-from yolo_eval.cli import main
 from yolo_eval.figures.table import Row
 from yolo_eval.pages.table_output import cells, markdown
 from yolo_eval.runs.measure import fixed_picture, measure
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import pytest
 
 from yolo_core.mxnet.importing import mxnet
 from yolo_core.mxnet.network import build
-from yolo_core.yolo.architecture import COCO_ANCHORS, Architecture
+from yolo_core.yolo.anchors import COCO_ANCHORS
+from yolo_core.yolo.architecture import Architecture
 from yolo_core.yolo.samples import Sample, check_samples
 from yolo_train.anchors import best_possible_recall, box_sides, suited_anchors
 from yolo_train.hyp import Hyp

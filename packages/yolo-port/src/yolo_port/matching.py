@@ -20,12 +20,8 @@ from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.mxnet.checkpoint import Checkpoint
 from yolo_core.mxnet.fusing import fuse
-from yolo_core.yolo.architecture import (
-    BATCH_NORM_EPSILON,
-    COCO_ANCHORS,
-    Anchors,
-    Architecture,
-)
+from yolo_core.yolo.anchors import COCO_ANCHORS, Anchors
+from yolo_core.yolo.architecture import BATCH_NORM_EPSILON, Architecture
 from yolo_core.yolo.layout import check_channels
 from yolo_core.yolo.plan import LayoutError
 from yolo_port.layouts import fitted

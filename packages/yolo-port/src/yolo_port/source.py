@@ -12,7 +12,8 @@ from typing import Any
 
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
-from yolo_core.yolo.architecture import BATCH_NORM_EPSILON, Anchors, Architecture
+from yolo_core.yolo.anchors import Anchors
+from yolo_core.yolo.architecture import BATCH_NORM_EPSILON, Architecture
 
 #: Most axes of a tensor, and the longest of them.
 _MAX_NDIM, _MAX_SIDE = 8, 1 << 40

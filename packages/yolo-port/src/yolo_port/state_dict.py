@@ -22,7 +22,8 @@ import numpy as np
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.mxnet.checkpoint import Checkpoint
-from yolo_core.yolo.architecture import MAX_ANCHORS, MAX_LEVELS, Architecture
+from yolo_core.yolo.anchors import MAX_ANCHORS, MAX_LEVELS
+from yolo_core.yolo.architecture import Architecture
 
 _TO_ULTRALYTICS = {"gamma": "weight", "beta": "bias"}
 _FROM_ULTRALYTICS = {"weight": "gamma", "bias": "beta"}

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from yolo_core.arrays import Array
-from yolo_core.yolo.architecture import Anchors
+from yolo_core.yolo.anchors import Anchors
 from yolo_core.yolo.samples import Sample
 
 #: Share of boxes that good anchors recall; below it new anchors are sought.

@@ -17,7 +17,7 @@ from typing import Any
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike
 from yolo_core.yaml_file import read_yaml
-from yolo_core.yolo.architecture import MAX_ANCHORS
+from yolo_core.yolo.anchors import MAX_ANCHORS
 
 #: The recipe is chosen by `yolo_train.recipe`.
 AUTO = "auto"

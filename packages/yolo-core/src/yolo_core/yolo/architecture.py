@@ -20,6 +20,15 @@ from yolo_core.errors import InputError
 from yolo_core.files import PathLike
 from yolo_core.words import text_fault
 from yolo_core.yolo.activations import ACTIVATIONS, LEAKY_SLOPE, from_torch_text, is_activation
+from yolo_core.yolo.anchors import (
+    COCO_ANCHORS,
+    MAX_ANCHORS,
+    MAX_LEVELS,
+    Anchors,
+    Pair,
+    anchors_of,
+    starting_anchors,
+)
 from yolo_core.yolo.coco import COCO_NAMES
 from yolo_core.yolo.layout import Layer, Network, Row, Terms, check_channels, rows_of, write_out
 from yolo_core.yolo.plan import Convolution, LayoutError, Step
@@ -27,10 +36,8 @@ from yolo_core.yolo.plan import Convolution, LayoutError, Step
 __all__ = [
     "ACTIVATIONS",
     "BATCH_NORM_EPSILON",
-    "COCO_ANCHORS",
     "LEAKY_SLOPE",
     "SIZES",
-    "Anchors",
     "Architecture",
     "Convolution",
     "Layer",
@@ -46,18 +53,7 @@ STRIDES = (8, 16, 32)
 ANCHORS_PER_LEVEL = 3
 BATCH_NORM_EPSILON = 1e-3
 MAX_CLASSES = 8192
-MAX_LEVELS, MAX_ANCHORS = 8, 32
 _NUMBER_TEXT = re.compile(r"[0-9]{1,6}(\.[0-9]{1,12})?")
-
-Pair = tuple[float, float]
-Anchors = tuple[tuple[Pair, ...], ...]
-
-#: Width and height of the three anchors of each level, in pixels of the network's input.
-COCO_ANCHORS: Anchors = (
-    ((10.0, 13.0), (16.0, 30.0), (33.0, 23.0)),
-    ((30.0, 61.0), (62.0, 45.0), (59.0, 119.0)),
-    ((116.0, 90.0), (156.0, 198.0), (373.0, 326.0)),
-)
 
 
 @functools.cache
@@ -254,7 +250,7 @@ class Architecture:
                      "1 to 256")  # fmt: skip
         strides = _network(rows, terms).strides
         if anchors is None:
-            anchors = tuple(_starting_anchors(stride, count) for stride in strides)
+            anchors = tuple(starting_anchors(stride, count) for stride in strides)
         return cls(CUSTOM, depth, width, names, anchors, activation, strides, rows, csp,
                    channel_multiple)  # fmt: skip
 
@@ -460,30 +456,6 @@ def class_names(nc: Any, names: Any) -> tuple[str, ...]:
     if type(nc) is not int or not 1 <= nc <= MAX_CLASSES:
         raise InputError("model", f"has {nc!s:.20} classes", f"1 to {MAX_CLASSES}")
     return tuple(f"class{index}" for index in range(nc))
-
-
-def anchors_of(levels: Any) -> Anchors:
-    """Anchors from a yaml's rows, flat or in pairs. LayoutError for another shape."""
-    found = []
-    for level in levels if isinstance(levels, (list, tuple)) else ():
-        flat = [
-            side
-            for entry in (level if isinstance(level, (list, tuple)) else ())
-            for side in (entry if isinstance(entry, (list, tuple)) else (entry,))
-        ]
-        sound = 2 <= len(flat) <= 2 * MAX_ANCHORS and len(flat) % 2 == 0
-        if not sound or any(isinstance(s, bool) or not isinstance(s, (int, float)) for s in flat):
-            raise LayoutError("has a row of anchors that are no widths and heights", "pairs")
-        found.append(tuple((float(w), float(h)) for w, h in zip(flat[::2], flat[1::2])))
-    if not 1 <= len(found) <= MAX_LEVELS:
-        raise LayoutError(f"has {len(found)} rows of anchors", f"1 to {MAX_LEVELS}")
-    return tuple(found)
-
-
-def _starting_anchors(stride: int, count: int) -> tuple[Pair, ...]:
-    """Squares from 2 to 8 cells wide, for a yaml that only says how many anchors it wants."""
-    sides = [round(stride * 2 ** (1 + 2 * (index + 0.5) / count), 1) for index in range(count)]
-    return tuple((side, side) for side in sides)
 
 
 def _number(value: Any) -> float:

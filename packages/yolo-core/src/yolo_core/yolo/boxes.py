@@ -15,7 +15,8 @@ import numpy as np
 
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
-from yolo_core.yolo.architecture import Anchors, Architecture
+from yolo_core.yolo.anchors import Anchors
+from yolo_core.yolo.architecture import Architecture
 from yolo_core.yolo.elementary import sigmoid
 
 #: Candidates that enter suppression; the best ones, as in YOLOv5.

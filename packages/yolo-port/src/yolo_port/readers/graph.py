@@ -14,7 +14,8 @@ import numpy as np
 
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
-from yolo_core.yolo.architecture import COCO_ANCHORS, P6_SIZES, SIZES, Anchors, Architecture
+from yolo_core.yolo.anchors import COCO_ANCHORS, Anchors
+from yolo_core.yolo.architecture import P6_SIZES, SIZES, Architecture
 from yolo_core.yolo.plan import Step
 from yolo_port.layouts import before_6
 from yolo_port.readers.wiring import IMAGE, Terms, expected_inputs

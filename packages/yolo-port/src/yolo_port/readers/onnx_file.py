@@ -18,7 +18,8 @@ from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import read_bytes
 from yolo_core.yolo.activations import leaky
-from yolo_core.yolo.architecture import BATCH_NORM_EPSILON, MAX_ANCHORS, Anchors
+from yolo_core.yolo.anchors import MAX_ANCHORS, Anchors
+from yolo_core.yolo.architecture import BATCH_NORM_EPSILON
 from yolo_port.description import KEY, understand, understand_ultralytics_names
 from yolo_port.onnx_library import onnx, parse
 from yolo_port.readers.graph import GraphLayer, describe_graph
