@@ -63,6 +63,58 @@ def test_a_cut_picture_is_refused(ending: str, share: float, tmp_path: Path) -> 
         read_image(path)
 
 
+def chunks(*parts: tuple[bytes, bytes], break_at: int = -1) -> bytes:
+    """A PNG of these chunks; the one numbered `break_at` has a wrong checksum."""
+    data = b"\x89PNG\r\n\x1a\n"
+    for number, (kind, content) in enumerate(parts):
+        checksum = zlib.crc32(kind + content) ^ (number == break_at)
+        data += struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
+    return data
+
+
+HEAD = (b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0))
+GREY, PALETTE = (
+    (b"IHDR", struct.pack(">IIBBBBB", 8, 8, *kind, 0, 0, 0)) for kind in [(7, 0), (8, 3)]
+)
+WIDE = (b"IHDR", struct.pack(">IIBBBBB", 1_000_001, 1, 8, 0, 0, 0, 0))
+BODY, END = (b"IDAT", zlib.compress(bytes(8 * 25))), (b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (chunks(HEAD, BODY, END, break_at=1), "is a PNG with a damaged piece at byte 33"),
+        (chunks(HEAD, BODY, END, break_at=0), "is a PNG with a damaged piece at byte 8"),
+        (chunks(HEAD, BODY), "ends too early"),
+        (chunks(HEAD, HEAD, BODY, END), "unknown or misplaced pieces"),
+        (chunks(HEAD, END), "unknown or misplaced pieces"),
+        (chunks((b"IDAT", HEAD[1]), BODY, END), "unknown or misplaced pieces"),
+        (chunks((b"IHDR", HEAD[1][:12]), BODY, END), "whose header is none"),
+        (chunks(HEAD, (b"ABCD", b""), BODY, END), "unknown or misplaced pieces"),
+        (chunks(PALETTE, BODY, END), "without its palette"),
+        (chunks(GREY, BODY, END), "whose header is none"),
+        (chunks(WIDE, BODY, END), "of 1000001x1 pixels; expected sides up to 1000000"),
+    ],
+)
+def test_a_broken_png_is_told_by_its_name_alone(
+    data: bytes, told: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "x.png"
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=told):
+        read_image(path)
+    assert capfd.readouterr() == ("", "")  # the decoder has nothing to add
+
+
+@pytest.mark.parametrize("extra", [(b"gAMA", bytes(4)), (b"tEXt", b"a\0b"), (b"abCd", b"")])
+def test_what_a_decoder_may_leave_out_may_be_broken(
+    extra: tuple[bytes, bytes], tmp_path: Path
+) -> None:
+    path = tmp_path / "x.png"
+    path.write_bytes(chunks(HEAD, extra, BODY, END, break_at=1) + b"more")
+    assert read_image(path).shape == (8, 8, 3)
+
+
 def photograph() -> bytes:
     """A JPEG with a thumbnail in its first segment, as cameras write it."""
     data = encoded(".jpg")

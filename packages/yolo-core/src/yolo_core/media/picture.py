@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 
 from yolo_core.errors import InputError
-from yolo_core.media import jpeg, tiff, webp
+from yolo_core.media import jpeg, png, tiff, webp
 
 #: Most pixels of a picture, unless the environment variable `LIMIT_VARIABLE` says another number.
 PIXEL_LIMIT = 1 << 27
@@ -23,7 +23,6 @@ _FREE_PIXELS, _PIXELS_PER_BYTE = 1 << 24, 1024
 
 READ = "a JPEG, PNG, BMP, TIFF, PFM or still WebP"
 
-_PNG = b"\x89PNG\r\n\x1a\n"
 _PFM = re.compile(rb"P[Ff]\s+(\d{1,9})\s+(\d{1,9})\s+([+-]?[0-9.eE+-]{1,20})\s")
 _FOREIGN = {
     "a GIF": (rb"GIF8",),
@@ -42,7 +41,7 @@ _FOREIGN = {
 def check_picture(data: bytes, source: str) -> str:
     """The kind of a picture: "JPEG", "PNG", "BMP", "WebP", "TIFF" or "PFM".
 
-    data: the whole file. InputError where the kind is not read, the file is known to be cut, or
+    data: the whole file. InputError where the kind is not read, the file is known to be damaged, or
     the picture has more pixels than the limit.
     """
     found = next((entry for entry in _KINDS if entry[1](data)), None)
@@ -53,6 +52,8 @@ def check_picture(data: bytes, source: str) -> str:
     if width < 1 or height < 1:
         raise InputError(source, f"is no {kind} of any size", "a complete image")
     _check_size(width, height, len(data), source)
+    if kind == "PNG":
+        png.check(data, source)
     return kind
 
 
@@ -83,10 +84,6 @@ def _refused(data: bytes, source: str) -> InputError:
     return InputError(source, "is not an image that can be decoded", READ)
 
 
-def _png_size(data: bytes, source: str) -> tuple[int, int]:
-    return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-
-
 def _bmp_size(data: bytes, source: str) -> tuple[int, int]:
     def number(at: int, size: int) -> int:
         return int.from_bytes(data[at : at + size], "little", signed=size == 4)
@@ -104,7 +101,7 @@ def _pfm_size(data: bytes, source: str) -> tuple[int, int]:
 _Size = Callable[[bytes, str], "tuple[int, int]"]
 _KINDS: tuple[tuple[str, Callable[[bytes], bool], _Size], ...] = (
     ("JPEG", lambda data: data[:2] == b"\xff\xd8", jpeg.size),
-    ("PNG", lambda data: data[:8] == _PNG, _png_size),
+    ("PNG", lambda data: data[:8] == png.START, png.size),
     ("BMP", lambda data: data[:2] == b"BM", _bmp_size),
     ("WebP", webp.is_webp, webp.size),
     ("TIFF", lambda data: data[:4] in tiff.STARTS, tiff.size),
