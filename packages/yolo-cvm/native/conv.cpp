@@ -57,7 +57,7 @@ struct DirectStep : Step {
   Convolution c;
   std::vector<Reach> reaches;  // of every block
   int64_t weight_bytes = 0;
-  PackedWeights weights;  // [block][run][word][lane][4]
+  PackedWeights weights;  // [block][run][word][lane][4], see Kernels::pairs
   bool flat;
 
   explicit DirectStep(Convolution&& convolution) : c(std::move(convolution)) {
@@ -103,10 +103,17 @@ struct DirectStep : Step {
         for (int64_t t = 0; t < c.kh * c.kw; ++t) {
           const int64_t run = joined(r) ? t / c.kw : t;
           const int64_t at = (joined(r) ? t % c.kw * r.channels : 0) + first + ch;
-          packed[((run * r.run_words + at / 4) * b.lanes + l) * 4 + at % 4] =
+          packed[(run * r.run_words + at / 4) * b.lanes * 4 + place(l, at % 4)] =
               c.weight_at(output, ch, t);
         }
     }
+  }
+
+  // Where byte i of a lane's word lies among the words of all lanes.
+  int64_t place(int64_t lane, int64_t i) const {
+    if (!c.k->pairs) return lane * 4 + i;
+    const int64_t lanes = c.k->vector_lanes;
+    return lane / lanes * lanes * 4 + i / 2 * lanes * 2 + lane % lanes * 2 + i % 2;
   }
 
   // Bytes are stored with an offset; its share of the sum is taken off beforehand, mod 2^32.

@@ -114,7 +114,7 @@ struct ConvTile {
   int64_t step;            // bytes between neighbouring pixels
   const int64_t* offsets;  // first byte of every run of taps
   int64_t runs, run_words; // a run is run_words * 4 input bytes
-  const int8_t* weights;   // [runs][run_words][lanes][4]
+  const int8_t* weights;   // [runs][run_words][lanes][4], see also Kernels::pairs
   const int32_t* start;    // per lane: what is added to the products
   int64_t start_step;      // from pixel to pixel; 0 for a bias
   const Requant* requant;  // null: raw accumulators; pointers start at the tile's first lane
@@ -196,6 +196,7 @@ struct Kernels {
   int32_t offset;         // stored byte = value + offset (0 or 128)
   int32_t vector_lanes;   // int32 lanes of one register
   int32_t max_vectors;    // registers per block of output channels (1 or 2)
+  bool pairs;             // a register's weights lie as [pair][lane][2] instead of [lane][4]
   int32_t max_pixels[3];  // by vectors per block; entry 0 unused
   // conv[vectors][pixels], pixels from 1 to max_pixels[vectors]
   ConvKernel conv[3][kMaxPixels + 1];
