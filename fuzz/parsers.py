@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ["yolo_core", "yolo_port", "yolo_cvm", "yolo_eval"]
+PACKAGES = ["yolo_core", "yolo_port", "yolo_train", "yolo_cvm", "yolo_eval"]
+VECTORS = ROOT / "packages" / "yolo-cvm" / "vectors"
 
 Reader = Callable[[bytes], object]
 
@@ -39,6 +40,8 @@ def targets() -> Mapping[str, Reader]:
     from yolo_core.files import parse_json
     from yolo_core.graph import load_program
     from yolo_core.graph.files import params
+    from yolo_core.media.picture import check_picture
+    from yolo_core.mxnet.checkpoint import read_checkpoint
     from yolo_core.mxnet.params import decode_params
     from yolo_core.yolo.architecture import Architecture
     from yolo_core.yolo.dataset import read_data_yaml
@@ -47,16 +50,31 @@ def targets() -> Mapping[str, Reader]:
     from yolo_cvm.arrays import array_from
     from yolo_cvm.bundle import manifest, rlp, torrent
     from yolo_cvm.dispute import read_claim, read_witness
+    from yolo_cvm.dispute.model_witness import read_model_witness
+    from yolo_cvm.node.requests import Unreadable, UnknownType, read_request
+    from yolo_cvm.pictures import read_placement
     from yolo_cvm.receipts import read_receipt
     from yolo_eval.runs.ground_truth import from_coco
     from yolo_eval.runs.run import read_run
     from yolo_port.readers import load
+    from yolo_train.hyp import read_hyp
 
     def ext(data: bytes) -> object:
         return Extension.from_dict(parse_json(data.decode("utf-8", "replace"), "ext"), "ext")
 
     def bundle(data: bytes) -> object:
         return manifest.choices_of(manifest.decode(data, "manifest"), "manifest")
+
+    def request(data: bytes) -> object:
+        try:
+            return read_request(data)
+        except (UnknownType, Unreadable) as refusal:  # what a node answers by its specification
+            return refusal
+
+    def sidecar(path: Path) -> object:
+        path.with_name("x-symbol.json").touch()
+        path.with_name("x-0000.params").touch()
+        return read_checkpoint(path.with_suffix(""))
 
     return {
         "symbol": lambda data: load_program(data, compat=bool(len(data) % 2)),
@@ -70,6 +88,12 @@ def targets() -> Mapping[str, Reader]:
         "receipt": through_file(read_receipt, "receipt.json"),
         "claim": through_file(read_claim, "claim.json"),
         "witness": through_file(read_witness, "witness.json"),
+        "model_witness": through_file(read_model_witness, "witness.json"),
+        "placement": through_file(read_placement, "placement.json"),
+        "request": request,
+        "picture": lambda data: check_picture(data, "x.png"),
+        "sidecar": through_file(sidecar, "x.yaml"),
+        "hyp": through_file(read_hyp, "hyp.yaml"),
         "run_file": through_file(read_run, "run.json"),
         "coco": through_file(lambda path: from_coco(path, None, pictures=False), "coco.json"),
         "data_yaml": through_file(read_data_yaml, "data.yaml"),
@@ -86,10 +110,28 @@ def seeds(target: str) -> Iterator[bytes]:
     """Small sound files of a target, made by our own writers."""
     if target in ("pt", "npz", "safetensors", "onnx"):
         yield from _weights(target)
-        return
-    found = _written()
-    if target in found:
-        yield found[target]
+    elif target in ("claim", "witness", "model_witness"):
+        for path in sorted(VECTORS.glob(f"*dispute/*/{target}.json")):
+            yield path.read_bytes()
+    elif target == "picture":
+        yield from _pictures()
+    else:
+        found = _written()
+        if target in found:
+            yield found[target]
+
+
+def _pictures() -> Iterator[bytes]:
+    """A small picture of each kind that OpenCV writes."""
+    import numpy as np
+
+    from yolo_core.yolo.letterbox import opencv
+
+    cv2 = opencv()
+    image = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
+    for ending in (".png", ".jpg", ".webp", ".tif", ".bmp", ".pfm"):
+        values = image.astype(np.float32) if ending == ".pfm" else image
+        yield cv2.imencode(ending, values)[1].tobytes()
 
 
 def _weights(target: str) -> Iterator[bytes]:
@@ -125,6 +167,7 @@ def _written() -> dict[str, bytes]:
     import io
 
     import numpy as np
+    import yaml
 
     import yolo_cvm
     from yolo_core.graph import GraphBuilder
@@ -132,7 +175,7 @@ def _written() -> dict[str, bytes]:
     from yolo_core.mxnet.params import encode_params
     from yolo_core.yolo.architecture import Architecture
     from yolo_core.yolo.model_folder import Extension
-    from yolo_cvm import bundle
+    from yolo_cvm import bundle, pictures
     from yolo_cvm.receipts import run_with_receipt
 
     b = GraphBuilder()
@@ -169,6 +212,14 @@ def _written() -> dict[str, bytes]:
         "model": {"name": "m", "kind": "integer", "digest": "5" * 64, "imgsz": [32, 32]},
         "predictions": [{"image_id": 1, "category_id": 1, "bbox": [1, 1, 2, 2], "score": 0.5}],
     }  # fmt: skip
+    placement: dict[str, Any] = {
+        "format": pictures.FORMAT,
+        "placement": {"image": [4, 4], "resized": [4, 4], "left": 0, "top": 0},
+    }
+    sidecar = {
+        "format": "yolo-checkpoint-1", **architecture.to_dict(),
+        "fused": True, "color": "rgb", "params_sha256": "5" * 64, "meta": {"imgsz": [64, 64]},
+    }  # fmt: skip
     return {
         **found,
         "ext": extension.to_json().encode(),
@@ -176,6 +227,10 @@ def _written() -> dict[str, bytes]:
         "npy": stream.getvalue(),
         "mxnet_params": encode_params({"arg:a": np.ones((2, 3), np.float32)}),
         "receipt": receipt.to_json().encode(),
+        "placement": json.dumps(placement).encode(),
+        "request": b'{"type": 2, "model": "0xab", "input": "0x0102", "cvm_version": 1}',
+        "sidecar": yaml.safe_dump(sidecar).encode(),
+        "hyp": b"lr0: 0.01\nmosaic: 1.0\nbox: 0.05\n",
         "coco": json.dumps(coco).encode(),
         "run_file": json.dumps(run).encode(),
         "data_yaml": b"path: .\ntrain: images/train\nval: [images/val]\nnames: {0: a, 1: b}\n",

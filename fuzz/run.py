@@ -39,7 +39,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("targets", nargs="*")
-    given = parser.parse_args()
+    given = parser.parse_intermixed_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     sound = True
     for target in given.targets or targets():

@@ -13,7 +13,7 @@ sys.path.insert(0, str(FUZZ))
 import parsers  # noqa: E402
 
 #: Readers of whole networks: their seeds are the beginning of one.
-PARTS = {"pt", "npz", "safetensors", "onnx", "model_yaml", "data_yaml", "claim", "witness"}
+PARTS = {"pt", "npz", "safetensors", "onnx", "model_yaml", "data_yaml", "sidecar"}
 TARGETS = sorted(parsers.targets())
 
 
