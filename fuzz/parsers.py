@@ -51,7 +51,7 @@ def targets() -> Mapping[str, Reader]:
     from yolo_cvm.bundle import manifest, rlp, torrent
     from yolo_cvm.dispute import read_claim, read_witness
     from yolo_cvm.dispute.model_witness import read_model_witness
-    from yolo_cvm.node.requests import Unreadable, UnknownType, read_request
+    from yolo_cvm.node.requests import UnknownType, Unreadable, read_request
     from yolo_cvm.pictures import read_placement
     from yolo_cvm.receipts import read_receipt
     from yolo_eval.runs.ground_truth import from_coco
