@@ -28,7 +28,8 @@ def size(data: bytes, source: str) -> tuple[int, int]:
 def check(data: bytes, source: str) -> None:
     """InputError unless the critical chunks are known, whole, and in their order."""
     whole = memoryview(data)
-    at, names = len(START), []
+    at = len(START)
+    names: list[bytes] = []
     for _ in range(_MOST_CHUNKS):
         if names and names[-1] == b"IEND":
             break
