@@ -164,7 +164,6 @@ def test_without_pictures_a_size_is_that_of_the_file_or_of_its_boxes(folder: Pat
         ("images", lambda items: items * 2, "has the image id 7 twice"),
         ("images", lambda items: [{**items[0], "id": 7.5}], "has the image id 7.5"),
         ("images", lambda items: [{**items[0], "file_name": "a/../../x"}], "lies outside"),
-        ("images", lambda items: [{**items[0], "width": 640}], "is 64 by 48 pixels; expected 640"),
         ("images", lambda items: {}, "has no list 'images'"),
         ("categories", lambda items: None, "has no list 'categories'"),
         ("categories", lambda items: items * 2, "has the category id 3 twice"),
@@ -184,3 +183,46 @@ def test_what_would_change_the_meaning_is_refused(
         read(folder, data)
     assert cause in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_the_size_of_the_picture_counts_and_another_one_is_told(folder: Path) -> None:
+    data = content()
+    data["images"][0].update(width=640, height=480.0)
+    found = read(folder, data)
+    assert [(image.width, image.height) for image in found.images] == [(64, 48)] * 2
+    assert found.sizes == ("p0.png is 64 by 48 pixels, not 640 by 480",)
+    assert len(found.boxes) == 3
+    assert not found.absent
+
+
+def test_boxes_of_another_size_than_the_picture_are_left_out_with_it(folder: Path) -> None:
+    data = content()
+    data["images"][0].update(width=128, height=96)
+    data["annotations"][2]["bbox"] = [0, 0, 128, 96]
+    found = read(folder, data)
+    assert [image.id for image in found.images] == [5]
+    assert len(found.boxes) == 1
+    assert found.absent == (
+        "p0.png is 64 by 48 pixels, not 128 by 96, and has a box that reaches to 128, 96",
+    )
+
+
+@pytest.mark.parametrize("twice", ['"images": [], "images"', '"annotations": [{"id": 1, "id"'])
+def test_a_key_that_stands_twice_is_refused(folder: Path, twice: str) -> None:
+    source = folder.parent / "x.json"
+    single = twice.rpartition(", ")[2] if "[]" in twice else twice.replace('"id": 1, ', "")
+    text = json.dumps(content())
+    assert single in text
+    source.write_text(text.replace(single, twice, 1))
+    with pytest.raises(InputError, match=r"has the key (images|id) twice"):
+        read_coco(source, folder)
+
+
+@pytest.mark.parametrize("coding", ["utf-8-sig", "utf-16", "utf-16-be"])
+def test_a_file_may_be_marked_as_unicode(folder: Path, coding: str) -> None:
+    source = folder.parent / "x.json"
+    data = content()
+    data["categories"][0]["name"] = "用户"
+    mark = "\ufeff" if coding == "utf-16-be" else ""
+    source.write_bytes((mark + json.dumps(data, ensure_ascii=False)).encode(coding))
+    assert read_coco(source, folder).categories[1].name == "用户"

@@ -55,6 +55,10 @@ def test_labels_lie_beside_images() -> None:
         ("names: []\n", "no `names`"),
         ("names: {0: a, 2: b}\n", "gaps"),
         ("names: [a]\nnc: 2\n", "nc: 2"),
+        ("nc: 0\n", "no `names`"),
+        ("nc: two\n", "no `names`"),
+        ("nc: 100000000\n", "at most"),
+        ("nc: 2\nnames: cat, dog\n", r"as one text, .cat, dog.; expected names: \[cat, dog\]"),
         ("names: [a]\ntrain: nowhere\n", "does not exist"),
         ("names: [a]\ntrain: 7\n", "folders of images"),
         ("names: [a]\npath: 7\n", "path"),
@@ -178,6 +182,23 @@ def test_any_file_that_is_no_image_is_a_list_as_windows_writes_it(
     assert [path.name for path in data.images("train")] == ["a.jpg", "b c.png"]
     assert data.images("train") == data.images("val")
     assert label_path(data.images("train")[0]) == tmp_path / "set/labels/a.txt"
+
+
+@pytest.mark.parametrize("text", ["nc: 2\n", "nc: '2'\nnames:\n"])
+def test_classes_without_names_are_called_by_their_numbers(tmp_path: Path, text: str) -> None:
+    (tmp_path / "data.yaml").write_text(text)
+    assert read_data_yaml(tmp_path / "data.yaml").names == ("class0", "class1")
+
+
+@pytest.mark.parametrize("coding", ["utf-8-sig", "utf-16"])
+def test_every_text_of_a_dataset_may_begin_with_a_mark(dataset: Any, coding: str) -> None:
+    (dataset / "data.yaml").write_text("train: list.txt\nnames: [Bus café]\n", coding)
+    (dataset / "list.txt").write_text("images/train/b.jpg\r\nimages/val/c.jpg\r\n", coding)
+    (dataset / "b.txt").write_text("0 .5 .5 .2 .2\r\n", coding)
+    data = read_data_yaml(dataset / "data.yaml")
+    assert data.names == ("Bus café",)
+    assert [path.name for path in data.images("train")] == ["b.jpg", "c.jpg"]
+    assert read_labels(dataset / "b.txt", nc=1).shape == (1, 5)
 
 
 @pytest.mark.parametrize("nc", ["2", "'2'", "2.0", ""])

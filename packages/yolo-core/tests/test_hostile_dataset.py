@@ -22,7 +22,7 @@ from yolo_core.yolo.dataset import list_images, read_data_yaml, read_labels
         ("names: {0: {1: cat}}", "quoted"),
         ("names: {a: cat}", "gaps"),
         ("names: {-1: cat}", "gaps"),
-        ("names: cat", "no `names`"),
+        ("names: cat", "as one text"),
         ("names: 5", "no `names`"),
         ("names: [" + "a, " * 9000 + "a]", "9001 names"),
         ("names: [a]\nnc: [1]", "says nc"),

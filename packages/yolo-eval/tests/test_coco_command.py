@@ -304,18 +304,27 @@ def test_a_corrupt_picture_of_a_coco_set_is_named(
     assert again["predictions"] == content["predictions"]
 
 
-def test_a_picture_of_another_size_than_annotated_is_named(
+def test_a_picture_of_another_size_than_annotated_is_told(
     model: Callable[..., Path], shapes: Path, tmp_path: Path
 ) -> None:
     content = coco(model(), shapes, tmp_path / "whole.json")
     content["images"][2]["width"] = 65
+    content["annotations"][0]["category_id"] = 77
     annotations = tmp_path / "instances.json"
     annotations.write_text(
         json.dumps({key: content[key] for key in ("images", "categories", "annotations")})
     )
-    result = run("coco", model(), "--images", shapes / "images/val", "--annotations", annotations)
-    assert result.exit_code == 2
-    assert "02.png: is 64 by 64 pixels; expected 65 by 64" in result.output
+    command = "coco", model(), "--images", shapes / "images/val", "--annotations", annotations
+    result = run(*command, "--json", tmp_path / "run.json")
+    assert result.exit_code == 0, result.output
+    assert "of another size than stated: 02.png is 64 by 64 pixels, not 65 by 64" in result.output
+    assert "1 annotations left out" in result.output
+    assert "label rows" not in result.output
+    found = json.loads((tmp_path / "run.json").read_text())
+    assert found["left_out"] == {"annotations left out": 1}
+    strict = run(*command, "--strict")
+    assert strict.exit_code == 2
+    assert "has 2 faults" in strict.output
 
 
 def test_several_models_write_into_a_folder(

@@ -7,12 +7,15 @@ of ours (see `yolo_core.outputs`).
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from typing import Any
 from yolo_core import outputs, replacing
 from yolo_core.errors import InputError
 from yolo_core.outputs import PathLike as PathLike
+from yolo_core.words import shown
 
 _JSON_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -85,11 +89,18 @@ def _blocks(path: Path, limit: int) -> Iterator[bytes]:
 
 
 def read_text(path: PathLike, limit: int = TEXT_LIMIT) -> str:
-    """The content of a UTF-8 text file of at most `limit` bytes."""
+    """The content of a text file of at most `limit` bytes, in UTF-8 or marked as UTF-16.
+
+    A byte order mark is no part of the text. Editors and shells of Windows write both kinds.
+    """
+    data = read_bytes(path, limit)
+    name, coding = "UTF-8", "utf-8-sig"
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        name, coding = "UTF-16", "utf-16"
     try:
-        return read_bytes(path, limit).decode("utf-8-sig")
+        return data.decode(coding)
     except UnicodeDecodeError as error:
-        raise InputError(path, f"is not UTF-8 text (byte {error.start})", "UTF-8") from error
+        raise InputError(path, f"is not {name} text (byte {error.start})", "UTF-8") from error
 
 
 def read_json(path: PathLike, limit: int = TEXT_LIMIT, values: int = JSON_VALUES) -> Any:
@@ -102,7 +113,8 @@ def parse_json(text: str, source: PathLike, values: int = JSON_VALUES) -> Any:
 
     The values are counted before anything is built from them: a few bytes of text each, they
     take a hundred in memory. A text with half a surrogate pair is refused, since it is no Unicode
-    and cannot be written anywhere. InputError for both, and for what is no JSON.
+    and cannot be written anywhere; so is a key that stands twice in an object, of which every
+    reader would take another value. InputError for each, and for what is no JSON.
     """
     count = sum(map(text.count, ",[{"))
     if count > values:  # unless what was counted stands in texts
@@ -111,7 +123,7 @@ def parse_json(text: str, source: PathLike, values: int = JSON_VALUES) -> Any:
     if count > values:
         raise InputError(source, f"holds {count} values", f"at most {values}")
     try:
-        content = json.loads(text)
+        content = json.loads(text, object_pairs_hook=functools.partial(_object, source))
     except (ValueError, RecursionError) as error:
         raise InputError(source, f"is not valid JSON ({_first_line(error)})") from error
     if _SURROGATE.search(text):
@@ -120,6 +132,15 @@ def parse_json(text: str, source: PathLike, values: int = JSON_VALUES) -> Any:
         except (ValueError, RecursionError) as error:
             raise InputError(source, "holds half a surrogate pair", "Unicode text") from error
     return content
+
+
+def _object(source: PathLike, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of a JSON text. InputError where a key stands twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        key, _ = Counter(key for key, _ in pairs).most_common(1)[0]
+        raise InputError(source, f"has the key {shown(key, 60)} twice", "each key once")
+    return found
 
 
 def sha256_file(path: PathLike) -> str:

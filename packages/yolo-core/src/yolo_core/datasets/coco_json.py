@@ -72,7 +72,8 @@ class CocoFile:
     places, segmentations: of each box, its place in the file and what stands there as
     `segmentation`, unchecked. image_ids, category_ids: our ids by those of the file as text, where
     the file's are not all whole numbers; empty where ours are the file's. absent: pictures that are
-    left out, rows: annotations that are, each with its cause.
+    left out, rows: annotations that are, each with its cause. sizes: pictures of another size than
+    the file says, which count as they are.
     """
 
     images: tuple[Image, ...]
@@ -84,6 +85,7 @@ class CocoFile:
     category_ids: Mapping[str, int]
     absent: tuple[str, ...]
     rows: tuple[str, ...]
+    sizes: tuple[str, ...]
 
 
 def read_coco(source: Path, folder: Path | None) -> CocoFile:
@@ -108,7 +110,7 @@ def read_coco(source: Path, folder: Path | None) -> CocoFile:
     return CocoFile(
         images, categories, boxes, places, segmentations,
         _renamed(reader.images_by), _renamed(reader.categories_by),
-        tuple(reader.absent), tuple(reader.rows),
+        tuple(reader.absent), tuple(reader.rows), tuple(reader.sizes),
     )  # fmt: skip
 
 
@@ -122,6 +124,7 @@ def _renamed(ids: Mapping[str, int | None]) -> dict[str, int]:
 class _Reader:
     """What is known while a file is read. images_by, categories_by: the ids in the file, as text,
     with our own; pictures that are left out have None. rows, absent: what is left out.
+    sizes: images of another size than stated.
     """
 
     source: str
@@ -130,6 +133,8 @@ class _Reader:
     categories_by: dict[str, int] = field(default_factory=dict)
     rows: list[str] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
+    sizes: list[str] = field(default_factory=list)
+    _corners: dict[str, tuple[int, int]] | None = None
 
     def categories(self, items: Sequence[Any]) -> tuple[Category, ...]:
         if not items:
@@ -173,7 +178,7 @@ class _Reader:
             found = [_without_picture(*entry, corners) for entry in named]
         else:
             sizes = picture_sizes([self.folder / name for _, _, name in named], "check pictures")
-            looks = [self._with_picture(*entry, size) for entry, size in zip(named, sizes)]
+            looks = [self._with_picture(*entry, notes, size) for entry, size in zip(named, sizes)]
             found = [image for image in looks if image is not None]
         if not found:
             cause = f"lists no image that can be used ({self.absent[0]})"
@@ -205,23 +210,40 @@ class _Reader:
         return None
 
     def _with_picture(
-        self, item: Mapping[str, Any], own: int, name: str, size: tuple[int, int] | InputError
+        self,
+        item: Mapping[str, Any],
+        own: int,
+        name: str,
+        notes: Sequence[Any],
+        size: tuple[int, int] | InputError,
     ) -> Image | None:
-        """An image of the size that its picture has; None where that cannot be decoded."""
+        """An image of the size that its picture has; None where that cannot be decoded.
+
+        Where the file says another size, and a box that lies within that size reaches out of the
+        picture, the boxes are of another picture than this one: it is left out.
+        """
+        key = id_text(item["id"])
         if isinstance(size, InputError):
-            self.images_by[id_text(item["id"])] = None
+            self.images_by[key] = None
             self.absent.append(str(size))
             return None
         height, width = size
-        for stated, side in (
-            (_side(item.get("width")), width),
-            (_side(item.get("height")), height),
-        ):
-            if stated is not None and stated != side:
-                said = f"{item['width']} by {item['height']} as in {self.source}"
-                place = f"{self.folder}/{name}"
-                raise InputError(place, f"is {width} by {height} pixels", said)
+        stated = _side(item.get("width")) or width, _side(item.get("height")) or height
+        if stated != (width, height):
+            told = f"{name} is {width} by {height} pixels, not {stated[0]} by {stated[1]}"
+            right, bottom = self._far_corner(key, notes)
+            if right > width + 1 or bottom > height + 1:
+                self.images_by[key] = None
+                self.absent.append(f"{told}, and has a box that reaches to {right}, {bottom}")
+                return None
+            self.sizes.append(told)
         return Image(own, name, width, height)
+
+    def _far_corner(self, key: str, notes: Sequence[Any]) -> tuple[int, int]:
+        """How far the boxes of an image reach. Most files have no image that is asked for."""
+        if self._corners is None:
+            self._corners = _far_corners(notes)
+        return self._corners.get(key, (1, 1))
 
     def boxes(self, notes: Sequence[Any]) -> list[tuple[Box, str, Any]]:
         """Each usable box with its place and segmentation."""

@@ -128,9 +128,13 @@ def labelled(content: CocoFile, source: Path, folder: Path, told: Told) -> Itera
         objects[image.id].append((row, _outline(segmentation, image, place, told)))
     if left_out and not any(objects.values()):
         raise InputError(source, f"has no usable annotation ({left_out[0]})", "boxes of its images")
-    for kind, places in (("annotations", left_out), ("pictures", content.absent)):
+    for kind, places in (
+        ("annotations left out", left_out),
+        ("pictures left out", content.absent),
+        ("pictures of another size than the file says", content.sizes),
+    ):
         for place in places:
-            told.add(f"{kind} left out", place)
+            told.add(kind, place)
     for image in content.images:
         found = objects[image.id]
         boxes = np.array([box for box, _ in found], np.float64).reshape(-1, 5)

@@ -59,15 +59,18 @@ class DataConfig:
 
 
 def read_data_yaml(path: PathLike) -> DataConfig:
-    """A data.yaml. InputError when `names` is missing or nothing that it names exists."""
+    """A data.yaml. InputError where it says no classes, and where nothing that it names exists.
+
+    Classes that are counted by `nc` and not named are class0, class1 …, as YOLOv5 calls them.
+    """
     from yolo_core.yaml_file import read_yaml  # a node, which reads none, is spared the library
 
     source = Path(path)
     data = read_yaml(source)
     if not isinstance(data, dict):
         raise InputError(source, "is not a mapping", "path, train, val and names")
-    names = _names(data.get("names"), source)
     nc = data.get("nc")
+    names = _names(_counted(nc) if data.get("names") is None else data["names"], source)
     if nc not in (None, len(names), str(len(names))):
         raise InputError(source, f"says nc: {nc!r:.40} and has {len(names)} names", "as many")
     root = _root(data.get("path"), source)
@@ -88,7 +91,18 @@ def _exists(place: Path) -> bool:
     return os.path.exists(place)
 
 
+def _counted(nc: Any) -> list[str] | None:
+    """Names for so many classes; None where `nc` is no number of classes."""
+    count = int(nc) if _is_number(nc) else nc
+    if isinstance(count, bool) or not isinstance(count, int):
+        return None
+    return [f"class{number}" for number in range(min(count, MAX_CLASSES + 1))]
+
+
 def _names(value: Any, source: Path) -> tuple[str, ...]:
+    if isinstance(value, str) and value:
+        form = ", ".join(word.strip() for word in value.split(","))
+        raise InputError(source, f"has `names` as one text, {value!r:.60}", f"names: [{form:.60}]")
     if isinstance(value, dict):
         # YOLOv5 takes the keys "0" and 0 for the same.
         numbered = {int(key) if _is_number(key) else key: name for key, name in value.items()}
@@ -96,7 +110,7 @@ def _names(value: Any, source: Path) -> tuple[str, ...]:
             raise InputError(source, "has `names` with gaps", f"keys 0 to {len(value) - 1}")
         value = [numbered[index] for index in range(len(value))]
     if not isinstance(value, list) or not value:
-        raise InputError(source, "has no `names`", "the class names as a list or mapping")
+        raise InputError(source, "has no `names`", "the class names as a list or mapping, or nc")
     if len(value) > MAX_CLASSES:
         raise InputError(source, f"has {len(value)} names", f"at most {MAX_CLASSES}")
     seen: dict[str, int] = {}

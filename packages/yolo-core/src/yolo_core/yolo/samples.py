@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +47,8 @@ class CheckReport:
     corrupt: images left out, each with the reason. rows: label rows left out. backgrounds: images
     without objects. missing: images without a label file; they count as backgrounds too.
     duplicates: label rows that stand twice in a file; the copies are dropped. repeated: images
-    that are named more than once; each counts once.
+    that are named more than once; each counts once. sizes: images of another size than a file
+    says, which count as they are. rows_are: what the source calls a row.
     """
 
     split: str
@@ -58,22 +59,25 @@ class CheckReport:
     duplicates: tuple[str, ...] = ()
     rows: tuple[str, ...] = ()
     repeated: tuple[str, ...] = ()
+    sizes: tuple[str, ...] = ()
+    rows_are: str = "label rows"
 
     def kinds(self) -> dict[str, tuple[str, ...]]:
         """Places by kind of fault; kinds without any are not among them."""
         found = {
             "left out": self.corrupt,
-            "label rows left out": self.rows,
+            f"{self.rows_are} left out": self.rows,
             "without a label file": self.missing,
-            "duplicate label rows": self.duplicates,
+            f"duplicate {self.rows_are}": self.duplicates,
             "named twice": self.repeated,
+            "of another size than stated": self.sizes,
         }
         return {kind: places for kind, places in found.items() if places}
 
     def left_out(self) -> dict[str, int]:
         """How many images and rows take no part, by kind."""
-        missing = "without a label file"  # such an image takes part, as background
-        return {kind: len(places) for kind, places in self.kinds().items() if kind != missing}
+        kinds = replace(self, missing=(), sizes=()).kinds()  # such images take part
+        return {kind: len(places) for kind, places in kinds.items()}
 
     def summary(self) -> str:
         """A line of numbers, then the places at fault."""

@@ -154,7 +154,10 @@ def from_coco(
         raise InputError(annotations, f"has no usable annotation{first}", "boxes of its images")
     if pictures and all(box.crowd for box in found.boxes):
         raise InputError(annotations, "has crowds alone, and nothing to be found", "single objects")
-    report = CheckReport(str(annotations), len(found.images), found.absent, rows=found.rows)
+    report = CheckReport(
+        str(annotations), len(found.images), found.absent, rows=found.rows, sizes=found.sizes,
+        rows_are="annotations",
+    )  # fmt: skip
     if strict:
         report.refuse_faults()
     if report.kinds():
