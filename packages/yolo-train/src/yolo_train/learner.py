@@ -129,15 +129,13 @@ class Learner:
 
     def _move(self, rates: Rates, rescale: float) -> None:
         """One step along gradients that are to be multiplied by `rescale`, and clipped then."""
-        norm = (self._pass or self._optimizer).norm() * rescale
+        step = self._pass.step() if self._pass else self._optimizer
+        norm = step.norm() * rescale
         if not math.isfinite(norm):
             raise Diverged("the gradients are not finite numbers")
-        rescale *= clipping(norm)
-        if self._pass:
-            self._pass.update(rates, rescale)
-            return
-        self._optimizer.update(rates, rescale)
-        self._average.update()
+        step.update(rates, rescale * clipping(norm))
+        if not self._pass:
+            self._average.update()
 
     def _portion(self, batch: Batch, place: int) -> tuple[Array, Array]:
         """The images and targets of one device."""

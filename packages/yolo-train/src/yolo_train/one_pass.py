@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -50,36 +51,22 @@ class OnePass:
         self._optimizer, self._average = optimizer, average
         self._library = operators.library()
 
-    def norm(self) -> float:
-        """Length of all gradients together, those of the first device."""
-        entries = self._entries(0, None)
-        sums = np.zeros(len(entries), np.float64)
-        self._library.yolo_square_sums(entries, len(entries), sums.ctypes.data)
-        return math.sqrt(math.fsum(sums))
+    def step(self) -> Step:
+        """The next update. MXNet comes to rest, and computes nothing before it is made."""
+        mx.nd.waitall()
+        places = range(len(self._optimizer.devices))
+        entries = [self._entries(place) for place in places]
+        return Step(self._library, self._optimizer, self._average, entries)
 
-    def update(self, rates: Rates, rescale: float) -> None:
-        """One update from the gradients that the parameters hold, each times `rescale`."""
-        optimizer, average = self._optimizer, self._average
-        optimizer.updates += 1
-        average.updates += 1
-        rule = _Rule(
-            _KINDS[optimizer.kind], rescale, rates.momentum, ADAM_BETA2, ADAM_EPSILON,
-            optimizer.correction(rates), average.share(),
-        )  # fmt: skip
-        for place in range(len(optimizer.devices)):
-            entries = self._entries(place, rates)
-            self._library.yolo_update(entries, len(entries), ctypes.byref(rule))
-
-    def _entries(self, place: int, rates: Rates | None) -> Any:
-        """All parameters of one device; with the averages on the first. MXNet comes to rest."""
+    def _entries(self, place: int) -> _Entries:
+        """All parameters of one device; with the averages on the first."""
         optimizer = self._optimizer
         device = optimizer.devices[place]
-        mx.nd.waitall()
         averages = self._average.pairs if place == 0 else {}
         names = list(optimizer.parameters)
         names += [name for name in averages if name not in optimizer.parameters]
-        entries = (_Entry * len(names))()
-        for entry, name in zip(entries, names):
+        array = (_Entry * len(names))()
+        for entry, name in zip(array, names):
             if name in optimizer.parameters:
                 parameter = optimizer.parameters[name]
                 weight = parameter.data(device)
@@ -88,13 +75,52 @@ class OnePass:
                 entry.first = _address(states[0])
                 entry.second = _address(states[1]) if len(states) > 1 else None
                 entry.decay = optimizer.decay[name]
-                entry.rate = 0.0 if rates is None else optimizer.rate(name, rates)
             else:
                 weight = averages[name][1]
             if name in averages:
                 entry.average = _address(averages[name][0])
             entry.weight, entry.size = _address(weight), weight.size
-        return entries
+        return _Entries(array, names)
+
+
+@dataclass(frozen=True)
+class _Entries:
+    """The array that the compiled pass reads, and the name of the parameter at each place."""
+
+    array: Any
+    names: list[str]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One update, from the gradients that the parameters hold. entries: by device."""
+
+    library: Any
+    optimizer: Optimizer
+    average: MovingAverage
+    entries: list[_Entries]
+
+    def norm(self) -> float:
+        """Length of all gradients together, those of the first device."""
+        first = self.entries[0]
+        sums = np.zeros(len(first.names), np.float64)
+        self.library.yolo_square_sums(first.array, len(first.names), sums.ctypes.data)
+        return math.sqrt(math.fsum(sums))
+
+    def update(self, rates: Rates, rescale: float) -> None:
+        """Make the update, of each gradient times `rescale`. Call once."""
+        optimizer, average = self.optimizer, self.average
+        optimizer.updates += 1
+        average.updates += 1
+        rule = _Rule(
+            _KINDS[optimizer.kind], rescale, rates.momentum, ADAM_BETA2, ADAM_EPSILON,
+            optimizer.correction(rates), average.share(),
+        )  # fmt: skip
+        for entries in self.entries:
+            for entry, name in zip(entries.array, entries.names):
+                if name in optimizer.parameters:
+                    entry.rate = optimizer.rate(name, rates)
+            self.library.yolo_update(entries.array, len(entries.names), ctypes.byref(rule))
 
 
 def _address(array: Any) -> int | None:
