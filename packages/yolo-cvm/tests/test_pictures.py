@@ -165,6 +165,18 @@ def test_original_ext_that_cannot_be_used(
         open_detector(original_detector(tmp_path / "original", **changes))
 
 
+def test_a_network_of_the_original_that_is_no_detector_has_a_plan(tmp_path: Path) -> None:
+    """The original's quantizer writes an ext for classifiers, too."""
+    model = original_detector(tmp_path / "original", oscales=[10.0])
+    plan = tmp_path / "model.plan"
+    assert "wrote" in run("plan", model, "--out", plan)
+    assert b'"ext":null' in plan.read_bytes()
+    bundle = tmp_path / "bundle"
+    run("bundle", model, "--out", bundle)
+    run("plan", bundle, "--out", plan)
+    assert b'"ext":null' in plan.read_bytes()
+
+
 def test_the_recorded_network_of_the_original_detects(golden: Path) -> None:
     predictor = open_detector(golden / "network" / "yolov5n_64")
     heads = [np.load(golden / "network/yolov5n_64" / f"out_formal_{k}.npy") for k in range(3)]

@@ -193,34 +193,39 @@ def _refuse_large(graph: Graph, extension: Extension | OriginalExtension) -> Non
 
 def read_extension(path: PathLike, model: Model) -> Extension | OriginalExtension:
     """What the integers mean: from `ext` beside the model, else from the bundle's manifest."""
-    folder = model_files(path)[0].parent
-    source, manifest = folder / EXT, folder.parent.parent / MANIFEST
-    if source.is_file() or not manifest.is_file():
-        content = read_json(source)
-    else:
-        # A bundle's folder holds nothing but the two files, so that they alone make its hash.
-        source = manifest
-        data = read_bytes(manifest, bundle_manifest.LIMIT)
-        content = bundle_manifest.decode(data, str(manifest)).get("extension")
-    return meaning(content, model, str(source))
+    return meaning(*_content(path), model)
 
 
 def extension_record(path: PathLike, model: Model) -> dict[str, Any] | None:
     """The content of a detector's `ext` in our own form; None for models of other kinds.
 
-    InputError where it is damaged or describes another model.
+    The original's quantizer writes an `ext` for every network, which is none of our detectors.
+    InputError where ours is damaged or describes another model.
     """
     folder = model_files(path)[0].parent
     if not (folder / EXT).is_file() and not (folder.parent.parent / MANIFEST).is_file():
         return None
-    extension = read_extension(path, model)
-    if isinstance(extension, OriginalExtension):
+    content, source = _content(path)
+    if content is None or is_original(content):
         return None
+    extension = meaning(content, source, model)
+    assert isinstance(extension, Extension)
     record: dict[str, Any] = json.loads(extension.to_json())
     return record
 
 
-def meaning(content: Any, model: Model, source: str) -> Extension | OriginalExtension:
+def _content(path: PathLike) -> tuple[Any, str]:
+    """The content of `ext` beside the model or in the bundle's manifest, and where it stands."""
+    folder = model_files(path)[0].parent
+    source, manifest = folder / EXT, folder.parent.parent / MANIFEST
+    if source.is_file() or not manifest.is_file():
+        return read_json(source), str(source)
+    # A bundle's folder holds nothing but the two files, so that they alone make its hash.
+    data = read_bytes(manifest, bundle_manifest.LIMIT)
+    return bundle_manifest.decode(data, str(manifest)).get("extension"), str(manifest)
+
+
+def meaning(content: Any, source: str, model: Model) -> Extension | OriginalExtension:
     """What the integers mean, from the content of an `ext`. source: its path, for errors."""
     if is_original(content):
         return read_original(content, model.graph, source)

@@ -165,7 +165,7 @@ class Page:
         if content is None:
             raise InputError("model", f"{info_hash} says nothing about detection")
         model = self._serving.model(info_hash)
-        return IntegerPredictor(model, meaning(content["extension"], model, MANIFEST))
+        return IntegerPredictor(model, meaning(content["extension"], MANIFEST, model))
 
     def _manifest(self, info_hash: str, root: Path) -> dict[str, Any] | None:
         """The manifest of a model, where a sound one lies beside it."""
