@@ -146,6 +146,11 @@ READERS = {
 }  # fmt: skip
 
 
+#: Writers of what is looked at, after which no command of ours comes.
+LAST = ("yolo-cvm detect", "yolo-cvm decode", "yolo-cvm plan", "yolo-cvm node install",
+        "yolo-eval detect")  # fmt: skip
+
+
 @pytest.fixture
 def place(work: Path, tmp_path: Path) -> Path:
     """A copy of `work` to spoil; the marks of our results are copied too."""
@@ -243,6 +248,9 @@ def test_results_of_an_earlier_run_are_replaced(place: Path, writer: Writer) -> 
     for _ in range(2):
         result = invoke(writer.words, place)
         assert result.exit_code == 0, result.output
+    # What was written where, and what comes next.
+    assert "new" in result.output
+    assert "Next: " in result.output or writer.words.startswith(LAST), result.output
     after = content(place)
     assert {name: after[name] for name in before} == before
 

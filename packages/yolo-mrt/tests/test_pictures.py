@@ -52,6 +52,13 @@ def test_pictures_that_show_too_little_are_told(
     assert any(word in line for line in told), told
 
 
+def test_fewer_pictures_than_asked_for_are_told(tmp_path: Path) -> None:
+    told: list[str] = []
+    folder = save(tmp_path / "data", [picture(0)])
+    calibration_images(folder, 128, told.append, imgsz=(64, 64))
+    assert told[0] == f"{folder}: calibrates on 1 of 128 pictures asked for; no more are there"
+
+
 def test_good_pictures_are_passed_in_silence(tmp_path: Path) -> None:
     told: list[str] = []
     folder = save(tmp_path / "data", [picture(seed) for seed in range(20)])

@@ -8,7 +8,7 @@ import click
 
 from yolo_core import __version__
 from yolo_core.command import Group
-from yolo_core.console import answer
+from yolo_core.console import answer, next_steps
 
 
 @click.group(cls=Group)
@@ -54,7 +54,7 @@ class _Dataset(Group):
     """`dataset DATA` is `dataset check DATA`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and args[0] != "--help":
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
             args = ["check", *args]
         return super().parse_args(ctx, args)
 
@@ -92,6 +92,10 @@ def check(data: str, strict: bool, page: str | None) -> None:
         click.echo(f"page: {page}")
     if strict:
         checked.refuse_faults()
+    if checked.faults() and page is None:
+        next_steps(("yolo-core", "dataset", "check", data, "--page", "dataset.html"))
+    else:
+        next_steps(("yolo-train", "fit", "--data", data))
 
 
 @dataset.command()
@@ -119,5 +123,7 @@ def convert(
     """
     from yolo_core.datasets.convert import convert
 
-    for line in convert(sources, out, images, split, segments, strict):
+    lines, commands = convert(sources, out, images, split, segments, strict)
+    for line in lines:
         click.echo(line)
+    next_steps(*commands)

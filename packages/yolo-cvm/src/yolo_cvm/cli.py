@@ -370,6 +370,7 @@ def decode(
     Example: yolo-cvm decode model answer.bin --placement street/placement.json
     """
     from yolo_core.outputs import check_outputs
+    from yolo_core.words import shown
     from yolo_core.yolo.boxes import NmsSettings
     from yolo_core.yolo.model_folder import model_sources
     from yolo_core.yolo.predictor import settle
@@ -392,6 +393,8 @@ def decode(
         _print_json(record)
     else:
         click.echo("\n".join(describe_detections(record["detections"])))
+        if out is not None:
+            click.echo(f"wrote {shown(out)}")
 
 
 @main.command()
@@ -409,6 +412,7 @@ def contract(model: str, out: str) -> None:
 
     for path in write_contract(model, out):
         click.echo(str(path))
+    next_steps(("yolo-cvm", "bundle", model, "--out", "bundle"))
 
 
 @main.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -110,10 +111,14 @@ def coco(
         if page is not None:
             publish_run(run, page)
             click.echo(details(run))
-        there = [str(path) for path in (file, page, predictions, text) if path is not None]
-        if there:
-            click.echo(f"written {', '.join(map(shown, there))}")
+        _tell_written([file, page, predictions, text])
         next_steps(*after_run(run, file))
+
+
+def _tell_written(files: Sequence[Path | None]) -> None:
+    there = [shown(path) for path in files if path is not None]
+    if there:
+        click.echo(f"written {', '.join(there)}")
 
 
 @main.command()
@@ -121,10 +126,13 @@ def coco(
 @click.option("--json", "json_", type=PATH, required=True, help="Write the whole run file here.")
 def merge(shards: tuple[Path, ...], json_: Path) -> None:
     """Join the run files of --shard 1/n to n/n and score them."""
-    from yolo_eval.pages.text import summary
+    from yolo_eval.pages.text import after_run, summary
     from yolo_eval.runs.evaluate import merge_files
 
-    click.echo(summary(merge_files(shards, json_)))
+    run = merge_files(shards, json_)
+    click.echo(summary(run))
+    _tell_written([json_])
+    next_steps(*after_run(run, json_))
 
 
 @main.command()
@@ -198,11 +206,14 @@ def score(
     text: Path | None,
 ) -> None:
     """Score a COCO results list of any tool (.json, .json.gz)."""
-    from yolo_eval.pages.text import summary
+    from yolo_eval.pages.text import after_run, summary
     from yolo_eval.runs.evaluate import OutputFiles, score_file
 
     truth = options.truth(data, split, images, annotations, strict, pictures=False)
-    click.echo(summary(score_file(predictions, truth, OutputFiles(json=json_, text=text))))
+    run = score_file(predictions, truth, OutputFiles(json=json_, text=text))
+    click.echo(summary(run))
+    _tell_written([json_, text])
+    next_steps(*after_run(run, json_))
 
 
 @main.command()

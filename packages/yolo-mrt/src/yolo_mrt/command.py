@@ -319,7 +319,7 @@ def recall(folder: Path, work: Path | None) -> Settings:
 
 def report_of(folder: Path, work: Path | None, out: Path | None, images: int) -> None:
     """`yolo-mrt report FOLDER`."""
-    from yolo_mrt.report import judge_nodes, page, summary, table
+    from yolo_mrt.report import judge_nodes, page, refinable, summary, table
 
     if not 1 <= images <= 1000:
         raise InputError("--images", f"is {images}", "1 to 1000")
@@ -334,3 +334,9 @@ def report_of(folder: Path, work: Path | None, out: Path | None, images: int) ->
     for line in summary(report):
         click.echo(line)
     click.echo(f"Page with histograms: {target}")
+    name = refinable(report)
+    again = ("yolo-mrt", "quantize", "CHECKPOINT", "--data", "PICTURES", "--out", folder)
+    console.next_steps(
+        *([] if name is None else [(*again, "--refine", name)]),
+        ("yolo-cvm", "bundle", folder, "--out", "bundle"),
+    )

@@ -197,8 +197,8 @@ class _Look:
             cause = "has only pictures of one colour or a few pixels"
             raise InputError(source, cause, "pictures such as the model will see")
         if len(self.kept) < count:
-            wished = f"of {count} wished for"
-            tell(f"{source}: calibrates on the {len(self.kept)} pictures that are there, {wished}")
+            found = f"{len(self.kept)} of {count} pictures asked for"
+            tell(f"{source}: calibrates on {found}; no more are there")
         kinds = {
             "left out": self.unreadable,
             "of one colour": self.flat,

@@ -275,16 +275,20 @@ def summary(report: Report) -> list[str]:
     if not report.boxes:
         lines.append("Without boxes nothing is known of the accuracy: every loss is told as 0.")
     losses = [node for node in report.nodes if node.is_loss]
-    refined = [node.name for node in losses if node.refinement is not None]
+    refined = refinable(report)
     if not losses:
         lines.append("No loss of a single node is beyond what the choice of images explains.")
     else:
         lines.append(f"{len(losses)} nodes lose more than the choice of images explains.")
-    if refined:
-        lines.append(
-            f"To read the worst with finer steps: yolo-mrt quantize … --refine {refined[0]}"
-        )
+    if refined is not None:
+        lines.append(f"To read the worst with finer steps: yolo-mrt quantize … --refine {refined}")
     return lines
+
+
+def refinable(report: Report) -> str | None:
+    """The tensor whose steps are worth making finer first, None where there is none."""
+    names = (n.name for n in report.nodes if n.is_loss and n.refinement is not None)
+    return next(names, None)
 
 
 def page(report: Report, title: str) -> str:

@@ -100,6 +100,8 @@ def convert(
             ("yolo-port", "verify", source, stem),
             *([] if checkpoint.fused else training),
         )
+    else:
+        next_steps(("yolo-port", "inspect", files[0]))
 
 
 @main.command()
@@ -148,6 +150,8 @@ def verify(
     )
     if not result.passed:
         raise SystemExit(1)
+    out = f"qout/{checkpoint.name}_cvm"
+    next_steps(("yolo-mrt", "quantize", checkpoint, "--data", "PICTURES", "--out", out))
 
 
 @main.command()

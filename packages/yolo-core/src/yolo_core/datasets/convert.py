@@ -18,8 +18,10 @@ def convert(
     splits: Sequence[str] = (),
     segments: bool = False,
     strict: bool = False,
-) -> list[str]:
-    """Convert one data.yaml, or one or several COCO files; returns lines to tell.
+) -> tuple[list[str], list[Sequence[object]]]:
+    """Convert one data.yaml, or one or several COCO files.
+
+    Returns lines to tell, and the commands that come next, each as its words.
 
     images, splits, segments: of COCO files, as for `to_yolo.write_yolo`. InputError for other
     sources, and for what cannot be read.
@@ -28,8 +30,16 @@ def convert(
     if endings <= {".yaml", ".yml"} and len(sources) == 1:
         if images or splits or segments:
             raise InputError(sources[0], "needs no --images, --split or --segments", "COCO files")
-        return write_coco(sources[0], out, strict)
+        lines, folders = write_coco(sources[0], out, strict)
+        file, folder = list(folders.items())[-1]
+        score = ("yolo-eval", "coco", "MODEL", "--images", folder, "--annotations", file)
+        return lines, [score]
     if endings == {".json"}:
-        return write_yolo(sources, images, out, splits, segments, strict)
+        lines = write_yolo(sources, images, out, splits, segments, strict)
+        data = Path(out) / "data.yaml"
+        return lines, [
+            ("yolo-core", "dataset", "check", data, "--page", "dataset.html"),
+            ("yolo-train", "fit", "--data", data),
+        ]
     cause = "cannot be converted together" if len(sources) > 1 else "cannot be converted"
     raise InputError(sources[0], cause, "one data.yaml, or COCO files (.json)")

@@ -25,28 +25,33 @@ from yolo_core.yolo.samples import Sample, check_samples
 FIRST_CATEGORY = 1
 
 
-def write_coco(data: PathLike, out: PathLike, strict: bool = False) -> list[str]:
+def write_coco(
+    data: PathLike, out: PathLike, strict: bool = False
+) -> tuple[list[str], dict[Path, Path]]:
     """Write `out`/train.json, val.json and test.json for the splits that data.yaml names.
 
-    strict: InputError instead of leaving anything out. Returns lines to tell.
+    strict: InputError instead of leaving anything out. Returns lines to tell, and of each file that
+    was written the folder of its pictures.
     """
     config = read_data_yaml(data)
     splits = [name for name in ("train", "val", "test") if _exists(config, name)]
     targets = {split: Path(out) / f"{split}.json" for split in splits}
     check_outputs([data], targets.values())
-    lines, contents = [], {}
+    lines, contents, folders = [], {}, {}
     for split, target in targets.items():
         samples, report = check_samples(config.images(split), len(config.names), split)
         if strict:
             report.refuse_faults()
-        folder, content = coco_of(samples, config.names)
+        folders[target], content = coco_of(samples, config.names)
         contents[target] = json.dumps(content, ensure_ascii=False) + "\n"
         lines += report.summary().splitlines()
-        lines.append(f"{target}: {len(content['annotations'])} boxes, pictures below {folder}")
+        lines.append(
+            f"{target}: {len(content['annotations'])} boxes, pictures below {folders[target]}"
+        )
     if not lines:
         raise InputError(config.source, "names no split that exists", "train, val or test")
     atomic_files(contents)
-    return lines
+    return lines, folders
 
 
 def _exists(config: DataConfig, split: str) -> bool:

@@ -105,6 +105,7 @@ def bundle(
     if unstated:
         click.echo(f"Warning: {unstated}", err=True)
     if not as_json:
+        click.echo(f"written {shown(out)}")
         next_steps(("yolo-cvm", "bundle", "--check", out))
         click.echo("      and seed and announce it, as its card says")
 

@@ -70,9 +70,13 @@ def details(run: Run) -> str:
 
 def after_run(run: Run, file: Path | None) -> list[Sequence[object]]:
     """The commands that come after a run was written to `file`."""
-    if file is None or run.metrics is None:
+    if file is None:
         return []
+    if run.metrics is None:
+        return [("yolo-eval", "merge", file, "OTHERS.json", "--json", "WHOLE.json")]
     place = ("--out", "runs/compare")
+    if run.model["kind"] == "predictions":  # of a model that is not known here
+        return [("yolo-eval", "compare", file, "OTHER.json", *place)]
     if run.model["kind"] != "integer":
         return [("yolo-eval", "compare", file, "INTEGER.json", *place)]
     return [("yolo-eval", "compare", "FLOAT.json", file, *place), _bundle(run, file)]

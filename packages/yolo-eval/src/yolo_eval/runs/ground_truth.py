@@ -181,9 +181,9 @@ def _tell_of_odd_boxes(truth: GroundTruth, tell: Tell) -> None:
         # A pixel of rounding is common.
         outside += x < -1 or y < -1 or x + w > width + 1 or y + h > height + 1
     if flat:
-        tell(f"{truth.source}: {flat} boxes have no area and cannot be found; they count")
+        tell(f"{truth.source}: boxes without area, which count and cannot be found: {flat}")
     if outside:
-        tell(f"{truth.source}: {outside} boxes reach out of their picture; scored as written")
+        tell(f"{truth.source}: boxes that reach out of their picture, scored as written: {outside}")
 
 
 def parse_coco(content: Any, source: str, folder: str) -> GroundTruth:
