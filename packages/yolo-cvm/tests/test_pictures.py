@@ -14,6 +14,7 @@ from test_detection import ARCHITECTURE, SIDE, constant_detector
 
 import yolo_cvm
 from yolo_core.errors import InputError
+from yolo_core.graph import GraphBuilder
 from yolo_core.yolo.model_folder import Extension
 from yolo_cvm.bundle import torrent
 from yolo_cvm.cli import main
@@ -167,14 +168,14 @@ def test_original_ext_that_cannot_be_used(
 
 def test_a_network_of_the_original_that_is_no_detector_has_a_plan(tmp_path: Path) -> None:
     """The original's quantizer writes an ext for classifiers, too."""
-    model = original_detector(tmp_path / "original", oscales=[10.0])
-    plan = tmp_path / "model.plan"
-    assert "wrote" in run("plan", model, "--out", plan)
-    assert b'"ext":null' in plan.read_bytes()
-    bundle = tmp_path / "bundle"
+    b = GraphBuilder()
+    model, bundle, plan = (tmp_path / name for name in ("model", "bundle", "plan"))
+    write_model(model, b.build([b.operator("relu", [b.input("data", (1, 6), 8)])]))
+    (model / "ext").write_text('{"inputs_ext": {}, "oscales": [10.0]}')
     run("bundle", model, "--out", bundle)
-    run("plan", bundle, "--out", plan)
-    assert b'"ext":null' in plan.read_bytes()
+    for place in (model, bundle):
+        run("plan", place, "--out", plan)
+        assert b'"ext":null' in plan.read_bytes()
 
 
 def test_the_recorded_network_of_the_original_detects(golden: Path) -> None:
