@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -18,9 +20,10 @@ import yolo_cvm
 from browser.chromium import Chromium
 from yolo_core.yolo.letterbox import Letterbox
 from yolo_cvm.cli import main
-from yolo_cvm.engine.prepared import write_plan
+from yolo_cvm.engine.prepared import MAGIC, plan_bytes, write_plan
 from yolo_cvm.predictor import open_detector
 from yolo_cvm.receipts import read_receipt, run_with_receipt, tensor_root
+from yolo_cvm.receipts.digests import canonical
 
 PAGE = os.environ.get("YOLO_CVM_PAGE", "")
 PROGRAM = (
@@ -102,8 +105,6 @@ def test_pictures_are_fitted_as_python_fits_them(browser: Chromium, mode: str) -
             f" {height}, {width}, {ext!r}).input.buffer)))"
         )
         planes = np.ascontiguousarray(canvas.transpose(2, 0, 1), np.int32)
-        import hashlib
-
         assert told == hashlib.sha256(planes.tobytes()).hexdigest(), (height, width)
 
 
@@ -120,6 +121,41 @@ def test_a_damaged_plan_is_told_in_words(browser: Chromium, change: str, tmp_pat
     browser.open(Path(PAGE).resolve())
     assert browser.choose("plan", tmp_path / "q").startswith("The plan is not usable: ")
     assert browser.choose("input", tmp_path / "p") == "Choose a plan first."
+
+
+def with_header(plan: bytes, **changed: object) -> bytes:
+    """The plan with other fields in its header and a right digest at its end."""
+    start = len(MAGIC) + 4
+    end = start + int.from_bytes(plan[start - 4 : start], "little")
+    header = canonical({**json.loads(plan[start:end]), **changed}).encode("ascii")
+    head = MAGIC + len(header).to_bytes(4, "little") + header
+    whole = head + bytes(-len(head) % 8) + plan[end + -end % 8 : -32]
+    return whole + hashlib.sha256(whole).digest()
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"outputs": [[7, 11]], "heads": [0]}, "its header is not that of its words"),
+        ({"input": [7, 11]}, "its header is not that of its words"),
+        ({"constants": []}, "it is too long"),
+        ({"words": 1 << 29}, "it is too short"),
+        ({"heads": ["length"]}, "its header cannot be read"),
+        ({"precision": 33}, "its header cannot be read"),
+        ({"input": [1 << 29, 1 << 29]}, "its header cannot be read"),
+        ({"constants": "text"}, "its header cannot be read"),
+    ],
+)
+def test_a_header_of_other_words_is_refused(
+    browser: Chromium, changed: dict[str, object], told: str, tmp_path: Path
+) -> None:
+    graph, _ = random_program(3)
+    model = yolo_cvm.load(write_model(tmp_path / "m", graph), engine="reference")
+    browser.open(Path(PAGE).resolve())
+    (tmp_path / "q").write_bytes(with_header(plan_bytes(model)))
+    assert "gas, model" in browser.choose("plan", tmp_path / "q")
+    (tmp_path / "q").write_bytes(with_header(plan_bytes(model), **changed))
+    assert browser.choose("plan", tmp_path / "q") == f"The plan is not usable: {told}."
 
 
 @pytest.mark.parametrize("width", [390, 1280])
