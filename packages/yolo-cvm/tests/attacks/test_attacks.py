@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from attacks.hostile import ATTACKS, sound
+from yolo_core.graph import RuntimeFault
+from yolo_core.graph.files import symbol
 
 #: Extra memory that is granted where the files are small, in bytes.
 BUDGET = 24 * 2**20
@@ -73,3 +75,14 @@ def test_a_folder_in_place_of_a_file_is_refused(name: str, tmp_path: Path) -> No
     done = run_command("inspect", tmp_path)
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("operands", "told"),
+    [(9000, "node 1 is broken or longer than 65536 bytes"), (0, "no value for node 1")],
+)
+def test_an_element_that_is_too_long_is_not_said_to_be_absent(operands: int, told: str) -> None:
+    node = b'{"op":"cvm_op","name":"n","inputs":[' + b"[0,0,0]," * operands + b"[0,0,0]]}"
+    first = b'{"op":"null","name":"data","inputs":[]}'
+    with pytest.raises(RuntimeFault, match=told):
+        symbol.decode(b'{"nodes":[' + first + b"," + (node if operands else b"]"))

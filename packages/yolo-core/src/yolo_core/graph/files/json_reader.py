@@ -109,7 +109,8 @@ class JsonReader:
         """Say why a value could not be decoded from the `size` characters that it may have."""
         if isinstance(trouble, RecursionError):
             self.fail(f"{what} is nested too deeply")
-        if isinstance(trouble, StopIteration):
+        # Where the text was cut inside the value, the value is missed behind its beginning.
+        if isinstance(trouble, StopIteration) and (size < self._limit or trouble.value == 0):
             self.fail(f"no value for {what}")
         if size == self._limit:
             self.fail(f"{what} is broken or longer than {self._limit} bytes")
