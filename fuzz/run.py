@@ -1,4 +1,5 @@
-"""Fuzz every reader, then random models and a node's calls, each for a number of minutes.
+"""Fuzz every reader and the plan checker, then random models and a node's calls, each for a number
+of minutes.
 
     python run.py FOLDER [--minutes N] [TARGET ...]
 
@@ -20,12 +21,20 @@ HERE = Path(__file__).parent
 DONE = re.compile(r"Done (\d+) runs? in (\d+) second")
 
 
-def parser_line(target: str, folder: Path, seconds: int) -> tuple[str, bool]:
-    """What fuzzing one reader came to, and whether nothing was found."""
-    command = [sys.executable, str(HERE / "parsers.py"), target, str(folder)]
-    done = subprocess.run(
-        [*command, f"-max_total_time={seconds}"], capture_output=True, text=True, errors="replace"
-    )
+#: The checker of plans is C++, and is fuzzed by a program of its own.
+PLAN = "plan"
+ABSENT = 3
+
+
+def target_line(target: str, folder: Path, seconds: int) -> tuple[str, bool]:
+    """What fuzzing one target came to, and whether nothing was found."""
+    words = ["parsers.py", target, str(folder), f"-max_total_time={seconds}"]
+    if target == PLAN:
+        words = ["plans.py", str(folder), str(seconds)]
+    command = [sys.executable, str(HERE / words[0]), *words[1:]]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    if target == PLAN and done.returncode == ABSENT:
+        return f"{target:14} {done.stdout.strip()}", True
     told = DONE.search(done.stderr)
     count = f"{int(told[1]):>12,} executions in {told[2]} s" if told else "ended early"
     if done.returncode:
@@ -42,8 +51,8 @@ def main() -> int:
     given = parser.parse_intermixed_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     sound = True
-    for target in given.targets or targets():
-        line, good = parser_line(target, given.folder, max(1, round(60 * given.minutes)))
+    for target in given.targets or [*targets(), PLAN]:
+        line, good = target_line(target, given.folder, max(1, round(60 * given.minutes)))
         print(line, flush=True)
         sound = sound and good
     if not given.targets:
