@@ -51,6 +51,7 @@ def targets() -> Mapping[str, Reader]:
     from yolo_cvm.bundle import manifest, rlp, torrent
     from yolo_cvm.dispute import read_claim, read_witness
     from yolo_cvm.dispute.model_witness import read_model_witness
+    from yolo_cvm.node.members import TooMuch
     from yolo_cvm.node.requests import UnknownType, Unreadable, read_request
     from yolo_cvm.pictures import read_placement
     from yolo_cvm.receipts import read_receipt
@@ -68,7 +69,7 @@ def targets() -> Mapping[str, Reader]:
     def request(data: bytes) -> object:
         try:
             return read_request(data)
-        except (UnknownType, Unreadable) as refusal:  # what a node answers by its specification
+        except (UnknownType, Unreadable, TooMuch) as refusal:  # what a node answers
             return refusal
 
     def sidecar(path: Path) -> object:

@@ -17,7 +17,7 @@ from node_samples import BIG, BUDGET, LOGIC, RUNTIME, Client, name_of, npy, ok, 
 from yolo_core.graph import GraphBuilder, RuntimeFault
 from yolo_cvm.bundle import torrent
 from yolo_cvm.cli import main
-from yolo_cvm.node import machine, requests
+from yolo_cvm.node import machine, members, requests
 from yolo_cvm.node.digits import Digits
 from yolo_cvm.node.keccak import keccak256_of_string
 from yolo_cvm.node.serving import Serving
@@ -130,6 +130,45 @@ def test_broken_contents(client: Client, sample: Any, given: Any) -> None:
 def test_keys_of_other_types_are_not_looked_at(client: Client, sample: Any) -> None:
     body = {"type": 3, "model": sample.model, "modelSize": BIG, "input": 5, "inputSize": "x"}
     assert client.infer(**body) == gas_of(sample)
+
+
+@pytest.mark.parametrize(
+    ("more", "read"),
+    [
+        ("[" * 9999 + "]" * 9999, True),
+        ('{"a":' * 9999 + "1" + "}" * 9999, True),
+        ("[" * 10000 + "]" * 10000, False),
+        ('[{}, [ ], {"a" : -1.5e+3, "b":["\\u00e9\\"",true,false,null,0]}\n]', True),
+        *((broken, False) for broken in (
+            "[1,]", "[,1]", '{"a":1,}', '{"a"}', '{1:1}', '{"a" 1}', "[1 2]", "[01]", "[1}",
+            '["\\x"]', '["\\u12g4"]', '["\t"]', "[-]", "[1.]", "[NaN]", "tru", '["a]', "]",
+        )),
+    ],
+)  # fmt: skip
+def test_other_members_are_passed_over(
+    client: Client, sample: Any, more: str, read: bool
+) -> None:
+    body = f'{{"x":{more},"type":3,"model":"{sample.model}","modelSize":{BIG}}}'
+    answer = client.ask("POST", "/infer", body.encode())[2]
+    assert answer == (gas_of(sample) if read else UNKNOWN)
+
+
+def test_a_body_of_very_many_values_is_too_large(client: Client, monkeypatch: Any) -> None:
+    monkeypatch.setattr(members, "TOKENS", 100)
+    body = b'{"type":3,"x":[' + b"1," * 100 + b"1]}"
+    assert client.ask("POST", "/infer", body)[2] == requests.failure("request body read error")
+
+
+def test_escapes_are_read_in_names_and_not_in_contents(client: Client, sample: Any) -> None:
+    begin = f'{{"ty\\u0070e":2,"model":"{sample.model}","modelSize":{BIG},'
+    for more, expected in (
+        (f'"input":"{content(sample)}"', ok(sample.answer)),
+        (f'"input":"\\u0030x{content(sample)[2:]}"', UNREADABLE),
+        (f'"\\u0069nput":"{content(sample)}"', ok(sample.answer)),
+        (f'"model":"\\ud800","input":"{content(sample)}"', RUNTIME),
+    ):
+        body = (begin + more + "}").encode()
+        assert client.ask("POST", "/infer", body)[2] == expected, more
 
 
 def test_case_repetition_null_and_space(client: Client, sample: Any) -> None:

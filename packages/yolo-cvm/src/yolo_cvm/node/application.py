@@ -12,6 +12,7 @@ from yolo_core.graph import GraphError
 from yolo_cvm.node import requests
 from yolo_cvm.node.digits import Digits
 from yolo_cvm.node.http import Head, Response
+from yolo_cvm.node.members import TooMuch
 from yolo_cvm.node.observe import PROMETHEUS, Log, Metrics
 from yolo_cvm.node.page import Page
 from yolo_cvm.node.serving import Serving
@@ -63,10 +64,12 @@ class NodeApplication:
 
     def _infer(self, body: bytes | None) -> tuple[Response, str]:
         """The answer to a node, and its outcome in a word."""
-        if body is None:
-            return Response(requests.failure(requests.BODY_TEXT)), "body"
         try:
+            if body is None:
+                raise TooMuch
             request = requests.read_request(body)
+        except TooMuch:
+            return Response(requests.failure(requests.BODY_TEXT)), "body"
         except requests.UnknownType:
             return Response(requests.failure(requests.TYPE_TEXT)), "type"
         except requests.Unreadable:

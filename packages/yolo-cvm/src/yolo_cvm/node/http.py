@@ -26,7 +26,9 @@ Body = Union[bytes, Digits]
 TEXT = "text/plain; charset=utf-8"
 
 _CHUNK = 1 << 18
-_HEAD_LIMIT = 64 << 10
+# What the original's library takes.
+_HEAD_LIMIT = (1 << 20) + 4096
+_SMALL = 64 << 10
 _HOST = re.compile("^https?://[^/?]*", re.IGNORECASE)
 _LINGER_SECONDS = 2.0
 
@@ -284,7 +286,7 @@ class HttpServer:
         connection.socket.settimeout(self._limits.request_seconds)
         if head.method == "HEAD":
             connection.socket.sendall(start)
-        elif len(response.body) < _HEAD_LIMIT:
+        elif len(response.body) < _SMALL:
             few = connection.protocol.send(h11.Data(data=bytes(response.body)))
             connection.socket.sendall((start or b"") + (few or b""))
         else:
