@@ -100,7 +100,7 @@ def test_bodies_together_have_a_limit(sample: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"\x16\x03\x01\x02\x00", b"GET / SPAM/9\r\n\r\n", b"A" * 70_000, b"POST\r\n\r\n"]
+    "data", [b"\x16\x03\x01\x02\x00", b"GET / SPAM/9\r\n\r\n", b"A" * 1_100_000, b"POST\r\n\r\n"]
 )
 def test_what_is_no_http_gets_400(client: Client, data: bytes) -> None:
     with client.raw() as connection:
@@ -130,6 +130,43 @@ def test_expectation_chunks_and_head_requests(client: Client, sample: Any) -> No
         assert b'"info":"ok"}' in connection.recv(4096)
     status, _, data = client.ask("HEAD", "/infer")
     assert (status, data) == (200, b"")
+
+
+@pytest.mark.parametrize(
+    ("first", "more"),
+    [
+        ("POST /infer HTTP/1.0\r\n", ""),
+        ("POST /infer HTTP/1.0\r\nHost: x\r\n", "Connection: keep-alive\r\n"),
+        ("POST /infer HTTP/1.1\nHost: x\n", "X-Long: " + "x" * 1_000_000 + "\n"),
+        ("POST /infer HTTP/1.1\r\nHost: x\r\n", "x:\r\n" * 20_000),
+        ("POST /infer HTTP/1.1\r\nHost: x\r\n", "Connection: Upgrade\r\nUpgrade: h2c\r\n"),
+        ("POST /infer HTTP/1.1\r\nHOST: x\r\n", "Content-Encoding: gzip\r\n"),
+    ],
+)
+def test_other_versions_and_headers(client: Client, sample: Any, first: str, more: str) -> None:
+    body = gas_body(sample)
+    with client.raw() as connection:
+        end = "\n" if "\r" not in first else "\r\n"
+        connection.sendall(f"{first}{more}Content-Length: {len(body)}{end}{end}".encode() + body)
+        connection.shutdown(socket.SHUT_WR)
+        answer = all_of(connection)
+    assert answer.startswith(b"HTTP/1.1 200 "), answer[:100]
+    assert answer.endswith(b'"info":"ok"}')
+
+
+def test_chunks_with_extensions_and_trailers(client: Client, sample: Any) -> None:
+    body = gas_body(sample)
+    begin = b"POST /infer HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    pieces = b"".join(b"1;name=value\r\n%c\r\n" % byte for byte in body)
+    for rest, expected in (
+        (pieces + b"0\r\nTrailer: x\r\n\r\n", b'"info":"ok"}'),
+        (pieces + b"zz\r\n", BODY),
+        (pieces, BODY),
+    ):
+        with client.raw() as connection:
+            connection.sendall(begin + rest)
+            connection.shutdown(socket.SHUT_WR)
+            assert all_of(connection).endswith(expected)
 
 
 def test_a_client_that_reads_nothing_is_dropped(sample: Any) -> None:

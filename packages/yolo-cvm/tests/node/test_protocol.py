@@ -145,9 +145,7 @@ def test_keys_of_other_types_are_not_looked_at(client: Client, sample: Any) -> N
         )),
     ],
 )  # fmt: skip
-def test_other_members_are_passed_over(
-    client: Client, sample: Any, more: str, read: bool
-) -> None:
+def test_other_members_are_passed_over(client: Client, sample: Any, more: str, read: bool) -> None:
     body = f'{{"x":{more},"type":3,"model":"{sample.model}","modelSize":{BIG}}}'
     answer = client.ask("POST", "/infer", body.encode())[2]
     assert answer == (gas_of(sample) if read else UNKNOWN)
