@@ -30,6 +30,12 @@ def test_what_numpy_writes_is_read(shape: tuple[int, ...], version: tuple[int, i
     assert data[header.start :] == values.tobytes()
 
 
+def test_fortran_order_is_told_where_it_is_asked_for() -> None:
+    data = saved(np.asfortranarray(np.ones((2, 3))))
+    assert read_npy_header(data, "f", "a", "an array", fortran=True).fortran
+    assert not read_npy_header(saved(np.ones((2, 3))), "f", "a", "an array", fortran=True).fortran
+
+
 @pytest.mark.parametrize(
     ("data", "cause"),
     [

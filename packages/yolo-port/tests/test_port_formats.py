@@ -272,6 +272,60 @@ def test_pickled_npy_dictionary_is_read_without_unpickling(
     assert same(load(tmp_path / "m.npy"), checkpoint)
 
 
+def test_dictionaries_of_numpy_are_read_as_people_write_them(tmp_path: Path) -> None:
+    checkpoint = random_checkpoint()
+    words = arrays(checkpoint)
+    names = ["tin", "lid", "cap"]
+    held: Any = {"state_dict": words, "names": names}
+    np.save(tmp_path / "held.npy", held)
+    nested: Any = {"run": {"best": words}, "names": np.array(names)}
+    np.save(tmp_path / "nested.npy", nested)
+    objects: Any = words
+    np.savez(tmp_path / "object.npz", model=objects, names=np.array(names))
+    np.savez(tmp_path / "names.npz", names=np.array(names), **words)
+    for name in ("held.npy", "nested.npy", "object.npz", "names.npz"):
+        found = load(tmp_path / name)
+        assert found.architecture.names == tuple(names)
+        assert all(np.array_equal(found.parameters[each], value)
+                   for each, value in checkpoint.parameters.items())  # fmt: skip
+    turned = {name: np.asfortranarray(array) for name, array in words.items()}
+    np.savez(tmp_path / "fortran.npz", **turned)
+    pickled: Any = turned
+    np.save(tmp_path / "fortran.npy", pickled)
+    np.savez(tmp_path / "slash.npz", **{n.replace(".", "/"): each for n, each in words.items()})
+    for name in ("fortran.npz", "fortran.npy", "slash.npz"):
+        assert same(load(tmp_path / name), checkpoint)
+    several: Any = {"student": words, "teacher": words}
+    np.save(tmp_path / "several.npy", several)
+    with pytest.raises(InputError, match=r"several.npy: holds several models: student, teacher"):
+        load(tmp_path / "several.npy")
+
+
+@pytest.mark.parametrize("dtype", ["f2", ">f4", "f8"])
+def test_lists_in_the_order_of_a_state_dict(tmp_path: Path, dtype: str) -> None:
+    checkpoint = random_checkpoint()
+    convolutions = sorted(
+        checkpoint.architecture.convolutions(),
+        key=lambda conv: [(int(p), "") if p.isdigit() else (-1, p) for p in conv.name.split(".")],
+    )
+    parts = ("gamma", "beta", "running_mean", "running_var")
+    names = [
+        name
+        for conv in convolutions
+        for name in (
+            f"{conv.name}.weight",
+            f"{conv.name}.bias",
+            *(f"{conv.batch_norm}.{part}" for part in parts),
+        )
+        if name in checkpoint.parameters
+    ]
+    values = [checkpoint.parameters[name].astype(dtype) for name in names]
+    listed: Any = np.empty(len(values) + 1, object)
+    listed[:-1], listed[-1] = values, np.array(7)
+    np.save(tmp_path / "m.npy", listed)
+    assert same(load(tmp_path / "m.npy"), checkpoint)
+
+
 def test_mxnet_words_are_understood_in_dictionaries(tmp_path: Path) -> None:
     checkpoint = random_checkpoint()
     parameters: dict[str, Any] = dict(checkpoint.parameters)
@@ -321,8 +375,8 @@ def test_hostile_numpy_files_are_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "lzma.npz", "w", zipfile.ZIP_LZMA) as archive:
         archive.writestr("a.npy", plain)
     for name, cause in {
-        "code.npy": "system.*allow-list", "array.npy": "one array", "list.npy": "no array",
-        "object.npz": "pickled objects", "text.npz": "floating point", "bomb.npz": "zip bomb",
+        "code.npy": "system.*allow-list", "array.npy": "one array", "list.npy": "not one of arrays",
+        "object.npz": "no dictionary", "text.npz": "no dictionary", "bomb.npz": "zip bomb",
         "cut.npz": "damaged", "cut.npy": "", "header.npy": "header", "liar.npz": "bytes",
         "twice.npz": "one .npy", "many.npz": "zip bomb", "noise.npz": "damaged",
         "lzma.npz": "unusual way", "empty.npy": "of shape",

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from port_samples import (
+    arrays,
     dump_pickle,
     empty_tensor,
     random_checkpoint,
@@ -159,6 +160,14 @@ def test_holders_and_prefixes_that_people_write(tmp_path: Path) -> None:
         {name[len("model.") :]: value for name, value in words.items()},
     ):
         assert load(write_pt(tmp_path / "m.pt", held)).architecture.nc == 3
+    deep = {"run": {"checkpoint": {"model": {"state_dict": words}}}, "optimizer": {"state": words}}
+    plain: dict[str, Any] = dict(arrays(checkpoint))
+    for held in (deep, {"mine": words}, {"mine": model}, list(words.items()), plain,
+                 {"state_dict": plain}, model.__dict__["_modules"]["model"]):  # fmt: skip
+        assert load(write_pt(tmp_path / "m.pt", held)).architecture.nc == 3
+    several = {"student": words, "teacher": dict(words)}
+    with pytest.raises(InputError, match=r"holds several models: student, teacher"):
+        load(write_pt(tmp_path / "m.pt", several))
     (count,) = [value for name, value in words.items() if name == "model.24.m.0.bias"]
     prefixed = {f"module.{name}": value for name, value in words.items()}
     path = write_pt(tmp_path / "m.pt", {"n_averaged": count, **prefixed})

@@ -172,7 +172,7 @@ def _dtype(value: Any) -> str:
     return found if isinstance(found, str) else ""
 
 
-def _decoded(code: str, raw: bytes, count: int) -> list[Any] | None:
+def decoded(code: str, raw: bytes, count: int) -> list[Any] | None:
     """`count` values of a NumPy type of text or numbers; None for any other."""
     found = _SIMPLE_TYPE.fullmatch(code)
     if not found or len(raw) > _LIMIT:
@@ -187,7 +187,7 @@ def _decoded(code: str, raw: bytes, count: int) -> list[Any] | None:
 
 
 def _scalar(arguments: tuple[Any, ...]) -> Any:
-    values = _decoded(_dtype(arguments[0]), _raw(arguments[1]), 1)
+    values = decoded(_dtype(arguments[0]), _raw(arguments[1]), 1)
     return values[0] if values else None
 
 
@@ -199,5 +199,5 @@ def _text_array(record: Record) -> Any:
     if isinstance(state[4], list):
         return [plain(each) for each in state[4]]
     count = math.prod(state[1])
-    values = _decoded(_dtype(state[2]), _raw(state[4]), count) if count <= _LIMIT else None
+    values = decoded(_dtype(state[2]), _raw(state[4]), count) if count <= _LIMIT else None
     return record if values is None else values

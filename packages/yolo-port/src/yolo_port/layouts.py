@@ -24,19 +24,65 @@ _WIDTH_OF = {
     "BottleneckCSP": "cv4.conv.weight",
     "SPP": "cv2.conv.weight",
     "SPPF": "cv2.conv.weight",
+    "GhostConv": "cv1.conv.weight",
+    "C3Ghost": "cv3.conv.weight",
 }
+#: The tensor that tells a kind from others whose output is called the same.
+_MARK = {"C3": "m.0.cv1.conv.weight", "C3Ghost": "m.0.conv.0.cv1.conv.weight"}
 _REPEAT = re.compile(r"m\.(\d+)\.")
 
 
 def layouts() -> Iterator[tuple[Row, ...]]:
-    """The layouts that releases of YOLOv5 have shipped weights of, and the one of P2."""
+    """The layouts that releases of YOLOv5 have shipped weights of, and those of its models/hub."""
     for size, last in (("n", 9), ("n6", 11)):
         rows = Architecture.named(size).layout
         yield rows
         yield before_6(rows, last)
         yield tuple(_csp(row) for row in before_6(rows, last))
         yield tuple(_csp(row) for row in rows)
-    yield p2(Architecture.named("n").layout)
+    rows = Architecture.named("n").layout
+    yield p2(rows)
+    yield tuple(_ghost(row) if index else row for index, row in enumerate(rows))
+    yield (*rows[:19], Row((-1, 14, 6), 1, "Concat", (1,)), *rows[20:])  # BiFPN
+    yield (*rows[:21], Row((17, 20), 1, "Detect", ("nc", "anchors")))  # P3 and P4 alone
+    yield _fpn(rows)
+    yield _p7()
+
+
+def _ghost(row: Row) -> Row:
+    return replace(row, kind={"Conv": "GhostConv", "C3": "C3Ghost"}.get(row.kind, row.kind))
+
+
+def _fpn(rows: tuple[Row, ...]) -> tuple[Row, ...]:
+    """Levels on the way up alone, the finest last."""
+    up = Row((-1,), 1, "Upsample", (None, 2, "nearest"))
+    head = [Row((-1,), 3, "C3", (1024, False))]
+    for width, layer in ((512, 6), (256, 4)):
+        head += [up, Row((-1, layer), 1, "Concat", (1,)), Row((-1,), 1, "Conv", (width, 1, 1)),
+                 Row((-1,), 3, "C3", (width, False))]  # fmt: skip
+    return (*rows[:10], *head, Row((18, 14, 10), 1, "Detect", ("nc", "anchors")))
+
+
+def _p7() -> tuple[Row, ...]:
+    """Five levels, up to stride 128."""
+    widths = (256, 512, 768, 1024, 1280)
+    rows = [Row((-1,), 1, "Conv", (64, 6, 2, 2))]
+    for width in (128, *widths):
+        rows += [Row((-1,), 1, "Conv", (width, 3, 2)), Row((-1,), 3, "C3", (width,))]
+    rows.append(Row((-1,), 1, "SPPF", (1280, 5)))
+    sideways, levels = [], []
+    for width, layer in zip(widths[-2::-1], (10, 8, 6, 4)):
+        sideways.append(len(rows))
+        rows += [Row((-1,), 1, "Conv", (width, 1, 1)),
+                 Row((-1,), 1, "Upsample", (None, 2, "nearest")),
+                 Row((-1, layer), 1, "Concat", (1,)),
+                 Row((-1,), 3, "C3", (width, False))]  # fmt: skip
+    for before, width in zip(widths, widths[1:]):
+        levels.append(len(rows) - 1)
+        rows += [Row((-1,), 1, "Conv", (before, 3, 2)),
+                 Row((-1, sideways.pop()), 1, "Concat", (1,)),
+                 Row((-1,), 3, "C3", (width, False))]  # fmt: skip
+    return (*rows, Row((*levels, len(rows) - 1), 1, "Detect", ("nc", "anchors")))
 
 
 def before_6(rows: tuple[Row, ...], last: int) -> tuple[Row, ...]:
@@ -81,8 +127,11 @@ def p2(rows: tuple[Row, ...]) -> tuple[Row, ...]:
     )  # fmt: skip
 
 
-def fitted(tensors: Mapping[str, Array]) -> tuple[Row, ...] | None:
-    """The layout whose layers have such tensors, with the widths and repeats that these have."""
+def fitted(tensors: Mapping[str, Array]) -> Iterator[tuple[Row, ...]]:
+    """The layouts whose layers have such tensors, with the widths and repeats that these have.
+
+    Each comes with the order of its levels as YOLOv5 has it, and with the coarsest level first.
+    """
     parts: dict[int, set[str]] = {}
     for name in tensors:
         found = _LAYER.fullmatch(name)
@@ -90,8 +139,9 @@ def fitted(tensors: Mapping[str, Array]) -> tuple[Row, ...] | None:
             parts.setdefault(int(found.group(1)), set()).add(found.group(2))
     for rows in layouts():
         if _is_like(rows, parts):
-            return tuple(_sized(index, row, tensors) for index, row in enumerate(rows))
-    return None
+            *sized, detect = (_sized(index, row, tensors) for index, row in enumerate(rows))
+            yield (*sized, detect)
+            yield (*sized, replace(detect, sources=detect.sources[::-1]))
 
 
 def _is_like(rows: tuple[Row, ...], parts: Mapping[int, set[str]]) -> bool:
@@ -105,7 +155,7 @@ def _is_like(rows: tuple[Row, ...], parts: Mapping[int, set[str]]) -> bool:
         elif row.kind not in _WIDTH_OF:
             if found:
                 return False
-        elif _WIDTH_OF[row.kind] not in found or (row.kind == "C3" and "cv4.conv.weight" in found):
+        elif _WIDTH_OF[row.kind] not in found or _MARK.get(row.kind, "") not in {"", *found}:
             return False
     return max(parts, default=-1) == len(rows) - 1
 
@@ -114,7 +164,9 @@ def _sized(index: int, row: Row, tensors: Mapping[str, Array]) -> Row:
     if row.kind not in _WIDTH_OF:
         return row
     stem = f"model.{index}."
-    width = tensors[f"{stem}{_WIDTH_OF[row.kind]}"].shape[:1]
+    (width,) = tensors[f"{stem}{_WIDTH_OF[row.kind]}"].shape[:1] or (0,)
+    if row.kind == "GhostConv":
+        width *= 2  # the other half is made of this one
     repeats = row.repeats
     if KINDS[row.kind].repeats:
         repeats = 1 + max(
@@ -125,4 +177,4 @@ def _sized(index: int, row: Row, tensors: Mapping[str, Array]) -> Row:
             ),
             default=0,
         )
-    return replace(row, repeats=min(repeats, 200), arguments=(*width, *row.arguments[1:]))
+    return replace(row, repeats=min(repeats, 200), arguments=(width, *row.arguments[1:]))

@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -21,11 +22,12 @@ from yolo_core.errors import InputError
 from yolo_core.mxnet.checkpoint import Checkpoint
 from yolo_core.mxnet.fusing import fuse
 from yolo_core.yolo.anchors import COCO_ANCHORS, Anchors
-from yolo_core.yolo.architecture import BATCH_NORM_EPSILON, Architecture
-from yolo_core.yolo.layout import check_channels
+from yolo_core.yolo.architecture import BATCH_NORM_EPSILON, STRIDES, Architecture
+from yolo_core.yolo.layout import Row, check_channels
 from yolo_core.yolo.plan import LayoutError
+from yolo_port.graph import written_out
 from yolo_port.layouts import fitted
-from yolo_port.source import Answers, SourceModel, Structure
+from yolo_port.source import Answers, SourceModel, Structure, for_epsilon
 from yolo_port.state_dict import to_parameters
 
 #: The note of a checkpoint that lists what was taken for granted.
@@ -84,6 +86,11 @@ def match(model: SourceModel, answers: Answers | None = None) -> Checkpoint:
         found[name] = _checked(parameters[name], name, shape, model.path)
     if model.structure is not None:
         _check_structure(model.structure, architecture, model.path)
+        others = _other_activations(model.structure, architecture)
+        if others:
+            described = written_out(architecture, found, others, model.path)
+            architecture, tensors = described.architecture, described.tensors
+            found = {name: tensors[name] for name in architecture.parameter_shapes(fused)}
     if not fused and model.usable_epsilon != BATCH_NORM_EPSILON:
         found = _with_our_epsilon(found, model.usable_epsilon)
     notes = dict(model.notes)
@@ -163,8 +170,8 @@ def _from_tensors(model: SourceModel, answers: Answers, assumed: list[str]) -> A
         found = Architecture.from_description(description, source, names)
         if _fits(found, model):
             return _with_anchors(found, model, assumed)
-    rows = fitted(model.tensors)
-    if rows is None:
+    candidates = list(fitted(model.tensors))
+    if not candidates:
         if description:
             return _with_anchors(found, model, assumed)  # whose tensor is named by its shape
         raise InputError(
@@ -173,14 +180,39 @@ def _from_tensors(model: SourceModel, answers: Answers, assumed: list[str]) -> A
             f"(the first is {next(iter(model.tensors), '-')[:60]})",
             _EXPECTED,
         )
-    lists = [row.to_list() for row in rows]
     explicit = {
         "nc": count, "names": names, "depth_multiple": 1.0, "width_multiple": 1.0,
         "channel_multiple": 1, "anchors": anchors_per_level, "activation": activation,
-        "csp_activation": model.csp_activation, "backbone": lists[:1], "head": lists[1:],
+        "csp_activation": model.csp_activation,
     }  # fmt: skip
-    found = Architecture.from_description(explicit, model.path, names)
-    return _with_anchors(found, model, assumed)
+    explicit.update(_activations_before_6(candidates[0], explicit, assumed))
+    architectures = (
+        Architecture.from_description(
+            {**explicit, "backbone": lists[:1], "head": lists[1:]}, model.path, names
+        )
+        for lists in ([row.to_list() for row in rows] for rows in candidates)
+    )
+    first = next(architectures)
+    if not _fits(first, model, exactly=True):
+        first = next((each for each in architectures if _fits(each, model, exactly=True)), first)
+    return _with_anchors(first, model, assumed)
+
+
+def _activations_before_6(
+    rows: Sequence[Row], described: Mapping[str, Any], assumed: list[str]
+) -> dict[str, str]:
+    """What releases 1 to 5 have where a BottleneckCSP layout of them does not say."""
+    kinds = {row.kind for row in rows}
+    found: dict[str, str] = {}
+    if not {"Focus", "BottleneckCSP"} <= kinds:
+        return found
+    if described["activation"] is None:
+        found["activation"] = "hardswish"
+        assumed.append("release 3 (of releases 1 and 2: --activation leaky)")
+    if described["csp_activation"] is None:
+        found["csp_activation"] = "leaky"
+        assumed.append("activation leaky where branches join, as before release 6")
+    return found
 
 
 def _refuse_others(model: SourceModel) -> None:
@@ -227,14 +259,19 @@ def _head_shape(model: SourceModel) -> tuple[int, int]:
     return anchors, numbers - 5
 
 
-def _fits(found: Architecture, model: SourceModel) -> bool:
-    """Whether every convolution of an architecture has a weight of its shape here."""
+def _fits(found: Architecture, model: SourceModel, exactly: bool = False) -> bool:
+    """Whether every convolution of an architecture has a weight of its channels here.
+
+    exactly: and of its whole shape, where it is not folded from another one.
+    """
     for conv in found.convolutions():
         names = (conv.name, conv.name.replace(".conv", ".conv.conv", 1))
         array = next(
             (model.tensors[f"{n}.weight"] for n in names if f"{n}.weight" in model.tensors), None
         )
         if array is None or array.shape[0] != conv.out_channels:
+            return False
+        if exactly and names[0] + ".weight" in model.tensors and array.shape != conv.weight_shape:
             return False
     return True
 
@@ -252,7 +289,8 @@ def _with_anchors(found: Architecture, model: SourceModel, assumed: list[str]) -
     if anchors is None:
         if model.description is None:
             anchors = _usual_anchors(found)
-            assumed.append("anchors of COCO")
+            of = "no dataset" if anchors == found.anchors else "COCO"
+            assumed.append(f"anchors of {of}")
         else:
             return found
     try:
@@ -262,8 +300,8 @@ def _with_anchors(found: Architecture, model: SourceModel, assumed: list[str]) -
 
 
 def _usual_anchors(found: Architecture) -> Anchors:
-    if found.anchors_per_level == 3 and found.levels == 3:
-        return COCO_ANCHORS
+    if found.anchors_per_level == 3 and found.strides in (STRIDES, STRIDES[:2]):
+        return COCO_ANCHORS[: found.levels]
     if found.anchors_per_level == 3 and found.strides == (8, 16, 32, 64):
         return Architecture.named("n6").anchors
     return found.anchors
@@ -289,10 +327,8 @@ def _with_our_epsilon(parameters: Mapping[str, Array], epsilon: float) -> dict[s
     changed = dict(parameters)
     for name, gamma in parameters.items():
         if name.endswith(".gamma"):
-            variance = parameters[name[: -len("gamma")] + "running_var"].astype(np.float64)
-            with np.errstate(divide="ignore"):
-                ratio = np.sqrt((variance + BATCH_NORM_EPSILON) / (variance + epsilon))
-            changed[name] = (gamma * ratio).astype(np.float32)
+            variance = parameters[name[: -len("gamma")] + "running_var"]
+            changed[name] = for_epsilon(gamma, variance, epsilon, BATCH_NORM_EPSILON)
     return changed
 
 
@@ -323,18 +359,22 @@ def _check_structure(structure: Structure, architecture: Architecture, path: str
         if theirs != own:
             raise InputError(path, f"has stride, padding and groups {theirs} in {conv.name}",
                              f"{own}")  # fmt: skip
-        _check_activation(conv.name, conv.activation, focuses, structure, path)
     _check_sums(structure, architecture, path)
 
 
-def _check_activation(
-    name: str, activation: str, focuses: set[str], structure: Structure, path: str
-) -> None:
-    # The bare branches of a BottleneckCSP are activated by the block.
-    stem = name if name in focuses else name.rpartition(".")[0]
-    found = structure.activations.get(stem, activation)
-    if activation and found != activation:
-        raise InputError(path, f"has the activation {found} in {stem}", activation)
+def _other_activations(structure: Structure, architecture: Architecture) -> dict[str, str]:
+    """Convolution → its activation, for those that have not the one of the architecture."""
+    layers = architecture.layers()
+    focuses = {f"model.{layer.index}.conv" for layer in layers if layer.kind == "Focus"}
+    found = {}
+    for conv in architecture.convolutions():
+        # The bare branches of a BottleneckCSP are activated by the block.
+        stem = conv.name if conv.name in focuses else conv.name.rpartition(".")[0]
+        own = conv.activation or "identity"
+        word = structure.activations.get(stem, own)
+        if word != own:
+            found[conv.name] = word
+    return found
 
 
 def _check_sums(structure: Structure, architecture: Architecture, path: str) -> None:

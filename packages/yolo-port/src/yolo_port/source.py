@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.yolo.anchors import Anchors
@@ -29,6 +31,15 @@ def is_shape(value: Any) -> bool:
         and len(value) <= _MAX_NDIM
         and all(type(side) is int and 0 < side < _MAX_SIDE for side in value)
     )
+
+
+def for_epsilon(gamma: Array, variance: Array, theirs: float, ours: float) -> Array:
+    """The gamma that gives with epsilon `ours` what this one gives with `theirs`, [C] float32."""
+    spread = np.asarray(variance, np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):  # what comes of it is refused later
+        ratio = np.sqrt((spread + ours) / (spread + theirs))
+    changed: Array = (gamma * ratio).astype(np.float32)
+    return changed
 
 
 @dataclass(frozen=True)

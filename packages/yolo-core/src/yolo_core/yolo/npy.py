@@ -25,20 +25,23 @@ _HEADER = re.compile(
 
 @dataclass(frozen=True)
 class NpyHeader:
-    """shape: of an array in C order. code: its element type, "<f4" for instance. start: where the
-    elements begin in the file.
+    """shape: of the array. code: its element type, "<f4" for instance. start: where the elements
+    begin in the file. fortran: whether they lie in Fortran order, the first axis fastest.
     """
 
     shape: tuple[int, ...]
     code: str
     start: int
+    fortran: bool = False
 
 
-def read_npy_header(data: bytes, source: str, name: str, expected: str) -> NpyHeader:
+def read_npy_header(
+    data: bytes, source: str, name: str, expected: str, fortran: bool = False
+) -> NpyHeader:
     """The header at the beginning of the file's bytes.
 
     source: the file, name: the array and expected: what should be there, for the InputError that
-    anything else than an array in C order is.
+    anything else is. fortran: whether an array in Fortran order is taken too.
     """
     size = struct.Struct("<H" if data[6:7] == b"\x01" else "<I")
     start = len(MAGIC) + 2 + size.size
@@ -50,6 +53,7 @@ def read_npy_header(data: bytes, source: str, name: str, expected: str) -> NpyHe
     if found is None or end > len(data):
         raise InputError(source, f"has no valid .npy header for {name}", expected)
     shape = tuple(int(side) for side in re.findall(rb"\d+", found["shape"]))
-    if found["fortran"] == b"True" and len(shape) > 1:
+    turned = found["fortran"] == b"True" and len(shape) > 1
+    if turned and not fortran:
         raise InputError(source, f"has {name} in Fortran order", "C order")
-    return NpyHeader(shape, found["descr"].decode("ascii"), end)
+    return NpyHeader(shape, found["descr"].decode("ascii"), end, turned)

@@ -1,16 +1,14 @@
-"""`.npz` and `.npy` files of earlier ports: dictionaries of arrays, read without NumPy's unpickler.
+"""`.npz` and `.npy` files: dictionaries of arrays, read without NumPy's unpickler.
 
-An `.npz` is a zip of plain arrays. An `.npy` that holds a dictionary is a header and a pickle;
-the pickle goes through `pickle_machine`, which knows four globals of NumPy and refuses the rest.
+An `.npz` is a zip of arrays. An array that holds a dictionary is a header and a pickle; the
+pickle goes through `pickle_machine`, which knows a few globals of NumPy and refuses the rest.
 """
 
 from __future__ import annotations
 
-import math
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +19,19 @@ from yolo_core.errors import InputError
 from yolo_core.files import read_bytes
 from yolo_core.yolo.architecture import SIZES, Architecture
 from yolo_core.yolo.npy import OBJECT, read_npy_header
+from yolo_port.description import decoded, names_beside, plain
+from yolo_port.holders import HOLDERS, find
 from yolo_port.pickle_machine import Global, Record, read_pickle
+from yolo_port.readers.pickled_arrays import (
+    ARRAY_GLOBALS,
+    array_state,
+    element_code,
+    from_bytes,
+    is_array,
+    pickled_array,
+)
 from yolo_port.readers.zip_container import open_zip
-from yolo_port.source import SourceModel, is_shape
+from yolo_port.source import SourceModel
 from yolo_port.state_dict import tidy
 
 #: Largest file, and largest content of a compressed file: yolov5x in double precision is 0.7 GB.
@@ -37,27 +45,18 @@ _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 #: What follows the weight of a normalised convolution.
 _NORM = ("weight", "bias", "running_mean", "running_var")
 _EXPECTED = "a dictionary of YOLOv5's arrays"
-
-_RECONSTRUCT = frozenset(
-    Global(module, "_reconstruct") for module in ("numpy.core.multiarray", "numpy._core.multiarray")
-)
-_FROM_BUFFER = frozenset(
-    Global(module, "_frombuffer") for module in ("numpy.core.numeric", "numpy._core.numeric")
-)
-_DTYPE = Global("numpy", "dtype")
-_ENCODE = Global("_codecs", "encode")
-_ALLOWED = (
-    _RECONSTRUCT
-    | _FROM_BUFFER
-    | {_DTYPE, _ENCODE, Global("numpy", "ndarray"), Global("collections", "OrderedDict")}
-)
-_CODES = {"f2", "f4", "f8", "i4", "i8"}
+_ALLOWED = ARRAY_GLOBALS | {
+    Global("collections", "OrderedDict"),
+    *(Global(module, "scalar") for module in ("numpy.core.multiarray", "numpy._core.multiarray")),
+}
+#: Deepest nesting of dictionaries and lists.
+_MAX_DEPTH = 6
 
 
 def read_npz(path: Path) -> SourceModel:
-    """The arrays of an `.npz`, compressed or not. InputError for bombs, pickles and damage."""
+    """The arrays of an `.npz`, compressed or not. InputError for bombs and damage."""
     source = str(path)
-    arrays: dict[str, Array] = {}
+    content: dict[str, Any] = {}
     budget = min(FILE_LIMIT, _MAX_RATIO * path.stat().st_size + _SMALL)
     try:
         with open_zip(path, _EXPECTED) as archive:
@@ -73,13 +72,15 @@ def read_npz(path: Path) -> SourceModel:
                 if info.compress_type not in _COMPRESSIONS:
                     raise InputError(source, f"packs {info.filename} in an unusual way", "deflate")
                 name = info.filename[: -len(".npy")]
-                if not info.filename.endswith(".npy") or name in arrays:
+                if not info.filename.endswith(".npy") or name in content:
                     raise InputError(source, f"has the entry {info.filename}", "one .npy per array")
                 with archive.open(info) as stream:
-                    arrays[name] = _plain_array(stream.read(info.file_size + 1), source, name)
+                    content[name] = _value(stream.read(info.file_size + 1), source, name)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
         raise InputError(source, f"is a damaged .npz ({error})", _EXPECTED) from error
-    return _model(arrays, source, "npz")
+    if not any("." in name for name in content):  # some writers part the names by slashes
+        content = {name.replace("/", "."): value for name, value in content.items()}
+    return _model(content, source, "npz")
 
 
 def read_npy(path: Path) -> SourceModel:
@@ -89,42 +90,20 @@ def read_npy(path: Path) -> SourceModel:
     InputError for any global but NumPy's own, and for damage.
     """
     source = str(path)
-    data = read_bytes(path, FILE_LIMIT)
-    header = read_npy_header(data, source, "the array", _EXPECTED)
-    if len(header.shape) > 1 or header.code != OBJECT:
-        raise InputError(source, f"holds one array of shape {header.shape}", _EXPECTED)
-
-    def admit(reference: Global) -> bool:
-        if reference not in _ALLOWED:
-            raise InputError(
-                source,
-                f"asks for the global {reference}, which is not on the allow-list",
-                _EXPECTED,
-            )
-        return True
-
-    content, _ = read_pickle(memoryview(data)[header.start :], source, admit)
-    cell = _array_state(content, source, "the dictionary")[-1]
-    if header.shape and isinstance(cell, list):
-        if not 0 < len(cell) <= _MAX_TENSORS:
-            raise InputError(source, f"holds {len(cell)} arrays", _EXPECTED)
-        listed = [_pickled_array(value, source, f"array {at}") for at, value in enumerate(cell)]
-        return replace(
-            _model(named_in_order(listed, source), source, "npy"),
-            form="NumPy list in the order of a state dict",
+    content = _value(read_bytes(path, FILE_LIMIT), source, "the array")
+    if isinstance(content, list):
+        if not content or not all(isinstance(each, (np.ndarray, int)) for each in content):
+            raise InputError(source, "holds a list that is not one of arrays", _EXPECTED)
+        listed = [np.asarray(each) for each in content]
+        tensors, anchors = tidy(named_in_order(listed, source), source)
+        return SourceModel(
+            source, "NumPy list in the order of a state dict", tensors, grid_anchors=anchors,
             assumed=("names of the tensors by their order",),
-        )
-    values = cell[0] if isinstance(cell, list) and len(cell) == 1 else None
-    if isinstance(values, Record):
-        values = values.pairs
-    if not isinstance(values, dict) or not 0 < len(values) <= _MAX_TENSORS:
-        raise InputError(source, "holds no dictionary", _EXPECTED)
-    arrays = {
-        name: _pickled_array(value, source, name)
-        for name, value in values.items()
-        if isinstance(name, str)
-    }
-    return _model(arrays, source, "npy")
+        )  # fmt: skip
+    if not isinstance(content, dict):
+        shape = content.shape if isinstance(content, np.ndarray) else "()"
+        raise InputError(source, f"holds one array of shape {shape}", _EXPECTED)
+    return _model(content, source, "npy")
 
 
 def named_in_order(arrays: list[Array], source: str) -> dict[str, Array]:
@@ -173,63 +152,71 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in name.split(".")]
 
 
-def _model(arrays: Mapping[str, Array], source: str, form: str) -> SourceModel:
-    tensors, anchors = tidy(arrays, source)
-    return SourceModel(source, f"NumPy dictionary ({form})", tensors, grid_anchors=anchors)
+def _model(content: Mapping[str, Any], source: str, form: str) -> SourceModel:
+    """The model in a dictionary of arrays, or in one inside of it, with the names beside them."""
+
+    def hold(place: Mapping[Any, Any]) -> SourceModel | None:
+        for key in ("", *HOLDERS):
+            held = place.get(key) if key else place
+            arrays = _arrays(held) if isinstance(held, dict) else {}
+            if any(array.dtype.kind == "f" for array in arrays.values()):
+                tensors, anchors = tidy(arrays, source)
+                return SourceModel(
+                    source, f"NumPy dictionary ({form})", tensors, grid_anchors=anchors,
+                    **names_beside([place, content], source),
+                )  # fmt: skip
+        return None
+
+    found = find(content, hold, lambda value: value if isinstance(value, dict) else None, source)
+    if found is None:
+        kinds = sorted({f"{each.dtype}" for each in _arrays(content).values()})
+        what = f"arrays of {', '.join(kinds)} alone" if kinds else "no dictionary of arrays"
+        raise InputError(source, f"holds {what}", _EXPECTED)
+    return found
 
 
-def _plain_array(data: bytes, source: str, name: str) -> Array:
-    header = read_npy_header(data, source, name, _EXPECTED)
+def _arrays(place: Mapping[Any, Any]) -> dict[str, Array]:
+    return {key: each for key, each in place.items() if isinstance(each, np.ndarray)}
+
+
+def _value(data: bytes, source: str, name: str) -> Any:
+    """What an `.npy` holds: an array, or the dictionary or list of an array of objects; names,
+    in an array of text, as a list."""
+    header = read_npy_header(data, source, name, _EXPECTED, fortran=True)
+    rest = memoryview(data)[header.start :]
     if header.code == OBJECT:
-        raise InputError(source, f"holds pickled objects in {name}", "plain arrays")
-    return _from_bytes(data[header.start :], header.code, header.shape, source, name)
+        content, _ = read_pickle(rest, source, lambda reference: _admit(reference, source))
+        return _understood(content, source, name, _MAX_DEPTH)
+    if header.code[1] == "U" and len(header.shape) < 2:
+        count = header.shape[0] if header.shape else 1
+        return decoded(header.code[1:], bytes(rest), count) if count <= _MAX_TENSORS else None
+    return from_bytes(bytes(rest), header.code, header.shape, source, name, header.fortran)
 
 
-def _from_bytes(data: bytes, code: str, shape: tuple[int, ...], source: str, name: str) -> Array:
-    if code[1:] not in _CODES:
-        raise InputError(source, f"has {name} as {code}", "floating point")
-    dtype = np.dtype(code)
-    if not is_shape(shape):
-        raise InputError(source, f"has {name} of shape {shape}", _EXPECTED)
-    if math.prod(shape) * dtype.itemsize != len(data):
-        raise InputError(source, f"has {len(data)} bytes for {name} of shape {shape}",
-                         f"{math.prod(shape) * dtype.itemsize}")  # fmt: skip
-    return np.frombuffer(data, dtype).reshape(shape)
+def _admit(reference: Global, source: str) -> bool:
+    if reference not in _ALLOWED:
+        cause = f"asks for the global {reference}, which is not on the allow-list"
+        raise InputError(source, cause, _EXPECTED)
+    return True
 
 
-def _array_state(value: Any, source: str, name: str) -> tuple[Any, ...]:
-    """(shape, dtype record, Fortran order, content) of a pickled array."""
-    if isinstance(value, Record) and value.function in _FROM_BUFFER and len(value.arguments) == 4:
-        content, dtype, shape, order = value.arguments
-        return shape, dtype, order != "C", content
-    if (
-        isinstance(value, Record)
-        and value.function in _RECONSTRUCT
-        and isinstance(value.state, tuple)
-        and len(value.state) == 5
-    ):
-        return value.state[1:]
-    raise InputError(source, f"holds no array in {name}", _EXPECTED)
-
-
-def _pickled_array(value: Any, source: str, name: str) -> Array:
-    shape, dtype, fortran, content = _array_state(value, source, name)
-    if isinstance(content, Record) and content.function == _ENCODE:
-        # How bytes are written for Python 2 readers: as Latin-1 text to be encoded.
-        text = content.arguments[0] if len(content.arguments) == 2 else None
-        content = text.encode("latin-1", "replace") if isinstance(text, str) else None
-    if not isinstance(content, bytes) or fortran is not False or not isinstance(shape, tuple):
-        raise InputError(source, f"describes {name} in an unusual way", "a plain array in C order")
-    return _from_bytes(content, _dtype(dtype, source, name), shape, source, name)
-
-
-def _dtype(value: Any, source: str, name: str) -> str:
-    """A dtype's code with its byte order ("<f4"), which is entry 1 of the pickled state."""
-    code = value.arguments[0] if isinstance(value, Record) and value.arguments else None
-    state = value.state if isinstance(value, Record) else None
-    known = isinstance(value, Record) and value.function == _DTYPE
-    if not (known and isinstance(code, str) and code in _CODES and isinstance(state, tuple)):
-        raise InputError(source, f"has {name} of an unknown element type", "floating point")
-    if len(state) < 2 or state[1] not in ("<", ">", "="):
-        raise InputError(source, f"has {name} of an unknown byte order", "little-endian")
-    return str(state[1]) + str(code)
+def _understood(value: Any, source: str, name: str, depth: int) -> Any:
+    """A value of a pickle with its arrays read and its dictionaries plain."""
+    if depth == 0:
+        raise InputError(source, f"nests {name[:80]} too deep", _EXPECTED)
+    if isinstance(value, Record) and value.function.name == "OrderedDict":
+        value = value.pairs
+    if isinstance(value, (dict, list)) and len(value) > _MAX_TENSORS:
+        raise InputError(source, f"holds {len(value)} arrays in {name[:80]}", _EXPECTED)
+    if isinstance(value, dict):
+        return {key: _understood(each, source, str(key), depth - 1) for key, each in value.items()
+                if isinstance(key, (str, int))}  # fmt: skip
+    if isinstance(value, (list, tuple)):
+        return [_understood(each, source, name, depth - 1) for each in value]
+    if not is_array(value):
+        return plain(value)
+    shape, kind, _, content = array_state(value, source, name)
+    if isinstance(content, list):
+        found = _understood(content, source, name, depth - 1)
+        return found if shape or len(found) != 1 else found[0]
+    return plain(value) if element_code(kind)[:1] == "U" else pickled_array(value, source, name)

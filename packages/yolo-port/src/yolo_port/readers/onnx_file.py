@@ -21,9 +21,9 @@ from yolo_core.yolo.activations import leaky
 from yolo_core.yolo.anchors import MAX_ANCHORS, Anchors
 from yolo_core.yolo.architecture import BATCH_NORM_EPSILON
 from yolo_port.description import KEY, understand, understand_ultralytics_names
+from yolo_port.graph import GraphLayer, describe_graph
 from yolo_port.onnx_library import onnx, parse
-from yolo_port.readers.graph import GraphLayer, describe_graph
-from yolo_port.source import SourceModel, is_shape
+from yolo_port.source import SourceModel, for_epsilon, is_shape
 
 FILE_LIMIT = 1 << 30
 #: Most bytes that are read from the data file beside a graph.
@@ -67,7 +67,7 @@ class _Reader:
         self._arrays: dict[str, Array] = {}
         self._layers: list[GraphLayer] = []
         self._values: dict[str, _Value] = {}
-        self._epsilons: set[float] = set()
+        self._epsilon: float | None = None
         self._external = _EXTERNAL_LIMIT
 
     def read(self) -> SourceModel:
@@ -81,9 +81,7 @@ class _Reader:
             if node.op_type.startswith(("Quantize", "QLinear", "Dequantize", "ConvInteger")):
                 raise InputError(self.path, f"is quantized (it has {node.op_type})", _EXPECTED)
             self._visit(node)
-        if len(self._epsilons) > 1:
-            raise InputError(self.path, "has batch normalisations of different epsilon", "one")
-        epsilon = self._epsilons.pop() if self._epsilons else BATCH_NORM_EPSILON
+        epsilon = BATCH_NORM_EPSILON if self._epsilon is None else self._epsilon
         described = self._described()
         names, anchors = described.pop("names", None), described.pop("anchors", None)
         described.pop("architecture", None)
@@ -360,7 +358,11 @@ class _Reader:
         epsilon = self._attribute(node, "epsilon", 1e-5)
         if not 0 < epsilon < 1:
             raise InputError(self.path, f"has epsilon {epsilon}", "0 to 1")
-        self._epsilons.add(round(epsilon, 9))
+        epsilon = round(epsilon, 9)
+        if self._epsilon is None:
+            self._epsilon = epsilon
+        elif epsilon != self._epsilon and arrays[0].shape == arrays[3].shape:
+            arrays[0] = for_epsilon(arrays[0], arrays[3], epsilon, self._epsilon)
         if not self._normalise(index, arrays):
             raise InputError(self.path, "normalises what is no convolution", _EXPECTED)
         return ("layer", index)

@@ -21,8 +21,8 @@ from yolo_core.mxnet.params import read_params
 from yolo_core.mxnet.symbol import SymbolLayer, SymbolReader
 from yolo_core.yolo.activations import leaky
 from yolo_core.yolo.architecture import BATCH_NORM_EPSILON
-from yolo_port.readers.graph import GraphLayer, describe_graph
-from yolo_port.source import SourceModel
+from yolo_port.graph import GraphLayer, describe_graph
+from yolo_port.source import SourceModel, for_epsilon
 
 SYMBOL_ENDING = "-symbol.json"
 _SYMBOL_LIMIT = 64 << 20
@@ -54,17 +54,15 @@ def _model(
     """ours: the symbol is of a checkpoint of this project whose yaml is lost, so it reads RGB."""
     places = {"": -1}
     found: list[GraphLayer] = []
-    epsilons: set[float] = set()
+    epsilon: float | None = None
     for layer in layers:
         if layer.op == "input":
             places[layer.name] = -1
             continue
         places[layer.name] = len(found)
-        found.append(_layer(layer, tuple(places[name] for name in layer.inputs), params))
-        if layer.norm is not None:
-            epsilons.add(layer.norm.epsilon)
-    if len(epsilons) > 1:
-        raise InputError(params, "has batch normalisations of different epsilon", "one")
+        if layer.norm is not None and epsilon is None:
+            epsilon = layer.norm.epsilon
+        found.append(_layer(layer, tuple(places[name] for name in layer.inputs), params, epsilon))
     described = describe_graph(found, [places[name] for name in heads], params, None, None)
     colour = () if ours else ("input in BGR order, as the original port has it",)
     return SourceModel(
@@ -74,18 +72,23 @@ def _model(
         activation=described.architecture.activation,
         architecture=described.architecture,
         color="rgb" if ours else "bgr",
-        epsilon=epsilons.pop() if epsilons else BATCH_NORM_EPSILON,
+        epsilon=BATCH_NORM_EPSILON if epsilon is None else epsilon,
         assumed=(*colour, "anchors of COCO", *_epoch(Path(params))),
     )
 
 
-def _layer(layer: SymbolLayer, inputs: tuple[int, ...], params: str) -> GraphLayer:
+def _layer(
+    layer: SymbolLayer, inputs: tuple[int, ...], params: str, epsilon: float | None
+) -> GraphLayer:
+    """epsilon: of the file's first normalisation, to which those of another one are brought."""
     if layer.stride[0] != layer.stride[1]:
         raise InputError(params, f"has an unusual stride in {layer.node}", _EXPECTED)
     norm = layer.norm
     arrays = None
     if norm is not None:
         gamma = np.ones_like(norm.gamma) if norm.fix_gamma else norm.gamma
+        if epsilon is not None and norm.epsilon != epsilon:
+            gamma = for_epsilon(gamma, norm.variance, norm.epsilon, epsilon)
         arrays = (gamma, norm.beta, norm.mean, norm.variance)
     activation = leaky(layer.slope) if layer.activation == "leaky" else layer.activation
     return GraphLayer(

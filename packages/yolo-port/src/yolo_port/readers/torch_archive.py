@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from yolo_core.errors import InputError
 from yolo_port.pickle_machine import Admit, read_pickle
-from yolo_port.readers.torch_tensors import PICKLE_LIMIT, TorchFile
+from yolo_port.readers.torch_tensors import ARRAYS_LIMIT, TorchFile
 from yolo_port.readers.zip_container import open_zip
 
 _LOCAL_HEADER_BYTES = 30
@@ -40,9 +40,9 @@ class TorchArchive(TorchFile):
         self.order = self._byte_order(order)
         if pickle is None:
             raise InputError(self.path, "is a zip without data.pkl", "a PyTorch file")
-        if pickle.file_size > PICKLE_LIMIT:
+        if pickle.file_size > ARRAYS_LIMIT:
             raise InputError(self.path, f"has a pickle of {pickle.file_size} bytes",
-                             f"at most {PICKLE_LIMIT}")  # fmt: skip
+                             f"at most {ARRAYS_LIMIT}")  # fmt: skip
         data = self._entry_bytes(pickle)
         content, used = read_pickle(data, self.path, admit)
         if used != len(data):

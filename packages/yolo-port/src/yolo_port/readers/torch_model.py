@@ -8,7 +8,8 @@ that such files name; any other is refused, by its name.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,15 @@ from yolo_core.errors import InputError
 from yolo_core.yolo.architecture import BATCH_NORM_EPSILON
 from yolo_core.yolo.kinds import KINDS, UNSUPPORTED
 from yolo_port.description import KEY, checked_names, names_beside, plain, understand
+from yolo_port.holders import HOLDERS, find
 from yolo_port.matching import usual_activation
 from yolo_port.pickle_machine import Admit, Global, Record, named_globals
+from yolo_port.readers.pickled_arrays import ARRAY_GLOBALS
 from yolo_port.readers.torch_archive import TorchArchive
 from yolo_port.readers.torch_legacy import MAGIC, LegacyFile
 from yolo_port.readers.torch_modules import ModuleTree, mapping
 from yolo_port.readers.torch_tensors import TENSOR_GLOBALS, TorchFile
-from yolo_port.source import SourceModel
+from yolo_port.source import SourceModel, for_epsilon
 from yolo_port.state_dict import tidy
 
 #: Classes of YOLOv5's repository that are a whole model.
@@ -44,7 +47,7 @@ _INERT_MODULES = ("torch.nn.modules.", "torch.nn.parallel.", "torch.optim.", "pa
 _REPOSITORY_FUNCTION = re.compile(r"(models\.\w+\.[a-z]\w*|utils\.[\w.]+)")
 _BUILTINS = ("set", "dict", "list", "tuple", "int", "float", "str", "bool", "slice", "getattr")
 #: Every other global that a YOLOv5 detection checkpoint may name, those of `TENSOR_GLOBALS` aside.
-_ALLOWED = TENSOR_GLOBALS | {
+_ALLOWED = TENSOR_GLOBALS | ARRAY_GLOBALS | {
     Global(module, name)
     for module, names in {
         "models.yolo": (*_MODELS, "Detect"),
@@ -71,6 +74,7 @@ _ALLOWED = TENSOR_GLOBALS | {
         "numpy.core.multiarray": ("scalar", "_reconstruct"),
         "numpy._core.multiarray": ("scalar", "_reconstruct"),
         "argparse": ("Namespace",),
+        "utils.torch_utils": ("ModelEMA",),
         "pathlib": ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath", "Path"),
         "datetime": ("datetime", "timedelta"),
         "types": ("SimpleNamespace",),
@@ -120,13 +124,6 @@ _REWRITTEN = (
      "plain weights: torch.nn.utils.parametrize.remove_parametrizations, then save again"),
 )  # fmt: skip
 
-#: Keys of a checkpoint that may hold the model, the averaged weights first.
-_HOLDERS = (
-    "ema", "ema_state_dict", "model_ema", "ema_model", "model", "state_dict", "model_state_dict",
-    "net", "network", "module", "params", "weights",
-)  # fmt: skip
-#: Keys under which another dictionary of these may lie.
-_OUTER = (*_HOLDERS, "checkpoint", "ckpt")
 _MAX_TENSORS = 8000
 _MAX_NAME = 200
 
@@ -183,8 +180,8 @@ def _admission(path: Path) -> Admit:
 
 def _interpret(archive: TorchFile) -> SourceModel:
     content = archive.content
-    if isinstance(content, (list, tuple)) and len(content) == 1:
-        content = content[0]
+    if isinstance(content, (list, tuple)):
+        content = content[0] if len(content) == 1 else _from_pairs(content)
     model = _model(content)
     if model is not None:
         return _whole_model(archive, model, {})
@@ -197,27 +194,47 @@ def _interpret(archive: TorchFile) -> SourceModel:
         if isinstance(top.get(key), (int, str)) and top[key] != -1
     }
     notes.update(_training_size(top.get("opt")))
-    found = _held(archive, top, notes)
-    if found is not None:
-        return found
-    if any(archive.is_tensor(each) for each in top.values()):
-        return _state_dict(archive, top, {}, top)
-    for key in _OUTER:
-        inner = mapping(top.get(key))
-        found = None if inner is None else _held(archive, inner, notes)
+
+    def hold(place: Mapping[Any, Any]) -> SourceModel | None:
+        found = _held(archive, place, notes)
         if found is not None:
             return found
+        if place is top and any(archive.is_tensor(each) for each in place.values()):
+            return _state_dict(archive, place, {}, place)
+        if _has_weights(archive, place):
+            return _state_dict(archive, place, notes, top)
+        models = [model for each in place.values() if (model := _model(each)) is not None]
+        return _whole_model(archive, models[0], notes) if len(models) == 1 else None
+
+    found = find(top, hold, mapping, archive.path)
+    if found is not None:
+        return found
     raise InputError(
         archive.path, f"holds no model among {', '.join(map(str, list(top)[:8]))[:80]}",
-        f"{_EXPECTED} with one of {', '.join(_HOLDERS)}",
+        f"{_EXPECTED} with one of {', '.join(HOLDERS)}",
     )  # fmt: skip
+
+
+def _from_pairs(content: Sequence[Any]) -> Any:
+    """A list of names and tensors, as `list(state_dict.items())` is one, as the dictionary."""
+    pairs = [each for each in content if isinstance(each, (tuple, list)) and len(each) == 2]
+    named = len(pairs) == len(content) and all(isinstance(name, str) for name, _ in pairs)
+    return {name: value for name, value in pairs} if named else content  # noqa: C416 - lists too
+
+
+def _has_weights(archive: TorchFile, place: Mapping[Any, Any]) -> bool:
+    """Whether a dictionary is a state dict, and not one of the tensors of a training."""
+    return any(
+        isinstance(name, str) and name.endswith(".weight") and archive.is_tensor(each)
+        for name, each in place.items()
+    )
 
 
 def _held(
     archive: TorchFile, place: Mapping[Any, Any], notes: Mapping[str, object]
 ) -> SourceModel | None:
     """The model or state dict under one of the usual keys of a dictionary."""
-    for key in _HOLDERS:
+    for key in HOLDERS:
         model = _model(place.get(key))
         if model is not None:
             return _whole_model(archive, model, {**notes, "weights": key})
@@ -241,18 +258,32 @@ def _model(value: Any) -> Record | None:
         if value.function.name in _MODELS and value.function.module.endswith("models.yolo"):
             return value
         children = mapping(value.state.get("_modules")) or {}
-        if value.function.name == "Sequential" and len(children) == 1:
+        if value.function.name == "Sequential" and _are_layers(children):
+            # The layers alone, saved as model.model.
+            return Record(Global("models.yolo", _MODELS[0]), (), {"_modules": {"model": value}})
+        if value.function.name == "ModelEMA":
+            value = value.state.get("ema")
+        elif value.function.name == "Sequential" and len(children) == 1:
             value = next(iter(children.values()))
         else:
             value = children.get(_WRAPPERS.get(value.function.name))
     return None
 
 
+def _are_layers(children: Mapping[Any, Any]) -> bool:
+    """Whether modules are YOLOv5's layers, each of which knows its place and its sources."""
+    return len(children) > 1 and all(
+        isinstance(each, Record) and isinstance(each.state, dict) and {"i", "f"} <= set(each.state)
+        for each in children.values()
+    )
+
+
 def _whole_model(archive: TorchFile, model: Record, notes: Mapping[str, object]) -> SourceModel:
     tree = ModuleTree(model, archive.path)
     _refuse_kinds(tree, archive.path)
     structure = tree.structure()
-    tensors, anchors = tidy(_read(archive, tree.tensors()), archive.path)
+    arrays, epsilon = _of_one_epsilon(_read(archive, tree.tensors()), tree.epsilons())
+    tensors, anchors = tidy(arrays, archive.path)
     joined = tree.joined()
     apart = {stem: word for stem, word in structure.activations.items() if stem not in joined}
     together = {stem: word for stem, word in structure.activations.items() if stem in joined}
@@ -270,11 +301,27 @@ def _whole_model(archive: TorchFile, model: Record, notes: Mapping[str, object])
         grid_anchors=anchors,
         activation=usual_activation(apart),
         csp_activation=usual_activation(together),
-        epsilon=tree.epsilon(BATCH_NORM_EPSILON),
+        epsilon=epsilon,
         description=_yaml(model.state.get("yaml")),
         structure=structure,
         notes=notes,
     )
+
+
+def _of_one_epsilon(
+    tensors: Mapping[str, Array], epsilons: Mapping[str, float]
+) -> tuple[dict[str, Array], float]:
+    """The same network with the epsilon that most of its normalisations have, and that epsilon."""
+    found = dict(tensors)
+    counted = Counter(epsilons.values())
+    usual = counted.most_common(1)[0][0] if counted else BATCH_NORM_EPSILON
+    for name, epsilon in epsilons.items():
+        gamma, variance = found.get(f"{name}.weight"), found.get(f"{name}.running_var")
+        if epsilon == usual or gamma is None or variance is None:
+            continue
+        if gamma.shape == variance.shape:
+            found[f"{name}.weight"] = for_epsilon(gamma, variance, epsilon, usual)
+    return found, usual
 
 
 def _yaml(value: Any) -> dict[str, Any] | None:
@@ -307,7 +354,7 @@ def _read(archive: TorchFile, records: Mapping[str, Any]) -> dict[str, Array]:
 
 
 def _state_dict(
-    archive: TorchFile, values: dict[Any, Any], notes: Mapping[str, object],
+    archive: TorchFile, values: Mapping[Any, Any], notes: Mapping[str, object],
     beside: Mapping[Any, Any],
 ) -> SourceModel:  # fmt: skip
     """beside: the dictionary that the state dict lies in, which may hold names or a yaml."""

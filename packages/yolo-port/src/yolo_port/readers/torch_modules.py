@@ -102,19 +102,15 @@ class ModuleTree:
         """Stems of the blocks that activate joined branches."""
         return {name for name, _ in self._settings("BottleneckCSP")}
 
-    def epsilon(self, default: float) -> float:
-        """The one epsilon of all batch normalisations; `default` where there are none."""
-        settings = [*self._settings("BatchNorm2d"), *self._settings("SyncBatchNorm")]
-        if not settings:
-            return default
-        found = [state.get("eps") for _, state in settings]
-        values = {each for each in found if isinstance(each, float)}
-        sound = all(isinstance(each, float) and 0 < each < 1 for each in found)
-        if len(values) != 1 or not sound:
-            raise InputError(
-                self.path, "has batch normalisations of different epsilon", "one value"
-            )
-        return values.pop()
+    def epsilons(self) -> dict[str, float]:
+        """Name of each batch normalisation → its epsilon."""
+        found = {}
+        for name, state in (*self._settings("BatchNorm2d"), *self._settings("SyncBatchNorm")):
+            epsilon = state.get("eps")
+            if not isinstance(epsilon, float) or not 0 < epsilon < 1:
+                raise InputError(self.path, f"has epsilon {epsilon!r:.20} in {name}", "0 to 1")
+            found[name] = epsilon
+        return found
 
     def structure(self) -> Structure:
         """Layers, convolutions, shortcuts and pools as the modules' settings have them."""

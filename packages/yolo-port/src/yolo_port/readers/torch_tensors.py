@@ -18,12 +18,15 @@ import numpy as np
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_port.pickle_machine import Global, Persistent, Record
+from yolo_port.readers.pickled_arrays import is_array, pickled_array
 from yolo_port.source import is_shape
 
 #: Largest `.pt` that is read: yolov5x with its optimizer's state is 1.4 GB.
 FILE_LIMIT = 4 << 30
-#: Largest pickle inside: yolov5x's is 0.3 MB.
+#: Largest pickle of a model: yolov5x's is 0.3 MB.
 PICKLE_LIMIT = 8 << 20
+#: Largest pickle that holds arrays of NumPy: yolov5m's are 85 MB, and half as much again as text.
+ARRAYS_LIMIT = 256 << 20
 
 #: Storage class → its elements. BFloat16 comes as its upper half words and is widened later.
 STORAGE_DTYPES = {
@@ -84,9 +87,10 @@ class TorchFile(ABC):
         """The storage with that key, all of it."""
 
     def is_tensor(self, value: Any) -> bool:
-        """Whether a value of `content` describes a tensor or a parameter."""
-        return isinstance(value, Record) and (
-            value.function in (_TENSOR, _WITH_ATTRIBUTES) or value.function in _AROUND
+        """Whether a value of `content` describes a tensor, a parameter or an array of NumPy."""
+        return is_array(value) or (
+            isinstance(value, Record)
+            and (value.function in (_TENSOR, _WITH_ATTRIBUTES) or value.function in _AROUND)
         )
 
     @staticmethod
@@ -113,6 +117,8 @@ class TorchFile(ABC):
         BFloat16 becomes float32. name: what to call the tensor in errors. InputError when sizes,
         strides and storage do not agree.
         """
+        if is_array(value):
+            return pickled_array(value, self.path, name)
         arguments = self._description(value)
         if not 6 <= len(arguments) <= 7:
             raise InputError(self.path, f"has no tensor at {name}", "a dense tensor")

@@ -7,7 +7,7 @@ calls them; otherwise each operation is a layer of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -18,9 +18,10 @@ from yolo_core.yolo.anchors import COCO_ANCHORS, Anchors
 from yolo_core.yolo.architecture import P6_SIZES, SIZES, Architecture
 from yolo_core.yolo.plan import Step
 from yolo_port.layouts import before_6
-from yolo_port.readers.wiring import IMAGE, Terms, expected_inputs
+from yolo_port.wiring import IMAGE, Terms, expected_inputs
 
 _EXPECTED = "a YOLOv5 detection model"
+_NORM = ("gamma", "beta", "running_mean", "running_var")
 
 
 @dataclass
@@ -82,6 +83,37 @@ def describe_graph(
             found = candidate if anchors is None else replace(candidate, anchors=anchors)
             return Described(found, dict(_tensors(layers, matched, candidate.steps())))
     return _as_rows(layers, heads, source, anchors, names, numbers - 5, activation)
+
+
+def written_out(
+    architecture: Architecture, parameters: Mapping[str, Array], activations: Mapping[str, str],
+    source: str,
+) -> Described:  # fmt: skip
+    """The same network with a row for each operation, which can then have an activation of its own.
+
+    activations: convolution → word, of those that have another one than the architecture gives.
+    """
+    layers = []
+    for step in architecture.steps():
+        conv = step.convolution
+        if conv is None:
+            layers.append(GraphLayer(
+                step.operation, step.inputs, "", kernel=(step.kernel, step.kernel),
+                stride=step.stride, padding=(step.padding, step.padding), factor=step.factor,
+            ))  # fmt: skip
+            continue
+        norm = None
+        if f"{conv.batch_norm}.gamma" in parameters:
+            norm = tuple(parameters[f"{conv.batch_norm}.{part}"] for part in _NORM)
+        word = activations.get(conv.name, conv.activation)
+        layers.append(GraphLayer(
+            "conv", step.inputs, conv.name, parameters[f"{conv.name}.weight"],
+            parameters.get(f"{conv.name}.bias"), norm, "" if word == "identity" else word,
+            conv.kernel, conv.stride, conv.padding, conv.groups,
+        ))  # fmt: skip
+    heads = architecture.network.heads
+    return _as_rows(layers, heads, source, architecture.anchors, architecture.names,
+                    architecture.nc, _usual(layers))  # fmt: skip
 
 
 def _needed(
@@ -199,7 +231,7 @@ def _of_layer(layer: GraphLayer, name: str, batch_norm: str | None) -> Iterator[
         bias = layer.bias
         yield f"{name}.bias", np.zeros(len(_weight(layer)), np.float32) if bias is None else bias
         return
-    for part, array in zip(("gamma", "beta", "running_mean", "running_var"), layer.norm):
+    for part, array in zip(_NORM, layer.norm):
         yield f"{batch_norm}.{part}", array
 
 
