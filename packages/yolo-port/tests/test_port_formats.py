@@ -274,7 +274,7 @@ def test_pickled_npy_dictionary_is_read_without_unpickling(
 
 def test_dictionaries_of_numpy_are_read_as_people_write_them(tmp_path: Path) -> None:
     checkpoint = random_checkpoint()
-    words = arrays(checkpoint)
+    words: dict[str, Any] = dict(arrays(checkpoint))
     names = ["tin", "lid", "cap"]
     held: Any = {"state_dict": words, "names": names}
     np.save(tmp_path / "held.npy", held)
@@ -288,11 +288,12 @@ def test_dictionaries_of_numpy_are_read_as_people_write_them(tmp_path: Path) -> 
         assert found.architecture.names == tuple(names)
         assert all(np.array_equal(found.parameters[each], value)
                    for each, value in checkpoint.parameters.items())  # fmt: skip
-    turned = {name: np.asfortranarray(array) for name, array in words.items()}
+    turned: dict[str, Any] = {name: np.asfortranarray(array) for name, array in words.items()}
     np.savez(tmp_path / "fortran.npz", **turned)
     pickled: Any = turned
     np.save(tmp_path / "fortran.npy", pickled)
-    np.savez(tmp_path / "slash.npz", **{n.replace(".", "/"): each for n, each in words.items()})
+    slashes: dict[str, Any] = {name.replace(".", "/"): each for name, each in words.items()}
+    np.savez(tmp_path / "slash.npz", **slashes)
     for name in ("fortran.npz", "fortran.npy", "slash.npz"):
         assert same(load(tmp_path / name), checkpoint)
     several: Any = {"student": words, "teacher": words}

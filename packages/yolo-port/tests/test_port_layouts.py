@@ -51,7 +51,8 @@ def heads(checkpoint: Checkpoint) -> tuple[Any, ...]:
 @pytest.mark.parametrize("number", range(len(_LAYOUTS)))
 def test_a_state_dict_of_every_layout_is_recognised(tmp_path: Path, number: int) -> None:
     wanted = checkpoint_of(described(_LAYOUTS[number]))
-    np.savez(tmp_path / "m.npz", **ultralytics_state_dict(wanted))
+    words: dict[str, Any] = dict(ultralytics_state_dict(wanted))
+    np.savez(tmp_path / "m.npz", **words)
     found = load(tmp_path / "m.npz", Answers(activation="silu"))
     kinds = {row.kind for row in _LAYOUTS[number]}
     if {"Focus", "BottleneckCSP"} <= kinds:
@@ -65,7 +66,7 @@ def test_a_state_dict_of_every_layout_is_recognised(tmp_path: Path, number: int)
 def test_releases_of_before_4_are_no_silu_networks(tmp_path: Path) -> None:
     (rows,) = [rows for rows in _LAYOUTS if len(rows) == 25
                and rows[0].kind == "Focus" and rows[2].kind == "BottleneckCSP"]  # fmt: skip
-    words = ultralytics_state_dict(checkpoint_of(described(rows)))
+    words: dict[str, Any] = dict(ultralytics_state_dict(checkpoint_of(described(rows))))
     np.savez(tmp_path / "m.npz", **words)
     found = load(tmp_path / "m.npz")
     assert found.architecture.activation == "hardswish"
@@ -77,7 +78,8 @@ def test_levels_from_the_coarsest_to_the_finest(tmp_path: Path) -> None:
     *rows, detect = Architecture.named("n").layout
     turned = (*rows, replace(detect, sources=detect.sources[::-1]))
     wanted = checkpoint_of(described(turned))
-    np.savez(tmp_path / "m.npz", **ultralytics_state_dict(wanted))
+    words: dict[str, Any] = dict(ultralytics_state_dict(wanted))
+    np.savez(tmp_path / "m.npz", **words)
     found = load(tmp_path / "m.npz")
     assert found.architecture.strides == (32, 16, 8)
     assert all(np.array_equal(left, right) for left, right in zip(heads(found), heads(wanted)))
