@@ -293,6 +293,7 @@ def test_where_with_one_condition_per_row_writes_bytes() -> None:
         ("cvm_lut", [(2,), (3,)], {"in_dim": 0}, "in_dim"),
         ("conv2d", [(1, 4, 5, 5), (2, 4, 3, 3)], {"channels": 0, "kernel_size": (3, 3)}, "weight"),
         ("where", [(3,), (2, 3), (2, 3)], {}, "condition"),
+        ("clip", [(3,)], {"a_min": 4, "a_max": 4}, "less than a_max"),
         ("slice_like", [(2, 3), (2,)], {}, "dimensions"),
         ("get_valid_counts", [(1, 2, 32)], {}, "columns"),
         ("non_max_suppression", [(1, 2, 6), (1,)], {"iou_threshold": 0}, "iou_threshold"),

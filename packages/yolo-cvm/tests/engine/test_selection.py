@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from yolo_core.graph import Graph, GraphBuilder, interpret
 from yolo_cvm.engine import library, planner, select
 from yolo_cvm.engine.compiled import NativePlan
 from yolo_cvm.engine.format import Step
+from yolo_cvm.engine.planner.encoding import encode
 from yolo_cvm.engine.planner.form import Form
 
 from .detectors import Detector, indices, suppression
@@ -107,6 +109,56 @@ def test_a_value_that_others_read_is_not_left_out() -> None:
     seen = b.build([first, counts])
     assert Step.SELECT not in kinds(planner.apply(seen))
     assert_same(seen, data)
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "stride", "absorbed"),
+    [
+        ((0, 0, 0), (1, 4, 6), (1, 1, 1), True),
+        ((0, 0, 0), (1, 4, 5), (1, 1, 1), False),
+        ((0, 0, 1), (1, 4, 6), (1, 1, 1), False),
+        ((0, 1, 0), (1, 5, 6), (1, 1, 1), False),
+        ((0, 0, 0), (1, 8, 6), (1, 2, 1), False),
+    ],
+    ids=str,
+)
+def test_only_whole_first_rows_are_part_of_a_selection(
+    begin: tuple[int, ...], end: tuple[int, ...], stride: tuple[int, ...], absorbed: bool
+) -> None:
+    b = GraphBuilder()
+    x = b.input("data", (1, 30, 6), 20)
+    counts = b.operator("get_valid_counts", [x], score_threshold=0)
+    y = b.operator("non_max_suppression", [b.output(counts, 1), counts], max_output_size=5)
+    y = b.operator("strided_slice", [y], begin=begin, end=end, stride=stride)
+    graph = b.build([y])
+    (select,) = planner.apply(graph).selections.selects.values()
+    assert select.rows == (4 if absorbed else 30)
+    assert_same(graph, boxes(np.random.default_rng(4), "random", (1, 30)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "other"),
+    [
+        (Step.SUPPRESS, "counts", "x"),
+        (Step.SUPPRESS, "x", "counts"),
+        (Step.SUPPRESS, "order", "counts"),
+        (Step.VALID_COUNTS, "counts", "rows"),
+        (Step.VALID_COUNTS, "rows", "counts"),
+    ],
+    ids=str,
+)
+def test_the_library_refuses_operands_of_other_sizes(kind: Step, field: str, other: str) -> None:
+    """The library trusts no plan: a tensor that is too small or too large is told."""
+    form = planner.apply(suppression((3, 40), -20, False, top_k=30))
+    steps = tuple(
+        replace(step, fields={**step.fields, field: step.fields[other]})
+        if step.kind == kind else step
+        for step in form.steps.steps
+    )  # fmt: skip
+    assert steps != form.steps.steps
+    NativePlan(encode(form), SETS[0])
+    with pytest.raises(RuntimeError, match="sizes differ"):
+        NativePlan(encode(replace(form, steps=replace(form.steps, steps=steps))), SETS[0])
 
 
 def test_a_long_suppression_is_done_in_parts() -> None:
