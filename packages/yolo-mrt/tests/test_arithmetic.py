@@ -15,7 +15,7 @@ from yolo_mrt.calibrate.tables import CODE_LIMIT, FINE, INDEX_LIMIT, TABLE_SIZE,
 from yolo_mrt.network.net import Layer
 from yolo_mrt.quantize.moments import NEAR_OBJECTS, MomentSums, columns, sample_positions
 from yolo_mrt.quantize.rounding import DAMPING, _exact_product, round_compensating, round_nearest
-from yolo_mrt.quantize.weights import quantize_conv
+from yolo_mrt.quantize.weights import quantize_conv, read_weights
 
 
 @pytest.mark.parametrize("activation", ["silu", "leaky", "relu"])
@@ -126,7 +126,7 @@ def test_integer_convolution_is_the_real_one_on_codes() -> None:
     weight = generator.normal(0, 0.2, (5, 3, 3, 3)).astype(np.float32)
     bias = generator.normal(0, 1, 5).astype(np.float32)
     layer = Layer("c", "conv", ("x",), weight, bias, "silu", (3, 3), (1, 1), (1, 1))
-    codes = Codes(np.array([0.01, 0.02, 0.04]), np.array([-90, -50, 3]), np.arange(3))
+    codes = Codes.plain(np.array([0.01, 0.02, 0.04]), np.array([-90, -50, 3]))
     unit, offset = np.full(5, 0.004), np.full(5, 2.0)
     conv = quantize_conv(layer, codes, unit, offset, 12)
     assert (conv.step == unit * conv.multiplier * 2.0**-conv.shift).all()
@@ -141,13 +141,35 @@ def test_integer_convolution_is_the_real_one_on_codes() -> None:
     assert (np.abs(accumulator * conv.step + offset - exact) <= tolerance).all()
 
 
+def test_fine_codes_share_the_weights_of_their_channel() -> None:
+    """A joined tensor whose second part is read finely: an eighth of its weights, rounded."""
+    generator = np.random.RandomState(5)
+    first = Codes.plain(np.array([0.01, 0.02]), np.array([-90, -50]))
+    second = Codes(
+        np.array([0.08, 0.16, 0.01, 0.02]), np.array([-3, 4, 0, 0]), np.array([0, 1, 0, 1]),
+        np.array([False, False, True, True]),
+    )  # fmt: skip
+    codes = Codes.join(((first, 2), (second, 2)))
+    weight = generator.normal(0, 0.2, (5, 4, 1, 1)).astype(np.float32)
+    layer = Layer("c", "conv", ("x",), weight, np.zeros(5, np.float32), "silu")
+    conv = quantize_conv(layer, codes, np.full(5, 0.004), np.zeros(5), 12)
+    assert conv.weight.shape == weight.shape
+    read = read_weights(conv.weight, codes).astype(np.int64)
+    np.testing.assert_array_equal(read[:, :4], conv.weight)
+    np.testing.assert_array_equal(read[:, 4:], np.floor(conv.weight[:, 2:] / 8 + 0.5))
+    taps = np.abs(read[:, :4]).sum(axis=(1, 2, 3)) * CODE_LIMIT + 8 * np.abs(read[:, 4:]).sum(
+        axis=(1, 2, 3)
+    )
+    assert (taps + np.abs(conv.bias) < 2 ** (conv.clip_bits - 1)).all()
+
+
 def test_rounding_changes_no_mean() -> None:
     generator = np.random.RandomState(7)
     layer = Layer(
         "c", "conv", ("data",), generator.randn(6, 5, 1, 1).astype(np.float32),
         generator.randn(6).astype(np.float32), "silu",
     )  # fmt: skip
-    codes = Codes(generator.rand(5) * 0.1 + 0.01, generator.randint(-127, 20, 5), np.arange(5))
+    codes = Codes.plain(generator.rand(5) * 0.1 + 0.01, generator.randint(-127, 20, 5))
     read = generator.randint(0, 200, (400, 5)) * np.array([1, 0.5, 0.2, 0, 1])
     read = np.rint(read).astype(np.float32)
     read[:, 1] += read[:, 0] // 2

@@ -27,7 +27,7 @@ def planes() -> list[Array]:
 
 
 def codes_of(channels: int, scale: float) -> Codes:
-    return Codes(np.full(channels, scale), np.full(channels, -120), np.arange(channels))
+    return Codes.plain(np.full(channels, scale), np.full(channels, -120))
 
 
 def test_rerun_is_the_whole_run_with_one_tensor_replaced(

@@ -15,7 +15,7 @@ from yolo_core.yolo.architecture import Architecture
 from yolo_core.yolo.qat import ConvolutionGrid, Grid
 from yolo_mrt.calibrate.calibration import make_scheme
 from yolo_mrt.calibrate.float_pass import measure
-from yolo_mrt.calibrate.scheme import INPUT_SCALE, Codes, Scheme
+from yolo_mrt.calibrate.scheme import INPUT_SCALE, Scheme
 from yolo_mrt.calibrate.tables import CODE_LIMIT
 from yolo_mrt.network.building import net_of
 from yolo_mrt.network.net import Net, per_output
@@ -38,26 +38,16 @@ def grid_of(net: Net, scheme: Scheme) -> Grid:
     grid: dict[str, ConvolutionGrid] = {}
     for layer in net.convolutions():
         codes = scheme.codes(net, layer.inputs[0], scheme.fine.get(layer.name, ()))
-        coarse, fine, zero = _per_channel(codes)
+        coarse, zero = codes.coarse().scale, codes.coarse().zero
+        finest = coarse.copy()
+        finest[codes.channel[codes.fine]] = codes.scale[codes.fine]
         step = integers[layer.name].step
         grid[layer.name] = ConvolutionGrid(
             # The integer weight multiplies codes, so the step of its input is divided out.
             weight_step=step[:, None, None, None] / per_output(layer, coarse)[:, :, None, None],
             weight_limit=CODE_LIMIT,
-            input_step=fine.reshape(1, -1, 1, 1),
+            input_step=finest.reshape(1, -1, 1, 1),
             input_low=((-CODE_LIMIT - zero) * coarse).reshape(1, -1, 1, 1),
             input_high=((CODE_LIMIT - zero) * coarse).reshape(1, -1, 1, 1),
         )
     return grid
-
-
-def _per_channel(codes: Codes) -> tuple[Array, Array, Array]:
-    """Per float channel: coarse step, finest step, and zero point of the coarse codes."""
-    channels = int(codes.channel.max()) + 1
-    coarse, zero = np.zeros(channels), np.zeros(channels)
-    fine = np.full(channels, np.inf)
-    for scale, code, channel in zip(codes.scale, codes.zero, codes.channel):
-        if scale > coarse[channel]:
-            coarse[channel], zero[channel] = scale, code
-        fine[channel] = min(fine[channel], scale)
-    return coarse, fine, zero

@@ -50,9 +50,9 @@ class Node:
     """One row of the report.
 
     ap_lost: in points, the mean over the images of each image's AP. interval: its 95 % interval,
-    None from one image. refinement: what reading the tensor finely adds, as shares of all
-    multiplications and weights; None where it cannot be read so. histogram: (lower edge, share of
-    values) pairs.
+    None from one image. refinement: what reading the tensor finely adds, as a share of all
+    multiplications; None where it cannot be read so. histogram: (lower edge, share of values)
+    pairs.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Node:
     clipped: float
     done: str
     histogram: tuple[tuple[float, float], ...]
-    refinement: tuple[float, float] | None = None
+    refinement: float | None = None
     snr_db: float = 0.0
     ap_lost: float = 0.0
     interval: tuple[float, float] | None = None
@@ -196,14 +196,9 @@ def _weights(settings: Settings, source: Source) -> Iterator[tuple[Node, Trial]]
     """The weights of every convolution, yet to be judged."""
     scheme, integers = calibrated(settings, source.net), quantized(settings)
     for layer in source.net.convolutions():
-        codes = scheme.codes(source.net, layer.inputs[0], scheme.fine.get(layer.name, ()))
-        # Where a channel is read finely too, the coarse codes carry nearly all of it.
-        order = np.lexsort((-codes.scale, codes.channel))
-        coarse = order[np.unique(codes.channel[order], return_index=True)[1]]
+        codes = scheme.codes(source.net, layer.inputs[0], ())
         weight = integers[layer.name].weight
-        if layer.groups == 1:
-            weight = weight[:, coarse]
-        step = integers[layer.name].step[:, None] / per_output(layer, codes.scale[coarse])
+        step = integers[layer.name].step[:, None] / per_output(layer, codes.scale)
         counts = np.histogram(np.abs(layer.weights), WEIGHT_EDGES)[0] / layer.weights.size
         node = Node(
             f"{layer.name} weights", 8, _span(step), _span(CODE_LIMIT * step),
@@ -225,7 +220,7 @@ _COLUMNS = {
     "95 % interval": "Where that loss lies with 95 % confidence, as far as so many images can "
     "tell. A row is marked only where the whole interval is above zero.",
     "to refine": "What --refine NODE adds: the tensor is read with steps eight times as fine "
-    "wherever it is read, which costs these shares of all multiplications and weights and wins "
+    "wherever it is read, which costs this share of all multiplications, no bytes, and wins "
     "back at most what is lost alone. Blank where that cannot be done.",
     "SNR dB": "Energy of the values over that of their quantization error.",
     "clipped": "Share of the values beyond the threshold; of weights, those at the largest code.",
@@ -241,7 +236,7 @@ def _cells(node: Node) -> tuple[str, ...]:
         node.name, f"{node.ap_lost:+.2f}",
         "" if node.interval is None else "{:+.2f} to {:+.2f}".format(*node.interval),
         "" if node.refinement is None
-        else "+{:.1f} % mult., +{:.2f} % weights".format(*(100 * x for x in node.refinement)),
+        else f"+{100 * node.refinement:.1f} % mult.",
         f"{node.snr_db:.1f}", f"{100 * node.clipped:.4f} %", _spelled(node.threshold, ".3g"),
         _spelled(node.scale, ".4g"), str(node.bits), node.done,
     )  # fmt: skip

@@ -26,12 +26,19 @@ class Codes:
     """Codes of a tensor as a convolution reads it; one entry per channel of codes.
 
     value = (code - zero) * scale, summed over the entries of the same `channel` of the float
-    tensor (a fine tensor has two).
+    tensor (a fine tensor has two). fine: entries that hold what the coarse code of their channel
+    leaves over, in steps FINE times smaller.
     """
 
     scale: Array
     zero: Array
     channel: Array
+    fine: Array
+
+    @classmethod
+    def plain(cls, scale: Array, zero: Array) -> Codes:
+        """One coarse code per channel."""
+        return cls(scale, zero, np.arange(len(scale)), np.zeros(len(scale), bool))
 
     @classmethod
     def join(cls, parts: tuple[tuple[Codes, int], ...]) -> Codes:
@@ -41,7 +48,13 @@ class Codes:
             np.concatenate([codes.scale for codes, _ in parts]),
             np.concatenate([codes.zero for codes, _ in parts]),
             np.concatenate([codes.channel + o for (codes, _), o in zip(parts, offsets)]),
+            np.concatenate([codes.fine for codes, _ in parts]),
         )
+
+    def coarse(self) -> Codes:
+        """One entry per channel of the float tensor."""
+        own = ~self.fine
+        return Codes(self.scale[own], self.zero[own], self.channel[own], self.fine[own])
 
 
 @dataclass(frozen=True)
@@ -104,14 +117,15 @@ class Scheme:
             menu = self.tables(layer)
             scale = np.array([menu[i].scale for i in self.table[layer.name]])
             zero = np.array([menu[i].zero for i in self.table[layer.name]])
-        channel = np.arange(len(scale))
         if fine:
+            channel, coarse = np.arange(len(scale)), np.zeros(len(scale), bool)
             return Codes(
                 np.concatenate((scale, scale / FINE)),
                 np.concatenate((zero, np.zeros_like(zero))),
                 np.concatenate((channel, channel)),
+                np.concatenate((coarse, ~coarse)),
             )
-        return Codes(scale, zero, channel)
+        return Codes.plain(scale, zero)
 
     def codes(self, net: Net, name: str, fine: tuple[str, ...]) -> Codes:
         """Codes of any tensor as it is read by a convolution that reads `fine` finely."""

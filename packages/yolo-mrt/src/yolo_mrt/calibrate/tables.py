@@ -22,7 +22,8 @@ TABLE_SIZE = 2 * INDEX_LIMIT + 1
 CODE_LIMIT = 127
 LEVELS = 2 * CODE_LIMIT
 #: A fine tensor carries this many more steps per step, as a second code of its own.
-FINE = 8
+FINE_SHIFT = 3
+FINE = 1 << FINE_SHIFT
 #: Minimum of x * sigmoid(x), and how far below zero its argument still matters.
 SILU_LOW, SILU_REACH = -0.27846454276107374, 8.0
 #: The same of Hardswish, exactly, and of Mish.

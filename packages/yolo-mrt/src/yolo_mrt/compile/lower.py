@@ -15,7 +15,13 @@ from yolo_core.arrays import Array
 from yolo_core.graph import Graph, GraphBuilder, Ref
 from yolo_core.graph.integers import bits_for
 from yolo_mrt.calibrate.scheme import Codes, Scheme, wide_sites
-from yolo_mrt.calibrate.tables import CODE_LIMIT, INDEX_BITS, INDEX_LIMIT, TABLE_SIZE
+from yolo_mrt.calibrate.tables import (
+    CODE_LIMIT,
+    FINE_SHIFT,
+    INDEX_BITS,
+    INDEX_LIMIT,
+    TABLE_SIZE,
+)
 from yolo_mrt.network.net import INPUT, Layer, Net
 from yolo_mrt.quantize.weights import MULTIPLIER_BITS, IntegerConv
 
@@ -23,6 +29,8 @@ CODE_BITS = 8
 WIDE_TABLE_BITS = 16
 #: Precision of a sum that a multiplier and an offset still fit above in 32 bits.
 LONGEST_SUM = 22
+#: Of the weights that fine codes are multiplied by: an eighth of ±127.
+SHARED_BITS = bits_for((CODE_LIMIT >> FINE_SHIFT) + 1)
 
 
 class _Lowering:
@@ -103,14 +111,37 @@ class _Lowering:
             return self._pointwise(layer, [self._read(i, fine) for i in layer.inputs])
         return self._plain[name]
 
+    def _weights(self, layer: Layer, codes: Codes) -> Ref:
+        """What multiplies the codes: the parameter, and again an eighth of it for fine codes.
+
+        A second reading costs multiplications but no bytes.
+        """
+        weight = self._convs[layer.name].weight
+        stored = self._parameter(f"{layer.name}.weight", weight, CODE_BITS)
+        if not codes.fine.any():
+            return stored
+        parts: list[Ref] = []
+        ends = np.flatnonzero((np.diff(codes.fine) != 0) | (np.diff(codes.channel) != 1)) + 1
+        for run in np.split(np.arange(len(codes.fine)), ends):
+            begin, end = int(codes.channel[run[0]]), int(codes.channel[run[-1]]) + 1
+            part = stored
+            if end - begin < weight.shape[1]:
+                part = self._builder.operator(
+                    "strided_slice", [stored], begin=(0, begin), end=(len(weight), end)
+                )
+            if codes.fine[run[0]]:
+                part = self._builder.operator(
+                    "cvm_right_shift", [part], precision=SHARED_BITS, shift_bit=FINE_SHIFT
+                )
+            parts.append(part)
+        return self._builder.operator("concatenate", parts, axis=1)
+
     def _pad(self, layer: Layer, x: Ref, codes: Codes) -> Ref:
         """The input with a border of its zero point's code."""
-        (rows, cols), (_, channels, height, width) = layer.padding, x.shape
+        (rows, cols), (_, _, height, width) = layer.padding, x.shape
         border = np.clip(codes.zero, -CODE_LIMIT, CODE_LIMIT)
-        cell = self._share(
-            f"{layer.inputs[0]}.zero{'.fine' if channels != len(border) else ''}",
-            border.reshape(1, -1, 1, 1), CODE_BITS,
-        )  # fmt: skip
+        read = "".join(f"+{name}" for name in self._scheme.fine.get(layer.name, ()))
+        cell = self._share(f"{layer.inputs[0]}.zero{read}", border.reshape(1, -1, 1, 1), CODE_BITS)
         tile, join = "tile", "concatenate"
         if rows:
             edge = self._builder.operator(tile, [cell], reps=(1, 1, rows, width))
@@ -129,7 +160,7 @@ class _Lowering:
         padding = layer.padding
         if any(padding) and codes.zero.any():
             x, padding = self._pad(layer, x, codes), (0, 0)
-        weight = self._parameter(f"{layer.name}.weight", conv.weight, CODE_BITS)
+        weight = self._weights(layer, codes)
         bias = self._parameter(f"{layer.name}.bias", conv.bias)
         groups = {} if layer.groups == 1 else {"groups": layer.groups}
         y = self._builder.operator(

@@ -27,7 +27,7 @@ from yolo_mrt.quantize.moments import (
     columns,
     sample_positions,
 )
-from yolo_mrt.quantize.weights import IntegerConv
+from yolo_mrt.quantize.weights import IntegerConv, read_weights
 
 #: Objectness, as a logit, above which a cell of a head sees an object.
 OBJECT_LOGIT = -3
@@ -44,15 +44,19 @@ class CodedNet:
         self._wide = set(wide_sites(net))
         fine_sites = {name for fine in scheme.fine.values() for name in fine}
         array = self._mx.nd.array
+        #: Per convolution, which of the channels that it reads are coarse codes.
+        self.coarse: dict[str, Array] = {}
         self._constants: dict[str, tuple[Any, ...]] = {}
         for layer in net.convolutions():
             conv = convs[layer.name]
             codes = scheme.codes(net, layer.inputs[0], scheme.fine.get(layer.name, ()))
-            taps = conv.weight.sum(axis=(2, 3), dtype=np.int64)
+            weight = read_weights(conv.weight, codes)
+            taps = weight.sum(axis=(2, 3), dtype=np.int64)
             bias = conv.bias + (taps * per_output(layer, codes.zero)).sum(axis=1)
+            self.coarse[layer.name] = ~codes.fine
             ratio = np.ldexp(conv.multiplier.astype(np.float64), -conv.shift)
             self._constants[layer.name] = (
-                array(conv.weight.astype(np.float32)),
+                array(weight.astype(np.float32)),
                 array(bias.astype(np.float32)),
                 array(ratio.astype(np.float32).reshape(1, -1, 1, 1)),
             )
@@ -206,7 +210,7 @@ def moments_of(
             extents = image.shape[2], image.shape[3]
             cells = coded.object_cells(heads, extents)
             for layer, value in held:
-                x = value.asnumpy()[0]
+                x = value.asnumpy()[0][coded.coarse[layer.name]]
                 positions = sample_positions(layer, x, extents, cells, number, near_objects)
                 later(add, layer, x, positions)
     return {name: found.moments() for name, found in sums.items()}

@@ -12,7 +12,7 @@ import numpy as np
 
 from yolo_core.arrays import Array
 from yolo_mrt.calibrate.scheme import Codes
-from yolo_mrt.calibrate.tables import CODE_LIMIT
+from yolo_mrt.calibrate.tables import CODE_LIMIT, FINE, FINE_SHIFT
 from yolo_mrt.network.net import Layer, per_output
 from yolo_mrt.quantize.moments import Moments
 from yolo_mrt.quantize.rounding import round_compensating, round_nearest
@@ -33,9 +33,10 @@ _DRIFT_BITS = 16
 class IntegerConv:
     """A convolution in integers.
 
-    weight int8 [out, P / groups, kh, kw] in ±127 over P channels of codes; bias [out]; result =
-    (accumulator * multiplier) >> shift, rounded half up. clip_bits: of the accumulator, lossless.
-    step [out]: real value of one accumulator unit.
+    weight int8 [out, P / groups, kh, kw] in ±127 over the P channels of the float tensor, which
+    fine codes share (see `read_weights`); bias [out]; result = (accumulator * multiplier) >> shift,
+    rounded half up. clip_bits: of the accumulator, lossless. step [out]: real value of one
+    accumulator unit.
     """
 
     weight: Array
@@ -47,12 +48,22 @@ class IntegerConv:
 
 
 def code_weights(layer: Layer, codes: Codes) -> Array:
-    """Real weights per unit of code, float64 [out, P / groups, kh, kw]."""
+    """Real weights per unit of coarse code, float64 [out, P / groups, kh, kw]."""
     weight = layer.weights.astype(np.float64)
-    if layer.groups == 1:
-        weight = weight[:, codes.channel]
-    result: Array = weight * per_output(layer, codes.scale)[:, :, None, None]
+    result: Array = weight * per_output(layer, codes.coarse().scale)[:, :, None, None]
     return result
+
+
+def read_weights(weight: Array, codes: Codes) -> Array:
+    """The integers that multiply the codes, one for each entry of `codes`: int8.
+
+    weight: of an IntegerConv. A fine code's is that of its channel over FINE, rounded half up.
+    """
+    if not codes.fine.any():
+        return weight
+    shared = weight[:, codes.channel].astype(np.int64)
+    shared[:, codes.fine] = (shared[:, codes.fine] + FINE // 2) >> FINE_SHIFT
+    return shared.astype(np.int8)
 
 
 def choose_steps(
@@ -111,9 +122,9 @@ def quantize_conv(
     """The convolution in integers.
 
     unit, offset [out]: the result r of the requantization stands for r * unit + offset.
-    moments: of (code - zero) over the columns in the order of the weight's last three axes; what
-    rounding adds to the mean of a channel is taken out of its bias, so only deviations from the
-    mean guide the rounding. None rounds to nearest and leaves the bias as it is.
+    moments: of coarse (code - zero) over the columns in the order of the weight's last three axes;
+    what rounding adds to the mean of a channel is taken out of its bias, so only deviations from
+    the mean guide the rounding. None rounds to nearest and leaves the bias as it is.
     """
     real = code_weights(layer, codes)
     flat = real.reshape(len(real), -1)
@@ -129,10 +140,12 @@ def quantize_conv(
         drift = mean_drift(flat / step[:, None] - rounded, moments)
     weight = rounded.reshape(real.shape).astype(np.int8)
     # The codes carry their zero points: what they add is taken out here, once and exactly.
-    zeros = per_output(layer, codes.zero.astype(np.int64))
+    zeros = per_output(layer, codes.coarse().zero.astype(np.int64))
     taps = (weight.sum(axis=(2, 3), dtype=np.int64) * zeros).sum(axis=1)
     integer_bias = np.rint(bias / step + drift).astype(np.int64) - taps
-    reach = np.abs(weight).sum(axis=(1, 2, 3), dtype=np.int64) * CODE_LIMIT + np.abs(integer_bias)
+    read = np.abs(read_weights(weight, codes).astype(np.int64)).sum(axis=(2, 3))
+    limits = per_output(layer, np.where(codes.fine, FINE, CODE_LIMIT))
+    reach = (read * limits).sum(axis=1) + np.abs(integer_bias)
     clip_bits = int(reach.max()).bit_length() + 1
     return IntegerConv(weight, integer_bias, multiplier, shift,
                        min(max(clip_bits, 2), MAX_CLIP_BITS), step)  # fmt: skip
