@@ -204,6 +204,62 @@ def test_other_graphs_are_refused(
         load(_save(model, tmp_path))
 
 
+@pytest.mark.parametrize("kind", ["Elu", "Selu", "Erf", "Softplus", "Tanh"])
+def test_activations_of_others_are_named(exported: Any, tmp_path: Path, kind: str) -> None:
+    _, model = exported
+    product = {node.name: node for node in model.graph.node}["model.1.sigmoid"]
+    output = next(n.output[0] for n in model.graph.node if product.output[0] in n.input)
+    for node in model.graph.node:
+        if output in node.output:
+            node.op_type = kind
+            del node.input[1:]
+    with pytest.raises(InputError, match=rf"feeds .* by {kind}.*SiLU, ReLU"):
+        load(_save(model, tmp_path))
+
+
+def test_an_image_of_channels_last_and_the_sigmoid_product_in_one_node(
+    exported: Any, tmp_path: Path
+) -> None:
+    checkpoint, model = exported
+    first = next(node for node in model.graph.node if "images" in node.input)
+    name = model.graph.input[0].name
+    first.input[list(first.input).index(name)] = "planar"
+    turned = onnx.helper.make_node("Transpose", [name], ["planar"], perm=[0, 3, 1, 2])
+    model.graph.node.insert(0, turned)
+    nodes = {node.name: node for node in model.graph.node}
+    gate = nodes["model.1.sigmoid"]
+    for node in model.graph.node:
+        if gate.output[0] in node.input:  # as ONNX Runtime's optimizer writes it
+            node.op_type, node.domain = "QuickGelu", "com.microsoft"
+            del node.input[:]
+            node.input.append(gate.input[0])
+            node.attribute.append(onnx.helper.make_attribute("alpha", 1.0))
+    model.graph.node.remove(gate)
+    assert same(load(_save(model, tmp_path)), checkpoint)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_any_number_of_anchors(tmp_path: Path, count: int) -> None:
+    known = random_checkpoint("n", 3)
+    anchors = tuple(
+        tuple((float(stride * (each + 1)), float(stride * (each + 2))) for each in range(count))
+        for stride in (8, 16, 32)
+    )
+    architecture = replace(known.architecture, anchors=anchors)
+    random = np.random.default_rng(0)
+    parameters = {
+        name: random.random(shape, np.float32) if ".m." in name else known.parameters[name]
+        for name, shape in architecture.parameter_shapes(fused=False).items()
+    }
+    checkpoint = fused(replace(known, architecture=architecture, parameters=parameters))
+    (path,) = write_onnx(tmp_path / "m", checkpoint)
+    found = load(path)
+    assert found.architecture.anchors == anchors
+    image = random.random((3, 64, 64))
+    for theirs, ours in zip(Oracle(checkpoint).run(image)[1], Oracle(found).run(image)[1]):
+        assert np.array_equal(theirs, ours)
+
+
 def test_another_wiring_is_an_architecture_of_its_own(exported: Any, tmp_path: Path) -> None:
     checkpoint, model = exported
     join = next(node for node in model.graph.node if node.name == "model.12")

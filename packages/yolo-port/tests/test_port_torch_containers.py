@@ -205,12 +205,33 @@ def _replace_activations(module: Any, kind: type) -> None:
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
         (b"\n<!DOCTYPE html><html>", "is a web page"),
         (b"\x1f\x8b\x08\0", "gunzip"),
+        (b"BZh91AY", "bunzip2"),
+        (bytes(257) + b"ustar\x0000", "tar -xf"),
+        (b"\x1c\0\0\0TFL3", "TensorFlow Lite"),
+        (b"<?xml version='1.0'?><net name='m'>", "OpenVINO"),
     ],
 )
 def test_files_in_a_models_place_are_named(tmp_path: Path, content: bytes, words: str) -> None:
     (tmp_path / "m.pt").write_bytes(content)
     with pytest.raises(InputError, match=words):
         load(tmp_path / "m.pt")
+
+
+def test_a_model_inside_of_something_is_told(tmp_path: Path) -> None:
+    inner = write_pt(tmp_path / "best.pt", {"model": ultralytics_model(random_checkpoint())})
+    with zipfile.ZipFile(tmp_path / "sent.zip", "w") as archive:
+        archive.write(inner, "weights/best.pt")
+        archive.writestr("__MACOSX/weights/._best.pt", b"")
+    with pytest.raises(InputError, match=r"sent.zip: is a zip archive of weights/best.pt; .*unzip"):
+        load(tmp_path / "sent.zip")
+    with zipfile.ZipFile(inner, "a") as archive:
+        archive.writestr("__MACOSX/archive/._data.pkl", b"")
+    assert same(load(inner), random_checkpoint())
+    with pytest.raises(InputError, match=r"is a folder; expected one file: best.pt"):
+        load(tmp_path)
+    (tmp_path / "m.yaml").write_text("nc: 3")
+    with pytest.raises(InputError, match=r"m.yaml: is a description.*--cfg"):
+        load(tmp_path / "m.yaml")
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,8 @@ def checked_names(value: Any, path: str) -> tuple[str, ...] | None:
         value = [value[index] for index in range(len(value))]
     if value is None:
         return None
+    if isinstance(value, str):  # of one class
+        value = [value]
     words = (str, bool, int, float)
     if not isinstance(value, (list, tuple)) or not all(isinstance(each, words) for each in value):
         raise InputError(path, "has class names that are not text", "a list of names, or --names "

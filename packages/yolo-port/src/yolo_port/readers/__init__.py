@@ -25,16 +25,27 @@ _ZIP_NAME_LENGTH, _ZIP_NAME = slice(26, 28), 30
 # The first opcode of a pickle.
 _PICKLE = b"\x80"
 _TORCH_ENDINGS = (".pt", ".pth")
+_TAR_PLACE, _TFLITE_PLACE = slice(257, 262), slice(4, 8)
 _MXNET_PARAMS = b"\x12\x01\0\0\0\0\0\0"
 # The first field of an ONNX file is its format version, a small number.
 _ONNX = b"\x08"
-#: Beginning of a file → what it is instead of a model, and the remedy.
+_SOURCE = "the .pt that it was exported from, or an ONNX export"
+#: Beginning of a file in small letters → what it is instead of a model, and the remedy.
 _OTHER_FILES = (
     (b"version https://git-lfs", "is a Git LFS pointer, not the file that it stands for",
      "the file itself: git lfs pull"),
     (b"<!doctype html", "is a web page, not a model", "the file behind it: download it again"),
     (b"<html", "is a web page, not a model", "the file behind it: download it again"),
     (b"\x1f\x8b", "is packed with gzip", "the unpacked file: gunzip"),
+    (b"bzh", "is packed with bzip2", "the unpacked file: bunzip2"),
+    (b"\xfd7zxz", "is packed with xz", "the unpacked file: unxz"),
+    (b"7z\xbc\xaf'\x1c", "is a 7-Zip archive", "the file inside, unpacked"),
+    (b"rar!", "is a RAR archive", "the file inside, unpacked"),
+    (b"\x89hdf", "is an HDF5 file, as Keras writes it", _SOURCE),
+    (b"<?xml", "is an XML file, as OpenVINO writes it", _SOURCE),
+    (b"7767517", "is a network of ncnn", _SOURCE),
+    (b"ftrt", "is an engine of TensorRT", _SOURCE),
+    (b"[net]", "is a configuration of Darknet", "a YOLOv5 model"),
 )  # fmt: skip
 
 
@@ -53,6 +64,11 @@ def read(path: PathLike) -> SourceModel:
     original = original_files(path)
     if original is not None:
         return read_original(*original)
+    if path.is_dir():
+        inside = sorted(each.name for pattern in ("*.pt", "weights/*.pt", "*.onnx")
+                        for each in path.glob(pattern))  # fmt: skip
+        which = f"one file: {', '.join(inside[:4])}" if inside else _EXPECTED
+        raise InputError(path, "is a folder", which)
     if not path.is_file():
         cause = "is not a regular file" if path.exists() else "does not exist"
         raise InputError(path, cause, _EXPECTED)
@@ -90,6 +106,13 @@ def _refuse_other_files(path: Path, head: bytes) -> None:
     """InputError for what often lies in a model's place, by what it is."""
     if not head:
         raise InputError(path, "is empty", f"{_EXPECTED}: copy or download it again")
+    if head[_TAR_PLACE] == b"ustar":
+        raise InputError(path, "is a tar archive", "the file inside: tar -xf")
+    if head[_TFLITE_PLACE] == b"TFL3":
+        raise InputError(path, "is a TensorFlow Lite model", _SOURCE)
+    if path.suffix in (".yaml", ".yml"):
+        raise InputError(path, "is a description, not weights", f"{_EXPECTED}; a model's "
+                         "description goes to --cfg")  # fmt: skip
     start = head[:200].lstrip().lower()
     for beginning, what, remedy in _OTHER_FILES:
         if start.startswith(beginning):

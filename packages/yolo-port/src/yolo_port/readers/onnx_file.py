@@ -17,7 +17,7 @@ import numpy as np
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import read_bytes
-from yolo_core.yolo.activations import leaky
+from yolo_core.yolo.activations import TORCH_ACTIVATIONS, leaky
 from yolo_core.yolo.anchors import MAX_ANCHORS, Anchors
 from yolo_core.yolo.architecture import BATCH_NORM_EPSILON
 from yolo_port.description import KEY, understand, understand_ultralytics_names
@@ -33,6 +33,9 @@ _EXPECTED = "an ONNX export of YOLOv5"
 #: ONNX's codes of attribute types, and the field that holds the value.
 _FIELDS = {1: "f", 2: "i", 3: "s", 6: "floats", 7: "ints"}
 _REPEATED = (6, 7)
+_FROM_NHWC = (0, 3, 1, 2)
+#: Most operators that an error names.
+_SHOWN = 6
 _PASS = ("Identity", "Cast", "Dropout")
 
 _Attribute = TypeVar("_Attribute", int, float, bytes, "tuple[int, ...]", "tuple[float, ...]")
@@ -67,6 +70,8 @@ class _Reader:
         self._arrays: dict[str, Array] = {}
         self._layers: list[GraphLayer] = []
         self._values: dict[str, _Value] = {}
+        #: What is not read → the operators that made it.
+        self._unread: dict[str, tuple[str, ...]] = {}
         self._epsilon: float | None = None
         self._external = _EXTERNAL_LIMIT
 
@@ -118,16 +123,23 @@ class _Reader:
         if node.op_type == "Constant" and len(node.output) == 1:
             self._constant(node)
             return
-        if node.op_type == "Conv":
-            self._put(node, ("layer", self._convolution(node)))
+        if node.op_type in ("Conv", "FusedConv"):
+            value: _Value | None = ("layer", self._convolution(node))
+            if node.op_type == "FusedConv":
+                value = self._fused(node, value)
+            if value is not None:
+                self._put(node, value)
             return
         inputs = [self._values.get(name) for name in node.input]
-        if not any(inputs):
+        before = next((self._unread[name] for name in node.input if name in self._unread), None)
+        if not any(inputs) and before is None:
             self._fold(node)
             return
-        value = self._value(node, inputs)
+        value = self._value(node, inputs) if any(inputs) else None
         if value is not None:
             self._put(node, value)
+        elif node.output:
+            self._unread[node.output[0]] = (*(before or ()), node.op_type[:40])[-_SHOWN:]
 
     def _put(self, node: Any, value: _Value) -> None:
         if node.output:
@@ -229,7 +241,7 @@ class _Reader:
         if not plain:
             raise InputError(self.path, f"has an unusual convolution at {name}", _EXPECTED)
         layer = GraphLayer(
-            "conv", (self._tensor(source, name),), name, weight, bias,
+            "conv", (self._tensor(source, name, node.input[0]),), name, weight, bias,
             kernel=(weight.shape[2], weight.shape[3]), stride=strides[0],
             padding=(pads[0], pads[1]), groups=self._attribute(node, "group", 1),
         )  # fmt: skip
@@ -237,18 +249,33 @@ class _Reader:
             _unfold(layer, source[1], self.path)
         return self._add(layer)
 
+    def _fused(self, node: Any, value: _Value) -> _Value | None:
+        """The activation that ONNX Runtime's optimizer has put into a convolution."""
+        word = self._attribute(node, "activation", b"")
+        numbers = self._attribute(node, "activation_params", (0.0,))
+        if len(node.input) > 3:
+            raise InputError(self.path, f"has a FusedConv {node.name[:80]} that adds",
+                             "the graph of before ONNX Runtime optimised it")  # fmt: skip
+        if word == b"Sigmoid":
+            return ("sigmoid", value[1])
+        known = {b"Relu": "relu", b"LeakyRelu": leaky(round(numbers[0] or 0.01, 6))}
+        return self._activate(int(value[1]), known[word]) if word in known else None
+
     def _add(self, layer: GraphLayer) -> int:
         self._layers.append(layer)
         return len(self._layers) - 1
 
-    def _tensor(self, value: _Value | None, what: str) -> int:
-        """The layer that a value is; -1 for the image."""
+    def _tensor(self, value: _Value | None, what: str, name: str) -> int:
+        """The layer that a value is; -1 for the image. what: reads it. name: of it in the file."""
         if value is not None and value[0] == "layer":
             return int(value[1])
         if value is not None and value[0] in ("image", "focus"):
             return -1
-        raise InputError(self.path, f"feeds {what[:80]} by an operator that YOLOv5 does not have",
-                         _EXPECTED)  # fmt: skip
+        made = ", ".join(self._unread.get(name, ()) if value is None else (value[0].title(),))
+        made = made or "an operator"
+        activations = ", ".join(each for each in TORCH_ACTIVATIONS if each != "Identity")
+        raise InputError(self.path, f"feeds {what[:80]} by {made}, which no YOLOv5 has there",
+                         f"{_EXPECTED}, of the activations {activations}")  # fmt: skip
 
     def _value(self, node: Any, inputs: list[_Value | None]) -> _Value | None:
         """What a node makes of values; None for what no YOLOv5 has before its heads."""
@@ -257,6 +284,8 @@ class _Reader:
             return first
         if kind in ("Div", "Mul", "Cast") and ("image",) in inputs:
             return None if len([each for each in inputs if each]) > 1 else ("image",)
+        if kind == "Transpose" and first == ("image",):
+            return first if self._attribute(node, "perm", (0,)) == _FROM_NHWC else None
         if kind == "BatchNormalization" and first is not None and first[0] == "layer":
             return self._batch_norm(node, int(first[1]))
         if kind == "Slice" and first is not None and first[0] in ("image", "slice"):
@@ -290,6 +319,8 @@ class _Reader:
             word = leaky(round(self._attribute(node, "alpha", 0.01), 6))
         if kind == "Clip" and self._clips(node, 6.0):
             word = "relu6"
+        if kind == "QuickGelu" and self._attribute(node, "alpha", 1.702) == 1.0:
+            word = "silu"
         if word is not None:
             return self._activate(index, word)
         if kind == "MaxPool":
@@ -480,6 +511,7 @@ class _Reader:
         told apart by changing from cell to cell.
         """
         found: dict[int, dict[float, tuple[tuple[float, float], ...]]] = {}
+        grids: dict[tuple[tuple[float, float], ...], set[int]] = {}
         for name, tensor in self._constants.items():
             dims = tuple(tensor.dims)
             if len(dims) not in (4, 5) or dims[-1] != 2 or 0 in dims:
@@ -489,12 +521,16 @@ class _Reader:
                 continue
             array = self._array(name, name)
             cells = array.astype(np.float64).reshape(count, -1, 2)
-            if (cells == cells[:, :1]).all() and (cells > 0).all():
+            if (cells == cells[:, :1]).all() and (cells >= 0).all() and cells.any():
                 pairs = tuple((float(width), float(height)) for width, height in cells[:, 0])
                 area = sum(width * height for width, height in pairs)
                 found.setdefault(count, {})[area] = pairs
+                grids.setdefault(pairs, set()).add(cells.shape[1])
         # Constants of other counts are no anchors of this network, which has as many everywhere.
         levels = max(found.values(), key=len, default={})
+        if len(levels) == 1:  # a model that was never trained may have the same at every level
+            (pairs,) = levels.values()
+            return (pairs,) * len(grids[pairs])
         if 1 <= len(levels) <= 8:
             return tuple(levels[area] for area in sorted(levels))
         if any(node.op_type in ("Pow", "Range") for node in self._model.graph.node):

@@ -17,6 +17,9 @@ from yolo_port.readers.torch_tensors import ARRAYS_LIMIT, TorchFile
 from yolo_port.readers.zip_container import open_zip
 
 _LOCAL_HEADER_BYTES = 30
+#: What may lie in a zip that is no PyTorch file, and what macOS adds to one.
+_MODEL_ENDINGS = (".pt", ".pth", ".onnx", ".safetensors", ".npz", ".npy", ".params", ".h5", ".pb")
+_OF_MACOS = ("__MACOSX/",)
 #: How much larger than the file all that is compressed in it may be; weights are hard to compress.
 _MOST_EXPANSION = 2
 
@@ -89,9 +92,12 @@ def _open(path: Path) -> tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]:
     archive = open_zip(path, "a PyTorch file of 1.6 or later")
     try:
         entries: dict[str, zipfile.ZipInfo] = {}
+        _refuse_packed_models(archive.namelist(), source)
         infos = sorted(archive.infolist(), key=lambda info: info.header_offset)
         for info, following in zip(infos, [*infos[1:], None]):
             name = info.filename
+            if name.startswith(_OF_MACOS):
+                continue
             if info.flag_bits & 1:
                 raise InputError(
                     source, f"has the encrypted zip entry {name[:80]}", "plain entries"
@@ -117,6 +123,17 @@ def _open(path: Path) -> tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]:
         archive.close()
         raise
     return archive, entries
+
+
+def _refuse_packed_models(names: list[str], source: str) -> None:
+    """InputError for a zip around a model's file, as people send them."""
+    if any(name.endswith(("data.pkl", "constants.pkl")) for name in names):
+        return
+    held = [name for name in names if name.endswith(_MODEL_ENDINGS)
+            and not name.startswith(_OF_MACOS)]  # fmt: skip
+    if held:
+        cause = f"is a zip archive of {', '.join(each[:60] for each in held[:3])}"
+        raise InputError(source, cause, "the file inside: unzip it first")
 
 
 def _check_size(info: zipfile.ZipInfo, length: int, source: str) -> None:
