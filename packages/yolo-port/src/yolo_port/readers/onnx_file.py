@@ -7,7 +7,6 @@ else up to the heads is refused.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,16 +21,13 @@ from yolo_core.yolo.anchors import MAX_ANCHORS, Anchors
 from yolo_core.yolo.architecture import BATCH_NORM_EPSILON
 from yolo_port.description import KEY, understand, understand_ultralytics_names
 from yolo_port.graph import GraphLayer, describe_graph
-from yolo_port.onnx_library import onnx, parse
-from yolo_port.source import SourceModel, for_epsilon, is_shape
+from yolo_port.onnx_library import parse
+from yolo_port.readers.onnx_constants import FIELDS, Constants
+from yolo_port.source import SourceModel, for_epsilon
 
 FILE_LIMIT = 1 << 30
-#: Most bytes that are read from the data file beside a graph.
-_EXTERNAL_LIMIT = 1 << 30
 _MAX_NODES = 20_000
 _EXPECTED = "an ONNX export of YOLOv5"
-#: ONNX's codes of attribute types, and the field that holds the value.
-_FIELDS = {1: "f", 2: "i", 3: "s", 6: "floats", 7: "ints"}
 _REPEATED = (6, 7)
 _FROM_NHWC = (0, 3, 1, 2)
 #: Most operators that an error names.
@@ -60,20 +56,16 @@ class _Reader:
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)
-        self._folder = path.parent
-        self._onnx = onnx()
         self._model = parse(read_bytes(path, FILE_LIMIT), self.path)
         graph = self._model.graph
         if len(graph.node) > _MAX_NODES:
             raise InputError(path, f"has {len(graph.node)} nodes", f"at most {_MAX_NODES}")
-        self._constants = {tensor.name: tensor for tensor in graph.initializer}
-        self._arrays: dict[str, Array] = {}
+        self._constants = Constants(path, graph.initializer)
         self._layers: list[GraphLayer] = []
         self._values: dict[str, _Value] = {}
         #: What is not read → the operators that made it.
         self._unread: dict[str, tuple[str, ...]] = {}
         self._epsilon: float | None = None
-        self._external = _EXTERNAL_LIMIT
 
     def read(self) -> SourceModel:
         graph = self._model.graph
@@ -121,19 +113,19 @@ class _Reader:
     def _visit(self, node: Any) -> None:
         """Enter the layer that a node is, or what it does to one."""
         if node.op_type == "Constant" and len(node.output) == 1:
-            self._constant(node)
+            self._constants.enter(node)
             return
         if node.op_type in ("Conv", "FusedConv"):
             value: _Value | None = ("layer", self._convolution(node))
             if node.op_type == "FusedConv":
-                value = self._fused(node, value)
+                value = self._fused(node, ("layer", len(self._layers) - 1))
             if value is not None:
                 self._put(node, value)
             return
         inputs = [self._values.get(name) for name in node.input]
         before = next((self._unread[name] for name in node.input if name in self._unread), None)
         if not any(inputs) and before is None:
-            self._fold(node)
+            self._constants.fold(node)
             return
         value = self._value(node, inputs) if any(inputs) else None
         if value is not None:
@@ -145,77 +137,6 @@ class _Reader:
         if node.output:
             self._values[node.output[0]] = value
 
-    def _constant(self, node: Any) -> None:
-        for attribute in node.attribute:
-            if attribute.name == "value":
-                self._constants[node.output[0]] = attribute.t
-            elif attribute.name in ("value_float", "value_floats", "value_int", "value_ints"):
-                value = getattr(attribute, _FIELDS.get(attribute.type, "f"))
-                self._arrays[node.output[0]] = np.array(
-                    list(value) if attribute.name.endswith("s") else value
-                )
-
-    def _fold(self, node: Any) -> None:
-        """Small arithmetic of constants, as exporters leave it unfolded around a Resize."""
-        if node.op_type not in ("Concat", "Cast", "Unsqueeze", "Identity", "Reshape", "Gather",
-                                "Slice", "Squeeze") or not node.output:  # fmt: skip
-            return
-        arrays = [self._known(name) for name in node.input if name]
-        if any(array is None or array.size > 64 for array in arrays) or not arrays:
-            return
-        flat = [np.atleast_1d(array).ravel() for array in arrays if array is not None]
-        if node.op_type == "Concat":
-            self._arrays[node.output[0]] = np.concatenate(flat)
-        elif node.op_type in ("Cast", "Unsqueeze", "Identity", "Reshape", "Squeeze"):
-            self._arrays[node.output[0]] = flat[0]
-
-    def _known(self, name: str) -> Array | None:
-        """The array of a constant, None for what is none."""
-        if name in self._arrays:
-            return self._arrays[name]
-        return self._array(name, name) if name in self._constants else None
-
-    def _array(self, name: str, what: str) -> Array:
-        if name in self._arrays:
-            return self._arrays[name]
-        tensor = self._constants.get(name)
-        if tensor is None:
-            raise InputError(self.path, f"has no stored {what[:80]}", _EXPECTED)
-        try:
-            if tensor.data_location == self._onnx.TensorProto.EXTERNAL:
-                return self._external_array(tensor, what)
-            return np.array(self._onnx.numpy_helper.to_array(tensor))
-        except (ValueError, TypeError, KeyError) as error:
-            raise InputError(self.path, f"has a damaged {what[:80]} ({error!s:.60})",
-                             _EXPECTED) from error  # fmt: skip
-
-    def _external_array(self, tensor: Any, what: str) -> Array:
-        """A tensor in a file beside the graph; the file must lie in the same folder."""
-        entries = {entry.key: entry.value for entry in tensor.external_data}
-        name = entries.get("location", "")
-        if not name or name in (".", "..") or "/" in name or "\\" in name:
-            raise InputError(self.path, f"keeps {what[:80]} in {name[:80]!r}, which leads away",
-                             "a file beside it")  # fmt: skip
-        data = self._folder / name
-        if not data.is_file() or data.is_symlink():
-            raise InputError(self.path, f"keeps its weights in {name[:80]}, which is not there",
-                             "both files in one folder")  # fmt: skip
-        dtype = self._onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-        shape = tuple(tensor.dims)
-        if not is_shape(shape):
-            raise InputError(self.path, f"has {what[:80]} of shape {shape!s:.60}", _EXPECTED)
-        size = math.prod(shape) * dtype.itemsize
-        start, length = int(entries.get("offset", 0)), int(entries.get("length", size))
-        self._external -= size
-        if length != size or start < 0 or start + size > data.stat().st_size:
-            raise InputError(self.path, f"has {what[:80]} outside of {name[:80]}",
-                             f"{size} bytes")  # fmt: skip
-        if self._external < 0:
-            raise InputError(self.path, "has too much in its data file", f"{_EXTERNAL_LIMIT} bytes")
-        with open(data, "rb") as stream:
-            stream.seek(start)
-            return np.frombuffer(stream.read(size), dtype.newbyteorder("<")).reshape(shape)
-
     def _convolution(self, node: Any) -> int:
         name = (node.name or (node.output[0] if node.output else "?"))[:80]
         source = self._values.get(node.input[0]) if len(node.input) > 1 else None
@@ -223,10 +144,10 @@ class _Reader:
         if weight_name not in self._constants:
             raise InputError(self.path, f"has a convolution {name} whose weight is not stored",
                              _EXPECTED)  # fmt: skip
-        weight = np.asarray(self._array(weight_name, weight_name))
+        weight = np.asarray(self._constants.array(weight_name, weight_name))
         bias = None
         if len(node.input) > 2 and node.input[2]:
-            bias = np.asarray(self._array(node.input[2], node.input[2]))
+            bias = np.asarray(self._constants.array(node.input[2], node.input[2]))
         strides = self._attribute(node, "strides", (1, 1))
         pads = self._attribute(node, "pads", (0, 0, 0, 0))
         plain = (
@@ -333,7 +254,7 @@ class _Reader:
         """Whether a Clip limits to 0…high."""
         bounds = [self._attribute(node, "min", -1.0), self._attribute(node, "max", -1.0)]
         for at, name in enumerate(node.input[1:3]):
-            array = self._known(name)
+            array = self._constants.known(name)
             if array is not None and array.size == 1:
                 bounds[at] = float(array.ravel()[0])
         return bounds == [0.0, high]
@@ -344,7 +265,7 @@ class _Reader:
         if len(inputs) != 2:
             return None
         if len(known) == 1:
-            constant = self._known(node.input[inputs.index(None)])
+            constant = self._constants.known(node.input[inputs.index(None)])
             if constant is None or constant.size != 1:
                 return None
             number = float(constant.ravel()[0])
@@ -385,7 +306,7 @@ class _Reader:
         """Batch normalisation belongs to the convolution before it, or to each that is joined."""
         if len(node.input) != 5:
             raise InputError(self.path, "has a normalisation without its parameters", _EXPECTED)
-        arrays = [np.asarray(self._array(name, name)) for name in node.input[1:]]
+        arrays = [np.asarray(self._constants.array(name, name)) for name in node.input[1:]]
         epsilon = self._attribute(node, "epsilon", 1e-5)
         if not 0 < epsilon < 1:
             raise InputError(self.path, f"has epsilon {epsilon}", "0 to 1")
@@ -431,7 +352,7 @@ class _Reader:
         words = [self._attribute(node, word, (0,)) for word in ("starts", "ends", "axes")]
         found = [words[0], words[2], (1,)]
         for at, name in ((0, 1), (1, 3), (2, 4)):
-            array = self._known(node.input[name]) if len(node.input) > name else None
+            array = self._constants.known(node.input[name]) if len(node.input) > name else None
             if array is not None:
                 found[at] = tuple(int(each) for each in array.ravel())
         starts, axes, steps = found
@@ -466,7 +387,7 @@ class _Reader:
             return None
         factors = [self._attribute(node, "scales", (0.0,))]
         for name in node.input[1:]:
-            array = self._known(name) if name else None
+            array = self._constants.known(name) if name else None
             if array is not None and array.size == 4:
                 factors.append(tuple(float(each) for each in array.ravel()))
         for factor in factors:
@@ -480,7 +401,7 @@ class _Reader:
         """A node's attribute, `default` where it is absent; of the default's type."""
         for attribute in node.attribute:
             if attribute.name == name:
-                value = getattr(attribute, _FIELDS.get(attribute.type, ""), None)
+                value = getattr(attribute, FIELDS.get(attribute.type, ""), None)
                 if isinstance(default, tuple) and attribute.type in _REPEATED:
                     value = tuple(value or ())
                 if not isinstance(value, type(default)):
@@ -512,14 +433,14 @@ class _Reader:
         """
         found: dict[int, dict[float, tuple[tuple[float, float], ...]]] = {}
         grids: dict[tuple[tuple[float, float], ...], set[int]] = {}
-        for name, tensor in self._constants.items():
+        for name, tensor in self._constants.tensors():
             dims = tuple(tensor.dims)
             if len(dims) not in (4, 5) or dims[-1] != 2 or 0 in dims:
                 continue
             count = dims[-4]
             if count > MAX_ANCHORS or (len(dims) == 5 and dims[0] != 1):
                 continue
-            array = self._array(name, name)
+            array = self._constants.array(name, name)
             cells = array.astype(np.float64).reshape(count, -1, 2)
             if (cells == cells[:, :1]).all() and (cells >= 0).all() and cells.any():
                 pairs = tuple((float(width), float(height)) for width, height in cells[:, 0])
