@@ -95,3 +95,9 @@ def test_a_step_stands_for_64_images_and_weight_decay_follows() -> None:
     ]  # fmt: skip
     assert Schedule(Hyp(), 1, 1, 16).weight_decay == pytest.approx(0.0005)
     assert Schedule(Hyp(), 1, 1, 128).weight_decay == pytest.approx(0.001)
+
+
+def test_few_batches_learn_the_statistics_of_their_own_pictures() -> None:
+    assert Schedule(Hyp(), 100, 200, 16).statistics == 0.03
+    assert Schedule(Hyp(), 20, 10, 16).statistics == pytest.approx(0.05)
+    assert Schedule(Hyp(), 12, 3, 16).statistics == 0.1

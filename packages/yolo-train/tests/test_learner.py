@@ -144,6 +144,19 @@ def test_frozen_layers_stay() -> None:
     assert (after["model.3.conv.weight"] != before["model.3.conv.weight"]).any()
 
 
+def test_the_running_statistics_follow_as_fast_as_the_schedule_says() -> None:
+    learner = _learner([mx.cpu()], 4, 4)  # 100 batches: a tenth of each
+    name = "model.0.bn.running_mean"
+    before = learner.state()[f"net/{name}"]
+    x = mx.nd.array(_batch(1, 4).images) / 255.0
+    weight = mx.nd.array(learner.state()["net/model.0.conv.weight"])
+    seen = mx.nd.Convolution(x, weight, no_bias=True, kernel=(6, 6), stride=(2, 2), pad=(2, 2),
+                             num_filter=weight.shape[0]).mean(axis=(0, 2, 3)).asnumpy()  # fmt: skip
+    learner.learn(_batch(1, 4), RATES, 64)
+    after = learner.state()[f"net/{name}"]
+    np.testing.assert_allclose(after, 0.9 * before + 0.1 * seen, rtol=1e-4, atol=1e-6)
+
+
 def test_kept_statistics_stay_while_weights_move() -> None:
     learner = _learner([mx.cpu()], 2, 2, freeze_bn=True)
     before = parameters_of(learner.net)

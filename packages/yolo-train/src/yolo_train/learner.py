@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -50,6 +51,7 @@ class Learner:
             *network, ctx=self._devices, grid=start.grid, precision=precision, learns=True,
             norm_silu=norm_silu,
         )  # fmt: skip
+        self.net.apply(functools.partial(_remember, 1 - schedule.statistics))
         self.average: YoloV5 = build(*network, ctx=self._devices[0], grid=start.grid)
         if options.freeze_bn:
             self.net.apply(_keep_statistics)
@@ -197,6 +199,12 @@ class Learner:
         """Give the averaged network these parameters."""
         for name, parameter in trainable(self.average).items():
             parameter.set_data(mx.nd.array(parameters[name], dtype="float32"))
+
+
+def _remember(share: float, block: Any) -> None:
+    """Let a batch normalisation keep this share of its running statistics with every batch."""
+    if isinstance(block, mx.gluon.nn.BatchNorm):
+        block._kwargs["momentum"] = share
 
 
 def _keep_statistics(block: Any) -> None:

@@ -10,10 +10,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+import numpy as np
+
 from yolo_core.mxnet.checkpoint import Checkpoint
 from yolo_core.yolo.architecture import Architecture
 from yolo_train.hyp import AUTO
 from yolo_train.options import FitOptions
+from yolo_train.transfer import transfer
 
 #: Updates of 64 images below which YOLOv5's own recipe gets nowhere.
 FEW_UPDATES = 1000
@@ -37,12 +40,14 @@ def updates(options: FitOptions, images: int) -> int:
 def knows_classes(
     planned: Architecture, names: Sequence[str], checkpoint: Checkpoint | None
 ) -> bool:
-    """Whether a checkpoint has a detection head for these very classes."""
-    if checkpoint is None or tuple(checkpoint.architecture.names) != tuple(names):
+    """Whether a checkpoint has a detection head for all these classes."""
+    if checkpoint is None or not set(names) <= set(checkpoint.architecture.names):
         return False
     shapes = planned.parameter_shapes(checkpoint.fused)
-    found = checkpoint.parameters
-    return all(name in found and found[name].shape == shape for name, shape in shapes.items())
+    found = transfer(
+        {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}, planned, checkpoint
+    )
+    return not found.skipped and not found.new
 
 
 def settled(options: FitOptions, known: bool, images: int) -> tuple[FitOptions, str]:

@@ -9,6 +9,10 @@ from yolo_train.hyp import Hyp
 
 #: The warm-up lasts at least so many batches.
 _MIN_WARMUP = 100
+#: Share of a batch's statistics in the running ones: YOLOv5's (PyTorch's momentum), and the most.
+_STATISTICS, _MOST_STATISTICS = 0.03, 0.1
+#: What a checkpoint knew of other pictures is left to e to the minus so much at the end.
+_FORGOTTEN = 10.0
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,16 @@ class Schedule:
             return 0
         wanted = max(round(self.hyp.warmup_epochs * self.batches), _MIN_WARMUP)
         return min(wanted, self.epochs * self.batches // 2)
+
+    @property
+    def statistics(self) -> float:
+        """Share of a batch's statistics in the running ones of batch normalisation.
+
+        More than YOLOv5's in a training of few batches, where the statistics of the pictures that
+        the checkpoint was trained on would outlast it: the network is validated with them.
+        """
+        wanted = _FORGOTTEN / (self.epochs * self.batches)
+        return min(max(wanted, _STATISTICS), _MOST_STATISTICS)
 
     def decay(self, epoch: int) -> float:
         """Share of lr0 in an epoch (counted from 0)."""

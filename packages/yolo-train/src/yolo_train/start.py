@@ -25,6 +25,7 @@ from yolo_core.yolo.samples import Sample
 from yolo_train.anchors import suited_anchors
 from yolo_train.hyp import Hyp
 from yolo_train.options import FitOptions
+from yolo_train.transfer import transfer
 
 #: Objects per picture of 640 pixels, and share of a class, that the first biases assume.
 _OBJECTS, _CLASS_SHARE = 8, 0.6
@@ -112,13 +113,9 @@ def new_start(
     architecture = _with_anchors(architecture, options, hyp, samples)
     if checkpoint is None:
         return Start(architecture, random_parameters(architecture, options.seed))
-    parameters, skipped = transfer(
-        random_parameters(architecture, options.seed), checkpoint.parameters
-    )
-    taken = len(parameters) - len(skipped)
-    anew = f"; {len(skipped)} start anew: {', '.join(skipped)}" if skipped else ""
-    click.echo(f"{options.weights}: {taken} parameters taken{anew}", err=True)
-    return Start(architecture, parameters)
+    taken = transfer(random_parameters(architecture, options.seed), architecture, checkpoint)
+    click.echo(f"{options.weights}: {taken.summary()}", err=True)
+    return Start(architecture, taken.parameters)
 
 
 def continued_start(
@@ -205,23 +202,6 @@ def random_parameters(architecture: Architecture, seed: int) -> dict[str, Array]
         bias[:, 4] = math.log(_OBJECTS / (_NOMINAL_IMGSZ / stride) ** 2)
         bias[:, 5:] = math.log(_CLASS_SHARE / (architecture.nc - 0.99999))
     return parameters
-
-
-def transfer(
-    start: Mapping[str, Array], found: Mapping[str, Array]
-) -> tuple[dict[str, Array], list[str]]:
-    """`start` with every parameter of `found` whose name and shape match.
-
-    Returns the parameters and the names that kept their start.
-    """
-    parameters = dict(start)
-    skipped = []
-    for name, value in start.items():
-        if name in found and found[name].shape == value.shape:
-            parameters[name] = np.ascontiguousarray(found[name], np.float32)
-        else:
-            skipped.append(name)
-    return parameters, skipped
 
 
 def _in_rgb(checkpoint: Checkpoint) -> Mapping[str, Array]:
