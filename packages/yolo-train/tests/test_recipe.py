@@ -55,7 +55,9 @@ def test_a_checkpoint_knows_its_own_classes_alone() -> None:
     architecture = Architecture.named("n", names=["cat", "dog"])
     checkpoint = Checkpoint(architecture, random_parameters(architecture, 0), fused=False)
     assert knows_classes(architecture, ["cat", "dog"], checkpoint)
-    assert not knows_classes(Architecture.named("n", names=["dog", "cow"]), ["dog", "cow"], checkpoint)
+    assert not knows_classes(
+        Architecture.named("n", names=["dog", "cow"]), ["dog", "cow"], checkpoint
+    )
     for known in (["dog", "cat"], ["dog"]):
         assert knows_classes(Architecture.named("n", names=known), known, checkpoint)
     assert not knows_classes(architecture, ["cat", "dog"], None)

@@ -94,7 +94,7 @@ def _given(option: str, words: Sequence[str]) -> str | None:
 
 
 @main.command(cls=_FitCommand)
-@click.option("--data", type=click.Path(), help="The dataset's data.yaml.")
+@click.option("--data", type=click.Path(), help="data.yaml; with --teacher a folder too.")
 @click.option("--model", help="yolov5n … x, n6 … x6; without it that of --weights, or yolov5n.")
 @click.option("--cfg", type=click.Path(), help="Model yaml of YOLOv5 instead of --model.")
 @click.option(
@@ -102,6 +102,10 @@ def _given(option: str, words: Sequence[str]) -> str | None:
     help="Start from this checkpoint, or with yolo-port from a file: .pt, .onnx, .safetensors.",
 )  # fmt: skip
 @click.option("--qat", is_flag=True, help="Finetune on the grid of an installed quantizer.")
+@click.option(
+    "--teacher", type=click.Path(),
+    help="With --qat: the float checkpoint whose outputs are learnt, on pictures without labels.",
+)  # fmt: skip
 @click.option("--epochs", default=100, show_default=True)
 @click.option("--batch-size", "--batch", default=16, show_default=True, help="Over all devices.")
 @click.option(
@@ -135,8 +139,8 @@ def _given(option: str, words: Sequence[str]) -> str | None:
     default="auto",
     show_default=True,
     type=click.Path(),
-    help="YAML file of hyper-parameters, or scratch-low, few, small, finetune; auto chooses by the "
-    "updates that there will be.",
+    help="YAML file of hyper-parameters, or scratch-low, few, small, finetune, distil; auto "
+    "chooses by the updates that there will be.",
 )
 @click.option("-o", "set", multiple=True, metavar="KEY=VALUE", help="One hyper-parameter.")
 @click.option(

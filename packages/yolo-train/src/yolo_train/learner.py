@@ -23,6 +23,7 @@ from yolo_train.options import FitOptions
 from yolo_train.rectangles import Size, stride_up
 from yolo_train.schedule import Rates, Schedule
 from yolo_train.start import Start
+from yolo_train.teacher import DistillationLoss, Teacher
 
 mx = mxnet()
 
@@ -39,8 +40,9 @@ class Learner:
 
     def __init__(
         self, start: Start, options: FitOptions, hyp: Hyp, schedule: Schedule,
-        devices: Sequence[Any], sums: GradientSum,
+        devices: Sequence[Any], sums: GradientSum, teacher: Teacher | None = None,
     ) -> None:  # fmt: skip
+        """teacher: whose outputs are learnt, instead of labels."""
         self.architecture, self._devices, self._sums = start.architecture, list(devices), sums
         network = (start.architecture, start.parameters, start.fused)
         self._scale = LossScale() if options.amp else None
@@ -80,6 +82,12 @@ class Learner:
             hyp, self.architecture.nc, options.imgsz, self.architecture.levels
         )
         self._losses: dict[tuple[int, int], DetectionLoss] = {}
+        self._teacher = teacher
+        if teacher:
+            gains = (hyp.box, hyp.obj, hyp.cls)
+            self._distillation = DistillationLoss(self.architecture, gains)
+            self._distillation.initialize(ctx=self._devices)
+            self._distillation.hybridize()
         fixed = not (options.multi_scale or options.rect)
         self._fixed = fixed
         self.net.hybridize(static_alloc=fixed, static_shape=fixed)
@@ -100,8 +108,7 @@ class Learner:
                 size = self._size(x.shape[2:], side)
                 if x.shape[2:] != size:
                     x = mx.nd.contrib.BilinearResize2D(x, height=size[0], width=size[1])
-                y = mx.nd.array(targets, ctx=device)
-                loss, part = self._loss(size)(*self.net(x), y)
+                loss, part = self._losses_of(x, size, targets)
                 losses.append(loss)
                 parts.append(part)
         factor = self._scale.value if self._scale else 1.0
@@ -113,6 +120,17 @@ class Learner:
         if self._waiting >= rates.accumulate:
             self.update(rates)
         return found
+
+    def _losses_of(self, x: Any, size: Size, targets: Array) -> tuple[Any, Any]:
+        """Loss and parts of the images of one device."""
+        if self._teacher:
+            with mx.autograd.pause():
+                aims = self._teacher.net(x)
+            loss, part = self._distillation(*self.net(x), *aims)
+        else:
+            y = mx.nd.array(targets, ctx=x.context)
+            loss, part = self._loss(size)(*self.net(x), y)
+        return loss, part
 
     def update(self, rates: Rates) -> None:
         """Move the parameters along the gradients gathered so far, if there are any."""

@@ -23,7 +23,9 @@ class FitOptions:
     what each means. nominal_batch: 0 leaves it to the recipe. cache: bytes of the image cache.
     save_period: epochs between kept checkpoints, 0 keeps none but best and last. exist_ok: replace
     an earlier run of this name. single_cls: count every box as one class, "item".
-    batch_size: images over all devices and machines. InputError when a value is out of range.
+    teacher: the checkpoint that `qat` learns from instead of labels, and starts from where no
+    weights are given. batch_size: images over all devices and machines. InputError when a value is
+    out of range.
     """
 
     data: str
@@ -31,6 +33,7 @@ class FitOptions:
     cfg: str | None = None
     weights: str | None = None
     qat: bool = False
+    teacher: str | None = None
     epochs: int = 100
     batch_size: int = 16
     nominal_batch: int = 0
@@ -84,6 +87,12 @@ class FitOptions:
             raise InputError("--name", f"is {self.name!r}", "a plain folder name")
         if self.model is not None and self.cfg is not None:
             raise InputError("--cfg", "does not go with --model", "one of them")
+        if self.teacher is not None and not self.qat:
+            raise InputError("--teacher", "is given without --qat", "both")
+        if self.teacher is not None and self.single_cls:
+            raise InputError("--single-cls", "does not go with --teacher", "one of them")
+        if self.teacher is not None and self.weights is None:
+            object.__setattr__(self, "weights", self.teacher)
         if self.qat and self.weights is None:
             raise InputError("--qat", "has no --weights", "a trained checkpoint to finetune")
         if self.rect and self.image_weights:
@@ -98,7 +107,7 @@ class FitOptions:
         """The same options with whole paths, so that another working folder changes nothing."""
         paths = {
             name: os.path.abspath(value)
-            for name in ("data", "cfg", "weights", "project")
+            for name in ("data", "cfg", "weights", "teacher", "project")
             if (value := getattr(self, name)) is not None
         }
         return dataclasses.replace(self, **paths)

@@ -23,7 +23,7 @@ FEW_UPDATES = 1000
 #: Images of an update in YOLOv5's recipe.
 _NOMINAL = 64
 #: Packaged recipes with an update per batch, and the optimizer of each.
-_PER_BATCH = {"few": "adamw", "small": "adamw", "finetune": "sgd"}
+_PER_BATCH = {"few": "adamw", "small": "adamw", "finetune": "sgd", "distil": "adamw"}
 #: Recipes that only move a network which already knows its classes.
 _FOR_KNOWN = ("finetune",)
 #: mAP@0.5 below which nothing was learnt.
@@ -57,7 +57,10 @@ def settled(options: FitOptions, known: bool, images: int) -> tuple[FitOptions, 
     """
     chosen, said = options.hyp, ""
     steps = updates(options, images)
-    if chosen in (None, AUTO):
+    if chosen in (None, AUTO) and options.teacher:
+        chosen = "distil"
+        said = "recipe distil: the teacher's outputs are learnt (--hyp says another)"
+    elif chosen in (None, AUTO):
         chosen = "scratch-low"
         if steps < FEW_UPDATES and not options.qat:
             chosen = "finetune" if known else "few"

@@ -54,10 +54,16 @@ def read_weights(options: FitOptions) -> Checkpoint | None:
     """
     if options.weights is None:
         return None
-    checkpoint = weights.read_weights(options.weights)
+    checkpoint = read_trained(options.weights)
     if checkpoint.fused and not options.qat:
         expected = "a checkpoint not fused (yolo-port convert FILE --no-fuse makes one)"
         raise InputError(options.weights, "has its batch normalisation folded", expected)
+    return checkpoint
+
+
+def read_trained(path: str) -> Checkpoint:
+    """A checkpoint, or a file that an installed package reads, with its input in RGB order."""
+    checkpoint = weights.read_weights(path)
     return dataclasses.replace(checkpoint, parameters=_in_rgb(checkpoint), color="rgb")
 
 

@@ -49,8 +49,10 @@ from yolo_train.start import (
     continued_start,
     new_start,
     planned_architecture,
+    read_trained,
     read_weights,
 )
+from yolo_train.teacher import Teacher, split_pictures, unlabelled
 from yolo_train.validate import Validated, Validator
 
 #: Training batches, and validation batches, that are drawn.
@@ -77,18 +79,27 @@ class Training:
         state = None if earlier is None else earlier.read_state()
         # A state holds all parameters; only a quantizer's grid is made anew from the checkpoint.
         weights = read_weights(options) if state is None or options.qat else None
-        self._data = read_data_yaml(options.data)
-        for split in ("train", "val"):  # an absent one is told before the other is looked through
-            self._data.images(split)
-        names = ONE_CLASS if options.single_cls else self._data.names
+        self._teacher = _teacher(options, self._devices)
+        # An absent split is told before the other is looked through.
+        if self._teacher:
+            images, names = split_pictures(options.data), self._teacher.architecture.names
+        else:
+            data = read_data_yaml(options.data)
+            images, names = {split: data.images(split) for split in ("train", "val")}, data.names
+        labelled = len(names)
+        names = ONE_CLASS if options.single_cls else names
         self._names = names
         if state is None or options.qat:
             planned = planned_architecture(options, self._hyp, names, weights)
         else:
             planned = continued_architecture(state)
+        if self._teacher:
+            self._teacher.refuse_other_heads(planned, str(options.weights))
         side, _ = rounded_imgsz(options.imgsz, "--imgsz", planned.max_stride)
         self._options = dataclasses.replace(options, imgsz=side)
-        self._train, self._val = self._samples("train"), self._samples("val")
+        self._train, self._val = (
+            self._samples(split, images[split], labelled) for split in ("train", "val")
+        )
         known = state is not None or knows_classes(planned, names, weights)
         options, said = settled(self._options, known, len(self._train))
         self._options = options
@@ -110,7 +121,7 @@ class Training:
         if slower:
             click.echo(slower, err=True)
         self._learner = Learner(
-            start, options, self._hyp, self._schedule, self._devices, self._sums
+            start, options, self._hyp, self._schedule, self._devices, self._sums, self._teacher
         )
         self._validator = Validator(
             self._val, architecture, side, 2 * options.batch_size, self._devices[0], self._hyp,
@@ -126,10 +137,17 @@ class Training:
         if self._sums.rank == 0:
             self._folder = earlier or self._create_folder()
 
-    def _samples(self, split: str) -> tuple[Sample, ...]:
-        samples, report = check_samples(
-            self._data.images(split), len(self._data.names), split, need_boxes=True
-        )
+    def _samples(self, split: str, images: Sequence[Path], nc: int) -> tuple[Sample, ...]:
+        """The samples of a split with labels of nc classes, or with what the teacher finds."""
+        options = self._options
+        if self._teacher:
+            found = unlabelled(images, split, options.strict)
+            if split == "train":
+                return found
+            return self._teacher.labelled(
+                found, options.imgsz, 2 * options.batch_size, str(options.teacher)
+            )
+        samples, report = check_samples(images, nc, split, need_boxes=True)
         click.echo(report.summary(), err=True)
         if self._options.strict:
             report.refuse_faults()
@@ -168,8 +186,11 @@ class Training:
             self._folder.write_state(self._state())
         if self._folder:
             console.goes_on(f"yolo-train fit --resume {shlex.quote(str(self._folder.path))}")
-            if self._done == 0 and options.plots:
+            if self._done == 0 and options.plots and not self._teacher:
                 plots.labels(self._folder.path / "labels.jpg", self._train, self._names)
+            if self._done == 0 and self._teacher:
+                scores = self._validator.run(self._learner.average, "validate start").scores
+                click.echo(f"before training: {_map_words(scores.map50, scores.map)}")
         paths = [sample.image for sample in self._train]
         cache = ImageCache.of(paths, options.imgsz, options.cache) if options.cache else None
         # Four images around a point make a square.
@@ -341,8 +362,8 @@ class Training:
         map50 = best_row["metrics/mAP_0.5"]
         rate = self._seen / seconds if seconds else 0.0
         click.echo(
-            f"{folder.best}: mAP@0.5 {map50:.4f}, mAP@0.5:0.95 "
-            f"{best_row['metrics/mAP_0.5:0.95']:.4f} in epoch {self._best_epoch}; "
+            f"{folder.best}: {_map_words(map50, best_row['metrics/mAP_0.5:0.95'])} "
+            f"in epoch {self._best_epoch}; "
             f"{seconds:.0f} s of training, {rate:.1f} images/s"
         )
         console.answer(
@@ -355,11 +376,21 @@ class Training:
             return
         data, size = self._options.data, self._learner.architecture.model_name
         out = f"qout/{folder.path.name}/{size}_cvm"
-        console.next_steps(
-            ("yolo-mrt", "quantize", folder.path, "--data", data, "--out", out),
-            ("yolo-eval", "coco", folder.path, "--data", data, "--json", "float.json"),
-            ("yolo-eval", "detect", folder.path, "PICTURES"),
-        )
+        quantize = ("yolo-mrt", "quantize", folder.path, "--data", data, "--out", out)
+        coco = ("yolo-eval", "coco", folder.path, "--data", data, "--json", "float.json")
+        detect = ("yolo-eval", "detect", folder.path, "PICTURES")
+        # What a teacher is for has no labels to be scored with.
+        console.next_steps(quantize, *(() if self._teacher else (coco,)), detect)
+
+
+def _teacher(options: FitOptions, devices: Sequence[Any]) -> Teacher | None:
+    if options.teacher is None:
+        return None
+    return Teacher(read_trained(options.teacher), devices)
+
+
+def _map_words(map50: float, mean: float) -> str:
+    return f"mAP@0.5 {map50:.4f}, mAP@0.5:0.95 {mean:.4f}"
 
 
 def _row(epoch: int, losses: Array, validated: Validated, rates: Rates) -> dict[str, float]:
