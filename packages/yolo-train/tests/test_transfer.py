@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from yolo_core.arrays import Array
 from yolo_core.mxnet.checkpoint import Checkpoint
 from yolo_core.yolo.architecture import Architecture
 from yolo_train.start import random_parameters
@@ -17,8 +20,9 @@ def checkpoint(*names: str) -> Checkpoint:
     return Checkpoint(architecture, random_parameters(architecture, 5), fused=False)
 
 
-def rows(parameters: object, name: str, classes: int) -> np.ndarray:
-    return np.asarray(parameters[name]).reshape(3, 5 + classes, -1)  # type: ignore[index]
+def rows(parameters: Any, name: str, classes: int) -> Array:
+    found: Array = parameters[name].reshape(3, 5 + classes, -1)
+    return found
 
 
 def test_boxes_objectness_and_classes_of_the_same_name_are_taken() -> None:
