@@ -340,16 +340,18 @@ def sameness(session: nox.Session) -> None:
 
 @nox.session
 def browser(session: nox.Session) -> None:
-    """The page that runs plans in a browser, in dist/, and its tests in a headless Chromium."""
+    """The page that runs plans in a browser, in dist/; its tests and those of the page of `serve`
+    in a headless Chromium."""
     if shutil.which("emcc") is None:
         session.skip("there is no emcc: apt-get install emscripten")
     session.install(*TEST_TOOLS)
     _install(session, "yolo-cvm")
-    session.install("./packages/yolo-core[images]")
+    session.install("./packages/yolo-core[images]", "./packages/yolo-cvm[serve]")
     page = ROOT / "dist" / "yolo-cvm-browser.html"
     session.run("python", "packages/yolo-cvm/browser/build.py", str(page))
     session.env["YOLO_CVM_PAGE"] = str(page)
     _pytest(session, "packages/yolo-cvm/tests/browser")
+    _pytest(session, "packages/yolo-cvm/tests/node/test_page_in_browser.py")
 
 
 @nox.session

@@ -76,9 +76,13 @@ class Chromium:
 
     def open(self, page: Path, width: int = 1280, height: int = 900) -> None:
         """Load a local page at a window's size."""
+        self.visit(page.as_uri(), width, height)
+
+    def visit(self, address: str, width: int = 1280, height: int = 900) -> None:
+        """Load the page at an address at a window's size."""
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
         self._call("Emulation.setDeviceMetricsOverride", **size)
-        self._call("Page.navigate", url=page.as_uri())
+        self._call("Page.navigate", url=address)
         self.wait("document.readyState === 'complete'")
 
     def value(self, expression: str) -> Any:
@@ -97,12 +101,16 @@ class Chromium:
     def choose(self, element: str, file: Path) -> str:
         """Choose a file in one of the page's fields; returns what the page then says beside it."""
         done = self.value("Number(document.body.dataset.done || 0)")
-        root = self._call("DOM.getDocument")["root"]["nodeId"]
-        node = self._call("DOM.querySelector", nodeId=root, selector=f"#{element}")["nodeId"]
-        self._call("DOM.setFileInputFiles", nodeId=node, files=[str(file)])
+        self.give(element, file)
         self.wait(f"Number(document.body.dataset.done || 0) > {done}")
         said: str = self.value(f"document.getElementById('{element}-told').textContent")
         return said
+
+    def give(self, element: str, file: Path) -> None:
+        """Choose a file in one of the page's fields."""
+        root = self._call("DOM.getDocument")["root"]["nodeId"]
+        node = self._call("DOM.querySelector", nodeId=root, selector=f"#{element}")["nodeId"]
+        self._call("DOM.setFileInputFiles", nodeId=node, files=[str(file)])
 
     def picture(self, file: Path) -> None:
         """A picture of the window, as PNG."""

@@ -4,6 +4,7 @@ const by = (id) => document.getElementById(id);
 const colours = ["#0067a5", "#be4600", "#00795a", "#6b3fa0", "#b3261e", "#6e6000", "#007682"];
 let picture = null;
 let query = null;
+let turn = 0;
 
 function element(name, text, parent) {
   const made = document.createElement(name);
@@ -24,6 +25,68 @@ async function ask(path, options) {
   return record;
 }
 
+// The words of a line: between backticks code, between double stars important.
+function inline(text, parent) {
+  text.split("`").forEach((part, number) => {
+    if (number % 2) {
+      element("code", part, parent);
+      return;
+    }
+    part.split("**").forEach((words, place) => {
+      const plain = words.replace(/\\([^A-Za-z0-9\s])/g, "$1");
+      if (place % 2) element("strong", plain, parent);
+      else if (plain) parent.append(plain);
+    });
+  });
+}
+
+// The card of a model: the headings, lists, tables and commands that cards have.
+function showCard(card, box) {
+  let block = null;
+  const within = (name) => {
+    if (!block || block.localName !== name) block = element(name, undefined, box);
+    return block;
+  };
+  for (const line of card.split("\n").slice(1)) {
+    const [, mark, text] = /^(#+ |> |\s*- |\d+\. |\||```)?(.*)$/.exec(line);
+    if (mark === "```") {
+      const ended = block && block.localName === "pre";
+      block = null;
+      if (!ended) within("pre");
+    } else if (block && block.localName === "pre") {
+      block.append(`${line}\n`);
+    } else if (!line.trim()) {
+      block = null;
+    } else if (!mark) {
+      const paragraph = within("p");
+      if (paragraph.textContent) paragraph.append(" ");
+      inline(text, paragraph);
+    } else if (mark === "|") {
+      if (/^[\s:|-]+$/.test(text)) continue;
+      const row = element("tr", undefined, within("table"));
+      for (const cell of text.replace(/\|\s*$/, "").split("|")) {
+        inline(cell.trim(), element("td", undefined, row));
+      }
+    } else if (mark.startsWith("#")) {
+      inline(text, element(mark.length > 3 ? "h4" : "h3", undefined, box));
+      block = null;
+    } else if (mark === "> ") {
+      inline(text, within("blockquote"));
+    } else if (/\d/.test(mark)) {
+      inline(text, element("li", undefined, within("ol")));
+    } else {
+      const outer = /^\s/.test(mark) && block ? block.lastElementChild : null;
+      inline(text, element("li", undefined, outer ? inner(outer) : within("ul")));
+    }
+  }
+}
+
+// The list inside an item of a list.
+function inner(item) {
+  const last = item.lastElementChild;
+  return last && last.localName === "ul" ? last : element("ul", undefined, item);
+}
+
 async function showModels() {
   const models = await ask("/models");
   const choice = by("model");
@@ -41,7 +104,7 @@ async function showModels() {
       element("dt", name, facts);
       element("dd", value, facts);
     }
-    if (model.card) element("pre", model.card, box);
+    if (model.card) showCard(model.card, box);
   }
   if (!models.length) element("p", "The store holds no model.", by("models"));
   if (!choice.length) say(by("status"), "The store holds no detector.", "bad");
@@ -72,13 +135,16 @@ function paint(image, detections) {
 }
 
 async function detect(file) {
+  const mine = ++turn;
   picture = file;
   say(by("status"), "Computing …");
   query = new URLSearchParams({ model: by("model").value });
   if (by("conf").value) query.set("conf", by("conf").value);
   try {
     const record = await ask(`/detect?receipt=0&${query}`, { method: "POST", body: file });
-    paint(await createImageBitmap(file), record.detections);
+    const image = await createImageBitmap(file);
+    if (mine !== turn) return;
+    paint(image, record.detections);
     const list = by("boxes");
     list.replaceChildren();
     for (const found of record.detections) {
@@ -97,6 +163,8 @@ async function detect(file) {
     const many = record.detections.length === 1 ? "1 object" : `${record.detections.length} objects`;
     say(by("status"), `${many} in ${record.milliseconds} ms`, "good");
   } catch (error) {
+    if (mine !== turn) return;
+    by("result").hidden = true;
     say(by("status"), error.message, "bad");
   }
 }
