@@ -129,3 +129,25 @@ def test_the_rule_of_where() -> None:
     found = rule("where", [condition, left, right], {}, [None, None, None])
     assert np.array_equal(found.lo, np.minimum(left.lo, right.lo))
     assert np.array_equal(found.hi, np.maximum(left.hi, right.hi))
+
+
+@pytest.mark.parametrize("alike", [True, False])
+@pytest.mark.parametrize("bits", [8, 12])
+def test_weighted_sums_are_exact(alike: bool, bits: int) -> None:
+    """Both ends of a convolution occur: every weight meets the end of its sign."""
+    draw = np.random.default_rng(bits)
+    bound = 2 ** (bits - 1) - 1
+    weight = draw.integers(-bound, bound + 1, (6, 5, 3, 3))
+    lo = np.full(5, -9) if alike else draw.integers(-99, -1, 5)
+    hi = np.full(5, 7) if alike else draw.integers(-1, 99, 5)
+    x = Range(*(end.reshape(1, 5, 1, 1).astype(np.int64) for end in (lo, hi)))
+    operator = TABLE["conv2d"]
+    given = {"channels": 6, "kernel_size": (3, 3), "use_bias": False}
+    attributes = check.attributes(operator, 2, given, raw=False)
+    shapes = [(1, 5, 9, 9), weight.shape]
+    site = Site(operator, [x, Range(weight, weight)], shapes, [(1, 6, 7, 7)], attributes,
+                [None, weight])  # fmt: skip
+    found = RULES["conv2d"](site)[0]
+    ends = [weight * end.reshape(1, 5, 1, 1) for end in (lo, hi)]
+    assert found.lo.reshape(-1).tolist() == np.minimum(*ends).sum(axis=(1, 2, 3)).tolist()
+    assert found.hi.reshape(-1).tolist() == np.maximum(*ends).sum(axis=(1, 2, 3)).tolist()

@@ -137,7 +137,13 @@ def _product_sum(weight: Array, x: Range) -> Range:
     """Range [G * O] of weight [G, O, C, taps] times inputs, one interval per channel [G, C, 1]."""
     # sum of the positive and of the negative weights, from the sum and the sum of magnitudes
     total, size = _tap_sums(weight)
+    alike = bool((x.lo == x.lo.flat[0]).all() and (x.hi == x.hi.flat[0]).all())
+    if alike:  # one multiplication for all channels; NumPy multiplies matrices of integers slowly
+        total, size = total.sum(axis=-1, dtype=np.int64), size.sum(axis=-1, dtype=np.int64)
     up, down = (size + total) // 2, (size - total) // 2
+    if alike:
+        lo, hi = x.lo.flat[0], x.hi.flat[0]
+        return Range((up * lo - down * hi).reshape(-1), (up * hi - down * lo).reshape(-1))
     return Range((up @ x.lo - down @ x.hi).reshape(-1), (up @ x.hi - down @ x.lo).reshape(-1))
 
 
