@@ -114,7 +114,10 @@ _READ_RUN = """
 import pathlib, sys, yaml
 read = lambda name: yaml.safe_load((pathlib.Path(sys.argv[1]) / name).read_text("utf-8"))
 options, network = read("opt.yaml"), read("weights/best.yaml")
-print(options["data"], "yolov5" + network["size"], options["imgsz"], sep=chr(10))
+name = "yolov5" + network["size"]
+if network["size"] == "custom":
+    name = pathlib.Path(options.get("cfg") or options.get("weights") or name).stem
+print(options["data"], name, options["imgsz"], sep=chr(10))
 """
 
 

@@ -16,10 +16,10 @@ from yolo_core.mxnet.checkpoint import Checkpoint
 from yolo_core.yolo.architecture import Architecture
 from yolo_core.yolo.layout import Row
 from yolo_port.layouts import layouts
-from yolo_port.matching import assumptions
+from yolo_port.matching import assumptions, match
 from yolo_port.oracle import Oracle
 from yolo_port.readers import load
-from yolo_port.source import Answers
+from yolo_port.source import Answers, SourceModel
 from yolo_port.state_dict import ultralytics_state_dict
 
 _LAYOUTS = list(layouts())
@@ -139,3 +139,54 @@ def test_symbols_of_different_epsilon(tmp_path: Path) -> None:
     spread = random_checkpoint().parameters["model.0.bn.running_var"].astype(np.float64)
     wanted = first / np.sqrt(spread + 0.25) * np.sqrt(spread + 0.001)
     np.testing.assert_allclose(found.parameters["model.0.bn.gamma"], wanted, rtol=1e-6)
+
+
+def release_1(words: dict[str, Any]) -> dict[str, Any]:
+    """A state dict of release 2, its coarsest level first, as release 1 names it."""
+    found = {}
+    for name, value in words.items():
+        _, layer, rest = name.split(".", 2)
+        number = int(layer) + sum(int(layer) > head for head in (17, 20, 23))
+        if layer == "24" and rest.startswith("m."):
+            number, rest = (26, 22, 18)[int(rest[2])], rest[4:]
+        found[f"model.{number}.{rest}"] = value
+    return found
+
+
+def test_detection_convolutions_that_are_layers(tmp_path: Path) -> None:
+    (rows,) = [rows for rows in _LAYOUTS if len(rows) == 25
+               and rows[0].kind == "Focus" and rows[2].kind == "BottleneckCSP"]  # fmt: skip
+    turned = (*rows[:-1], replace(rows[-1], sources=rows[-1].sources[::-1]))
+    wanted = checkpoint_of(described(turned, activation="leaky"))
+    words = release_1(ultralytics_state_dict(wanted))
+    np.savez(tmp_path / "m.npz", **words)
+    found = load(tmp_path / "m.npz")
+    assert any("as in release 1" in line for line in assumptions(found))
+    assert all(np.array_equal(left, right) for left, right in zip(heads(found), heads(wanted)))
+
+    lists: list[Any] = []
+    for row in rows[:-1]:
+        after = bool(lists) and lists[-1][2] == "nn.Conv2d"
+        sources = [
+            (-2 if after and each == -1 else each) if each < 0
+            else each + sum(each > head for head in (17, 20, 23))
+            for each in row.sources
+        ]  # fmt: skip
+        lists.append([sources, *row.to_list()[1:]])
+        if len(lists) in (18, 22, 26):
+            lists.append([-1, 1, "nn.Conv2d", ["na * (nc + 5)", 1, 1]])
+    description: dict[str, Any] = {
+        "nc": 2, "depth_multiple": 0.33, "width_multiple": 0.03125, "activation": "leaky",
+        "anchors": [[9, 9, 8, 8, 7, 7], [6, 6, 5, 5, 4, 4], [3, 3, 2, 2, 1, 1]],
+        "backbone": lists[:10], "head": [*lists[10:], [[], 1, "Detect", ["nc", "anchors"]]],
+    }  # fmt: skip
+    tensors = {name: value for name, value in words.items() if not name.endswith(".anchors")
+               and "num_batches" not in name}  # fmt: skip
+    source = SourceModel("m.pt", "test", tensors, description=description)
+    by_description = match(source)
+    for left, right in zip(heads(by_description), heads(wanted)):
+        assert np.array_equal(left, right)
+    assert by_description.architecture.anchors[2] == ((3, 3), (2, 2), (1, 1))
+    description["head"][-1] = [["x"], 1, "Detect", ["nc", "anchors"]]
+    with pytest.raises(InputError, match=r"m.pt: has a layer"):
+        match(source)

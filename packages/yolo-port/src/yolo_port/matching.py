@@ -27,6 +27,7 @@ from yolo_core.yolo.layout import Row, check_channels
 from yolo_core.yolo.plan import LayoutError
 from yolo_port.graph import written_out
 from yolo_port.layouts import fitted
+from yolo_port.release_1 import as_release_2
 from yolo_port.source import Answers, SourceModel, Structure, for_epsilon
 from yolo_port.state_dict import to_parameters
 
@@ -65,6 +66,7 @@ def match(model: SourceModel, answers: Answers | None = None) -> Checkpoint:
     way than the description says.
     """
     answers = answers or Answers()
+    model = as_release_2(model)
     if model.names_fault is not None and answers.names is None:
         raise model.names_fault
     if answers.names is None and not all(name.isprintable() for name in model.names or ()):

@@ -302,7 +302,7 @@ def _whole_model(archive: TorchFile, model: Record, notes: Mapping[str, object])
         activation=usual_activation(apart),
         csp_activation=usual_activation(together),
         epsilon=epsilon,
-        description=_yaml(model.state.get("yaml")),
+        description=_yaml(model.state.get("yaml") or model.state.get("md")),
         structure=structure,
         notes=notes,
     )

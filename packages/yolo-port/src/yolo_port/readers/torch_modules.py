@@ -22,6 +22,8 @@ _ACTIVATIONS = {
     **TORCH_ACTIVATIONS, "Swish": "silu", "MemoryEfficientSwish": "silu",
     "MemoryEfficientMish": "mish",
 }  # fmt: skip
+#: What `release_1` knows, and no later layout has as a layer.
+_HEAD_OF_RELEASE_1 = "Conv2d"
 _MAX_DEPTH = 12
 _MAX_MODULES = 8000
 _MAX_SOURCES = 16
@@ -146,6 +148,8 @@ class ModuleTree:
         kind = module.function.name
         if kind == "Sequential":
             kind = str(self._state(module).get("type", kind)).rpartition(".")[2]
+        if kind == _HEAD_OF_RELEASE_1:
+            return kind
         try:
             return kind_named(kind)
         except LayoutError as error:
