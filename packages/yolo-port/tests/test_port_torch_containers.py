@@ -199,6 +199,21 @@ def _replace_activations(module: Any, kind: type) -> None:
 
 
 @pytest.mark.parametrize(
+    ("module", "name", "words"),
+    [
+        ("torch._dynamo.eval_frame", "OptimizeContext", r"torch.compile.*_orig_mod"),
+        ("torch._utils", "_rebuild_sparse_tensor", r"sparse.*to_dense"),
+    ],
+)
+def test_what_torch_wraps_gets_the_remedy(
+    tmp_path: Path, module: str, name: str, words: str
+) -> None:
+    named = b"\x80\x02c" + f"{module}\n{name}\n.".encode()
+    with pytest.raises(InputError, match=words):
+        load(write_archive(tmp_path / "m.pt", named, []))
+
+
+@pytest.mark.parametrize(
     ("content", "words"),
     [
         (b"", "is empty"),
@@ -229,6 +244,11 @@ def test_a_model_inside_of_something_is_told(tmp_path: Path) -> None:
     assert same(load(inner), random_checkpoint())
     with pytest.raises(InputError, match=r"is a folder; expected one file: best.pt"):
         load(tmp_path)
+    with zipfile.ZipFile(tmp_path / "m.pt2", "w") as archive:
+        archive.writestr("m/archive_format", b"pt2")
+        archive.writestr("m/data/weights/weight_0", bytes(64))
+    with pytest.raises(InputError, match=r"m.pt2: is a program of torch.export.*ONNX"):
+        load(tmp_path / "m.pt2")
     (tmp_path / "m.yaml").write_text("nc: 3")
     with pytest.raises(InputError, match=r"m.yaml: is a description.*--cfg"):
         load(tmp_path / "m.yaml")

@@ -19,6 +19,7 @@ from yolo_port.readers.zip_container import open_zip
 _LOCAL_HEADER_BYTES = 30
 #: What may lie in a zip that is no PyTorch file, and what macOS adds to one.
 _MODEL_ENDINGS = (".pt", ".pth", ".onnx", ".safetensors", ".npz", ".npy", ".params", ".h5", ".pb")
+_ORIGIN = "the .pt that it was exported from, or an ONNX export"
 _OF_MACOS = ("__MACOSX/",)
 #: How much larger than the file all that is compressed in it may be; weights are hard to compress.
 _MOST_EXPANSION = 2
@@ -103,8 +104,7 @@ def _open(path: Path) -> tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]:
                     source, f"has the encrypted zip entry {name[:80]}", "plain entries"
                 )
             if "/code/" in name or name.endswith("/constants.pkl"):
-                expected = "the .pt that it was exported from, or an ONNX export"
-                raise InputError(source, "is a TorchScript export, whose layers are code", expected)
+                raise InputError(source, "is a TorchScript export, whose layers are code", _ORIGIN)
             _check_size(info, length, source)
             end = info.header_offset + _LOCAL_HEADER_BYTES + len(name) + info.compress_size
             if end > (following.header_offset if following else length):
@@ -129,6 +129,8 @@ def _refuse_packed_models(names: list[str], source: str) -> None:
     """InputError for a zip around a model's file, as people send them."""
     if any(name.endswith(("data.pkl", "constants.pkl")) for name in names):
         return
+    if any(name.endswith("/archive_format") for name in names):
+        raise InputError(source, "is a program of torch.export, whose layers are code", _ORIGIN)
     held = [name for name in names if name.endswith(_MODEL_ENDINGS)
             and not name.startswith(_OF_MACOS)]  # fmt: skip
     if held:

@@ -120,6 +120,10 @@ _REWRITTEN = (
      "plain weights: torch.nn.utils.remove_spectral_norm, then save again"),
     (("torch.nn.utils.weight_norm",), "has weights under weight_norm",
      "plain weights: torch.nn.utils.remove_weight_norm, then save again"),
+    (("torch._dynamo", "torch._inductor"), "is a model under torch.compile",
+     "the model itself: torch.save(model._orig_mod, FILE)"),
+    (("torch._utils",), "has tensors that are sparse, quantized or without content",
+     "dense ones: {name: each.to_dense() for name, each in model.state_dict().items()}"),
     (("torch.nn.utils.parametriz",), "has weights that are parametrized",
      "plain weights: torch.nn.utils.parametrize.remove_parametrizations, then save again"),
 )  # fmt: skip
