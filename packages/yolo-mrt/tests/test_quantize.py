@@ -26,6 +26,7 @@ from yolo_core.yolo.model_folder import read_model_folder
 from yolo_mrt.calibrate.float_pass import FloatNet, measured
 from yolo_mrt.calibrate.views import views, views_each
 from yolo_mrt.cli import main
+from yolo_mrt.command import stage_folder
 from yolo_mrt.pictures import calibration_images
 from yolo_mrt.report import Node, Report, page
 from yolo_mrt.settings import STAGES, Settings
@@ -267,6 +268,17 @@ def test_report_tells_the_worst_node_first(model: Path, tmp_path: Path) -> None:
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     assert f"default-src &#39;none&#39;; style-src &#39;sha256-{digest}&#39;" in text
     assert "style=" not in text
+
+
+def test_the_folder_one_works_in_has_stage_files_beside_it(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(model)
+    assert stage_folder(Path("."), None) == model.with_name(model.name + ".stages")
+    assert stage_folder(Path(".."), None).parent == model.parent.parent
+    refused = CliRunner().invoke(main, ["report", "/"])
+    assert refused.exit_code == 2
+    assert "is the root of the file system" in refused.output
 
 
 def test_hostile_names_stay_text_in_the_report() -> None:

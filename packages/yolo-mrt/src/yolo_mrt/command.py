@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -237,7 +238,16 @@ def from_config(
 
 def stage_folder(out: Path, work: Path | None) -> Path:
     """Where the stage files of a model folder lie."""
-    return work if work is not None else out.with_name(out.name + ".stages")
+    return work if work is not None else _beside(out, ".stages")
+
+
+def _beside(folder: Path, ending: str) -> Path:
+    """A place beside a folder that is called like it, with `ending`. InputError for the root."""
+    if folder.name in ("", ".."):  # such as the working folder, "."
+        folder = Path(os.path.abspath(folder))
+    if not folder.name:
+        raise InputError(folder, "is the root of the file system", "a model folder")
+    return folder.with_name(folder.name + ending)
 
 
 def _check_outputs(settings: Settings, stages: Sequence[str], read: Sequence[PathLike]) -> None:
@@ -324,7 +334,7 @@ def report_of(folder: Path, work: Path | None, out: Path | None, images: int) ->
     if not 1 <= images <= 1000:
         raise InputError("--images", f"is {images}", "1 to 1000")
     settings = recall(folder, work)
-    target = out if out is not None else folder.with_name(folder.name + ".report.html")
+    target = out if out is not None else _beside(folder, ".report.html")
     stages = [settings.stage_file(ending) for ending in stage_module.STAGE_FILES]
     check_outputs([*model_sources(folder), *stages, *settings.images, *settings.judged], [target])
     report = judge_nodes(settings, images, click.echo)
