@@ -116,7 +116,11 @@ WRITERS = (
         ("new.json", "new.list", "new.txt"),
         (("new.json", "m/symbol"), ("new.list", "shapes/data.yaml"), ("new.txt", "new.json")),
     ),
-    Writer("yolo-eval coco m --data shapes/data.yaml --out new", ("new/m.json",)),
+    Writer(
+        "yolo-eval coco m --data shapes/data.yaml --out new",
+        ("new/m.json",),
+        (("new", "m"), ("new", "m/new")),
+    ),
     Writer(
         "yolo-eval merge s1.json s2.json --json new.json", ("new.json",), (("new.json", "s1.json"),)
     ),
@@ -251,8 +255,28 @@ def test_results_of_an_earlier_run_are_replaced(place: Path, writer: Writer) -> 
     # What was written where, and what comes next.
     assert "new" in result.output
     assert "Next: " in result.output or writer.words.startswith(LAST), result.output
+    if (place / "new").is_dir():
+        (place / "new/notes.txt").write_text("keep me")
+        before["new/notes.txt"] = content(place)["new/notes.txt"]
+        assert invoke(writer.words, place).exit_code in (0, 2)
     after = content(place)
     assert {name: after[name] for name in before} == before
+
+
+FOLDERS = [writer for writer in QUICK if "new" in writer.words.split()]
+
+
+@pytest.mark.parametrize("writer", FOLDERS, ids=lambda writer: writer.words[:40])
+def test_no_way_to_the_folder_of_the_inputs_loses_one(place: Path, writer: Writer) -> None:
+    """`--out` as the folder above, or as a link to the one that holds all; done or refused."""
+    (place.parent / "beside.txt").write_text("keep me")
+    (place / "link").symlink_to(place.parent)
+    before = content(place.parent)
+    for way in ("..", "link"):
+        words = " ".join(way if word == "new" else word for word in writer.words.split())
+        assert invoke(words, place).exit_code in (0, 2)
+    after = content(place.parent)
+    assert {name: after.get(name) for name in before} == before
 
 
 def test_a_result_that_the_user_changed_is_the_users(place: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,15 @@ import numpy as np
 import pytest
 
 from yolo_core.errors import InputError
-from yolo_core.yolo.dataset import label_path, list_images, read_data_yaml, read_labels
+from yolo_core.files import atomic_write
+from yolo_core.yolo.dataset import (
+    DETECTIONS,
+    TRAINING,
+    label_path,
+    list_images,
+    read_data_yaml,
+    read_labels,
+)
 from yolo_core.yolo.labels import look_at_labels
 from yolo_core.yolo.samples import check_samples
 
@@ -199,6 +208,24 @@ def test_every_text_of_a_dataset_may_begin_with_a_mark(dataset: Any, coding: str
     assert data.names == ("Bus café",)
     assert [path.name for path in data.images("train")] == ["b.jpg", "c.jpg"]
     assert read_labels(dataset / "b.txt", nc=1).shape == (1, 5)
+
+
+@pytest.mark.parametrize("mark", [DETECTIONS, TRAINING])
+def test_what_we_drew_ourselves_is_no_picture_of_the_dataset(dataset: Any, mark: str) -> None:
+    atomic_write(dataset / "images/train/day2/sub/x.jpg", b"drawn")
+    assert len(list_images(dataset / "images/train")) == 3
+    atomic_write(dataset / "images/train/day2" / mark, "")
+    assert [path.name for path in list_images(dataset / "images/train")] == ["b.jpg", "a.PNG"]
+    (dataset / "images/val" / mark).write_text("of the user's own")
+    assert [path.name for path in list_images(dataset / "images/val")] == ["c.jpg"]
+
+
+def test_an_archive_is_named(dataset: Any) -> None:
+    with zipfile.ZipFile(dataset / "set.zip", "w") as archive:
+        archive.writestr("images/a.jpg", bytes(range(256)))
+    for read in (read_data_yaml, list_images):
+        with pytest.raises(InputError, match=r"set.zip: is a zip archive; expected what it holds"):
+            read(dataset / "set.zip")
 
 
 @pytest.mark.parametrize("nc", ["2", "'2'", "2.0", ""])

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from yolo_core.detecting.sources import PICTURE, RESULTS, STREAM, VIDEO, find_sources
+from yolo_core.detecting.sources import PICTURE, STREAM, VIDEO, find_sources
 from yolo_core.errors import InputError
 from yolo_core.files import atomic_write
 from yolo_core.media.film import VIDEO_ENDINGS, container_of, opened_file
-from yolo_core.yolo.dataset import IMAGE_ENDINGS
+from yolo_core.yolo.dataset import DETECTIONS, IMAGE_ENDINGS
 
 
 def names(words: Sequence[object], out: Path | None = None) -> list[str]:
@@ -90,7 +90,7 @@ def test_earlier_results_are_passed_over_unless_named(place: Path) -> None:
     (place / "b/day1/x.jpg").write_bytes(b"")
     (place / "b/day1/crops").mkdir()
     (place / "b/day1/crops/y.jpg").write_bytes(b"")
-    atomic_write(place / "b/day1" / RESULTS, "{}")
+    atomic_write(place / "b/day1" / DETECTIONS, "{}")
     assert names(["b"]) == ["clip.avi", "x.jpg", "x_2.png"]
     assert names(["b/**/*.jpg"]) == ["x.jpg"]
     assert names(["b/day1"]) == ["crops/y.jpg", "x.jpg"]

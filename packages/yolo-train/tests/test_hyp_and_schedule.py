@@ -54,6 +54,7 @@ def test_keys_without_a_part_in_the_recipe_are_told(tmp_path: Path) -> None:
     [
         (["--lr0", "0.02"], "-o lr0=0.02"),
         (["--lr=0.002"], "-o lr0=0.002"),
+        (["--hsv_h", ".1"], "-o hsv_h=.1"),
         (["--learning-rate"], "-o lr0=0.01"),
         (["--weight_decay", "1e-3"], "-o weight_decay=1e-3"),
         (["--momentum", "--no-plots"], "-o momentum=0.937"),

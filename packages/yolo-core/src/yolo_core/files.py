@@ -28,6 +28,9 @@ from yolo_core.words import shown
 _JSON_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
+#: How a zip archive begins.
+_ZIP = b"PK\x03\x04"
+
 #: How the system says that there is no room for more, by itself without a name.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 #: Largest text file (labels, lists, JSON settings) that is read, in bytes.
@@ -100,6 +103,8 @@ def read_text(path: PathLike, limit: int = TEXT_LIMIT) -> str:
     try:
         return data.decode(coding)
     except UnicodeDecodeError as error:
+        if data.startswith(_ZIP):
+            raise InputError(path, "is a zip archive", "what it holds, unpacked") from error
         raise InputError(path, f"is not {name} text (byte {error.start})", "UTF-8") from error
 
 

@@ -88,8 +88,9 @@ def _given(option: str, words: Sequence[str]) -> str | None:
     """The number that follows an option, or stands behind its equals sign."""
     for word, after in zip(words, [*words[1:], ""]):
         name, _, value = word.partition("=")
-        if name == option and (value or after)[:1].isalnum():
-            return value or after
+        given = value or after
+        if name == option and given.lstrip(".")[:1].isalnum():
+            return given
     return None
 
 

@@ -24,11 +24,12 @@ from typing import Any
 
 from yolo_core.arrays import Array
 from yolo_core.detecting.options import DetectOptions
-from yolo_core.detecting.sources import PICTURE, RESULTS, STREAM, Source, find_sources
+from yolo_core.detecting.sources import PICTURE, STREAM, Source, find_sources
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, atomic_move, atomic_write
 from yolo_core.media.film import Film, FilmWriter, check_name, opened_file, opened_stream
 from yolo_core.outputs import check_holds_no_input, check_outputs, is_result, new_folder
+from yolo_core.yolo.dataset import DETECTIONS
 from yolo_core.yolo.drawing import draw, encode_picture, labelled
 from yolo_core.yolo.letterbox import read_image
 from yolo_core.yolo.model_folder import model_sources
@@ -112,7 +113,7 @@ class Detection:
                 yield error
         if self.out is not None:
             text = json.dumps(self.document(self), indent=1) + "\n"
-            atomic_write(self.out / RESULTS, text)
+            atomic_write(self.out / DETECTIONS, text)
 
     def unshown(self) -> str | None:
         """A sentence about boxes that the model decided on and that are left out, or None."""
@@ -276,7 +277,7 @@ def _check_results(
     files = [result_place(out, source) for source in sources]
     if wishes.save_txt:
         files += [label_place(out, source) for source in sources if source.kind == PICTURE]
-    check_outputs(files=[*files, out / RESULTS])
+    check_outputs(files=[*files, out / DETECTIONS])
 
 
 def result_place(out: Path, source: Source) -> Path:

@@ -18,11 +18,9 @@ from urllib.parse import urlsplit
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike
 from yolo_core.media.film import VIDEO_ENDINGS, container_of, without_password
-from yolo_core.outputs import check_holds_no_input, is_result
-from yolo_core.yolo.dataset import IMAGE_ENDINGS, files_below, is_image_name, listed
+from yolo_core.outputs import check_holds_no_input
+from yolo_core.yolo.dataset import IMAGE_ENDINGS, files_below, holds_results, is_image_name, listed
 
-#: The file that marks a folder as one of results; such a folder within a source is passed over.
-RESULTS = "detections.json"
 STREAMS = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https")
 
 PICTURE, VIDEO, STREAM = "picture", "video", "stream"
@@ -140,7 +138,7 @@ def _not_results(places: Iterable[Path], top: Path, out: PathLike | None) -> Ite
         if folder not in verdicts:
             here = folder != top and folder.is_relative_to(top)
             verdicts[folder] = os.path.realpath(folder) == target or (
-                here and (is_result(folder / RESULTS, changed=True) or passed_over(folder.parent))
+                here and (holds_results(folder) or passed_over(folder.parent))
             )
         return verdicts[folder]
 

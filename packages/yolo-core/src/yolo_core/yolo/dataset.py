@@ -19,6 +19,7 @@ from typing import Any
 
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, read_text
+from yolo_core.outputs import is_result
 from yolo_core.words import text_fault
 from yolo_core.yolo.architecture import MAX_CLASSES
 from yolo_core.yolo.labels import label_path as label_path
@@ -26,6 +27,8 @@ from yolo_core.yolo.labels import read_labels as read_labels
 
 #: YOLOv5 takes these for pictures; what is in them is told from their bytes.
 IMAGE_ENDINGS = (".bmp", ".dng", ".jpeg", ".jpg", ".mpo", ".pfm", ".png", ".tif", ".tiff", ".webp")
+#: The files by which a folder of results is known: of a detection, and of a training.
+DETECTIONS, TRAINING = "detections.json", "results.csv"
 _SPLITS = ("train", "val", "test")
 
 
@@ -118,8 +121,10 @@ def _names(value: Any, source: Path) -> tuple[str, ...]:
         # YAML reads an unquoted yes, no, on or off as true or false, and nothing as null.
         if not isinstance(name, (str, int, float)) or isinstance(name, bool):
             raise InputError(source, f"has the class name {name!r:.40}", "names, quoted if need be")
-        if text_fault(str(name)) or not str(name).isprintable():
-            raise InputError(source, f"has the class name {name!r:.40}", "signs that can be seen")
+        fault = text_fault(str(name)) or (None if str(name).isprintable() else "cannot be seen")
+        if fault:
+            cause = f"has the class name {name!r:.40}, which {fault}"
+            raise InputError(source, cause, "a short name of signs that can be seen")
         if str(name) in seen:
             cause = f"calls the classes {seen[str(name)]} and {number} both {name!r:.40}"
             raise InputError(source, cause, "a name for each class")
@@ -174,9 +179,9 @@ def list_images(place: PathLike) -> list[Path]:
     """Images of a folder (and those in it), of a list, or the one image itself, sorted.
 
     Links to folders are followed, each folder counts once; what is hidden (`.ipynb_checkpoints`,
-    `._x.jpg`) is no image. A list's line that begins with `./` is meant from the list's folder,
-    another from the working folder, then from the list's. Any file that is not called like an
-    image is a list.
+    `._x.jpg`) is no image, and neither is what a detection or a training of ours drew. A list's
+    line that begins with `./` is meant from the list's folder, another from the working folder,
+    then from the list's. Any file that is not called like an image is a list.
     """
     place = Path(place)
     if os.path.isdir(place):
@@ -200,7 +205,8 @@ def is_image_name(path: PathLike) -> bool:
 def files_below(folder: PathLike) -> Iterator[Path]:
     """Every file below a folder that is not hidden, through links too; each folder once.
 
-    InputError for a folder that cannot be read.
+    Folders of results of ours that lie in it are passed over. InputError for a folder that cannot
+    be read.
     """
     seen = {os.path.realpath(folder)}
     # A link back to a folder above would bring in what lies beside this one: other splits.
@@ -214,11 +220,16 @@ def files_below(folder: PathLike) -> Iterator[Path]:
         kept = []
         for name in sorted(folders):
             real = os.path.realpath(os.path.join(place, name))
-            if not name.startswith(".") and real not in seen:
+            if not name.startswith(".") and real not in seen and not holds_results(real):
                 seen.add(real)
                 kept.append(name)
         folders[:] = kept
         yield from (Path(place) / name for name in names if not name.startswith("."))
+
+
+def holds_results(folder: PathLike) -> bool:
+    """Whether a detection or a training of ours has written into this folder."""
+    return any(is_result(Path(folder, name), changed=True) for name in (DETECTIONS, TRAINING))
 
 
 def listed(place: Path) -> Iterator[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from yolo_core import console
 from yolo_core.errors import InputError
 from yolo_core.files import atomic_files, atomic_write
 from yolo_core.outputs import check_outputs
-from yolo_core.yolo.model_folder import model_sources
+from yolo_core.yolo.model_folder import SYMBOL, model_sources
 from yolo_eval.figures.metrics import measure, seed_line
 from yolo_eval.runs import provenance
 from yolo_eval.runs.ground_truth import GroundTruth
@@ -91,6 +92,18 @@ class OutputFiles:
         files = self.run_files(models, shard) if models else [self.json]
         pages = self.pages(models, shard)
         check_outputs(read, [*files, *pages, self.predictions, self.text])
+        for model in models:
+            self._check_beside(model)
+
+    def _check_beside(self, model: str) -> None:
+        """A model is published as the folder that it is, so nothing is added to one."""
+        if self.folder is None:
+            return
+        is_folder = any(path.name == SYMBOL and path.is_file() for path in model_sources(model))
+        if is_folder and Path(os.path.realpath(self.folder)).is_relative_to(
+            os.path.realpath(model)
+        ):
+            raise InputError(self.folder, f"lies in the model {model}", "another folder")
 
 
 def evaluate_all(
