@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from yolo_core.command import Group
 from yolo_core.errors import InputError
 from yolo_core.files import atomic_folder, atomic_write, read_bytes, read_json, sha256_file
+from yolo_core.outputs import new_folder
 from yolo_core.progress import progress
 
 
@@ -116,3 +117,12 @@ def test_progress_passes_everything_on(capsys: pytest.CaptureFixture[str]) -> No
     assert "\r" not in log
     assert all(log.splitlines())
     assert list(progress(iter("ab"), "given", total=2)) == ["a", "b"]
+
+
+def test_a_new_folder_is_the_first_free_one_or_refused(tmp_path: Path) -> None:
+    assert [new_folder(tmp_path / "runs", "exp").name for _ in range(3)] == ["exp", "exp2", "exp3"]
+    (tmp_path / "link").symlink_to("nowhere")
+    (tmp_path / "file").touch()
+    for project in ("link", "link/below", "file", "file/below"):
+        with pytest.raises(InputError, match="is not a folder"):
+            new_folder(tmp_path / project, "exp")

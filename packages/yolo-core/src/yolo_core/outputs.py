@@ -149,7 +149,7 @@ def new_folder(project: PathLike, name: str) -> Path:
         try:
             path.mkdir(parents=True)
         except FileExistsError as error:
-            if project.exists() and not project.is_dir():
+            if not os.path.lexists(path):  # a folder above it is none, such as a link to nothing
                 raise InputError(project, "is not a folder") from error
             number += 1
         except NotADirectoryError as error:
