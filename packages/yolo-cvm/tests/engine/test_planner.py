@@ -125,6 +125,13 @@ def one_large_table(count: int) -> Graph:
     return b.build(y)
 
 
+def paddings_of_readers(count: int) -> Graph:
+    b = GraphBuilder()
+    x = b.operator("cvm_clip", [conv(b, b.input("data", (1, 1, 8, 8), 8), 1)], precision=8)
+    paddings = [(k, 7 * k % count) for k in range(1, count)]
+    return b.build([b.operator("max", [conv(b, x, 1, padding=pads)]) for pads in paddings])
+
+
 HURT: dict[str, Callable[[], Graph]] = {
     "a border on one axis": lambda: long_border(1 << 16),
     "a halo in a wide concatenation": lambda: wide_concatenation(2000),
@@ -134,6 +141,7 @@ HURT: dict[str, Callable[[], Graph]] = {
     "many values alive": lambda: alive_at_once(2 * MOST_COMPARED),
     "one head many times": lambda: one_head_again(300),
     "copies of a table": lambda: one_large_table(40),
+    "readers of many paddings": lambda: paddings_of_readers(60),
 }
 
 
