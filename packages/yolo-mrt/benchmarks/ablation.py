@@ -31,7 +31,6 @@ from yolo_mrt.compile import deliver
 from yolo_mrt.compile.lower import lower
 from yolo_mrt.network.net import Net
 from yolo_mrt.pictures import calibration_images
-from yolo_mrt.quantize.moments import NEAR_OBJECTS
 from yolo_mrt.quantize.quantizer import NORMAL_IMAGES, integer_convs, learn_rounding
 from yolo_mrt.settings import Settings
 from yolo_mrt.stages import code_planes, extension_of, prepared, run, statistics_of
@@ -69,11 +68,10 @@ def error_thresholds(net: Net, statistics: Mapping[str, TensorStatistics]) -> di
     return found
 
 
-def build(settings: Settings, scheme: Scheme, near_objects: int | None) -> None:
+def build(settings: Settings, scheme: Scheme, learned: bool) -> None:
     """The model of a scheme, from the stage files of a calibrated run.
 
-    near_objects: percent of the positions near objects that the rounding is learned at, None for
-    rounding to nearest.
+    learned: whether the rounding is learned; else it is to nearest.
     """
     source = prepared(settings)
 
@@ -81,10 +79,7 @@ def build(settings: Settings, scheme: Scheme, near_objects: int | None) -> None:
         return code_planes(settings, source, label, NORMAL_IMAGES)
 
     net = source.net
-    if near_objects is None:
-        convs = integer_convs(net, scheme)
-    else:
-        convs = learn_rounding(net, scheme, images, near_objects)
+    convs = learn_rounding(net, scheme, images) if learned else integer_convs(net, scheme)
     graph = lower(net, scheme, convs, settings.imgsz)
     sample = next(iter(code_planes(settings, source, "sample", 1))).astype(np.int8)
     extension = extension_of(settings, source, scheme)
@@ -100,18 +95,17 @@ def build_all(settings: Settings) -> list[Row]:
     peak = make_scheme(net, statistics, {}, peak_thresholds(statistics))
     error = make_scheme(net, statistics, {}, error_thresholds(net, statistics))
     channel = make_scheme(net, statistics, {}, {})
-    learned = f"rounding learned on {NORMAL_IMAGES} images, means kept by the biases"
+    rounding = f"rounding learned on {NORMAL_IMAGES} images, means kept by the biases"
     rows: list[Row] = []
-    for name, added, scheme, near_objects in (
-        ("peak", "one threshold per tensor, its largest value", peak, None),
-        ("error", "thresholds weigh rounding against clipping", error, None),
-        ("channel", "a threshold per channel", channel, None),
-        ("rounding", learned, channel, 0),
-        ("objects", "rounding learned near objects", channel, NEAR_OBJECTS),
+    for name, added, scheme, learned in (
+        ("peak", "one threshold per tensor, its largest value", peak, False),
+        ("error", "thresholds weigh rounding against clipping", error, False),
+        ("channel", "a threshold per channel", channel, False),
+        ("rounding", rounding, channel, True),
     ):
         begin = time.monotonic()
         out = RUNS / f"{name}_cvm"
-        build(replace(settings, out=out), scheme, near_objects)
+        build(replace(settings, out=out), scheme, learned)
         rows.append(Row(added, out, calibration + time.monotonic() - begin))
     for effort, added in (
         ("normal", "fine reads (the default)"),

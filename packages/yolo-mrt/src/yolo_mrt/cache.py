@@ -17,7 +17,7 @@ from yolo_core.errors import InputError
 from yolo_core.files import atomic_write, read_json, sha256_file
 
 #: Raised whenever a stage would make other bytes from the same inputs.
-VERSION = 3
+VERSION = 4
 
 
 def key_of(stage: str, inputs: Mapping[str, Any]) -> str:

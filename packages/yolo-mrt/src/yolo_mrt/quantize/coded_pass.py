@@ -2,8 +2,7 @@
 
 Codes are small integers held in float32, and every sum of products stays below 2^24, so each
 convolution is exact whatever order the machine adds in: nothing of a machine leaks into the
-rounding. The moments gathered here are sums of integers too, and the positions they are taken at
-follow from the network's own integers.
+rounding. The moments gathered here are sums of integers too.
 """
 
 from __future__ import annotations
@@ -20,17 +19,8 @@ from yolo_mrt.calibrate.float_pass import pointwise
 from yolo_mrt.calibrate.scheme import INPUT_ZERO, Scheme, wide_sites
 from yolo_mrt.calibrate.tables import CODE_LIMIT, INDEX_LIMIT, TABLE_SIZE
 from yolo_mrt.network.net import Layer, Net, per_output
-from yolo_mrt.quantize.moments import (
-    NEAR_OBJECTS,
-    Moments,
-    MomentSums,
-    columns,
-    sample_positions,
-)
+from yolo_mrt.quantize.moments import Moments, MomentSums, columns, sample_positions
 from yolo_mrt.quantize.weights import IntegerConv, read_weights
-
-#: Objectness, as a logit, above which a cell of a head sees an object.
-OBJECT_LOGIT = -3
 
 
 class CodedNet:
@@ -162,55 +152,26 @@ class CodedNet:
         high = nd.array((CODE_LIMIT - sums.zero).astype(np.float32).reshape(shape))
         plain[layer.name] = nd.broadcast_minimum(nd.broadcast_maximum(code, low), high)
 
-    def object_cells(self, heads: Iterable[Array], extents: tuple[int, int]) -> Array:
-        """The cells that see an object: int64 [n, 3] of centre row, centre column, side in pixels.
-
-        heads: of an image of `extents` (height, width) pixels, as `run` gives them.
-        """
-        found: list[Array] = [np.zeros((0, 3), np.int64)]
-        for head in heads:
-            _, channels, rows, _ = head.shape
-            objectness = head[0, 4 :: channels // self._net.anchors]
-            limit = OBJECT_LOGIT * 2.0**self._scheme.head_exponent
-            _, row, column = np.nonzero(objectness > limit)
-            side = extents[0] // rows
-            cells = (row * side + side // 2, column * side + side // 2, np.full(len(row), side))
-            found.append(np.stack(cells, axis=1))
-        return np.concatenate(found)
-
 
 def moments_of(
-    coded: CodedNet,
-    names: Collection[str],
-    images: Iterable[Array],
-    near_objects: int = NEAR_OBJECTS,
+    coded: CodedNet, names: Collection[str], images: Iterable[Array]
 ) -> dict[str, Moments]:
-    """Of these convolutions, how what they read is spread over input codes int [1, 3, h, w].
-
-    near_objects: percent of the positions that lie near an object.
-    """
+    """Of these convolutions, how what they read is spread over input codes int [1, 3, h, w]."""
     sums: dict[str, MomentSums] = {}
 
-    def add(layer: Layer, x: Array, positions: Array) -> None:
-        matrix = columns(layer, x, positions)
+    def add(layer: Layer, x: Array, number: int) -> None:
+        matrix = columns(layer, x, sample_positions(layer, x, number))
         if layer.name not in sums:
             sums[layer.name] = MomentSums(matrix.shape[1])
         sums[layer.name].add(matrix)
 
     with beside() as later:
         for number, image in enumerate(images):
-            # Where the objects are is known at the end.
-            held: list[tuple[Layer, Any]] = []
 
-            def gather(layer: Layer, value: Any, held: list[tuple[Layer, Any]] = held) -> None:
+            def gather(layer: Layer, value: Any, number: int = number) -> None:
                 if layer.name in names:
-                    held.append((layer, value))
+                    x = value.asnumpy()[0][coded.coarse[layer.name]]
+                    later(add, layer, x, number)
 
-            heads = coded.run(image, gather)
-            extents = image.shape[2], image.shape[3]
-            cells = coded.object_cells(heads, extents)
-            for layer, value in held:
-                x = value.asnumpy()[0][coded.coarse[layer.name]]
-                positions = sample_positions(layer, x, extents, cells, number, near_objects)
-                later(add, layer, x, positions)
+            coded.run(image, gather)
     return {name: found.moments() for name, found in sums.items()}

@@ -14,11 +14,6 @@ from yolo_mrt.network.net import Layer
 
 #: Positions of each tensor and image that the moments are taken at.
 POSITIONS = 384
-#: Percent of them that lie near an object, where the image has one: elsewhere an error changes
-#: nothing that is ever seen. Chosen on yolov5n by its float outputs, without labels.
-NEAR_OBJECTS = 80
-#: How far from the centre of a cell such positions reach, in halves of the cell's side.
-REACH_HALVES = 3
 #: So many products of two numbers up to 254 have a sum below 2^24, which is exact in float32.
 _EXACT = 256
 
@@ -72,26 +67,12 @@ def columns(layer: Layer, x: Array, positions: Array) -> Array:
     return padded[:, rows, cols].transpose(1, 0, 2, 3).reshape(len(positions), -1)
 
 
-def sample_positions(
-    layer: Layer, x: Array, extents: tuple[int, int], cells: Array, number: int,
-    near_objects: int = NEAR_OBJECTS,
-) -> Array:  # fmt: skip
-    """Positions of the convolution's result, reading x [P, h, w], of an image of `extents` pixels:
-    int64 [n]. cells: see `CodedNet.object_cells`. near_objects: percent that lie near one.
+def sample_positions(layer: Layer, x: Array, number: int) -> Array:
+    """Positions of the convolution's result, reading x [P, h, w]: int64 [n].
 
-    They depend on the image's number and on the cells that see objects in it alone.
+    They depend on the image's number alone.
     """
     rows = (x.shape[1] + 2 * layer.padding[0] - layer.kernel[0]) // layer.stride[0] + 1
     across = (x.shape[2] + 2 * layer.padding[1] - layer.kernel[1]) // layer.stride[1] + 1
     generator = np.random.RandomState(number)
-    positions = generator.randint(0, rows * across, size=min(POSITIONS, rows * across))
-    near = len(positions) * near_objects // 100
-    if len(cells) and near:
-        cell = cells[generator.randint(0, len(cells), size=near)]
-        reach = cell[:, 2:] * REACH_HALVES
-        # 2000 steps of it, from one end to the other.
-        pixel = cell[:, :2] + generator.randint(-1000, 1001, size=(near, 2)) * reach // 2000
-        row = np.clip(pixel[:, 0] * rows // extents[0], 0, rows - 1)
-        column = np.clip(pixel[:, 1] * across // extents[1], 0, across - 1)
-        positions[:near] = row * across + column
-    return positions
+    return generator.randint(0, rows * across, size=min(POSITIONS, rows * across))

@@ -12,7 +12,7 @@ from yolo_mrt.calibrate.tables import INDEX_BITS
 from yolo_mrt.calibrate.views import MAX_VIEWS
 from yolo_mrt.network.net import Layer, Net
 from yolo_mrt.quantize.coded_pass import CodedNet, moments_of
-from yolo_mrt.quantize.moments import NEAR_OBJECTS, Moments
+from yolo_mrt.quantize.moments import Moments
 from yolo_mrt.quantize.weights import IntegerConv, quantize_conv
 
 NORMAL_IMAGES = 32
@@ -47,7 +47,6 @@ def learn_rounding(
     net: Net,
     scheme: Scheme,
     images: Callable[[str], Iterable[Array]],
-    near_objects: int = NEAR_OBJECTS,
 ) -> dict[str, IntegerConv]:
     """Convolutions whose rounding minimises the error on these images, and whose biases take out
     what rounding adds to the mean.
@@ -63,7 +62,7 @@ def learn_rounding(
     for number, group in enumerate(groups):
         label = "rounding" if len(groups) == 1 else f"rounding {number + 1}/{len(groups)}"
         names = {layer.name for layer in group if layer.groups == 1}
-        moments = moments_of(coded, names, images(label), near_objects)
+        moments = moments_of(coded, names, images(label))
         for layer in group:
             # Grouped convolutions have few weights to a sum and round to nearest.
             learned[layer.name] = _integer_conv(net, layer, scheme, moments.pop(layer.name, None))
