@@ -51,6 +51,25 @@ def test_run_gives_int32_heads_and_changes_nothing(model_folder: Path) -> None:
     assert np.array_equal(x, kept)
 
 
+@pytest.mark.parametrize("engine", ["reference", None])
+@pytest.mark.parametrize("heads", [1, 2])
+def test_the_first_head_goes_where_it_is_told_to(
+    engine: str | None, heads: int, tmp_path: Path
+) -> None:
+    b = GraphBuilder()
+    x = b.input("data", (2, 3), 8)
+    both = [b.operator("negative", [x]), x, b.operator("negative", [x])]
+    model = yolo_cvm.load(write_model(tmp_path, b.build(both[:heads])), engine=engine)
+    data = some_input(model.graph)
+    into = np.full((2, 3), 7, np.int32)
+    found = model.run(data, into)
+    assert found[0] is into
+    for ours, right in zip(found, model.run(data)):
+        assert ours.tolist() == right.tolist()
+    with pytest.raises(ValueError, match=r"into|broadcast"):
+        model.run(data, np.zeros((2, 4), np.int32))
+
+
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.int64, np.uint64, np.uint32])
 def test_input_of_any_integer_type_is_clamped(dtype: Any, model_folder: Path) -> None:
     model = yolo_cvm.load(model_folder)

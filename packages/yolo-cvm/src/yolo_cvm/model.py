@@ -48,14 +48,16 @@ class Model:
     def __repr__(self) -> str:
         return f"Model({self.graph!r}, symbol {self.symbol_digest[:12]}, {self.engine.name})"
 
-    def run(self, x: Array) -> list[Array]:
+    def run(self, x: Array, into: Array | None = None) -> list[Array]:
         """One inference: int32 arrays, one per head.
+
+        into: contiguous int32 of the first head's shape, which it is written to.
 
         x: integers of any dtype in the graph's input shape. As on the chain, values beyond the
         input's declared precision are clamped (spec 4.3). LogicError for another shape or dtype.
         """
         try:
-            return self.engine.run(self.prepare(x))
+            return self.engine.run(self.prepare(x), into)
         except MemoryError:
             raise _too_large(self.graph) from None
 

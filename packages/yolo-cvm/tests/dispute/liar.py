@@ -38,7 +38,7 @@ class Liar:
                 values[Entry(number, k)] = array
             yield number, tuple(outputs)
 
-    def run(self, data: Array) -> list[Array]:
+    def run(self, data: Array, into: Array | None = None) -> list[Array]:
         raise NotImplementedError("only traced")
 
 

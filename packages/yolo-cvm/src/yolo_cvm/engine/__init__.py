@@ -31,8 +31,11 @@ class Engine(Protocol):
     def name(self) -> str:
         """`reference`, or `compiled-` and the instruction set in use."""
 
-    def run(self, data: Array) -> list[Array]:
-        """The heads of one inference as contiguous int32 arrays, owned by the caller."""
+    def run(self, data: Array, into: Array | None = None) -> list[Array]:
+        """The heads of one inference as contiguous int32 arrays, owned by the caller.
+
+        into: contiguous int32 of the first head's shape, which it is written to.
+        """
 
     def trace(self, data: Array) -> Iterator[tuple[int, tuple[Array, ...]]]:
         """(node number, int32 outputs) of every operator in node order; read-only to the caller."""

@@ -83,12 +83,18 @@ class Execution:
             native.library.cvm_execution_new(native._handle, threads, byref(self._handle)),
         )
 
-    def begin(self, data: Array, bound: int) -> list[Array] | None:
+    def begin(self, data: Array, bound: int, into: Array | None = None) -> list[Array] | None:
         """Start a run; the arrays returned are filled by `advance`.
 
-        data: contiguous int32 of the input's shape. None where a value is beyond +-bound.
+        data: contiguous int32 of the input's shape. into: taken for the first head. None where a
+        value is beyond +-bound.
         """
-        outputs = [np.empty(shape, np.int32) for shape in self.native.plan.outputs]
+        plan = self.native.plan
+        given = None if into is None else plan.heads[0]
+        outputs = [
+            into if into is not None and number == given else np.empty(shape, np.int32)
+            for number, shape in enumerate(plan.outputs)
+        ]
         pointers = self._pointers(*map(_address, outputs))
         self._kept = (data, outputs)
         inside = self.native.library.cvm_begin(self._handle, _address(data), pointers, bound)
@@ -160,10 +166,14 @@ class CompiledEngine:
         """`compiled-` and the instruction set."""
         return f"compiled-{self._native.instruction_set}"
 
-    def run(self, data: Array) -> list[Array]:
+    def run(self, data: Array, into: Array | None = None) -> list[Array]:
         """See `Engine.run`."""
+        if into is not None:
+            usable = into.dtype == np.int32 and into.flags.c_contiguous and into.flags.writeable
+            if not usable or into.shape != self._graph.head_shapes[0]:
+                raise ValueError("`into` is no contiguous int32 array of the first head's shape")
         execution = self._take()
-        outputs = self._begin(execution, data)
+        outputs = self._begin(execution, data, into)
         execution.advance()
         with self._lock:
             self._idle.append(execution)
@@ -201,12 +211,12 @@ class CompiledEngine:
                     ),
                 )
 
-    def _begin(self, execution: Execution, data: Array) -> list[Array]:
+    def _begin(self, execution: Execution, data: Array, into: Array | None = None) -> list[Array]:
         """Start a run with any input that `Engine.run` takes; LogicError for others."""
         ready = isinstance(data, np.ndarray) and data.dtype == np.int32 and data.flags.c_contiguous
         if not ready or data.shape != self._graph.input_shape:
             data = interpret.check_input(self._graph, data)
-        outputs = execution.begin(data, self._bound)
+        outputs = execution.begin(data, self._bound, into)
         if outputs is None:
             interpret.check_input(self._graph, data)  # says what is wrong
         assert outputs is not None, "both look for the same values"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from yolo_core.arrays import Array
 from yolo_core.graph import Graph, interpret
 
@@ -16,9 +18,13 @@ class ReferenceEngine:
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
 
-    def run(self, data: Array) -> list[Array]:
+    def run(self, data: Array, into: Array | None = None) -> list[Array]:
         """See `Engine.run`."""
-        return interpret.run(self._graph, data)
+        heads = interpret.run(self._graph, data)
+        if into is not None:
+            np.copyto(into, heads[0])
+            heads[0] = into
+        return heads
 
     def trace(self, data: Array) -> Iterator[tuple[int, tuple[Array, ...]]]:
         """See `Engine.trace`."""

@@ -12,11 +12,14 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from yolo_core.arrays import Array
 from yolo_core.graph import Limits, LogicError, RuntimeFault, bind, chain_gas, load_program
 from yolo_core.graph.costs.cost import overlaps, peak_bytes
 from yolo_core.graph.costs.gas import gas as graph_gas
 from yolo_core.graph.costs.storage import storage_bytes
+from yolo_core.graph.integers import elements
 from yolo_cvm import chain_io
 from yolo_cvm.engine import select
 from yolo_cvm.model import Model
@@ -97,14 +100,24 @@ def _figures(model: Model, symbol: bytes) -> Figures:
     )
 
 
-def infer(model: Model, data: bytes | memoryview, dialect: str) -> Array:
+def infer(model: Model, data: bytes | memoryview, dialect: str, into: Array | None = None) -> Array:
     """The output of one inference: int8 or int32 values in the order of the original's bytes.
 
-    data, dialect: as for `chain_io.read_input`. LogicError or RuntimeFault.
+    data, dialect: as for `chain_io.read_input`. into: as many values of the output's kind, which
+    are written instead of new ones; undefined after a failure. LogicError or RuntimeFault.
     """
     values = chain_io.read_input(model.graph, data, dialect)
     chain_io.check_output(model.graph)
-    return chain_io.join_heads(model.graph, model.run(values))
+    graph, shape = model.graph, model.graph.head_shapes[0]
+    if into is None:
+        return chain_io.join_heads(graph, model.run(values))
+    plain = into.dtype == np.int32 and into.size == elements(shape)
+    # The one head of most models need not be copied: it is made where it goes.
+    first = into.reshape(shape) if plain and len(graph.heads) == 1 else None
+    output = chain_io.join_heads(graph, model.run(values, first))
+    if output is not first:
+        np.copyto(into, output.reshape(-1))
+    return into
 
 
 def memory(model: Model) -> int:
