@@ -295,8 +295,8 @@ def test_a_corrupt_picture_of_a_coco_set_is_named(
                "--json", tmp_path / "run.json")  # fmt: skip
     result = run(*command, "--strict")
     assert result.exit_code == 2
-    assert "07.png: is not an image" in result.output.splitlines()[-1]
-    assert "07.png: is not an image" in run(*command).output
+    assert "07.png: is a PNG that ends too early" in result.output.splitlines()[-1]
+    assert "07.png: is a PNG that ends too early" in run(*command).output
     assert len(json.loads((tmp_path / "run.json").read_text())["images"]) == 11
     (pictures / "07.png").write_bytes(whole)
     assert run(*command).exit_code == 0
