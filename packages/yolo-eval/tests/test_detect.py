@@ -52,6 +52,19 @@ def test_a_folder_gives_pictures_labels_and_json(
     )
 
 
+def test_an_interrupted_detection_says_what_is_kept(
+    model: Callable[..., Path], shapes: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    stopped = run("detect", model(fail=3), shapes / "images", "--out", out)
+    assert stopped.exit_code == 130
+    assert "3 of 12 sources were done, and their pictures are kept in" in stopped.output
+    assert "detections.json is not written" in stopped.output
+    assert "Interrupted. To begin again: main detect" in stopped.output
+    assert len(list(out.rglob("*.png"))) == 3
+    assert not (out / "detections.json").exists()
+
+
 def test_globs_and_single_files(model: Callable[..., Path], shapes: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     pattern = shapes / "images/val/0[0-3].png"

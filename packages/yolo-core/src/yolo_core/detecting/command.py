@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Callable
 import click
 
 from yolo_core.detecting.options import DetectOptions
+from yolo_core.detecting.sources import RESULTS
 from yolo_core.errors import InputError
 from yolo_core.words import shown
 
@@ -79,6 +80,18 @@ def detect_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return result
 
 
+def _what_is_kept(detection: Detection) -> str:
+    """What an interrupted detection leaves, in a sentence."""
+    done = f"{detection.done} of {len(detection.sources)} sources were done"
+    if detection.out is None:
+        return f"{done}."
+    return (
+        f"{done}, and their pictures are kept in {shown(detection.out)}. A video that is not "
+        f"complete is dropped, {RESULTS} is not written, and the same command begins with the "
+        "first source."
+    )
+
+
 def tell(detection: Detection, line_of: Callable[[Found], str] | None) -> None:
     """Run a detection and print it as it comes; at the end where the results are, and how fast.
 
@@ -86,12 +99,16 @@ def tell(detection: Detection, line_of: Callable[[Found], str] | None) -> None:
     the end where sources were left out.
     """
     began = time.monotonic()
-    for item in detection.run():
-        if isinstance(item, InputError):
-            if len(detection.sources) > 1:
-                click.echo(f"left out: {item}", err=True)
-        elif line_of is not None:
-            click.echo(line_of(item))
+    try:
+        for item in detection.run():
+            if isinstance(item, InputError):
+                if len(detection.sources) > 1:
+                    click.echo(f"left out: {item}", err=True)
+            elif line_of is not None:
+                click.echo(line_of(item))
+    except KeyboardInterrupt:
+        click.echo(_what_is_kept(detection), err=True)
+        raise
     seconds = time.monotonic() - began
     if line_of is not None and detection.found:
         count = len(detection.found)

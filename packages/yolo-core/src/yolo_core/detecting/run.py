@@ -79,7 +79,8 @@ class Detection:
     """Detection over sources. `run` gives what is found as it comes.
 
     mode: as for `yolo_core.yolo.predictor.detect`. out: the folder of the results; None writes
-    nothing. document: what `detections.json` holds, from all that was found and left out.
+    nothing. document: what `detections.json` holds, from all that was found and left out. done:
+    sources that are complete.
     """
 
     predictor: Predictor
@@ -90,6 +91,7 @@ class Detection:
     mode: str | None = None
     found: list[Found] = field(default_factory=list)
     left_out: list[InputError] = field(default_factory=list)
+    done: int = 0
 
     def __post_init__(self) -> None:
         """InputError for wishes that the model cannot fulfil."""
@@ -108,6 +110,7 @@ class Detection:
                 for item in self._one(source):
                     self.found.append(item)
                     yield item
+                self.done += 1
             except InputError as error:
                 self.left_out.append(error)
                 yield error
