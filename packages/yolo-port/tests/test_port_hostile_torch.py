@@ -394,7 +394,7 @@ def test_class_names_that_do_not_count_are_refused(tmp_path: Path) -> None:
         (["a", "b"], "2 class names"),
         ({0: "a", 2: "b", 3: "c"}, "gaps"),
         (["a", "b", ["c"]], "not text"),
-        ("abc", "not text"),
+        ("abc", "1 class names"),
         (["a", "b", "\x1b[2J"], "control characters"),
         (["a", "b", "\ud800"], "control characters"),
     ):

@@ -134,7 +134,7 @@ def test_three_parallel_pools_are_the_same_layer(tmp_path: Path) -> None:
             lambda layers: layers["13"]._modules["m"]._modules["0"].__dict__.update(add=True),
             "shortcut",
         ),
-        (lambda layers: layers["0"]._modules["bn"].__dict__.update(eps=0.5), "epsilon"),
+        (lambda layers: layers["0"]._modules["bn"].__dict__.update(eps=2.0), "epsilon"),
         (lambda layers: layers.pop("23"), "model.24"),
     ],
 )
