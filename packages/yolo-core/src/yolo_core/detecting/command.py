@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Callable
 import click
 
 from yolo_core.detecting.options import DetectOptions
-from yolo_core.detecting.sources import RESULTS
 from yolo_core.errors import InputError
 from yolo_core.words import shown
+from yolo_core.yolo.dataset import DETECTIONS
 
 if TYPE_CHECKING:
     from yolo_core.detecting.run import Detection, Found
@@ -87,7 +87,7 @@ def _what_is_kept(detection: Detection) -> str:
         return f"{done}."
     return (
         f"{done}, and their pictures are kept in {shown(detection.out)}. A video that is not "
-        f"complete is dropped, {RESULTS} is not written, and the same command begins with the "
+        f"complete is dropped, {DETECTIONS} is not written, and the same command begins with the "
         "first source."
     )
 
