@@ -67,10 +67,11 @@ class Engine {
     if (data.length !== header.input.reduce((a, b) => a * b, 1)) throw new Error("The input has another size.");
     new Int32Array(x.memory.buffer).set(data, ready.input >> 2);
     const bound = 2 ** (header.precision - 1) - 1;
-    if (!x.cvm_begin(ready.execution, ready.input, ready.table, bound))
-      throw new Error(`The input holds values beyond ${bound}.`);
     const all = 1n << 60n;
-    x.cvm_advance(ready.execution, all, 1e9);
+    // Where the first step reads the whole input, it looks at the values, and none is left to begin.
+    const inside = x.cvm_begin(ready.execution, ready.input, ready.table, bound)
+      && x.cvm_advance(ready.execution, all, 1e9) >= 0n;
+    if (!inside) throw new Error(`The input holds values beyond ${bound}.`);
     const results = ready.outputs.map((at, k) => new Int32Array(x.memory.buffer, at, ready.sizes[k]).slice());
     return header.heads.map((k) => results[k]);
   }

@@ -64,8 +64,8 @@ CVM_API int cvm_execution_new(const void* plan, int threads, void** execution) {
 }
 CVM_API void cvm_execution_free(void* execution) { delete static_cast<Execution*>(execution); }
 
-// Sets the buffers of a run; they must stay until it is complete. Returns whether all of the input
-// lies within [-bound, bound].
+// Sets the buffers of a run; they must stay until it is complete. Returns 0 where some of the input
+// lies beyond [-bound, bound]; where the first step looks for that, cvm_advance tells it.
 CVM_API int cvm_begin(void* execution, const int32_t* input, int32_t* const* outputs,
                       int32_t bound) {
   Execution& e = *static_cast<Execution*>(execution);
@@ -73,14 +73,18 @@ CVM_API int cvm_begin(void* execution, const int32_t* input, int32_t* const* out
   for (size_t i = 0; i < e.outputs.size(); ++i) e.outputs[i] = outputs[i];
   e.next_step = 0;
   e.progress = {};
-  std::atomic<bool> inside{true};
-  e.split(e.plan.input_count, kGrain, [&](int64_t begin, int64_t end) {
-    if (!e.loops().within(input + begin, end - begin, bound)) inside.store(false);
-  });
-  return inside.load();
+  e.bound = bound;
+  e.inside.store(true);
+  if (e.plan.steps.empty() || !e.plan.steps[0]->checks_input(e.plan)) {
+    e.split(e.plan.input_count, kGrain, [&](int64_t begin, int64_t end) {
+      if (!e.loops().within(input + begin, end - begin, bound)) e.inside.store(false);
+    });
+  }
+  return e.inside.load();
 }
 
-// Runs steps until all are done, `stop` is reached, or `seconds` have passed; returns the next step.
+// Runs steps until all are done, `stop` is reached, or `seconds` have passed; returns the next step,
+// -1 where the input lies beyond its bound: then no result is there, and none will be.
 // Long steps are left in between and go on in the next call.
 CVM_API int64_t cvm_advance(void* execution, int64_t stop, double seconds) {
   using Clock = std::chrono::steady_clock;
@@ -93,6 +97,7 @@ CVM_API int64_t cvm_advance(void* execution, int64_t stop, double seconds) {
     const Clock::time_point now = Clock::now();
     e.seconds[(size_t)e.next_step] += std::chrono::duration<double>(now - before).count();
     before = now;
+    if (!e.inside.load()) return -1;
     if (done) {
       ++e.next_step;
       e.progress = {};

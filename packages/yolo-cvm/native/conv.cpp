@@ -66,8 +66,10 @@ struct DirectStep : Step {
       weight_bytes += lane_bytes(reaches.back()) * b.lanes;
     }
     weights = packed_zeros(weight_bytes);
-    for (size_t i = 0; i < reaches.size(); ++i) pack(c.blocks[i], reaches[i]);
-    take_off_offset();
+    c.weight.visit([&](const auto* values) {
+      for (size_t i = 0; i < reaches.size(); ++i) pack(c.blocks[i], reaches[i], values);
+      take_off_offset(values);
+    });
     flat = c.kh * c.kw == 1 && c.sh * c.sw == 1 && c.ph + c.pw == 0 && c.flat();
   }
 
@@ -94,18 +96,30 @@ struct DirectStep : Step {
     return r;
   }
 
-  void pack(const Block& b, const Reach& r) {
+  // All taps of some channels of all lanes, then of the next: each weight is read once, and what is
+  // written meanwhile stays in the cache.
+  template <class T>
+  void pack(const Block& b, const Reach& r, const T* from) {
+    constexpr int64_t kTogether = 16;  // channels
+    const int64_t taps = c.kh * c.kw, lane_values = c.group_inputs * taps;
     int8_t* packed = weights.get() + r.start;
-    for (int64_t l = 0; l < b.valid; ++l) {
-      const int64_t output = b.channel + l;
-      const int64_t first = output / c.group_outputs * c.group_inputs - r.first;
-      for (int64_t ch = 0; ch < c.group_inputs; ++ch)
-        for (int64_t t = 0; t < c.kh * c.kw; ++t) {
+    for (int64_t begin = 0; begin < c.group_inputs; begin += kTogether) {
+      const int64_t end = std::min(begin + kTogether, c.group_inputs);
+      for (int64_t l = 0; l < b.valid; ++l) {
+        const int64_t output = b.channel + l;
+        const int64_t first = output / c.group_outputs * c.group_inputs - r.first;
+        const int64_t places[4] = {place(l, 0), place(l, 1), place(l, 2), place(l, 3)};
+        for (int64_t t = 0; t < taps; ++t) {
+          const T* values = from + output * lane_values + t;
           const int64_t run = joined(r) ? t / c.kw : t;
-          const int64_t at = (joined(r) ? t % c.kw * r.channels : 0) + first + ch;
-          packed[(run * r.run_words + at / 4) * b.lanes * 4 + place(l, at % 4)] =
-              c.weight_at(output, ch, t);
+          const int64_t start = (joined(r) ? t % c.kw * r.channels : 0) + first;
+          int8_t* words = packed + run * r.run_words * b.lanes * 4;
+          for (int64_t ch = begin; ch < end; ++ch) {
+            const uint64_t at = (uint64_t)(start + ch);
+            words[(int64_t)(at / 4) * b.lanes * 4 + places[at % 4]] = (int8_t)values[ch * taps];
+          }
         }
+      }
     }
   }
 
@@ -117,11 +131,12 @@ struct DirectStep : Step {
   }
 
   // Bytes are stored with an offset; its share of the sum is taken off beforehand, mod 2^32.
-  void take_off_offset() {
+  template <class T>
+  void take_off_offset(const T* values) {
     const int64_t taps = c.group_inputs * c.kh * c.kw;
-    for (int64_t o = 0; o < c.shape[3]; ++o) {
+    for (int64_t o = 0; o < c.shape[3]; ++o, values += taps) {
       uint32_t sum = 0;
-      for (int64_t j = 0; j < taps; ++j) sum += (uint32_t)c.weight[o * taps + j];
+      for (int64_t j = 0; j < taps; ++j) sum += (uint32_t)values[j];
       c.bias[(size_t)o] = (int32_t)((uint32_t)c.bias[(size_t)o] - sum * (uint32_t)c.k->offset);
     }
   }
@@ -251,6 +266,14 @@ void Convolution::prepare(int64_t groups, const Constant& added, Words& w, const
   require(in.dims[3] % groups == 0 && o % groups == 0, "groups do not divide channels");
   group_inputs = in.dims[3] / groups, group_outputs = o / groups;
   require((__int128)o * group_inputs * kh * kw == weight.count, "weight size differs");
+  weight.visit([&](const auto* values) {
+    int32_t least = 0, most = 0;
+    for (int64_t i = 0; i < weight.count; ++i) {
+      least = std::min<int32_t>(least, values[i]);
+      most = std::max<int32_t>(most, values[i]);
+    }
+    require(least >= -127 && most <= 127, "a weight does not fit a byte");
+  });
   // A block multiplies the channels of all its groups: few groups, little work in vain.
   const bool narrow = group_outputs < k->max_vectors * k->vector_lanes && grouped();
   blocks = blocks_of(o, *k, narrow ? 1 : k->max_vectors);
@@ -262,12 +285,6 @@ void Convolution::prepare(int64_t groups, const Constant& added, Words& w, const
   code_ = std::make_unique<TileCode>(w, p, shape, padded_channels());
   plan_epilogue();
   if (p.pieces && indexed_ != kNoIndex) find_pieces(*p.pieces);
-}
-
-int8_t Convolution::weight_at(int64_t output, int64_t channel, int64_t tap) const {
-  const int32_t v = weight[(output * group_inputs + channel) * kh * kw + tap];
-  require(v >= -127 && v <= 127, "a weight does not fit a byte");
-  return (int8_t)v;
 }
 
 // Every tap of every output pixel lies in the image or its halo.

@@ -31,7 +31,8 @@ class Convolution {
 
   const Kernels* k;
   Tensor in;
-  Weights weight;          // [outputs, group_inputs, kh, kw]; valid while the plan is made
+  // [outputs, group_inputs, kh, kw] of [-127, 127]; valid while the plan is made
+  Weights weight;
   int64_t shape[4];        // output: batch, height, width, channels
   int64_t kh, kw, sh, sw, ph, pw, dh, dw;
   int64_t group_inputs, group_outputs;  // channels of a group
@@ -39,8 +40,6 @@ class Convolution {
   std::vector<int32_t> bias;  // padded to the last block
 
   int64_t padded_channels() const { return blocks.back().channel + blocks.back().lanes; }
-  // Weights of [-127, 127], or PlanError. channel: counted from the first of the output's group.
-  int8_t weight_at(int64_t output, int64_t channel, int64_t tap) const;
   // Whether images and views walk pixel by pixel, as if every image were a single row.
   bool flat() const;
   bool grouped() const { return group_inputs != in.dims[3]; }

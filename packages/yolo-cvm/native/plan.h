@@ -1,5 +1,6 @@
 // A plan: tensors with their places in memory, constants, and steps in order. Immutable once made.
 #pragma once
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -48,12 +49,15 @@ struct Weights {
   const void* data;
   int64_t count;
   bool bytes;  // int8, else int32
-  int32_t operator[](int64_t i) const {
-    return bytes ? static_cast<const int8_t*>(data)[i] : static_cast<const int32_t*>(data)[i];
+  // f(values) with a pointer to either type, so that loops over millions need not ask for each.
+  template <class F>
+  auto visit(const F& f) const {
+    return bytes ? f(static_cast<const int8_t*>(data)) : f(static_cast<const int32_t*>(data));
   }
 };
 
 class Execution;
+struct Plan;
 
 // Working memory of a step besides tensors, in bytes.
 struct Scratch {
@@ -65,6 +69,8 @@ class Step {
  public:
   virtual ~Step() = default;
   virtual Scratch scratch() const { return {}; }
+  // Whether it reads all of the input, and looks whether that lies within its bound.
+  virtual bool checks_input(const Plan&) const { return false; }
   // Must not throw: everything that can fail is done when the plan is made.
   virtual void run(Execution& e) const = 0;
   // As much of it as can be done before `e.late()`; returns whether that is all. To be called until
@@ -190,6 +196,8 @@ class Execution {
   std::vector<int32_t*> outputs;
   int64_t next_step = 0;
   Progress progress{};
+  int32_t bound = INT32_MAX;        // values of the input lie within [-bound, bound],
+  std::atomic<bool> inside{true};   // or this becomes false and the run ends
   std::chrono::steady_clock::time_point due{};  // when the caller wants to be asked
   bool late() const { return std::chrono::steady_clock::now() >= due; }
   bool products = true;  // without, convolutions only run their epilogues, for profiles

@@ -57,21 +57,25 @@ struct WinogradStep : Step {
     expanded.push_back(0);
     for (const Block& b : c.blocks) expanded.push_back(expanded.back() + weight_bytes(b));
     no_start.assign((size_t)(c.k->max_vectors * c.k->vector_lanes), 0);
-    pack();
+    c.weight.visit([&](const auto* values) { pack(values); });
   }
 
   int64_t lane_bytes() const { return words * kTaps * 2; }
 
-  void pack() {
-    const int64_t lanes = c.k->vector_lanes;
+  // Two channels of all lanes, then the next two: what is written meanwhile stays in the cache.
+  template <class T>
+  void pack(const T* from) {
+    const int64_t lanes = c.k->vector_lanes, channels = c.in.dims[3];
     taps = packed_zeros(c.padded_channels() * lane_bytes());
     for (const Block& b : c.blocks) {
       int8_t* packed = taps.get() + b.channel * lane_bytes();
-      for (int64_t l = 0; l < b.valid; ++l)
-        for (int64_t ch = 0; ch < c.in.dims[3]; ++ch)
-          for (int64_t t = 0; t < kTaps; ++t)
-            packed[(((ch / 2 * b.vectors + l / lanes) * kTaps + t) * lanes + l % lanes) * 2 +
-                   ch % 2] = c.weight_at(b.channel + l, ch, t);
+      for (int64_t ch = 0; ch < channels; ++ch)
+        for (int64_t l = 0; l < b.valid; ++l) {
+          const T* values = from + ((b.channel + l) * channels + ch) * kTaps;
+          int8_t* into = packed + ch % 2 + l % lanes * 2 +
+                         (ch / 2 * b.vectors + l / lanes) * kTaps * lanes * 2;
+          for (int64_t t = 0; t < kTaps; ++t) into[t * lanes * 2] = (int8_t)values[t];
+        }
     }
   }
 
@@ -236,13 +240,14 @@ struct WinogradStep : Step {
 // Whether every sum of products stays below 2^25, whatever the input.
 bool stays_below(const Convolution& c) {
   const int64_t taps = c.in.dims[3] * kTaps;
-  for (int64_t o = 0; o < c.shape[3]; ++o) {
-    int64_t sum = 0;
-    for (int64_t j = 0; j < taps; ++j)
-      sum += std::abs((int64_t)c.weight[o * taps + j]);
-    if (sum * 128 >= (int64_t)1 << 25) return false;
-  }
-  return true;
+  return c.weight.visit([&](const auto* values) {
+    for (int64_t o = 0; o < c.shape[3]; ++o, values += taps) {
+      int64_t sum = 0;
+      for (int64_t j = 0; j < taps; ++j) sum += std::abs((int32_t)values[j]);
+      if (sum * 128 >= (int64_t)1 << 25) return false;
+    }
+    return true;
+  });
 }
 
 }  // namespace

@@ -15,6 +15,7 @@ import pytest
 from yolo_core.arrays import Array
 from yolo_core.graph import check
 from yolo_core.graph.operators import TABLE
+from yolo_core.graph.proof import ranges
 from yolo_core.graph.proof.intervals import Range, Site
 from yolo_core.graph.proof.ranges import RULES
 
@@ -118,6 +119,27 @@ def test_the_rule_of_tables(size: int, known: bool) -> None:
     else:
         assert (found.lo <= right[:, 0]).all()
         assert (found.hi >= right[:, 1]).all()
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("kind", [np.int8, np.int32])
+def test_the_rule_of_convolutions(groups: int, kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ends occur: the inputs that reach them are known, as each stands in one product."""
+    monkeypatch.setattr(ranges, "TAPS_AT_A_TIME", 30)
+    random = np.random.default_rng(groups)
+    weight = random.integers(-128, 128, (6, 4 // groups, 3, 3)).astype(kind)
+    weight[0] = weight.dtype.type(-128)
+    given = {"channels": 6, "kernel_size": (3, 3), "groups": groups, "use_bias": False}
+    for spread in (0, 40):
+        low = random.integers(-50 - spread, -49, (1, 4, 1, 1))
+        high = low + random.integers(60, 61 + spread, (1, 4, 1, 1))
+        ends = [np.broadcast_to(end, (1, 4, 3, 3)) for end in (low, high)]
+        whole = Range(np.full((6, 4 // groups, 3, 3), -128), np.full((6, 4 // groups, 3, 3), 127))
+        found = rule("conv2d", [Range(*ends), whole], given, [None, weight])
+        each = weight.astype(np.int64).reshape(groups, -1, 4 // groups, 9)
+        products = [each * end.reshape(groups, 1, 4 // groups, 9) for end in ends]
+        assert np.array_equal(found.lo.reshape(groups, -1), np.minimum(*products).sum(axis=(2, 3)))
+        assert np.array_equal(found.hi.reshape(groups, -1), np.maximum(*products).sum(axis=(2, 3)))
 
 
 def test_the_rule_of_where() -> None:

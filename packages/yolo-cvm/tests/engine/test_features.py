@@ -187,3 +187,22 @@ def test_one_value_beyond_the_precision_is_seen_wherever_it_stands() -> None:
                     data[place] = value
                     with pytest.raises(LogicError):
                         engine.run(data)
+
+
+def test_one_value_beyond_the_precision_of_a_picture_ends_the_run() -> None:
+    """A picture is looked at while its bytes are brought into order, and the engine goes on."""
+    for channels in (1, 3):
+        b = Builder(2, channels, 5, 41)
+        graph = b.b.build([b.conv(b.x, 3)])
+        right = np.random.default_rng(channels).integers(-127, 128, graph.input_shape, np.int32)
+        (want,) = interpret.run(graph, right)
+        for name in SETS:
+            for threads in (1, 3):
+                engine = select(graph, threads, name)
+                for place in (0, 17, 40, right.size // 2, right.size - 1):
+                    for value in (128, -128, 2**31 - 1, -(2**31)):
+                        data = right.copy()
+                        data.reshape(-1)[place] = value
+                        with pytest.raises(LogicError):
+                            engine.run(data)
+                assert np.array_equal(engine.run(right)[0], want), name

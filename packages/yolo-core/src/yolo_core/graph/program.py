@@ -74,6 +74,9 @@ class Parameters(Mapping[str, Array]):
         """The read-only array as it is in memory, int8 or int32."""
         return self._arrays[name]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._arrays  # that of Mapping would widen the array
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._arrays)
 

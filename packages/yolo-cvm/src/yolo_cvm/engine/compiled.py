@@ -100,11 +100,17 @@ class Execution:
         inside = self.native.library.cvm_begin(self._handle, _address(data), pointers, bound)
         return outputs if inside else None
 
-    def advance(self, stop: int = _EVERY_STEP) -> None:
-        """Run up to step `stop`. KeyboardInterrupt is seen between steps."""
+    def advance(self, stop: int = _EVERY_STEP) -> bool:
+        """Run up to step `stop`. KeyboardInterrupt is seen between steps.
+
+        False where a value of the input is beyond the bound, if the first step looks for that
+        instead of `begin`: then there are no results.
+        """
         stop = min(stop, len(self.native.plan.sources))
-        while self.native.library.cvm_advance(self._handle, stop, _SLICE) < stop:
-            pass
+        done = 0
+        while 0 <= done < stop:
+            done = self.native.library.cvm_advance(self._handle, stop, _SLICE)
+        return done >= 0
 
     def peek(self, tensor: int, shape: tuple[int, ...]) -> Array:
         """A copy of a plain tensor."""
@@ -172,9 +178,14 @@ class CompiledEngine:
             usable = into.dtype == np.int32 and into.flags.c_contiguous and into.flags.writeable
             if not usable or into.shape != self._graph.head_shapes[0]:
                 raise ValueError("`into` is no contiguous int32 array of the first head's shape")
+        ready = isinstance(data, np.ndarray) and data.dtype == np.int32 and data.flags.c_contiguous
+        if not ready or data.shape != self._graph.input_shape:
+            data = interpret.check_input(self._graph, data)
         execution = self._take()
-        outputs = self._begin(execution, data, into)
-        execution.advance()
+        outputs = execution.begin(data, self._bound, into)
+        if outputs is None or not execution.advance():
+            interpret.check_input(self._graph, data)  # says what is wrong
+            raise AssertionError("both look for the same values")
         with self._lock:
             self._idle.append(execution)
         return [outputs[number] for number in self._native.plan.heads]
@@ -210,17 +221,6 @@ class CompiledEngine:
                         for output, shape in enumerate(node.shapes)
                     ),
                 )
-
-    def _begin(self, execution: Execution, data: Array, into: Array | None = None) -> list[Array]:
-        """Start a run with any input that `Engine.run` takes; LogicError for others."""
-        ready = isinstance(data, np.ndarray) and data.dtype == np.int32 and data.flags.c_contiguous
-        if not ready or data.shape != self._graph.input_shape:
-            data = interpret.check_input(self._graph, data)
-        outputs = execution.begin(data, self._bound, into)
-        if outputs is None:
-            interpret.check_input(self._graph, data)  # says what is wrong
-        assert outputs is not None, "both look for the same values"
-        return outputs
 
     def _take(self) -> Execution:
         with self._lock:

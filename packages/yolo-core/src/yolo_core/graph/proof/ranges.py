@@ -24,6 +24,8 @@ MAX_LOOKED_AT = 2**28
 
 # Sums of products up to here, and a bias, are exact in int64.
 MAX_SUM = 2**62
+#: Weights whose sums are worked out together.
+TAPS_AT_A_TIME = 1 << 17
 
 # --- one element at a time -----------------------------------------------------------------
 
@@ -140,28 +142,36 @@ def _product_sum(weight: Array, x: Range) -> Range:
     alike = bool((x.lo == x.lo.flat[0]).all() and (x.hi == x.hi.flat[0]).all())
     if alike:  # one multiplication for all channels; NumPy multiplies matrices of integers slowly
         total, size = total.sum(axis=-1, dtype=np.int64), size.sum(axis=-1, dtype=np.int64)
-    up, down = (size + total) // 2, (size - total) // 2
+    up = (size + total) >> 1
+    down = size - up  # (size - total) / 2 may leave int16 on the way
     if alike:
         lo, hi = x.lo.flat[0], x.hi.flat[0]
         return Range((up * lo - down * hi).reshape(-1), (up * hi - down * lo).reshape(-1))
+    up, down = up.astype(np.int64), down.astype(np.int64)
     return Range((up @ x.lo - down @ x.hi).reshape(-1), (up @ x.hi - down @ x.lo).reshape(-1))
 
 
 def _tap_sums(weight: Array) -> tuple[Array, Array]:
     """Sums of the values and of the magnitudes over the last axis.
 
-    Of few bytes in int16, tap by tap: NumPy reduces short axes slowly.
+    Of few bytes in int16, tap by tap, and in pieces that stay in the cache: NumPy reduces short
+    axes slowly.
     """
     taps = weight.shape[-1]
-    few = taps <= 128 and int(weight.min()) >= -128 and int(weight.max()) <= 127
-    wide = weight.astype(np.int16 if few else np.int64)
+    few = taps <= 128 and (
+        weight.dtype == np.int8 or (int(weight.min()) >= -128 and int(weight.max()) <= 127)
+    )
     if not few:
+        wide = weight.astype(np.int64)
         return wide.sum(axis=-1), np.abs(wide).sum(axis=-1)
-    total, size = wide[..., 0].copy(), np.abs(wide[..., 0])
-    for tap in range(1, taps):
-        np.add(total, wide[..., tap], out=total)
-        np.add(size, np.abs(wide[..., tap]), out=size)
-    return total, size
+    flat = weight.reshape(-1, taps)
+    total, size = np.empty(len(flat), np.int16), np.empty(len(flat), np.int16)
+    step = max(1, TAPS_AT_A_TIME // taps)
+    for first in range(0, len(flat), step):
+        wide = flat[first : first + step].T.astype(np.int16, order="C")
+        wide.sum(axis=0, dtype=np.int16, out=total[first : first + step])
+        np.abs(wide, out=wide).sum(axis=0, dtype=np.int16, out=size[first : first + step])
+    return total.reshape(weight.shape[:-1]), size.reshape(weight.shape[:-1])
 
 
 def _weighted(s: Site, data: Range, groups: int) -> Range:
@@ -354,14 +364,12 @@ def _lut(s: Site) -> list[Range]:
         index = scalar(index.low, index.high, index.lo.ndim)
     first = np.clip(index.lo, 0, s.a.in_dim - 1).reshape(-1)
     last = np.clip(index.hi, 0, s.a.in_dim - 1).reshape(-1)
-    windows = [flat[i : k + 1] for i, k in zip(first, last)]
+    # Channels share few windows: each is looked at once.
+    windows, which = np.unique(first * s.a.in_dim + last, return_inverse=True)
+    parts = [flat[i : k + 1] for i, k in zip(*np.divmod(windows, s.a.in_dim))]
+    ends = np.array([[part.min(), part.max()] for part in parts], np.int64)[which.reshape(-1)]
     shape = index.lo.shape
-    return [
-        Range(
-            np.array([w.min() for w in windows], np.int64).reshape(shape),
-            np.array([w.max() for w in windows], np.int64).reshape(shape),
-        )
-    ]
+    return [Range(ends[:, 0].reshape(shape), ends[:, 1].reshape(shape))]
 
 
 def _where(s: Site) -> list[Range]:
