@@ -127,7 +127,7 @@ def test_the_rule_of_convolutions(groups: int, kind: type, monkeypatch: pytest.M
     """Both ends occur: the inputs that reach them are known, as each stands in one product."""
     monkeypatch.setattr(ranges, "TAPS_AT_A_TIME", 30)
     random = np.random.default_rng(groups)
-    weight = random.integers(-128, 128, (6, 4 // groups, 3, 3)).astype(kind)
+    weight: Array = random.integers(-128, 128, (6, 4 // groups, 3, 3)).astype(kind)
     weight[0] = weight.dtype.type(-128)
     given = {"channels": 6, "kernel_size": (3, 3), "groups": groups, "use_bias": False}
     for spread in (0, 40):
