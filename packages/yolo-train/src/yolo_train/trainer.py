@@ -129,6 +129,8 @@ class Training:
         )  # fmt: skip
         self._done, self._best, self._best_epoch = 0, -1.0, 0
         self._seen = 0
+        #: Fitness of the start, where a teacher scores it.
+        self._before = -1.0
         self._class_map: Array = np.zeros(architecture.nc)
         if state is not None and earlier is not None:
             self._restore(state, str(earlier.path))
@@ -190,6 +192,7 @@ class Training:
                 plots.labels(self._folder.path / "labels.jpg", self._train, self._names)
             if self._done == 0 and self._teacher:
                 scores = self._validator.run(self._learner.average, "validate start").scores
+                self._before = scores.fitness
                 click.echo(f"before training: {_map_words(scores.map50, scores.map)}")
         paths = [sample.image for sample in self._train]
         cache = ImageCache.of(paths, options.imgsz, options.cache) if options.cache else None
@@ -370,6 +373,8 @@ class Training:
             {"run": str(folder.path), "best": str(folder.best), "epoch": self._best_epoch,
              "images_per_second": rate, **best_row}
         )  # fmt: skip
+        if self._best <= self._before:
+            click.echo("No epoch is nearer to the teacher than the start was: quantize that one.")
         advice = remedy(self._options, map50, len(self._train))
         if advice:
             click.echo(advice)
