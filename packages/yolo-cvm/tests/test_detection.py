@@ -49,15 +49,20 @@ def constant_detector() -> Graph:
     return b.build([b.operator("reshape", [clipped], shape=(1, ROWS, columns))])
 
 
-@pytest.fixture(scope="module")
-def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = write_model(tmp_path_factory.mktemp("detector"), constant_detector())
+def write_constant_detector(folder: Path) -> Path:
+    """The folder, with that detector and what its integers mean."""
+    write_model(folder, constant_detector())
     extension = Extension(
         architecture=ARCHITECTURE, imgsz=(SIDE, SIDE), input_scale=255.0, input_zero_point=-128,
         input_precision=8, output_scales=(10.0,) * ARCHITECTURE.no,
     )  # fmt: skip
     (folder / "ext").write_text(extension.to_json())
     return folder
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_constant_detector(tmp_path_factory.mktemp("detector"))
 
 
 def test_predictor_is_found_and_scales_back(detector: Path) -> None:

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from cvm_samples import original_detector, write_model
-from test_detection import ARCHITECTURE, SIDE, constant_detector
+from test_detection import SIDE, write_constant_detector
 
 import yolo_cvm
 from yolo_core.errors import InputError
 from yolo_core.graph import GraphBuilder
-from yolo_core.yolo.model_folder import Extension
 from yolo_cvm.bundle import torrent
 from yolo_cvm.cli import main
 from yolo_cvm.pictures import content, stored_file
@@ -24,13 +23,7 @@ from yolo_cvm.predictor import open_detector
 
 @pytest.fixture
 def detector(tmp_path: Path) -> Path:
-    folder = write_model(tmp_path / "detector", constant_detector())
-    extension = Extension(
-        architecture=ARCHITECTURE, imgsz=(SIDE, SIDE), input_scale=255.0, input_zero_point=-128,
-        input_precision=8, output_scales=(10.0,) * ARCHITECTURE.no,
-    )  # fmt: skip
-    (folder / "ext").write_text(extension.to_json())
-    return folder
+    return write_constant_detector(tmp_path / "detector")
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from cvm_samples import deciding_detector, write_detector, write_model
 from engine.random_graphs import random_program
 
 import yolo_cvm
-from browser.chromium import Chromium
+from browser.chromium import PROGRAM, Chromium
 from yolo_core.yolo.letterbox import Letterbox
 from yolo_cvm.cli import main
 from yolo_cvm.engine.prepared import MAGIC, plan_bytes, write_plan
@@ -26,9 +25,6 @@ from yolo_cvm.receipts import read_receipt, run_with_receipt, tensor_root
 from yolo_cvm.receipts.digests import canonical
 
 PAGE = os.environ.get("YOLO_CVM_PAGE", "")
-PROGRAM = (
-    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-)
 
 pytestmark = [
     pytest.mark.skipif(not PAGE, reason="YOLO_CVM_PAGE names no page; nox -s browser builds one"),

@@ -11,11 +11,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from cvm_samples import deciding_detector, write_detector, write_model
+from cvm_samples import deciding_detector, write_detector
 from node_samples import Client, running
-from test_detection import ARCHITECTURE, SIDE, constant_detector
+from test_detection import write_constant_detector
 
-from yolo_core.yolo.model_folder import Extension
 from yolo_cvm.bundle import Choices, write_bundle
 from yolo_cvm.detection import detection, records
 from yolo_cvm.receipts import receipt_from
@@ -23,12 +22,7 @@ from yolo_cvm.receipts import receipt_from
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    folder = write_model(tmp_path / "detector", constant_detector())
-    extension = Extension(
-        architecture=ARCHITECTURE, imgsz=(SIDE, SIDE), input_scale=255.0, input_zero_point=-128,
-        input_precision=8, output_scales=(10.0,) * ARCHITECTURE.no,
-    )  # fmt: skip
-    (folder / "ext").write_text(extension.to_json())
+    folder = write_constant_detector(tmp_path / "detector")
     write_bundle(folder, tmp_path / "bundle", Choices(comment="a dog"))
     return tmp_path / "bundle"
 

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from browser.chromium import Chromium
-from cvm_samples import write_model
+from browser.chromium import PROGRAM, Chromium
 from node_samples import running
-from test_detection import ARCHITECTURE, SIDE, constant_detector
+from test_detection import write_constant_detector
 
 from yolo_core.yolo.letterbox import read_image
-from yolo_core.yolo.model_folder import Extension
 from yolo_cvm.bundle import Choices, write_bundle
 from yolo_cvm.predictor import open_detector
 from yolo_cvm.receipts import run_with_receipt
-
-PROGRAM = (
-    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-)
 
 pytestmark = [
     pytest.mark.skipif(not os.environ.get("YOLO_CVM_PAGE"), reason="nox -s browser runs these"),
@@ -32,12 +25,7 @@ pytestmark = [
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_a_picture_gives_boxes_and_a_receipt_is_verified(width: int, tmp_path: Path) -> None:
-    folder = write_model(tmp_path / "detector", constant_detector())
-    extension = Extension(
-        architecture=ARCHITECTURE, imgsz=(SIDE, SIDE), input_scale=255.0, input_zero_point=-128,
-        input_precision=8, output_scales=(10.0,) * ARCHITECTURE.no,
-    )  # fmt: skip
-    (folder / "ext").write_text(extension.to_json())
+    folder = write_constant_detector(tmp_path / "detector")
     write_bundle(folder, tmp_path / "bundle", Choices(comment="a *dog* <b>"))
     picture = tmp_path / "p.png"
     cv2.imwrite(str(picture), np.random.default_rng(0).integers(0, 256, (100, 200, 3), np.uint8))

@@ -38,7 +38,8 @@ def grid_of(net: Net, scheme: Scheme) -> Grid:
     grid: dict[str, ConvolutionGrid] = {}
     for layer in net.convolutions():
         codes = scheme.codes(net, layer.inputs[0], scheme.fine.get(layer.name, ()))
-        coarse, zero = codes.coarse().scale, codes.coarse().zero
+        own = codes.coarse()
+        coarse, zero = own.scale, own.zero
         finest = coarse.copy()
         finest[codes.channel[codes.fine]] = codes.scale[codes.fine]
         step = integers[layer.name].step

@@ -191,14 +191,10 @@ def _matched(
             if sources[0] != wanted[conv.name]:
                 return None
             values[index] = terms.of("conv", conv.name, conv.activation)
-        elif layer.operation == "add":
-            values[index] = terms.of("add", *sorted(sources))
-        elif layer.operation == "concat":
-            values[index] = terms.of("concat", *sources)
-        elif layer.operation == "upsample":
-            values[index] = terms.of("upsample", layer.factor, sources[0])
-        else:
+        elif layer.operation == "maxpool":
             values[index] = _pooled(terms, layer, sources[0])
+        else:
+            values[index] = terms.joined(layer.operation, sources, layer.factor)
     return pairs
 
 

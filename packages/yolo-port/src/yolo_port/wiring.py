@@ -7,7 +7,7 @@ only if the same term feeds it.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 
 from yolo_core.yolo.architecture import Architecture
 from yolo_core.yolo.plan import IMAGE as IMAGE_STEP
@@ -30,6 +30,14 @@ class Terms:
             self._labels.append(label)
         return self._numbers[label]
 
+    def joined(self, operation: str, sources: Sequence[int], factor: int) -> int:
+        """The number of an `add`, a `concat`, or an `upsample` by `factor`."""
+        if operation == "add":
+            return self.of("add", *sorted(sources))
+        if operation == "concat":
+            return self.of("concat", *sources)
+        return self.of("upsample", factor, sources[0])
+
     def label(self, number: int) -> tuple[Hashable, ...]:
         """The operator and operands behind a number."""
         return self._labels[number]
@@ -49,12 +57,8 @@ def expected_inputs(terms: Terms, architecture: Architecture) -> Mapping[str, in
             conv = step.convolution
             inputs[conv.name] = sources[0]
             outputs[index] = terms.of("conv", conv.name, conv.activation)
-        elif step.operation == "add":
-            outputs[index] = terms.of("add", *sorted(sources))
-        elif step.operation == "concat":
-            outputs[index] = terms.of("concat", *sources)
-        elif step.operation == "upsample":
-            outputs[index] = terms.of("upsample", step.factor, sources[0])
-        else:
+        elif step.operation == "maxpool":
             outputs[index] = terms.of("maxpool", step.kernel, step.stride, step.padding, sources[0])
+        else:
+            outputs[index] = terms.joined(step.operation, sources, step.factor)
     return inputs
