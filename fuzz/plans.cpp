@@ -7,15 +7,9 @@
 #include <memory>
 #include <vector>
 
-extern "C" {
-int cvm_plan_new(const int64_t*, int64_t, const void* const*, const int64_t*, const char*, void**);
-void cvm_plan_free(void*);
-int cvm_execution_new(const void*, int, void**);
-void cvm_execution_free(void*);
-int cvm_begin(void*, const int32_t*, int32_t* const*, int32_t);
-int64_t cvm_advance(void*, int64_t, double);
-size_t LLVMFuzzerMutate(uint8_t*, size_t, size_t);
-}
+#include "../packages/yolo-cvm/native/abi.h"
+
+extern "C" size_t LLVMFuzzerMutate(uint8_t*, size_t, size_t);
 
 namespace {
 

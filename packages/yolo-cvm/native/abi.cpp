@@ -1,16 +1,11 @@
-// The C functions which Python calls. No exception crosses; sizes are checked when a plan is made.
+// The functions of abi.h over the classes of plan.h.
 #include <atomic>
 #include <chrono>
 #include <new>
 
+#include "abi.h"
 #include "picture.h"
 #include "plan.h"
-
-#if defined(_WIN32)
-#define CVM_API extern "C" __declspec(dllexport)
-#else
-#define CVM_API extern "C" __attribute__((visibility("default")))
-#endif
 
 namespace {
 
@@ -39,7 +34,6 @@ using namespace cvm;
 CVM_API const char* cvm_message() { return message.c_str(); }
 CVM_API const char* cvm_instruction_sets() { return runnable_kernels(); }
 
-// Which table of the format the library was compiled with.
 CVM_API int64_t cvm_format() { return kFingerprint; }
 
 CVM_API int cvm_plan_new(const int64_t* words, int64_t count, const void* const* constants,
@@ -64,8 +58,6 @@ CVM_API int cvm_execution_new(const void* plan, int threads, void** execution) {
 }
 CVM_API void cvm_execution_free(void* execution) { delete static_cast<Execution*>(execution); }
 
-// Sets the buffers of a run; they must stay until it is complete. Returns 0 where some of the input
-// lies beyond [-bound, bound]; where the first step looks for that, cvm_advance tells it.
 CVM_API int cvm_begin(void* execution, const int32_t* input, int32_t* const* outputs,
                       int32_t bound) {
   Execution& e = *static_cast<Execution*>(execution);
@@ -83,9 +75,6 @@ CVM_API int cvm_begin(void* execution, const int32_t* input, int32_t* const* out
   return e.inside.load();
 }
 
-// Runs steps until all are done, `stop` is reached, or `seconds` have passed; returns the next step,
-// -1 where the input lies beyond its bound: then no result is there, and none will be.
-// Long steps are left in between and go on in the next call.
 CVM_API int64_t cvm_advance(void* execution, int64_t stop, double seconds) {
   using Clock = std::chrono::steady_clock;
   Execution& e = *static_cast<Execution*>(execution);
@@ -107,12 +96,10 @@ CVM_API int64_t cvm_advance(void* execution, int64_t stop, double seconds) {
   return e.next_step;
 }
 
-// Address of a tensor in the arena while its value lives.
 CVM_API const void* cvm_address(const void* execution, int64_t tensor) {
   const Execution& e = *static_cast<const Execution*>(execution);
   return e.address(e.plan.tensors[(size_t)tensor]);
 }
-// Whether convolutions multiply (1) or only run their epilogues on whatever is there (0).
 CVM_API void cvm_products(void* execution, int on) {
   static_cast<Execution*>(execution)->products = on != 0;
 }
@@ -120,8 +107,6 @@ CVM_API const double* cvm_seconds(const void* execution) {
   return static_cast<const Execution*>(execution)->seconds.data();
 }
 
-// Bilinear resize of bytes [height][width][3] to [rows][columns][3], as yolo_core.yolo.letterbox
-// defines it. row_taps: [4][rows], column_taps: [4][columns]: first and second index, their weights.
 CVM_API int cvm_resize(const uint8_t* image, int64_t height, int64_t width,
                        const int32_t* row_taps, int64_t rows, const int32_t* column_taps,
                        int64_t columns, uint8_t* out, const char* instruction_set) {
@@ -132,7 +117,6 @@ CVM_API int cvm_resize(const uint8_t* image, int64_t height, int64_t width,
   });
 }
 
-// Multiply-accumulates of a loop that only multiplies, for the measured ceiling; -1 if unknown.
 CVM_API int64_t cvm_ceiling(const char* instruction_set, int64_t rounds) {
   const Kernels* k = select_kernels(instruction_set);
   return k ? k->ceiling(rounds) : -1;

@@ -1,11 +1,7 @@
 // Hexadecimal digits of an output, as an answer of the node's protocol spells them.
 #include <cstdint>
 
-#if defined(_WIN32)
-#define CVM_API extern "C" __declspec(dllexport)
-#else
-#define CVM_API extern "C" __attribute__((visibility("default")))
-#endif
+#include "abi.h"
 
 // An answer has up to 17 million digits. With -O2 gcc does not put these loops into vectors, and
 // they then take six times as long, as long as the engine takes for the picture.
@@ -34,12 +30,10 @@ inline uint32_t highest_first(uint32_t word) {
 
 }  // namespace
 
-// 2 * count lower-case digits of count bytes.
 CVM_API void cvm_hex(const uint8_t* bytes, int64_t count, uint8_t* digits) {
   spell(bytes, count, digits);
 }
 
-// 8 * count lower-case digits of count integers, each with its highest byte first.
 CVM_API void cvm_hex_words(const int32_t* words, int64_t count, uint8_t* digits) {
   constexpr int64_t kBlock = 1024;
   uint32_t block[kBlock];

@@ -3,7 +3,7 @@
 //@ include portable.h
 //@ struct arch/kernels.h Segments Table
 //@ take arch/loops.h clamp
-//@ take arch/tile.h lookup_pixel
+//@ take arch/tile_ops.h lookup_pixel
 //@ loop lookup_pixel 1: __CPROVER_assigns(l, __CPROVER_object_whole(out))
 //@+ __CPROVER_loop_invariant(0 <= l && l <= valid) __CPROVER_decreases(valid - l)
 

@@ -6,7 +6,7 @@
 //@ take arch/loops.h clamp
 //@ take arch/portable/kernels.cpp Portable::store
 //@ take arch/loops.h wrap_add
-//@ take arch/tile.h lookup_store_plain
+//@ take arch/epilogue.h lookup_store_plain
 //@ loop lookup_store_plain 2: __CPROVER_assigns(i, __CPROVER_object_whole(out))
 //@+ __CPROVER_loop_invariant(0 <= i && i <= valid) __CPROVER_decreases(valid - i)
 //@ loop lookup_store_plain 3: __CPROVER_assigns(i, __CPROVER_object_whole(out))

@@ -1,7 +1,7 @@
 /* Pooling: the larger of two pixels. */
 #include "proof.h"
 #define T int16_t
-//@ take arch/tile.h max_channels
+//@ take arch/tile_ops.h max_channels
 //@ loop max_channels 1: __CPROVER_assigns(i, __CPROVER_object_whole(d))
 //@+ __CPROVER_loop_invariant(0 <= i && i <= count) __CPROVER_decreases(count - i)
 

@@ -4,7 +4,7 @@
 #define T int16_t
 //@ take arch/loops.h wrap_add
 //@ take arch/portable/kernels.cpp Portable::load Portable::set1 Portable::add Portable::narrow
-//@ take arch/tile.h narrow
+//@ take arch/tile_ops.h narrow
 //@ loop narrow 1: __CPROVER_assigns(l, __CPROVER_object_whole(to))
 //@+ __CPROVER_loop_invariant(0 <= l && l <= lanes && l % L == 0) __CPROVER_decreases(lanes - l)
 //@ loop narrow 2: __CPROVER_assigns(l, __CPROVER_object_whole(to))

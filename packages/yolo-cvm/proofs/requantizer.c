@@ -8,7 +8,7 @@ static I clip_lo, clip_hi, lo, hi, mul[N], rounding[N], offset[N];
 //@ take arch/loops.h wrap_add
 //@ take arch/portable/kernels.cpp Portable::set1 Portable::add Portable::mul Portable::min
 //@+ Portable::max Portable::sar Portable::bit
-//@ take arch/tile.h Requantizer::operator()
+//@ take arch/epilogue.h Requantizer::operator()
 
 int main(void) {
   I x[N];

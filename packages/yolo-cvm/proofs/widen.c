@@ -4,7 +4,7 @@
 #define T int8_t
 //@ take arch/loops.h wrap_sub
 //@ take arch/portable/kernels.cpp Portable::store Portable::set1 Portable::sub Portable::widen
-//@ take arch/tile.h widen
+//@ take arch/tile_ops.h widen
 //@ loop widen 1: __CPROVER_assigns(l, __CPROVER_object_whole(to))
 //@+ __CPROVER_loop_invariant(0 <= l && l <= lanes && l % L == 0) __CPROVER_decreases(lanes - l)
 //@ loop widen 2: __CPROVER_assigns(l, __CPROVER_object_whole(to))

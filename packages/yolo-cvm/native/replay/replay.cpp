@@ -10,16 +10,7 @@
 #include <string>
 #include <vector>
 
-extern "C" {
-const char* cvm_message();
-const char* cvm_instruction_sets();
-int cvm_plan_new(const int64_t*, int64_t, const void* const*, const int64_t*, const char*, void**);
-void cvm_plan_free(void*);
-int cvm_execution_new(const void*, int, void**);
-void cvm_execution_free(void*);
-int cvm_begin(void*, const int32_t*, int32_t* const*, int32_t);
-int64_t cvm_advance(void*, int64_t, double);
-}
+#include "../abi.h"
 
 namespace {
 
