@@ -34,7 +34,7 @@ PACKAGES = ["yolo-core", "yolo-port", "yolo-train", "yolo-mrt", "yolo-cvm", "yol
 #: Packages whose tests need MXNet. yolo-cvm and yolo-eval must do without.
 WITH_MXNET = {"yolo-core", "yolo-port", "yolo-train", "yolo-mrt"}
 EXTRAS = {"yolo-core": "[images,mxnet,pages,scores]", "yolo-cvm": "[serve]", "yolo-port": "[onnx]",
-          "yolo-train": "[tensorboard]"}  # fmt: skip
+          "yolo-train": "[tensorboard]", "yolo-eval": "[dask]"}  # fmt: skip
 TEST_TOOLS = ["pytest>=7", "pytest-timeout", "hypothesis>=6"]
 MAIN_JOB = ["train", "quantize", "compare"]
 #: One environment, with one MXNet, serves the three sessions of the main job.

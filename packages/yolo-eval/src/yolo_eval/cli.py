@@ -42,6 +42,8 @@ def main() -> None:
               help="Choose boxes by these options, not by the model's graph.")  # fmt: skip
 @click.option("--jobs", type=click.IntRange(1, 256), default=1, show_default=True,
               help="Processes that share the images.")  # fmt: skip
+@click.option("--dask", metavar="ADDRESS",
+              help="Workers of this Dask cluster do the images: tcp://host:8786.")  # fmt: skip
 @click.option("--shard", help="Only every n-th image: i/n; see merge.")
 @options.class_options
 @options.model_options
@@ -61,6 +63,7 @@ def coco(
     max_det: int | None,
     rows: bool,
     jobs: int,
+    dask: str | None,
     shard: str | None,
     classes: str | None,
     map_classes: Path | None,
@@ -105,7 +108,8 @@ def coco(
     truth = options.truth(data, split, images, annotations, strict)
     places = zip(outputs.run_files(models, part), outputs.pages(models, part))
     for run, (file, page) in zip(
-        evaluate_all(models, truth, settings, jobs, part, outputs), places
+        evaluate_all(models, truth, settings, jobs, part, outputs, options.spread(dask, jobs)),
+        places,
     ):
         click.echo(summary(run))
         if page is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 from typing import Any, Callable
@@ -44,6 +45,17 @@ def shard(value: str | None) -> tuple[int, int] | None:
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
         raise InputError("--shard", f"is {value!r}", "i/n with 1 ≤ i ≤ n, as 2/3")
     return int(match[1]), int(match[2])
+
+
+def spread(dask: str | None, jobs: int) -> Any:
+    """How images are shared by the Dask cluster at an address; None without one."""
+    if dask is None:
+        return None
+    if jobs != 1:
+        raise InputError("--jobs", "does not go with --dask", "one of them")
+    from yolo_eval.runs.cluster import over_cluster
+
+    return functools.partial(over_cluster, dask)
 
 
 def sizes(value: str) -> str:

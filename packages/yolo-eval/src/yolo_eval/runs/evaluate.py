@@ -16,7 +16,7 @@ from yolo_core.yolo.model_folder import SYMBOL, model_sources
 from yolo_eval.figures.metrics import measure, seed_line
 from yolo_eval.runs import provenance
 from yolo_eval.runs.ground_truth import GroundTruth
-from yolo_eval.runs.predict import PredictSettings, predict
+from yolo_eval.runs.predict import PredictSettings, Spread, predict
 from yolo_eval.runs.run import Predictions, Run, predictions_text, read_run, run_text
 
 
@@ -28,17 +28,19 @@ def evaluate(
     shard: tuple[int, int] | None = None,
     out: Path | None = None,
     beside: OutputFiles | None = None,
+    spread: Spread | None = None,
 ) -> Run:
     """Run `model` over `truth`; measure it unless it is a shard; write the run file to `out`.
 
-    beside: what else is written with it. While it works, predictions lie in `<out>.journal`; the
-    same call continues from there. InputError while another process writes the same run file.
+    beside: what else is written with it. spread: as for `predict`. While it works, predictions lie
+    in `<out>.journal`; the same call continues from there. InputError while another process
+    writes the same run file.
     """
     settings = settings or PredictSettings()
     journal = out.with_name(out.name + ".journal") if out is not None else None
     if journal is not None:
         console.goes_on()
-    run = predict(model, truth, settings, jobs, shard, journal)
+    run = predict(model, truth, settings, jobs, shard, journal, spread)
     if shard is None:
         run = run.with_metrics(measure(run.truth, run.predictions))
     atomic_files(_contents(run, out, beside))
@@ -113,10 +115,11 @@ def evaluate_all(
     jobs: int,
     shard: tuple[int, int] | None,
     outputs: OutputFiles,
+    spread: Spread | None = None,
 ) -> Iterator[Run]:
     """Evaluate one model after the other and write what `outputs` asks for."""
     for model, out in zip(models, outputs.run_files(models, shard)):
-        yield evaluate(model, truth, settings, jobs, shard, out, outputs)
+        yield evaluate(model, truth, settings, jobs, shard, out, outputs, spread)
 
 
 def score_file(path: Path, truth: GroundTruth, outputs: OutputFiles) -> Run:

@@ -20,7 +20,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable, Optional
 
 import numpy as np
 
@@ -93,6 +93,14 @@ class PredictSettings:
         return record
 
 
+#: Results of images as they come, from: the model and its digest, the ground truth, the images, the
+#: settings, and the category of each of the model's classes.
+Spread = Callable[
+    [str, str, GroundTruth, list[Image], PredictSettings, tuple[Optional[int], ...]],
+    Iterator[tuple[int, str, list[Row]]],
+]
+
+
 def predict(
     model: str,
     truth: GroundTruth,
@@ -100,11 +108,13 @@ def predict(
     jobs: int = 1,
     shard: tuple[int, int] | None = None,
     journal: Path | None = None,
+    spread: Spread | None = None,
 ) -> Run:
     """Predict every image of `truth`, or of its shard (index, count), and return the run.
 
-    journal: where predictions are kept until the caller has written the run; an existing one
-    of the same run is continued. Raises InputError for a bad model, image or journal.
+    spread: has the images done elsewhere, instead of by `jobs` processes. journal: where
+    predictions are kept until the caller has written the run; an existing one of the same run is
+    continued. Raises InputError for a bad model, image or journal.
     """
     predictor = settings.opened(model)
     description, recorded = describe(model, predictor), settings.recorded(predictor)
@@ -127,8 +137,10 @@ def predict(
         todo = [image for image in truth.images if image.id not in done]
         resumed = len(truth.images) - len(todo)
         work: Iterable[tuple[int, str, list[Row]]]
-        if jobs == 1 or len(todo) < 2:
-            work = (_one(predictor, truth, image, settings, ids) for image in todo)
+        if spread is not None:
+            work = spread(model, predictor.digest, truth, todo, settings, ids)
+        elif jobs == 1 or len(todo) < 2:
+            work = (predict_one(predictor, truth, image, settings, ids) for image in todo)
         else:
             del predictor
             work = _in_processes(model, truth, todo, settings, ids, jobs)
@@ -183,7 +195,7 @@ def describe(path: str, predictor: Predictor) -> dict[str, Any]:
     }
 
 
-def _one(
+def predict_one(
     predictor: Predictor,
     truth: GroundTruth,
     image: Image,
@@ -252,7 +264,7 @@ def _in_worker(image: Image) -> tuple[int, str, list[Row]]:
     settings = _worker["settings"]
     if "predictor" not in _worker:
         _worker["predictor"] = settings.opened(_worker["model"])
-    return _one(_worker["predictor"], _worker["truth"], image, settings, _worker["ids"])
+    return predict_one(_worker["predictor"], _worker["truth"], image, settings, _worker["ids"])
 
 
 def _in_processes(
