@@ -3,10 +3,12 @@
     python run.py [--jobs N] [--only TEXT] [--part I/N] [--json FILE]
 
 Every worker has a copy of both packages and of the compiled objects; of the native sources only
-what a fault touches is compiled again. AddressSanitizer is compiled in, since many faults read or
-write one element too many and change no result. A fault that does not compile or that
-runs past the limit counts as noticed. Faults that are known to survive, with the reason, stand in
-`survivors.json`. Exit code 1 where another one survives or fewer than 95 % are noticed.
+what a fault touches is compiled again, instruction set by instruction set until the tests notice.
+AddressSanitizer is compiled in for these, since many such faults read or write one element too
+many and change no result; where Python is faulty the library checks each plan, and is compiled
+without. A fault that does not compile or that runs past the limit counts as noticed. Faults that
+are known to survive, with the reason, stand in `survivors.json`. Exit code 1 where another one
+survives or fewer than 95 % are noticed.
 """
 
 from __future__ import annotations
@@ -33,10 +35,10 @@ ENGINE = ["test_features.py", "test_planner.py", "test_network.py", "test_select
           "test_pieces.py", "test_select.py", "test_sameness.py"]  # fmt: skip
 #: It limits the address space, of which AddressSanitizer needs terabytes.
 WITHOUT = ["-k", "not memory_that_is_not_there"]
-#: Objects that a header reaches, where not all are.
+#: Objects that a header reaches, where not all are: what compiles fastest first.
 SETS = ["portable", "avx2", "avx512vnni"]
 SANITIZER = "-fsanitize=address"
-FLAGS = ["-std=c++17", "-O1", "-fPIC", "-fvisibility=hidden", "-g0", SANITIZER]
+FLAGS = ["-std=c++17", "-O1", "-fPIC", "-fvisibility=hidden", "-g0"]
 
 
 @dataclass(frozen=True)
@@ -60,15 +62,18 @@ class Worker:
         self._native = native
         self._runtimes = " ".join(map(_runtime, ("libasan.so", "libstdc++.so")))
         self._sources = [*native.COMMON, *(f"arch/{name}/kernels.cpp" for name in native.ALL_SETS)]
-        self._objects = folder / "objects"
-        self._objects.mkdir()
-        native.write_headers(self._objects)
-        for source in self._sources:
-            self._compile(source, self._objects)
+        self._objects = {True: folder / "sanitized", False: folder / "plain"}
+        for sanitized, objects in self._objects.items():
+            objects.mkdir()
+            native.write_headers(objects)
+            for source in self._sources:
+                self._compile(source, objects, sanitized)
 
-    def _compile(self, source: str, target: Path) -> None:
+    def _compile(self, source: str, target: Path, sanitized: bool = True) -> None:
         own = self._native.INSTRUCTION_SETS["x86_64"].get(Path(source).parent.name, [])
-        command = [*self._native.find_compiler(), *FLAGS, *own, "-I", str(self._objects), "-c"]
+        flags = [*FLAGS, SANITIZER] if sanitized else FLAGS
+        headers = str(self._objects[sanitized])
+        command = [*self._native.find_compiler(), *flags, *own, "-I", headers, "-c"]
         native = self.folder / NATIVE / source
         subprocess.run(
             [*command, str(native), "-o", str(target / (source.replace("/", "-") + ".o"))],
@@ -77,53 +82,61 @@ class Worker:
             timeout=SECONDS,
         )
 
-    def _touched(self, name: str) -> list[str]:
-        """Sources to compile after a change of a file below native/."""
+    def _touched(self, path: str) -> list[list[str]]:
+        """Sources to compile after a change of a file, in the groups that are tried in turn."""
+        if not path.startswith(NATIVE):
+            return [[]]
+        name = path[len(NATIVE) + 1 :]
         if name.endswith(".cpp"):
-            return [name]
+            return [[name]]
         sets = ["avx2"] if name == "arch/vector256.h" else SETS
-        return [f"arch/{one}/kernels.cpp" for one in sets]
+        return [[f"arch/{one}/kernels.cpp"] for one in sets]
 
-    def _link(self, changed: Path) -> None:
+    def _link(self, changed: Path, sanitized: bool) -> None:
         names = [source.replace("/", "-") + ".o" for source in self._sources]
-        files = [str((changed if (changed / n).exists() else self._objects) / n) for n in names]
+        objects = self._objects[sanitized]
+        files = [str((changed if (changed / n).exists() else objects) / n) for n in names]
         library = self.folder / "yolo-cvm/src/yolo_cvm/engine/_native.so"
         library.unlink(missing_ok=True)
-        subprocess.run(
-            [
-                *self._native.find_compiler(),
-                *("-shared", "-pthread", SANITIZER, *files, "-o", str(library)),
-            ],
-            check=True,
-            capture_output=True,
-        )
+        flags = ["-shared", "-pthread", *([SANITIZER] if sanitized else [])]
+        command = [*self._native.find_compiler(), *flags, *files, "-o", str(library)]
+        subprocess.run(command, check=True, capture_output=True)
 
     def try_fault(self, fault: Fault) -> Outcome:
         """Plant, test, take it out again."""
         path = self.folder / fault.path
         original = path.read_text("utf-8")
         path.write_text(fault.text, "utf-8")
+        native = fault.path.startswith(NATIVE)
+        noticed = ""
         try:
-            with tempfile.TemporaryDirectory(dir=self.folder) as changed:
-                try:
-                    if fault.path.startswith(NATIVE):
-                        for source in self._touched(fault.path[len(NATIVE) + 1 :]):
+            for group in self._touched(fault.path):
+                with tempfile.TemporaryDirectory(dir=self.folder) as changed:
+                    try:
+                        for source in group:
                             self._compile(source, Path(changed))
-                    self._link(Path(changed))
-                except subprocess.CalledProcessError:
-                    return Outcome(fault, "does not compile")
-                graph = fault.path.startswith((OPERATORS, PROOF))
-                return Outcome(fault, self._test(graph))
+                        self._link(Path(changed), sanitized=native)
+                    except subprocess.CalledProcessError:
+                        return Outcome(fault, "does not compile")
+                    graph = fault.path.startswith((OPERATORS, PROOF))
+                    noticed = self._test(graph, sanitized=native)
+                if noticed:
+                    break
+            return Outcome(fault, noticed)
         finally:
             path.write_text(original, "utf-8")
 
     def try_none(self) -> str:
         """What fails where nothing was planted: empty, or the outcomes would mean nothing."""
-        with tempfile.TemporaryDirectory(dir=self.folder) as changed:
-            self._link(Path(changed))
-        return self._test(graph=True)
+        for sanitized in (True, False):
+            with tempfile.TemporaryDirectory(dir=self.folder) as changed:
+                self._link(Path(changed), sanitized)
+            failing = self._test(graph=not sanitized, sanitized=sanitized)
+            if failing:
+                return failing
+        return ""
 
-    def _test(self, graph: bool) -> str:
+    def _test(self, graph: bool, sanitized: bool) -> str:
         tests = [str(self.folder / "yolo-cvm/tests/engine" / name) for name in ENGINE]
         if graph:
             tests.insert(0, str(self.folder / "yolo-core/tests/graph"))
@@ -133,9 +146,10 @@ class Worker:
             "PYTHONPATH": os.pathsep.join(str(self.folder / part) for part in sources),
             "PYTHONDONTWRITEBYTECODE": "1",
             "YOLO_CVM_PROGRAMS": "200",
-            "LD_PRELOAD": self._runtimes,
-            "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",
         }
+        if sanitized:
+            environment["LD_PRELOAD"] = self._runtimes
+            environment["ASAN_OPTIONS"] = "detect_leaks=0:allocator_may_return_null=1"
         flags = ["-x", "-q", "-p", "no:cacheprovider", "--import-mode=importlib", *WITHOUT]
         for test in tests:  # one after the other: their packages share a name
             try:
