@@ -27,12 +27,14 @@ from pathlib import Path
 
 from plant import NATIVE, OPERATORS, PACKAGES, PROOF, Fault, faults
 
-SECONDS = 240
+#: Of processor time, as an endless loop takes it; of the clock, for what waits for itself.
+SECONDS, PATIENCE = 240, 900
 LEAST = 0.95
 COPIED = ["yolo-cvm/src", "yolo-cvm/native", "yolo-cvm/tests", "yolo-cvm/benchmarks",
           "yolo-core/src", "yolo-core/tests"]  # fmt: skip
 ENGINE = ["test_features.py", "test_planner.py", "test_network.py", "test_selection.py",
           "test_pieces.py", "test_select.py", "test_sameness.py"]  # fmt: skip
+LIMITED = ["sh", "-c", f'ulimit -t {SECONDS}; exec "$@"', "sh"]
 #: It limits the address space, of which AddressSanitizer needs terabytes.
 WITHOUT = ["-k", "not memory_that_is_not_there"]
 #: Objects that a header reaches, where not all are: what compiles fastest first.
@@ -79,7 +81,7 @@ class Worker:
             [*command, str(native), "-o", str(target / (source.replace("/", "-") + ".o"))],
             check=True,
             capture_output=True,
-            timeout=SECONDS,
+            timeout=PATIENCE,
         )
 
     def _touched(self, path: str) -> list[list[str]]:
@@ -154,11 +156,11 @@ class Worker:
         for test in tests:  # one after the other: their packages share a name
             try:
                 done = subprocess.run(
-                    [sys.executable, "-m", "pytest", *flags, test],
+                    [*LIMITED, sys.executable, "-m", "pytest", *flags, test],
                     env=environment,
                     capture_output=True,
                     text=True,
-                    timeout=SECONDS,
+                    timeout=PATIENCE,
                     cwd=self.folder,
                 )
             except subprocess.TimeoutExpired:
