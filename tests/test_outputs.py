@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import os
+import re
 import shutil
 import stat
 from dataclasses import dataclass
@@ -255,6 +256,8 @@ def test_results_of_an_earlier_run_are_replaced(place: Path, writer: Writer) -> 
     # What was written where, and what comes next.
     assert "new" in result.output
     assert "Next: " in result.output or writer.words.startswith(LAST), result.output
+    told = re.search(r"^Took [\d.]+ s\.$|pictures? in [\d.]+ s", result.output, re.MULTILINE)
+    assert told, result.output
     if (place / "new").is_dir():
         (place / "new/notes.txt").write_text("keep me")
         before["new/notes.txt"] = content(place)["new/notes.txt"]

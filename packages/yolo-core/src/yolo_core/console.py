@@ -33,6 +33,7 @@ class _Run:
 
     words: str
     quiet: bool = False
+    began: float = field(default_factory=time.monotonic)
     lines: list[str] = field(default_factory=list)
     result: Any = None
     next_steps: list[str] = field(default_factory=list)
@@ -54,10 +55,11 @@ def answer(result: Any) -> None:
 
 
 def next_steps(*commands: Sequence[object]) -> None:
-    """Print the commands that come next, each given as its words, ready to be pasted."""
+    """Print how long the command took, and what comes next: commands as words, to be pasted."""
     lines = [shown(shlex.join(map(str, words)), LINE_LIMIT) for words in commands]
     if _runs:
         _runs[-1].next_steps = lines
+        print(f"Took {time.monotonic() - _runs[-1].began:.1f} s.")
     if lines:
         print("Next: " + "\n      ".join(lines))
 
@@ -94,7 +96,6 @@ def printing(
     that cannot be written, or is no log of ours.
     """
     run = _Run(words, quiet)
-    began = time.monotonic()
     with contextlib.ExitStack() as stack:
         log = None if log_file is None else stack.enter_context(_log(log_file, words))
         keep: list[Callable[[str], None]] = [] if log is None else [log]
@@ -117,7 +118,7 @@ def printing(
                 log(f"Error: {error}" if error else f"ended with exit code {code}")
             if as_json:
                 record = {"command": words, "version": version, "exit_code": code, "error": error,
-                          "seconds": round(time.monotonic() - began, 3), "result": run.result,
+                          "seconds": round(time.monotonic() - run.began, 3), "result": run.result,
                           "next": run.next_steps, "lines": run.lines}  # fmt: skip
                 out.write(json.dumps(record, indent=1) + "\n")
                 out.flush()

@@ -149,6 +149,8 @@ def run(
         click.echo(line)
     if receipt is not None and dialect is None:
         next_steps(("yolo-cvm", "verify", receipt, model, "--input", input_file))
+    else:
+        next_steps()
 
 
 @main.command()
@@ -202,6 +204,7 @@ def verify(
     difference = verify(stated, loaded, read_input(loaded, model, input_file))
     answer({"same": not difference, "difference": difference})
     click.echo(f"differs: {difference}" if difference else f"verified, {stated.told()}")
+    next_steps()
     context.exit(1 if difference else 0)
 
 
@@ -324,12 +327,14 @@ def encode(model: str, picture: str, out: str, comment: str, piece_length: int) 
     Example: yolo-cvm encode model street.jpg --out street
     """
     from yolo_core.outputs import check_outputs
+    from yolo_core.words import shown
     from yolo_core.yolo.model_folder import model_sources
     from yolo_cvm.pictures import encode, write_encoded
 
     check_outputs(inputs=[*model_sources(model), picture], folders=[out])
     for line in write_encoded(encode(model, picture, comment, piece_length), out, comment):
         click.echo(line)
+    click.echo(f"written {shown(out)}")
     placement = os.path.join(out, "placement.json")
     next_steps(("yolo-cvm", "decode", model, "ANSWER", "--placement", placement))
 
@@ -395,6 +400,7 @@ def decode(
         click.echo("\n".join(describe_detections(record["detections"])))
         if out is not None:
             click.echo(f"wrote {shown(out)}")
+        next_steps()
 
 
 @main.command()
@@ -435,6 +441,7 @@ def plan(model: str, out: str, compat: bool) -> None:
     loaded = _told(load(model, engine="reference", compat=compat))
     size = write_plan(out, loaded, extension_record(model, loaded))
     click.echo(f"wrote {out}, {size:,} bytes")
+    next_steps()
 
 
 main.add_command(bundle)

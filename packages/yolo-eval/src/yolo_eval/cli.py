@@ -311,3 +311,4 @@ def table(
     click.echo(markdown(rows))
     if out is not None:
         click.echo("\n".join(str(path) for path in write_table(rows, out)))
+        next_steps()

@@ -160,10 +160,11 @@ def boxes(model: Path, out: Path, **deciding: Any) -> None:
 @click.option("--out", type=click.Path(path_type=Path),
               help="HTML page to write. Default: FOLDER.report.html.")  # fmt: skip
 @click.option("--images", default=16, show_default=True, help="Images to judge every node by.")
+@click.option("--nodes", is_flag=True, help="Print every node, not only the ten worst.")
 @memory_option
 @seconds_option
-def report(folder: Path, work: Path | None, out: Path | None, images: int) -> None:
+def report(folder: Path, work: Path | None, out: Path | None, images: int, nodes: bool) -> None:
     """Show how much accuracy each tensor of the model in FOLDER costs, the worst first."""
     from yolo_mrt.command import report_of
 
-    report_of(folder, work, out, images)
+    report_of(folder, work, out, images, nodes)

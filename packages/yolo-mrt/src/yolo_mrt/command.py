@@ -27,6 +27,9 @@ from yolo_mrt.config import overriding, read_config
 from yolo_mrt.pictures import FEW, calibration_images, judging_images
 from yolo_mrt.settings import EFFORTS, LETTERBOX_MODES, STAGES, Settings
 
+#: Nodes that `report` prints where not all are asked for; the page has them all.
+_WORST = 10
+
 DEFAULT_IMGSZ = (640, 640)
 #: Images that a target is judged on, at most and at least.
 MAX_TRUSTED, LEAST_JUDGED = 64, 4
@@ -83,10 +86,10 @@ def from_options(
     say = _teller(quiet=False)
     if target_loss is None:
         carry_out(settings, wanted, [data], say)
-        _tell_next(settings, wanted)
+        _tell_next(settings, wanted, data)
         return True
     met = spend_effort(with_judges(settings, data, say), target_loss, [data], say)
-    _tell_next(settings, wanted)
+    _tell_next(settings, wanted, data)
     return met
 
 
@@ -162,14 +165,16 @@ def spend_effort(
     return False
 
 
-def _tell_next(settings: Settings, stages: Sequence[str]) -> None:
+def _tell_next(settings: Settings, stages: Sequence[str], data: PathLike = "DATA.yaml") -> None:
+    """data: the pictures; where they are a data.yaml, the model is scored on it next."""
     if "compile" in stages:
         out = settings.out
         boxes = out.with_name(f"{out.name.removesuffix('_cvm')}_boxes")
+        scored = data if Path(data).suffix in (".yaml", ".yml") else "DATA.yaml"
         for_a_contract = [] if settings.boxes else [("yolo-mrt", "boxes", out, "--out", boxes)]
         console.next_steps(
             ("yolo-cvm", "detect", out, "PICTURE", "--out", "results"),
-            ("yolo-eval", "coco", out, "--data", "DATA.yaml", "--json", "quant.json"),
+            ("yolo-eval", "coco", out, "--data", scored, "--json", "quant.json"),
             ("yolo-mrt", "report", out),
             *for_a_contract,
             ("yolo-cvm", "bundle", out, "--out", "bundle"),
@@ -327,8 +332,8 @@ def recall(folder: Path, work: Path | None) -> Settings:
     return Settings(checkpoint=stem, work=stem, out=folder, **fields)
 
 
-def report_of(folder: Path, work: Path | None, out: Path | None, images: int) -> None:
-    """`yolo-mrt report FOLDER`."""
+def report_of(folder: Path, work: Path | None, out: Path | None, images: int, every: bool) -> None:
+    """`yolo-mrt report FOLDER`. every: print all nodes, not only the worst."""
     from yolo_mrt.report import judge_nodes, page, refinable, summary, table
 
     if not 1 <= images <= 1000:
@@ -340,7 +345,10 @@ def report_of(folder: Path, work: Path | None, out: Path | None, images: int) ->
     report = judge_nodes(settings, images, click.echo)
     atomic_write(target, page(report, folder.name))
     console.answer({"page": str(target)})
-    click.echo(table(report.nodes))
+    shown = report.nodes if every else report.nodes[:_WORST]
+    click.echo(table(shown))
+    if len(shown) < len(report.nodes):
+        click.echo(f"… and {len(report.nodes) - len(shown)} more: --nodes prints all of them")
     for line in summary(report):
         click.echo(line)
     click.echo(f"Page with histograms: {target}")

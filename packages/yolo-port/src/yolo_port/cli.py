@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -75,7 +74,6 @@ def convert(
     from yolo_port.matching import assumptions
 
     answers = read_answers(cfg, names, activation)
-    begin = time.monotonic()
     checkpoint, files = run(source, out, form, fuse, answers)
     architecture = checkpoint.architecture
     answer(
@@ -91,7 +89,6 @@ def convert(
         click.echo(f"assumed: {assumption}")
     for file in files:
         click.echo(file)
-    click.echo(f"Written in {time.monotonic() - begin:.1f} s.")
     if form == "mxnet":
         stem = checkpoint_stem(files[0])
         training = [("yolo-train", "fit", "--weights", stem, "--data", "DATA.yaml")]

@@ -8,10 +8,11 @@ from typing import Any
 import click
 
 from yolo_core.command import Command, budget_options, seconds_option
+from yolo_core.console import next_steps
 
 _MODEL = click.argument("model", type=click.Path())
 _INPUT = click.option(
-    "--input", "input_file", required=True, type=click.Path(), help="Integers (.npy)."
+    "--input", "input_file", required=True, type=click.Path(), help="Integers (.npy), or a picture."
 )
 _NODE = click.option(
     "--node", required=True, type=click.IntRange(0), help="The operator's number, as bisect says."
@@ -26,11 +27,12 @@ _OUT = click.option("--out", required=True, type=click.Path(), help="File to wri
 
 
 def _run(model: str, input_file: str, node: int) -> Any:
-    from yolo_cvm.arrays import read_array
     from yolo_cvm.dispute import observe_node
     from yolo_cvm.model import load
+    from yolo_cvm.running import read_input
 
-    return observe_node(load(model), read_array(input_file), node)
+    loaded = load(model)
+    return observe_node(loaded, read_input(loaded, model, input_file), node)
 
 
 def _write(out: str, inputs: list[str | None], model: str, content: bytes) -> None:
@@ -76,12 +78,14 @@ def claim(
     _write(out, [input_file, against], model, made.to_json())
     place = "elements of leaf" if made.is_leaf else f"level {made.level}, branch"
     click.echo(f"{place} {made.index}")
+    answer_it = ("yolo-cvm", "witness" if made.is_leaf else "claim", model, "--input", input_file)
+    next_steps((*answer_it, "--node", node, "--against", out, "--out", "ANSWER"))
 
 
 @click.command(cls=Command)
 @budget_options
 @_MODEL
-@click.option("--input", "input_file", type=click.Path(), help="Integers (.npy).")
+@click.option("--input", "input_file", type=click.Path(), help="Integers (.npy), or a picture.")
 @click.option("--node", type=click.IntRange(0), help="The operator's number, as bisect says.")
 @click.option("--against", type=click.Path(), help="The other's claim of elements.")
 @_RECORDS
@@ -107,12 +111,14 @@ def witness(
         if not (input_file is None and node is None and against is None):
             raise click.UsageError("--records takes no --input, --node or --against")
         _write(out, [], model, make_model_witness(load(model).graph).to_json())
+        next_steps(("yolo-cvm", "judge", out, "FIRST.json", "SECOND.json"))
         return
     if input_file is None or node is None:
         raise click.UsageError("--input and --node are needed, or --records alone")
     theirs = None if against is None else read_claim(against)
     made = make_witness(_run(model, input_file, node), theirs)
     _write(out, [input_file, against], model, made.to_json())
+    next_steps(("yolo-cvm", "judge", out, "FIRST.json", "SECOND.json"))
 
 
 @click.command(cls=Command)

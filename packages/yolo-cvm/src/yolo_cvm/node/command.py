@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from yolo_core.command import Command, Group
+from yolo_core.console import next_steps
 from yolo_core.errors import InputError
 
 _MIB = 1 << 20
@@ -88,3 +89,4 @@ def install(path: str) -> None:
     from yolo_cvm.node.install import install
 
     click.echo(f"wrote {install(path)}")
+    next_steps()
