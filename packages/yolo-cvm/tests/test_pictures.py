@@ -191,6 +191,11 @@ def test_a_picture_becomes_a_receipt_in_one_command(
     run("run", detector, "--input", tmp_path / "street" / "input.npy", "--receipt", receipts[2])
     assert len({path.read_bytes() for path in receipts}) == 1
     assert "verified" in run("verify", receipts[0], detector, "--input", picture)
+    shown = [tmp_path / "of-picture", tmp_path / "of-integers"]
+    for out, given in zip(shown, (picture, tmp_path / "street" / "input.npy")):
+        told = run("witness", detector, "--input", given, "--node", 2, "--out", out)
+        assert f"Next: yolo-cvm judge {out} " in told
+    assert shown[0].read_bytes() == shown[1].read_bytes()
 
 
 def test_detect_writes_a_receipt_of_one_picture_alone(

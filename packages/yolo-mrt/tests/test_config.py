@@ -63,6 +63,9 @@ def test_configured_run(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (place / "qout" / "yolov5n.mrt.calibrate.json").is_file()
     report = CliRunner().invoke(main, ["report", "qout/yolov5n_cvm", "--images", "1"])
     assert report.exit_code == 0, report.output
+    worst = report.output.splitlines()
+    assert any(line.startswith("… and ") and "--nodes" in line for line in worst)
+    assert len(worst) < 30
 
 
 @pytest.mark.parametrize(

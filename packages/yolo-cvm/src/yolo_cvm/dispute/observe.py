@@ -35,7 +35,7 @@ def observe_node(model: Model, x: Array, node: int) -> NodeRun:
     operators = [k for k, one in enumerate(graph.nodes) if not one.is_variable]
     if node not in operators:
         raise InputError(
-            "--node", f"{node} is not an operator of the model", "as `inspect` lists them"
+            "--node", f"{node} is not an operator of the model", "as `inspect --nodes` lists them"
         )
     wanted = set(graph.nodes[node].inputs)
     data = model.prepare(x)
