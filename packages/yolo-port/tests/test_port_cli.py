@@ -124,14 +124,14 @@ def test_verify_passes_for_what_convert_made(
     result = run("verify", source, tmp_path / "w" / "tiny", "--imgsz", 64)
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
-    assert lines[-2].startswith("same: heads differ by at most ")
+    assert lines[-3].startswith("same: heads differ by at most ")
     assert lines[-1].startswith("Next: yolo-mrt quantize ")
     assert [line.split(":")[1].split()[0] for line in lines[:3]] == [
         "activation",
         "epsilon",
         "class",
     ]
-    names = [line.split()[0] for line in lines[4:-2]]
+    names = [line.split()[0] for line in lines[4:-3]]
     assert names[0] == "model.0"
     assert names[-3:] == ["p3", "p4", "p5"]
 
