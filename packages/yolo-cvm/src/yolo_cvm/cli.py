@@ -204,7 +204,6 @@ def verify(
     difference = verify(stated, loaded, read_input(loaded, model, input_file))
     answer({"same": not difference, "difference": difference})
     click.echo(f"differs: {difference}" if difference else f"verified, {stated.told()}")
-    next_steps()
     context.exit(1 if difference else 0)
 
 

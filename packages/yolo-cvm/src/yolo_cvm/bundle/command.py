@@ -76,8 +76,6 @@ def bundle(
             raise click.UsageError("--check takes neither MODEL nor --out")
         for passed in package.check_bundle(checked):
             click.echo(f"ok  {passed.name:<12} {passed.found}")
-        click.echo("Its card, MODEL_CARD.md, says how to seed and to announce it.")
-        next_steps()
         return
     if model is None or out is None:
         raise click.UsageError("give MODEL and --out DIR, or --check DIR")
