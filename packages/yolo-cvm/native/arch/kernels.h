@@ -171,6 +171,8 @@ struct PixelTaps {
   const int32_t *first, *second, *left, *right;
 };
 
+constexpr int64_t kTapLanes = 16;  // outputs that a plain convolution adds up together
+
 // What plain steps do innermost, and resizing of pictures; see loops.h.
 struct Loops {
   void (*unary)(UnaryKind kind, const UnaryRow& row);
@@ -185,7 +187,8 @@ struct Loops {
   int64_t (*overlapping)(const Boxes& boxes, int64_t from, int64_t count, const int32_t* box,
                          bool force);
   bool (*within)(const int32_t* x, int64_t count, int32_t bound);
-  void (*multiply)(int32_t* into, const int32_t* x, int64_t step, int32_t factor, int64_t count);
+  void (*multiply_lanes)(int32_t* into, const int32_t* x, const int32_t* factors, int64_t taps,
+                         int64_t count);
   void (*blend_pixels)(const uint8_t* row, const PixelTaps& taps, int64_t count, int16_t* out);
   void (*blend_rows)(const int16_t* a, const int16_t* b, int32_t upper, int32_t lower,
                      int64_t count, uint8_t* out);

@@ -126,14 +126,15 @@ inline int32_t dot_row(int32_t from, const int32_t* x, const int32_t* y, int64_t
   return (int32_t)sum;
 }
 
-// into[i] += x[i * step] * factor, wrapping.
-inline void multiply_row(int32_t* into, const int32_t* x, int64_t step, int32_t factor,
-                         int64_t count) {
-  if (step == 1) {
-    for (int64_t i = 0; i < count; ++i) into[i] = wrap_add(into[i], wrap_mul(x[i], factor));
-  } else {
-    for (int64_t i = 0; i < count; ++i) into[i] = wrap_add(into[i], wrap_mul(x[i * step], factor));
+// into[i] += the sum over k of x[k][i] * factors[k], wrapping, for `count` of the lanes i.
+inline void multiply_lanes(int32_t* into, const int32_t* x, const int32_t* factors, int64_t taps,
+                           int64_t count) {
+  uint32_t sums[kTapLanes] = {0};
+  for (int64_t k = 0; k < taps; ++k) {
+    const uint32_t factor = (uint32_t)factors[k];
+    for (int64_t i = 0; i < kTapLanes; ++i) sums[i] += (uint32_t)x[k * kTapLanes + i] * factor;
   }
+  for (int64_t i = 0; i < count; ++i) into[i] = wrap_add(into[i], (int32_t)sums[i]);
 }
 
 // Pixels of three bytes, each from two of a row: (weight[0] * first + weight[1] * second) / 16.
@@ -197,7 +198,7 @@ inline void fill_loops(Loops& l) {
   l.dot = dot_row;
   l.overlapping = overlapping_box;
   l.within = within_row;
-  l.multiply = multiply_row;
+  l.multiply_lanes = multiply_lanes;
   l.blend_pixels = blend_pixels;
   l.blend_rows = blend_rows;
 }
