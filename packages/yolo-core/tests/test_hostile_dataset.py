@@ -46,6 +46,18 @@ def test_hostile_data_yaml(text: str, cause: str, tmp_path: Path) -> None:
         read_data_yaml(tmp_path / "data.yaml")
 
 
+@pytest.mark.parametrize("place", ["data.yaml", "./data.yaml", "[x.png, data.yaml]", "Other.YML"])
+def test_a_data_yaml_is_no_list_of_images(place: str, tmp_path: Path) -> None:
+    """Not even one of whose lines some end like pictures."""
+    (tmp_path / "Other.YML").write_text("x.png\n", "utf-8")
+    (tmp_path / "x.png").write_bytes(b"")
+    source = tmp_path / "data.yaml"
+    source.write_text(f"train: {place}\nval: x.png\nnames: [a]\n", "utf-8")
+    with pytest.raises(InputError, match="as `train`, which is a YAML file") as error:
+        read_data_yaml(source)
+    assert "a list of them" in str(error.value)
+
+
 def test_numbers_may_be_names(tmp_path: Path) -> None:
     (tmp_path / "data.yaml").write_text("names: [0, 1.5, 'yes']")
     assert read_data_yaml(tmp_path / "data.yaml").names == ("0", "1.5", "yes")

@@ -201,6 +201,27 @@ def test_a_plan_beyond_its_memory_is_not_made(monkeypatch: pytest.MonkeyPatch) -
 
 
 @compiled
+def test_a_trace_beyond_its_memory_is_made_by_the_reference(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    graph = wide_concatenation(4)
+    data = np.full(graph.input_shape, 3, np.int32)
+    engine = select(graph, 1, "compiled")
+    own = planner.plan(graph).bytes
+    trace_plan, _, _ = planner.trace_plan(graph, 0)
+    both = own + trace_plan.bytes
+    monkeypatch.setattr(planner, "budget", lambda form: both)
+    assert planner.trace_plan(graph, own)[0].bytes == trace_plan.bytes
+    monkeypatch.setattr(planner, "budget", lambda form: both - 1)
+    with pytest.raises(planner.PlanningError, match=f"would take {both} bytes"):
+        planner.trace_plan(graph, own)
+    expected = select(graph, name="reference").trace(data)
+    for (number, outputs), (wanted, right) in zip(engine.trace(data), expected):
+        assert number == wanted
+        assert all(map(np.array_equal, outputs, right))
+
+
+@compiled
 def test_regions_beyond_the_registers_are_cut() -> None:
     """Eight values that wait for the last of them do not leave one register free."""
     b = GraphBuilder()

@@ -30,6 +30,7 @@ IMAGE_ENDINGS = (".bmp", ".dng", ".jpeg", ".jpg", ".mpo", ".pfm", ".png", ".tif"
 #: The files by which a folder of results is known: of a detection, and of a training.
 DETECTIONS, TRAINING = "detections.json", "results.csv"
 _SPLITS = ("train", "val", "test")
+_YAML = (".yaml", ".yml")
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,11 @@ def _folders(value: Any, root: Path, source: Path, split: str) -> tuple[Path, ..
     for item in items:
         if not isinstance(item, str) or not item:
             raise InputError(source, f"has `{split}` {item!r:.60}", "folders of images")
-        places.append(next(filter(_exists, _readings(item, root, source)), root / item))
+        place = next(filter(_exists, _readings(item, root, source)), root / item)
+        if place.suffix.lower() in _YAML and os.path.isfile(place):
+            cause = f"names {place} as `{split}`, which is a YAML file"
+            raise InputError(source, cause, "a folder of images, a list of them or an image")
+        places.append(place)
     return tuple(places)
 
 

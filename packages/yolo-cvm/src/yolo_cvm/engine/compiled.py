@@ -15,6 +15,7 @@ from yolo_core.graph import Entry, Graph, interpret
 from yolo_core.graph.integers import INT32_MAX, limit
 from yolo_cvm.engine import library, planner
 from yolo_cvm.engine.planner.encoding import Plan
+from yolo_cvm.engine.reference import ReferenceEngine
 
 # How long the library may compute before Python looks for Ctrl-C, seconds.
 _SLICE = 0.1
@@ -205,9 +206,16 @@ class CompiledEngine:
         ]
 
     def trace(self, data: Array) -> Iterator[tuple[int, tuple[Array, ...]]]:
-        """See `Engine.trace`; every operator runs on its own, nothing is fused."""
+        """See `Engine.trace`; every operator runs on its own, nothing is fused.
+
+        By the reference where that takes more memory than a plan may.
+        """
         data = interpret.check_input(self._graph, data)
-        plan, tensors, done = planner.trace_plan(self._graph)
+        try:
+            plan, tensors, done = planner.trace_plan(self._graph, self._native.plan.bytes)
+        except planner.PlanningError:
+            yield from ReferenceEngine(self._graph).trace(data)
+            return
         native = NativePlan(plan, self._native.instruction_set)
         execution = native.execution(self._threads)
         execution.begin(data, INT32_MAX)

@@ -37,7 +37,7 @@ from yolo_cvm.engine.planner import (
 )
 from yolo_cvm.engine.planner.encoding import Plan, encode
 from yolo_cvm.engine.planner.form import Form, Tensor, start
-from yolo_cvm.engine.planner.needs import budget, needs
+from yolo_cvm.engine.planner.needs import budget
 from yolo_cvm.engine.planner.verify import PlanningError, verify
 
 __all__ = ["PASSES", "PLAIN", "Plan", "PlanningError", "apply", "plan", "plans", "trace_plan"]
@@ -109,10 +109,11 @@ def plans(graph: Graph) -> Iterator[Plan]:
         except FAILURES as error:
             reasons.append(f"{type(error).__name__}: {error}")
             continue
-        if needs(form) <= budget(form):
-            yield encode(form)
+        made = encode(form)
+        if made.bytes <= budget(form):
+            yield made
         else:
-            reasons.append(f"a plan would take {needs(form)} bytes")
+            reasons.append(f"a plan would take {made.bytes} bytes")
     raise PlanningError("; ".join(reasons) or "the library refuses every plan")
 
 
@@ -121,10 +122,20 @@ def plan(graph: Graph) -> Plan:
     return next(plans(graph))
 
 
-def trace_plan(graph: Graph) -> tuple[Plan, dict[Entry, Tensor], list[int]]:
-    """The plan of a trace, the tensor of every value, and how many steps end each node."""
-    form, tensors, done = trace.run(graph)
-    verify(form)
-    form = memory.run(form)
-    verify(form)
-    return encode(form), tensors, done
+def trace_plan(graph: Graph, beside: int) -> tuple[Plan, dict[Entry, Tensor], list[int]]:
+    """The plan of a trace, the tensor of every value, and how many steps end each node.
+
+    beside: bytes that the plan of the whole program takes meanwhile. PlanningError where the plan
+    cannot be made, or both would take more than `budget` allows.
+    """
+    try:
+        form, tensors, done = trace.run(graph)
+        verify(form)
+        form = memory.run(form)
+        verify(form)
+    except FAILURES as error:
+        raise PlanningError(f"{type(error).__name__}: {error}") from error
+    plan = encode(form)
+    if plan.bytes + beside > budget(form):
+        raise PlanningError(f"plans would take {plan.bytes + beside} bytes")
+    return plan, tensors, done

@@ -22,6 +22,7 @@ from yolo_cvm.engine.format import (
     Storage,
 )
 from yolo_cvm.engine.planner.form import Form, Operation, Tensor, product
+from yolo_cvm.engine.planner.needs import needs
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Plan:
     """A plan for the library. words: int64; constants: int32 arrays that must outlive its use, and
     int8 arrays of weights.
 
-    outputs: shapes of the distinct heads; heads: which of them each head of the graph is;
+    outputs: shapes of the distinct heads; heads: which of them each head of the graph is; bytes:
+    the most memory that it takes;
     sources, kinds: of every step, the graph's node that it belongs to and what it is.
     """
 
@@ -38,6 +40,7 @@ class Plan:
     outputs: tuple[tuple[int, ...], ...]
     heads: tuple[int, ...]
     arena_bytes: int
+    bytes: int
     sources: tuple[int, ...]
     kinds: tuple[Step, ...]
 
@@ -75,6 +78,7 @@ def encode(form: Form) -> Plan:
         shapes,
         tuple(number[head] for head in graph.heads),
         form.memory.arena,
+        needs(form),
         tuple(step.source for step in steps.steps),
         tuple(step.kind for step in steps.steps),
     )
