@@ -186,6 +186,22 @@ def test_rounding_changes_no_mean() -> None:
     assert (np.abs(drift) <= 0.501 * conv.step).all()
 
 
+def test_tail_sums_are_those_of_a_search_through_the_thresholds() -> None:
+    """At a threshold, a float beside it, anywhere; small and negative values count nowhere."""
+    exact = THRESHOLDS.astype(np.float32)
+    values = np.concatenate((
+        exact, np.nextafter(exact, np.float32(0)), np.nextafter(exact, np.float32(2000)),
+        np.exp(np.random.RandomState(2).uniform(-4, 8, 685)).astype(np.float32),
+    )) * np.array([[1], [-1]], np.float32)  # fmt: skip
+    stats = TensorStatistics.empty(2)
+    stats.add(values.reshape(2, 40, 25), 1)
+    large = values[0][values[0] > THRESHOLDS[0]].astype(np.float64)
+    slots = np.searchsorted(THRESHOLDS, large)
+    for power in range(3):
+        sums = np.bincount(slots, large**power, minlength=len(THRESHOLDS) + 1)
+        np.testing.assert_array_equal(stats.tails[power], np.stack((sums, 0 * sums), axis=1))
+
+
 def test_moments_are_exact_at_any_number_of_positions() -> None:
     generator = np.random.RandomState(11)
     read = generator.randint(249, 255, (1001, 3)).astype(np.float32)
