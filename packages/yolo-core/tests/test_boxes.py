@@ -17,6 +17,7 @@ from yolo_core.yolo.boxes import (
     corners,
     decode,
     detections,
+    detections_of_rows,
     intersection,
     iou,
     nms,
@@ -132,6 +133,17 @@ def test_detections_of_the_plausible_rows_are_those_of_all() -> None:
     part = detections(logits[places], architecture, (64, 64), settings, places=places)
     assert len(whole)
     assert np.array_equal(whole, part)
+
+
+def test_detections_come_with_the_rows_that_they_are_of() -> None:
+    architecture = Architecture.named("n", nc=3)
+    logits = np.random.default_rng(6).normal(-2, 2, (architecture.rows(64, 64), 8))
+    settings = NmsSettings(conf=0.3)
+    found, rows = detections_of_rows(logits, architecture, (64, 64), settings)
+    assert np.array_equal(found, detections(logits, architecture, (64, 64), settings))
+    assert np.array_equal(found[:, :4], decode(logits[rows], rows, architecture, (64, 64)))
+    scores = sigmoid(logits[rows, 4]) * sigmoid(logits[rows, 5 + found[:, 5].astype(int)])
+    assert np.array_equal(found[:, 4], scores)
 
 
 def test_nothing_found_is_an_empty_table() -> None:

@@ -37,24 +37,27 @@ def moved(boxes: Array, by: float, seed: int = 0) -> Array:
     return result
 
 
-def estimate(pairs: list[tuple[Array, Array]]) -> Estimate:
+def estimate(images: list[tuple[Array, Array, Array]]) -> Estimate:
+    """images: see `LossEstimator.add`."""
     loss = LossEstimator()
-    for exact, other in pairs:
-        loss.add(exact, other)
+    for exact, other, same in images:
+        loss.add(exact, other, same[:, :5])
     result = loss.estimate()
     assert result is not None
     return result
 
 
 def test_the_same_detections_lose_nothing() -> None:
-    same = estimate([(found(seed), found(seed)) for seed in range(IMAGES)])
+    same = estimate([(found(seed),) * 3 for seed in range(IMAGES)])
     assert (same.lost, same.low, same.high) == (0.0, 0.0, 0.0)
     assert same.images == IMAGES
 
 
 def test_the_loss_grows_with_the_error_of_the_boxes() -> None:
     lost = [
-        estimate([(found(seed), moved(found(seed), by, seed)) for seed in range(IMAGES)])
+        estimate(
+            [(found(seed), moved(found(seed), by, seed), found(seed)) for seed in range(IMAGES)]
+        )
         for by in (0.01, 0.03, 0.1)
     ]
     assert 0 < lost[0].lost < lost[1].lost / 3 < lost[2].lost / 6
@@ -64,37 +67,55 @@ def test_the_loss_grows_with_the_error_of_the_boxes() -> None:
 
 
 def test_a_box_that_is_lost_and_scores_that_change_places_cost() -> None:
-    without = estimate([(found(seed), found(seed)[1:]) for seed in range(IMAGES)])
+    without = estimate([(found(seed), *(found(seed)[1:],) * 2) for seed in range(IMAGES)])
     assert without.lost > 2
     turned = []
     for seed in range(IMAGES):
         other = found(seed)
         other[:, 4] = other[::-1, 4]
-        turned.append((found(seed), other[::-1]))
+        turned.append((found(seed), other[::-1], found(seed)[::-1]))
     assert estimate(turned).lost > 2
 
 
-def test_what_is_found_besides_costs_by_its_score() -> None:
-    def besides(score: float) -> float:
+def test_what_is_found_besides_costs_by_how_little_the_float_network_sees_there() -> None:
+    def besides(score: float, seen: float) -> float:
         extra = np.array([[600.0, 600.0, 640.0, 640.0, score, 0.0]])
-        pairs = []
+        images = []
         for seed in range(IMAGES):
             both = np.concatenate((found(seed), extra))
-            pairs.append((found(seed), both[np.argsort(-both[:, 4], kind="stable")]))
-        return estimate(pairs).lost
+            same = np.concatenate((found(seed), extra))
+            same[-1, 4] = seen
+            order = np.argsort(-both[:, 4], kind="stable")
+            images.append((found(seed), both[order], same[order]))
+        return estimate(images).lost
 
-    assert besides(0.01) == pytest.approx(0)
-    assert besides(0.9) > besides(0.3) > 0
+    assert besides(0.01, 0.0) == pytest.approx(0)
+    assert besides(0.9, 0.0) > besides(0.3, 0.0) > 0
+    assert besides(0.9, 0.0) > besides(0.9, 0.1)
+
+
+def test_another_choice_among_rivals_costs_nothing_and_a_duplicate_costs() -> None:
+    """The integer network's winner is a row whose box the float network has at the same place."""
+    rivals = [(found(seed), *(moved(found(seed), 0.08, seed),) * 2) for seed in range(IMAGES)]
+    assert abs(estimate(rivals).lost) < 0.5
+    displaced = [(exact, other, exact) for exact, other, _ in rivals]
+    assert estimate(displaced).lost > 5 * abs(estimate(rivals).lost)
+    doubled = []
+    for seed in range(IMAGES):
+        both = np.repeat(found(seed), 2, axis=0)
+        both[1::2, 4] -= 1e-6
+        doubled.append((found(seed), both, both))
+    assert estimate(doubled).lost > 2
 
 
 def test_nothing_is_estimated_from_nothing() -> None:
     loss = LossEstimator()
     assert loss.estimate() is None
-    loss.add(found(0), found(0))
+    loss.add(found(0), found(0), found(0)[:, :5])
     assert loss.estimate() is None
     empty = LossEstimator()
     for _ in range(3):
-        empty.add(np.zeros((0, 6)), np.zeros((0, 6)))
+        empty.add(np.zeros((0, 6)), np.zeros((0, 6)), np.zeros((0, 5)))
     assert empty.estimate() is None
 
 

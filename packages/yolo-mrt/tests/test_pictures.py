@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mrt_samples import decibels_of
+from mrt_samples import decibels_of, make_checkpoint
 from test_quantize import quantize
 
 from yolo_core.arrays import Array
@@ -113,6 +113,27 @@ def test_thresholds_widen_where_pictures_are_few() -> None:
     assert caution(ENOUGH) == caution(10**6) == (1, HEADROOM)
 
 
+def blind(parameters: dict[str, Array]) -> None:
+    """Objectness that is never high."""
+    for name in parameters:
+        if "model.24" in name and name.endswith("bias"):
+            parameters[name][4::8] = -9.0
+
+
+def test_pictures_that_the_float_network_sees_nothing_on_are_told(
+    checkpoint: Path, pictures: Path, tmp_path: Path
+) -> None:
+    """Such as those of another domain than the network was trained on."""
+    told = "calibrate: warning: the float network is confident of an object on 0 of 4 images"
+    stages = ("--stage", "prepare", "--stage", "calibrate")
+    without = make_checkpoint(tmp_path / "w" / "blind", blind)
+    result = quantize(without, pictures, tmp_path / "blind", *stages)
+    assert result.exit_code == 0, result.output
+    assert told in result.output
+    seeing = quantize(checkpoint, pictures, tmp_path / "seeing", *stages)
+    assert "warning: the float" not in seeing.output
+
+
 def test_the_result_is_judged_on_what_was_kept_back(
     checkpoint: Path, pictures: Path, tmp_path: Path
 ) -> None:
@@ -143,8 +164,6 @@ def test_what_is_kept_back_was_not_calibrated_on(tmp_path: Path) -> None:
 
 
 def test_a_network_that_overflows_is_refused(pictures: Path, tmp_path: Path) -> None:
-    from mrt_samples import make_checkpoint
-
     def explode(parameters: dict[str, Array]) -> None:
         for name in ("model.0.conv.weight", "model.1.conv.weight", "model.3.conv.weight"):
             parameters[name] *= np.float32(1e18)

@@ -22,6 +22,7 @@ from yolo_core.graph import Graph
 from yolo_core.mxnet.params import encode_params, read_params
 from yolo_core.progress import progress
 from yolo_core.yolo.architecture import Architecture
+from yolo_core.yolo.boxes import rows_of
 from yolo_core.yolo.letterbox import Letterbox, read_image
 from yolo_core.yolo.model_folder import Extension
 from yolo_mrt import cache, costs
@@ -32,7 +33,7 @@ from yolo_mrt.calibrate.tables import CODE_LIMIT
 from yolo_mrt.calibrate.views import ENOUGH, views, views_each
 from yolo_mrt.compile import deliver
 from yolo_mrt.compile.boxes import told, with_boxes
-from yolo_mrt.compile.comparison import compare
+from yolo_mrt.compile.comparison import compare, sees
 from yolo_mrt.compile.estimate import Estimate
 from yolo_mrt.network.net import Layer, Net
 from yolo_mrt.network.source import Source, check_weights, read_source
@@ -53,6 +54,9 @@ STAGE_FILES = (
     *(".mrt.quantize.json", ".mrt.quantize.params", ".mrt.quantize.ext", ".all.quantize.ext"),
     ".evaluate.json",
 )
+#: Share of the calibration images that the float network should see something on. It is confident
+#: of an object on 121 of 128 training pictures of COCO (yolov5n).
+_SEEING = 0.25
 Say = Callable[[str], None]
 
 
@@ -133,7 +137,7 @@ def _calibrate(settings: Settings, say: Say) -> None:
     if unknown:
         raise InputError("thresholds", f"name {sorted(unknown)[0]!r}", "a tensor of the network")
     refined_reads(net, net.extents(*settings.imgsz), settings.refine)  # refused before any work
-    different, statistics = _measured(settings, source)
+    different, statistics, seeing = _measured(settings, source)
     if settings.scheme:
         scheme = Scheme.from_dict(read_json(settings.scheme), net, str(settings.scheme))
     else:
@@ -152,6 +156,12 @@ def _calibrate(settings: Settings, say: Say) -> None:
     cache.seal(conf, key, after, files.values(), {"images": len(settings.images)})
     seen = told_images(len(settings.images), views_each(different))
     say(f"calibrate: {len(scheme.menu)} tables, {seen}")
+    if seeing < _SEEING * len(settings.images):
+        shown = told_images(len(settings.images), 1)
+        say(
+            f"calibrate: warning: the float network is confident of an object on {seeing} of "
+            f"{shown}; where these are not such as the model will see, it will lose boxes"
+        )
 
 
 def told_images(number: int, each: int) -> str:
@@ -160,8 +170,9 @@ def told_images(number: int, each: int) -> str:
     return count if each == 1 else f"{count}, each seen in {each} ways"
 
 
-def _measured(settings: Settings, source: Source) -> tuple[int, dict[str, TensorStatistics]]:
-    """How many different pictures there are, and the statistics of all of them."""
+def _measured(settings: Settings, source: Source) -> tuple[int, dict[str, TensorStatistics], int]:
+    """How many different pictures there are, the statistics of all of them, and on how many the
+    float network is confident of an object."""
     likeness = Likeness()
     for image in settings.images:
         if likeness.different == ENOUGH:
@@ -169,12 +180,18 @@ def _measured(settings: Settings, source: Source) -> tuple[int, dict[str, Tensor
         likeness.is_new(read_image(image))
     each = views_each(likeness.different)
     planes = float_planes(settings, source, "calibrate", each=each)
-    statistics = measure(source.net, planes, source.net.extents(*settings.imgsz))
+    seeing: list[bool] = []
+
+    def look(heads: tuple[Array, ...]) -> None:
+        seeing.append(sees(rows_of(heads, source.architecture.no)[0]))
+
+    statistics = measure(source.net, planes, source.net.extents(*settings.imgsz), look)
     for name, found in statistics.items():
         if not np.isfinite([found.low, found.high]).all():
             raise InputError(settings.checkpoint, f"overflows at {name} on the calibration images",
                              "finite numbers at every tensor")  # fmt: skip
-    return likeness.different, statistics
+    # The first view of each picture is the picture itself.
+    return likeness.different, statistics, sum(seeing[::each])
 
 
 def _scheme(
@@ -314,7 +331,7 @@ def _evaluate(settings: Settings, say: Say) -> None:
     own = not settings.judged
     images = spread(settings.images if own else settings.judged, settings.evaluate_images)
     digests = [sha256_file(image) for image in images]
-    inputs = {"quantize": after, "images": digests, "own": own, "told": "estimate"}
+    inputs = {"quantize": after, "images": digests, "own": own, "told": "estimate by rows"}
     key = cache.key_of("evaluate", inputs)
     conf = settings.stage_file(".evaluate.conf")
     if cache.is_current(conf, key):

@@ -188,6 +188,18 @@ def detections(
     classes: take boxes of these alone, before any box suppresses another. places: which rows of
     the network these are, in ascending order, where those are left out that `plausible` excludes.
     """
+    return detections_of_rows(logits, architecture, imgsz, settings, classes, places)[0]
+
+
+def detections_of_rows(
+    logits: Array,
+    architecture: Architecture,
+    imgsz: tuple[int, int],
+    settings: NmsSettings,
+    classes: Sequence[int] | None = None,
+    places: Array | None = None,
+) -> tuple[Array, Array]:
+    """`detections` and, int64 [n], the row of the numbers that each of them comes from."""
     count = architecture.rows(*imgsz) if places is None else len(places)
     if logits.shape != (count, architecture.no):
         raise InputError("model output", f"has shape {logits.shape}", f"{(count, architecture.no)}")
@@ -213,4 +225,5 @@ def detections(
     boxes = decode(logits[chosen], at, architecture, imgsz)
     groups = np.zeros_like(labels) if settings.agnostic else labels
     keep = nms(boxes, best, groups, settings.iou, settings.max_det)
-    return np.concatenate((boxes[keep], best[keep, None], labels[keep, None]), axis=1)
+    found = np.concatenate((boxes[keep], best[keep, None], labels[keep, None]), axis=1)
+    return found, chosen[keep]

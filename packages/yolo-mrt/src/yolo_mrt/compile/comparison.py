@@ -14,18 +14,28 @@ import numpy as np
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.graph import Graph, interpret
-from yolo_core.yolo.boxes import NmsSettings, detections, iou, rows_of
+from yolo_core.yolo.architecture import Architecture
+from yolo_core.yolo.boxes import (
+    NmsSettings,
+    decode,
+    detections,
+    detections_of_rows,
+    iou,
+    plausible,
+    rows_of,
+)
+from yolo_core.yolo.elementary import sigmoid
 from yolo_core.yolo.model_folder import Extension, write_model_folder
 from yolo_core.yolo.predictor import openers
 from yolo_core.yolo.scores import score_boxes
 from yolo_mrt.calibrate.float_pass import FloatNet
-from yolo_mrt.compile.estimate import Estimate, LossEstimator
+from yolo_mrt.compile.estimate import LIKELY, Estimate, LossEstimator
 from yolo_mrt.network.source import Source
 
 CONFIDENT = NmsSettings.for_display()
 #: The float network's detections that may be objects, and what is scored against them: many more,
 #: so that none is missed only because its score has moved.
-_LIKELY, _SCORED = NmsSettings(conf=0.02), NmsSettings(conf=0.0025)
+_LIKELY, _SCORED = NmsSettings(conf=LIKELY), NmsSettings(conf=0.0025)
 SAME_IOU = 0.5
 #: Share of boxes found again below which a user is warned.
 _POOR = 0.9
@@ -101,6 +111,13 @@ def share_interval(part: int, whole: int) -> tuple[float, float]:
     )
 
 
+def sees(numbers: Array) -> bool:
+    """Whether raw numbers [N, 5 + nc] of one image hold a confident detection."""
+    rows = plausible(numbers[:, 4], CONFIDENT.conf)
+    scores = sigmoid(numbers[rows, 4]) * sigmoid(numbers[rows, 5:].max(axis=1))
+    return bool((scores > CONFIDENT.conf).any())
+
+
 def compare(
     graph: Graph,
     extension: Extension,
@@ -132,8 +149,10 @@ def compare(
         noise += float(((exact - logits) ** 2).sum())
         confident = detections(exact, architecture, imgsz, CONFIDENT)
         labels.append(confident[:, [5, 0, 1, 2, 3]])
-        answers.append(detections(logits, architecture, imgsz, _SCORED))
-        loss.add(detections(exact, architecture, imgsz, _LIKELY), answers[-1])
+        answer, rows = detections_of_rows(logits, architecture, imgsz, _SCORED)
+        answers.append(answer)
+        same = _at_rows(exact, rows, answer[:, 5].astype(np.int64), architecture, imgsz)
+        loss.add(detections(exact, architecture, imgsz, _LIKELY), answer, same)
         overlaps += _overlaps(confident, detections(logits, architecture, imgsz, CONFIDENT))
     found = [overlap for overlap in overlaps if overlap >= SAME_IOU]
     return Agreement(
@@ -151,6 +170,15 @@ def average_precision(labels: list[Array], found: list[Array], classes: int) -> 
     values = score_boxes(labels, found, classes).class_ap[:, 0]
     known = values[~np.isnan(values)]
     return 100 * float(known.mean()) if len(known) else 0.0
+
+
+def _at_rows(
+    numbers: Array, rows: Array, classes: Array, architecture: Architecture, imgsz: tuple[int, int]
+) -> Array:
+    """Box and score that raw numbers [N, 5 + nc] have at rows [n] for classes [n]: [n, 5]."""
+    score = sigmoid(numbers[rows, 4]) * sigmoid(numbers[rows, 5 + classes])
+    boxes = decode(numbers[rows], rows, architecture, imgsz)
+    return np.concatenate((boxes, score[:, None]), axis=1)
 
 
 def _overlaps(boxes: Array, others: Array) -> list[float]:

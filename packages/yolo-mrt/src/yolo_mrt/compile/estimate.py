@@ -7,8 +7,10 @@ labels at once: a detection is right not wholly or not at all but with a probabi
 probabilities take the place of counts in COCO's average precision. Neither labels nor their luck
 enter, so a loss far smaller than labels could show is seen on few pictures.
 
-Objects that the float network does not see at all are unknown, which makes the estimate larger than
-the loss against labels of them all.
+Which of several rivals survives the suppression of overlapping boxes is often a matter of chance,
+and a rival is as near to the object as the winner. So a box of the integer network is held against
+the one that the float network has at the same row, whether that one survived or not: only what
+quantization moves costs, not another choice among equals.
 """
 
 from __future__ import annotations
@@ -31,8 +33,13 @@ SPREADS = (0.04, 0.08, 0.16)
 _TRIES = 2
 #: COCO's IoU thresholds.
 THRESHOLDS = np.arange(10) * 0.05 + 0.5
+#: What the float network sees with less than this score is taken for no object.
+LIKELY = 0.02
 #: Boxes of both networks that overlap so far are of one object.
 _SAME = 0.5
+#: A box that the float network has this near to one of its detections is a duplicate of it in both
+#: networks: the limit of COCO's scoring for suppression and what quantization may shift it by.
+_DUPLICATE = 0.7
 #: Draws of the images for the interval.
 DRAWS = 400
 
@@ -108,17 +115,25 @@ class LossEstimator:
         self._exact, self._other = (_Answers([], [], [], []) for _ in range(2))
         self._images = 0
 
-    def add(self, exact: Array, other: Array) -> None:
+    def add(self, exact: Array, other: Array, same: Array) -> None:
         """One image: detections [n, 6] of the float network and [m, 6] of the integer one, best
         first, as `yolo_core.yolo.boxes.detections` gives them for COCO's scoring. Those of the
-        integer network should reach to lower scores, so that none is missed for its score alone.
+        float network should reach to a score of LIKELY, those of the integer network lower, so
+        that none is missed for its score alone.
+        same [m, 5]: for each of these, box and score that the float network has at that row and
+        class.
         """
-        labels = _labels(exact[:, :4], np.random.RandomState(self._images))
-        own = exact[:, 4, None] * _hits(exact[:, :4], labels)
+        generator = np.random.RandomState(self._images)
+        offsets = _offsets(len(exact), generator)
+        own = exact[:, 4, None] * _hits(exact[:, :4], _labels(exact[:, :4], offsets))
+        found = np.array(list(_pairs(exact, other)), np.int64).reshape(-1, 2)
+        rows, partners = found[:, 0], found[:, 1]
         right = np.zeros((len(other), len(THRESHOLDS)))
-        for row, partner in _pairs(exact, other):
-            hits = _hits(other[row : row + 1, :4], labels[partner : partner + 1])[0]
-            right[row] = exact[partner, 4] * hits
+        labels = _labels(same[rows, :4], offsets[partners])
+        right[rows] = exact[partners, 4, None] * _hits(other[rows, :4], labels)
+        besides = _besides(exact, other, same, rows)
+        labels = _labels(same[besides, :4], _offsets(len(besides), generator))
+        right[besides] = same[besides, 4, None] * _hits(other[besides, :4], labels)
         self._exact.add(exact, own, self._images)
         self._other.add(other, right, self._images)
         self._images += 1
@@ -174,15 +189,20 @@ class _Curve:
         return float((envelope * found).sum(axis=0).mean())
 
 
-def _labels(boxes: Array, generator: np.random.RandomState) -> Array:
-    """Boxes that people could have drawn around [n, 4]: [n, k, 4]."""
+def _offsets(count: int, generator: np.random.RandomState) -> Array:
+    """How far labels could lie from `count` boxes, in sides: [count, k, 4]."""
     signs = np.array(list(product((-1.0, 1.0), repeat=4)))
-    sizes = np.abs(generator.standard_normal((len(boxes), len(SPREADS), _TRIES, 1, 4)))
+    sizes = np.abs(generator.standard_normal((count, len(SPREADS), _TRIES, 1, 4)))
     moved = sizes * signs * np.array(SPREADS)[:, None, None, None]
-    moved = moved.reshape(len(boxes), len(SPREADS) * _TRIES * len(signs), 4)
+    result: Array = moved.reshape(count, len(SPREADS) * _TRIES * len(signs), 4)
+    return result
+
+
+def _labels(boxes: Array, offsets: Array) -> Array:
+    """Boxes that people could have drawn around [n, 4], that far away: [n, k, 4]."""
     sides = (boxes[:, 2:] - boxes[:, :2])[:, None]
-    centre = (boxes[:, 2:] + boxes[:, :2])[:, None] / 2 + moved[..., :2] * sides
-    half = sides * np.exp(moved[..., 2:]) / 2
+    centre = (boxes[:, 2:] + boxes[:, :2])[:, None] / 2 + offsets[..., :2] * sides
+    half = sides * np.exp(offsets[..., 2:]) / 2
     return np.concatenate((centre - half, centre + half), axis=-1)
 
 
@@ -206,3 +226,15 @@ def _pairs(exact: Array, other: Array) -> Iterator[tuple[int, int]]:
         if overlap[best] >= _SAME:
             free[rivals[best]] = False
             yield row, int(rivals[best])
+
+
+def _besides(exact: Array, other: Array, same: Array, paired: Array) -> Array:
+    """Rows of `other` without a partner that the float network sees an object at, too, and no
+    duplicate of what it finds."""
+    rows = np.setdiff1d(np.flatnonzero(same[:, 4] >= LIKELY), paired)
+    if not len(exact):
+        return rows
+    overlap = iou(same[rows, None, :4], exact[None, :, :4])
+    overlap[other[rows, 5, None] != exact[None, :, 5]] = 0.0
+    result: Array = rows[overlap.max(axis=1) < _DUPLICATE]
+    return result
