@@ -22,7 +22,7 @@ from yolo_port.readers import load
 from yolo_port.source import Answers, SourceModel
 from yolo_port.state_dict import ultralytics_state_dict
 
-_LAYOUTS = list(layouts())
+_LAYOUTS = [rows for _, rows in layouts()]
 
 
 def described(rows: tuple[Row, ...], **keys: Any) -> Architecture:
@@ -190,3 +190,19 @@ def test_detection_convolutions_that_are_layers(tmp_path: Path) -> None:
     description["head"][-1] = [["x"], 1, "Detect", ["nc", "anchors"]]
     with pytest.raises(InputError, match=r"m.pt: has a layer"):
         match(source)
+
+
+def test_what_an_unknown_layout_has_is_said(tmp_path: Path) -> None:
+    (rows,) = [rows for name, rows in layouts() if name == "yolov5n.yaml"]
+    other = (*rows[:17], Row((-1,), 1, "Conv", (256, 3, 1)), *rows[18:])
+    words: dict[str, Any] = dict(ultralytics_state_dict(checkpoint_of(described(other))))
+    np.savez(tmp_path / "m.npz", **words)
+    with pytest.raises(InputError) as caught:
+        load(tmp_path / "m.npz")
+    assert "as yolov5n.yaml up to layer 17: Conv instead of C3" in str(caught.value)
+    assert "expected --cfg MODEL.yaml" in str(caught.value)
+    words = dict(ultralytics_state_dict(checkpoint_of(described(rows))))
+    del words["model.9.cv2.conv.weight"]
+    np.savez(tmp_path / "m.npz", **words)
+    with pytest.raises(InputError, match="up to layer 9: cv1, cv2 instead of SPPF"):
+        load(tmp_path / "m.npz")

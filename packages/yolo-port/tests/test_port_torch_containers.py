@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pickle
 import zipfile
+from collections import ChainMap, UserDict, UserList, deque
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from port_samples import (
 from safetensors.numpy import save_file
 
 from yolo_core.errors import InputError
-from yolo_port.matching import fused
+from yolo_port.matching import assumptions, fused
 from yolo_port.oracle import Oracle
 from yolo_port.readers import load
 from yolo_port.source import Answers
@@ -288,3 +290,55 @@ def test_names_that_lie_beside_a_state_dict_are_used(tmp_path: Path) -> None:
     for text in ('{"0": "a", "1": "b", "2": "c"}', "{0: 'a', 1: 'b', 2: 'c'}", '["a","b","c"]'):
         save_file(values, tmp_path / "m.safetensors", metadata={"names": text})
         assert load(tmp_path / "m.safetensors").architecture.names == names
+
+
+def test_other_dictionaries_and_what_training_scripts_keep_beside_a_model(tmp_path: Path) -> None:
+    checkpoint = random_checkpoint()
+    words, model = state_dict(checkpoint), ultralytics_model(checkpoint)
+    easy = stand_in("easydict", "EasyDict")()
+    easy.lr = 0.1
+    beside = {
+        "args": UserDict(a=1), "seen": deque([1, 2]), "config": easy,
+        "sizes": {(640, 640): 1}, "layers": ChainMap({"a": 1}, {"b": 2}), "list": UserList([1]),
+    }  # fmt: skip
+    for held in ({"model": model, **beside}, UserDict(model=model), ChainMap({"model": model}),
+                 UserList([{"model": model}])):  # fmt: skip
+        assert same(load(write_pt(tmp_path / "m.pt", held)), checkpoint)
+    for held in (UserDict(words), {"state_dict": UserDict(words)}):
+        assert load(write_pt(tmp_path / "m.pt", held)).architecture.nc == 3
+    model.names = UserDict({0: "a", 1: "b", 2: "c"})
+    assert load(write_pt(tmp_path / "m.pt", model)).architecture.names == ("a", "b", "c")
+    endless: UserDict[str, Any] = UserDict()
+    endless.data = endless  # type: ignore[assignment]
+    with pytest.raises(InputError, match="holds neither a model nor a dictionary"):
+        load(write_pt(tmp_path / "m.pt", endless))
+
+
+def test_normalisations_without_scale_or_offset(tmp_path: Path) -> None:
+    whole = random_checkpoint()
+    parameters = {
+        name: np.full_like(array, name.endswith(".gamma"))
+        if name.endswith((".gamma", ".beta")) else array
+        for name, array in whole.parameters.items()
+    }  # fmt: skip
+    wanted = replace(whole, parameters=parameters)
+    model = ultralytics_model(wanted)
+    _drop_affine(model)
+    assert same(load(write_pt(tmp_path / "m.pt", model)), wanted)
+    words = state_dict(wanted)
+    bare = {name: each for name, each in words.items()
+            if ".bn." not in name or not name.endswith((".weight", ".bias"))}  # fmt: skip
+    found = load(write_pt(tmp_path / "m.pt", bare))
+    assert all(map(np.array_equal, found.parameters.values(), wanted.parameters.values()))
+    assert any("weight 1 of every batch norm" in line for line in assumptions(found))
+    del words["model.3.bn.weight"]  # one alone is a damage
+    with pytest.raises(InputError, match=r"lacks model.3.bn.gamma"):
+        load(write_pt(tmp_path / "m.pt", words))
+
+
+def _drop_affine(module: Any) -> None:
+    for name, child in module.__dict__["_modules"].items():
+        if name == "bn":
+            child.__dict__["_parameters"].update(weight=None, bias=None)
+        elif child is not None:
+            _drop_affine(child)

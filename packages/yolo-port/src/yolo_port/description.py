@@ -18,7 +18,7 @@ import numpy as np
 from yolo_core.errors import InputError
 from yolo_core.mxnet.checkpoint import Checkpoint
 from yolo_core.yolo.architecture import BATCH_NORM_EPSILON, Architecture
-from yolo_port.pickle_machine import Record
+from yolo_port.pickle_machine import Record, mapping
 from yolo_port.source import is_shape
 
 #: The key of the text in a file's metadata.
@@ -149,8 +149,11 @@ def plain(value: Any) -> Any:
         return [plain(each) for each in value]
     if not isinstance(value, Record):
         return value
-    if value.function.name in ("OrderedDict", "defaultdict"):
-        return {key: plain(each) for key, each in value.pairs.items()}
+    pairs = mapping(value)
+    if pairs is not None:
+        return {key: plain(each) for key, each in pairs.items()}
+    if value.function.name == "UserList" and isinstance(value.state, dict):
+        return plain(value.state.get("data"))
     if value.function.name == "scalar" and len(value.arguments) == 2:
         return _scalar(value.arguments)
     if value.function.name == "str_" and value.arguments:

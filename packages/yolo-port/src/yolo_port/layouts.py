@@ -22,31 +22,38 @@ _WIDTH_OF = {
     "Focus": "conv.conv.weight",
     "C3": "cv3.conv.weight",
     "BottleneckCSP": "cv4.conv.weight",
-    "SPP": "cv2.conv.weight",
     "SPPF": "cv2.conv.weight",
+    "SPP": "cv2.conv.weight",
     "GhostConv": "cv1.conv.weight",
     "C3Ghost": "cv3.conv.weight",
 }
 #: The tensor that tells a kind from others whose output is called the same.
 _MARK = {"C3": "m.0.cv1.conv.weight", "C3Ghost": "m.0.conv.0.cv1.conv.weight"}
 _REPEAT = re.compile(r"m\.(\d+)\.")
+_LEVEL = re.compile(r"m\.\d+\.weight")
 
 
-def layouts() -> Iterator[tuple[Row, ...]]:
-    """The layouts that releases of YOLOv5 have shipped weights of, and those of its models/hub."""
+def layouts() -> Iterator[tuple[str, tuple[Row, ...]]]:
+    """The layouts that releases of YOLOv5 have shipped weights of, and those of its models/hub.
+
+    Each comes with the name of its yaml in YOLOv5's repository.
+    """
     for size, last in (("n", 9), ("n6", 11)):
         rows = Architecture.named(size).layout
-        yield rows
-        yield before_6(rows, last)
-        yield tuple(_csp(row) for row in before_6(rows, last))
-        yield tuple(_csp(row) for row in rows)
+        name = "yolov5n.yaml" if size == "n" else "hub/yolov5n6.yaml"
+        yield name, rows
+        yield f"{name} of release 5", before_6(rows, last)
+        yield f"{name} of release 3", tuple(_csp(row) for row in before_6(rows, last))
+        yield f"{name} with BottleneckCSP", tuple(_csp(row) for row in rows)
     rows = Architecture.named("n").layout
-    yield p2(rows)
-    yield tuple(_ghost(row) if index else row for index, row in enumerate(rows))
-    yield (*rows[:19], Row((-1, 14, 6), 1, "Concat", (1,)), *rows[20:])  # BiFPN
-    yield (*rows[:21], Row((17, 20), 1, "Detect", ("nc", "anchors")))  # P3 and P4 alone
-    yield _fpn(rows)
-    yield _p7()
+    yield "hub/yolov5-p2.yaml", p2(rows)
+    yield "hub/yolov5s-ghost.yaml", tuple(_ghost(row) if at else row for at, row in enumerate(rows))
+    bifpn = Row((-1, 14, 6), 1, "Concat", (1,))
+    yield "hub/yolov5-bifpn.yaml", (*rows[:19], bifpn, *rows[20:])
+    p34 = Row((17, 20), 1, "Detect", ("nc", "anchors"))
+    yield "hub/yolov5-p34.yaml", (*rows[:21], p34)
+    yield "hub/yolov5-fpn.yaml", _fpn(rows)
+    yield "hub/yolov5-p7.yaml", _p7()
 
 
 def _ghost(row: Row) -> Row:
@@ -132,32 +139,60 @@ def fitted(tensors: Mapping[str, Array]) -> Iterator[tuple[Row, ...]]:
 
     Each comes with the order of its levels as YOLOv5 has it, and with the coarsest level first.
     """
-    parts: dict[int, set[str]] = {}
-    for name in tensors:
-        found = _LAYER.fullmatch(name)
-        if found and len(found.group(1)) < 4:
-            parts.setdefault(int(found.group(1)), set()).add(found.group(2))
-    for rows in layouts():
-        if _is_like(rows, parts):
+    parts = _parts(tensors)
+    for _, rows in layouts():
+        if _first_other(rows, parts) is None:
             *sized, detect = (_sized(index, row, tensors) for index, row in enumerate(rows))
             yield (*sized, detect)
             yield (*sized, replace(detect, sources=detect.sources[::-1]))
 
 
-def _is_like(rows: tuple[Row, ...], parts: Mapping[int, set[str]]) -> bool:
-    """Whether exactly the layers that have tensors have those of their kind."""
+def seen(tensors: Mapping[str, Array]) -> str:
+    """What the layers of tensors are, and which known layout they follow for longest, in words."""
+    parts = _parts(tensors)
+    last = max(parts, default=-1)
+    levels = sum(_LEVEL.fullmatch(part) is not None for part in parts.get(last, ()))
+    known = [(_first_other(rows, parts), name, rows) for name, rows in layouts()]
+    at, name, rows = max(known, key=lambda each: len(each[2]) if each[0] is None else each[0])
+    text = f"layers 0 to {last}, {levels} detection levels"
+    if at is None:
+        return f"{text}, as {name}"
+    kind = rows[at].kind if at < len(rows) else "no layer"
+    return f"{text}, as {name} up to layer {at}: {_kind(parts.get(at, set()))} instead of {kind}"
+
+
+def _kind(parts: set[str]) -> str:
+    """The kind of layer that alone has such tensors, else the parts that they belong to."""
+    for kind in ("Conv", "Focus", "C3", "C3Ghost", "BottleneckCSP"):
+        if _WIDTH_OF[kind] in parts and _MARK.get(kind, _WIDTH_OF[kind]) in parts:
+            return kind
+    return ", ".join(sorted({part.partition(".")[0] for part in parts})[:6]) or "no tensors"
+
+
+def _parts(tensors: Mapping[str, Array]) -> dict[int, set[str]]:
+    """Index of each layer → the ends of its tensors' names."""
+    parts: dict[int, set[str]] = {}
+    for name in tensors:
+        found = _LAYER.fullmatch(name)
+        if found and len(found.group(1)) < 4:
+            parts.setdefault(int(found.group(1)), set()).add(found.group(2))
+    return parts
+
+
+def _first_other(rows: tuple[Row, ...], parts: Mapping[int, set[str]]) -> int | None:
+    """Index of the first layer that has other tensors than its kind; None where all agree."""
     for index, row in enumerate(rows):
         found = parts.get(index, set())
         if row.kind == "Detect":
             levels = {f"m.{level}.weight" for level in range(len(row.sources))}
             if {name for name in found if name.endswith("weight")} != levels:
-                return False
+                return index
         elif row.kind not in _WIDTH_OF:
             if found:
-                return False
+                return index
         elif _WIDTH_OF[row.kind] not in found or _MARK.get(row.kind, "") not in {"", *found}:
-            return False
-    return max(parts, default=-1) == len(rows) - 1
+            return index
+    return None if max(parts, default=-1) == len(rows) - 1 else len(rows)
 
 
 def _sized(index: int, row: Row, tensors: Mapping[str, Array]) -> Row:

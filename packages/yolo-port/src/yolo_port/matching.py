@@ -26,7 +26,7 @@ from yolo_core.yolo.architecture import BATCH_NORM_EPSILON, STRIDES, Architectur
 from yolo_core.yolo.layout import Row, check_channels
 from yolo_core.yolo.plan import LayoutError
 from yolo_port.graph import written_out
-from yolo_port.layouts import fitted
+from yolo_port.layouts import fitted, seen
 from yolo_port.release_1 import as_release_2
 from yolo_port.source import Answers, SourceModel, Structure, for_epsilon
 from yolo_port.state_dict import to_parameters
@@ -66,7 +66,7 @@ def match(model: SourceModel, answers: Answers | None = None) -> Checkpoint:
     way than the description says.
     """
     answers = answers or Answers()
-    model = as_release_2(model)
+    model = _with_affine_parts(as_release_2(model))
     if model.names_fault is not None and answers.names is None:
         raise model.names_fault
     if answers.names is None and not all(name.isprintable() for name in model.names or ()):
@@ -178,9 +178,8 @@ def _from_tensors(model: SourceModel, answers: Answers, assumed: list[str]) -> A
             return _with_anchors(found, model, assumed)  # whose tensor is named by its shape
         raise InputError(
             model.path,
-            "has tensors of no layout that is known by its tensors alone "
-            f"(the first is {next(iter(model.tensors), '-')[:60]})",
-            _EXPECTED,
+            f"has tensors of no layout that is known by its tensors alone ({seen(model.tensors)})",
+            "--cfg MODEL.yaml, the model yaml of its training; opt.yaml of that run names it",
         )
     explicit = {
         "nc": count, "names": names, "depth_multiple": 1.0, "width_multiple": 1.0,
@@ -322,6 +321,20 @@ def _checked(array: Array, name: str, shape: tuple[int, ...], path: str) -> Arra
     if name.endswith(".running_var") and (array < 0).any():
         raise InputError(path, f"has a negative variance in {name}", "0 or more")
     return array
+
+
+def _with_affine_parts(model: SourceModel) -> SourceModel:
+    """A state dict of `affine=False`, none of whose normalisations has a scale or an offset."""
+    end = ".running_var"
+    stems = [name[: -len(end)] for name in model.tensors if name.endswith(end)]
+    tensors, assumed = dict(model.tensors), list(model.assumed)
+    for part, ours, neutral in (("weight", "gamma", 1), ("bias", "beta", 0)):
+        words = {f"{stem}.{word}" for stem in stems for word in (part, ours)}
+        if stems and words.isdisjoint(model.tensors):
+            for stem in stems:
+                tensors[f"{stem}.{part}"] = np.full_like(tensors[f"{stem}{end}"], neutral)
+            assumed.append(f"{part} {neutral} of every batch normalisation, which the file lacks")
+    return replace(model, tensors=tensors, assumed=tuple(assumed))
 
 
 def _with_our_epsilon(parameters: Mapping[str, Array], epsilon: float) -> dict[str, Array]:

@@ -56,6 +56,29 @@ class Record:
     elements: list[Any] = field(default_factory=list)
 
 
+#: Deepest nesting of dictionaries that stand around one another.
+_MAX_WRAPPED = 4
+
+
+def mapping(value: Any, depth: int = _MAX_WRAPPED) -> dict[Any, Any] | None:
+    """A dictionary of the pickle, of any class that is one, as a plain one; None for others."""
+    if isinstance(value, dict):
+        return value
+    if not isinstance(value, Record) or depth == 0:
+        return None
+    state = value.state if isinstance(value.state, dict) else {}
+    if value.function.name in ("UserDict", "IterableUserDict"):
+        return mapping(state.get("data"), depth - 1)
+    if value.function.name == "ChainMap" and isinstance(state.get("maps"), list):
+        found: dict[Any, Any] = {}
+        for each in reversed(state["maps"]):  # the first counts
+            found.update(mapping(each, depth - 1) or {})
+        return found
+    if value.pairs or value.function.name in ("OrderedDict", "defaultdict"):
+        return value.pairs
+    return None
+
+
 @dataclass(frozen=True, eq=False)
 class Persistent:
     """A reference to something outside the pickle; in PyTorch files, a storage."""
@@ -221,8 +244,10 @@ class _Machine:
             target[self.checked_key(key)] = value
 
     def checked_key(self, key: Any) -> Any:
-        # Scalars only: hashing nested tuples recurses in C, and their hashes can be forged.
-        if not (key is None or isinstance(key, (str, bytes, int, float))):
+        # Hashing nested tuples recurses in C, and their hashes can be forged.
+        if isinstance(key, tuple):
+            return Record(Global("builtins", "tuple"), key)
+        if not (key is None or isinstance(key, (str, bytes, int, float, Global, Record))):
             raise self.error(f"uses a {type(key).__name__} as a dictionary key")
         return key
 

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.yolo.architecture import BATCH_NORM_EPSILON
@@ -20,11 +22,11 @@ from yolo_core.yolo.kinds import KINDS, UNSUPPORTED
 from yolo_port.description import KEY, checked_names, names_beside, plain, understand
 from yolo_port.holders import HOLDERS, find
 from yolo_port.matching import usual_activation
-from yolo_port.pickle_machine import Admit, Global, Record, named_globals
+from yolo_port.pickle_machine import Admit, Global, Record, mapping, named_globals
 from yolo_port.readers.pickled_arrays import ARRAY_GLOBALS
 from yolo_port.readers.torch_archive import TorchArchive
 from yolo_port.readers.torch_legacy import MAGIC, LegacyFile
-from yolo_port.readers.torch_modules import ModuleTree, mapping
+from yolo_port.readers.torch_modules import ModuleTree
 from yolo_port.readers.torch_tensors import TENSOR_GLOBALS, TorchFile
 from yolo_port.source import SourceModel, for_epsilon
 from yolo_port.state_dict import tidy
@@ -41,8 +43,14 @@ _WRAPPERS = {
     "DetectMultiBackend": "model",
     "AveragedModel": "module",
 }
-#: Modules whose every class is inert here: their records are read or left alone.
-_INERT_MODULES = ("torch.nn.modules.", "torch.nn.parallel.", "torch.optim.", "pathlib.")
+#: Modules whose every class is inert here: their records are read or left alone. The last three
+#: lines are what training scripts keep beside a model: options and states.
+_INERT_MODULES = (
+    "torch.nn.modules.", "torch.nn.parallel.", "torch.optim.", "pathlib.",
+    "torch.amp.", "torch.cuda.amp.", "torch.torch_version.", "numpy.random.", "datetime.",
+    "decimal.", "fractions.", "uuid.", "enum.",
+    "easydict.", "omegaconf.", "yacs.config.", "addict.", "munch.", "box.", "ruamel.yaml.",
+)  # fmt: skip
 #: A function of YOLOv5's own repository: DetectMultiBackend keeps some in its state.
 _REPOSITORY_FUNCTION = re.compile(r"(models\.\w+\.[a-z]\w*|utils\.[\w.]+)")
 _BUILTINS = ("set", "dict", "list", "tuple", "int", "float", "str", "bool", "slice", "getattr")
@@ -65,7 +73,10 @@ _ALLOWED = TENSOR_GLOBALS | ARRAY_GLOBALS | {
         "torch._dynamo.eval_frame": ("OptimizedModule",),
         "torch": ("Size", "device", "float16", "float32", "float64", "int64"),
         "torch._utils": ("_rebuild_parameter_with_state",),
-        "collections": ("OrderedDict", "defaultdict", "Counter"),
+        "collections": ("OrderedDict", "defaultdict", "Counter", "UserDict", "UserList",
+                        "ChainMap", "deque"),
+        "UserDict": ("IterableUserDict", "UserDict"),  # the names of Python 2, by protocol 2
+        "UserList": ("UserList",),
         "__builtin__": _BUILTINS,
         "builtins": _BUILTINS,
         "_codecs": ("encode",),
@@ -76,7 +87,6 @@ _ALLOWED = TENSOR_GLOBALS | ARRAY_GLOBALS | {
         "argparse": ("Namespace",),
         "utils.torch_utils": ("ModelEMA",),
         "pathlib": ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath", "Path"),
-        "datetime": ("datetime", "timedelta"),
         "types": ("SimpleNamespace",),
     }.items()
     for name in names
@@ -163,7 +173,7 @@ def _admission(path: Path) -> Admit:
     def admit(reference: Global) -> bool:
         if reference.module.startswith("yolov5."):  # the package of the same repository
             reference = Global(reference.module[len("yolov5.") :], reference.name)
-        if reference in _ALLOWED or reference.module.startswith(_INERT_MODULES):
+        if reference in _ALLOWED or f"{reference.module}.".startswith(_INERT_MODULES):
             return True
         if _REPOSITORY_FUNCTION.fullmatch(str(reference)):
             return False
@@ -184,6 +194,8 @@ def _admission(path: Path) -> Admit:
 
 def _interpret(archive: TorchFile) -> SourceModel:
     content = archive.content
+    if isinstance(content, Record) and content.function.name == "UserList":
+        content = (mapping(content.state) or {}).get("data")
     if isinstance(content, (list, tuple)):
         content = content[0] if len(content) == 1 else _from_pairs(content)
     model = _model(content)
@@ -286,7 +298,12 @@ def _whole_model(archive: TorchFile, model: Record, notes: Mapping[str, object])
     tree = ModuleTree(model, archive.path)
     _refuse_kinds(tree, archive.path)
     structure = tree.structure()
-    arrays, epsilon = _of_one_epsilon(_read(archive, tree.tensors()), tree.epsilons())
+    read = _read(archive, tree.tensors())
+    for name, neutral in tree.absent().items():
+        spread = read.get(f"{name.rpartition('.')[0]}.running_var")
+        if spread is not None:
+            read[name] = np.full_like(spread, neutral)
+    arrays, epsilon = _of_one_epsilon(read, tree.epsilons())
     tensors, anchors = tidy(arrays, archive.path)
     joined = tree.joined()
     apart = {stem: word for stem, word in structure.activations.items() if stem not in joined}

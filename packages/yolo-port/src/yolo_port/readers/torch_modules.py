@@ -13,7 +13,7 @@ from yolo_core.errors import InputError
 from yolo_core.yolo.activations import TORCH_ACTIVATIONS, leaky
 from yolo_core.yolo.layout import kind_named
 from yolo_core.yolo.plan import LayoutError
-from yolo_port.pickle_machine import Record
+from yolo_port.pickle_machine import Record, mapping
 from yolo_port.source import Structure
 
 _EXPECTED = "the modules of YOLOv5"
@@ -27,15 +27,6 @@ _HEAD_OF_RELEASE_1 = "Conv2d"
 _MAX_DEPTH = 12
 _MAX_MODULES = 8000
 _MAX_SOURCES = 16
-
-
-def mapping(value: Any) -> dict[Any, Any] | None:
-    """A dictionary of the pickle, plain or ordered, as a plain one; None for anything else."""
-    if isinstance(value, dict):
-        return value
-    if isinstance(value, Record) and value.function.name in ("OrderedDict", "defaultdict"):
-        return value.pairs
-    return None
 
 
 class ModuleTree:
@@ -104,10 +95,23 @@ class ModuleTree:
         """Stems of the blocks that activate joined branches."""
         return {name for name, _ in self._settings("BottleneckCSP")}
 
+    def _normalisations(self) -> list[tuple[str, dict[Any, Any]]]:
+        return [*self._settings("BatchNorm2d"), *self._settings("SyncBatchNorm")]
+
+    def absent(self) -> dict[str, float]:
+        """Parameter that a normalisation does without (`affine=False`) → what it amounts to."""
+        found = {}
+        for name, state in self._normalisations():
+            parameters = mapping(state.get("_parameters")) or {}
+            for part, neutral in (("weight", 1.0), ("bias", 0.0)):
+                if part in parameters and parameters[part] is None:
+                    found[f"{name}.{part}"] = neutral
+        return found
+
     def epsilons(self) -> dict[str, float]:
         """Name of each batch normalisation → its epsilon."""
         found = {}
-        for name, state in (*self._settings("BatchNorm2d"), *self._settings("SyncBatchNorm")):
+        for name, state in self._normalisations():
             epsilon = state.get("eps")
             if not isinstance(epsilon, float) or not 0 < epsilon < 1:
                 raise InputError(self.path, f"has epsilon {epsilon!r:.20} in {name}", "0 to 1")
