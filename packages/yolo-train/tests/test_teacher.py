@@ -107,6 +107,15 @@ def test_a_run_that_gains_nothing_says_so(
     result = fit(pictures, tmp_path, "--teacher", str(teacher), "--epochs", "1")
     assert result.exit_code == 0, result.output
     assert "No epoch is nearer to the teacher than the start was" in result.output
+    assert " before training; " in result.output
+    weights = tmp_path / "exp" / "weights"
+    best, last = (read_checkpoint(weights / name) for name in ("best", "last"))
+    assert (best.meta["epoch"], last.meta["epoch"]) == (-1, 0)
+    changed = [n for n, value in best.parameters.items() if (value != last.parameters[n]).any()]
+    assert changed
+    # In another run the start is the same.
+    own = read_checkpoint(teacher).parameters["model.24.m.0.bias"]
+    np.testing.assert_array_equal(best.parameters["model.24.m.0.bias"], own)
 
 
 def test_a_run_stopped_after_an_epoch_continues_to_the_same_bits(
@@ -122,6 +131,27 @@ def test_a_run_stopped_after_an_epoch_continues_to_the_same_bits(
     _, folder = run
     name = "weights/last-0000.params"
     assert (stopped / name).read_bytes() == (folder / name).read_bytes()
+
+
+@pytest.mark.parametrize("option", ["--teacher", "--weights"])
+def test_a_run_is_not_resumed_with_another_file(
+    option: str, pictures: Path, teacher: Path, tmp_path: Path
+) -> None:
+    own = read_checkpoint(teacher)
+    stems = {name: tmp_path / name[2:] for name in ("--teacher", "--weights")}
+    for stem in stems.values():
+        write_checkpoint(stem, own)
+    words = [str(word) for pair in stems.items() for word in pair]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Training, "_exhausted", lambda self: self._done == 1)
+        assert fit(pictures, tmp_path, *words, "--epochs", "2").exit_code == 0
+    parameters = {**own.parameters, "model.24.m.0.bias": own.parameters["model.24.m.0.bias"] + 1}
+    write_checkpoint(stems[option], Checkpoint(own.architecture, parameters, fused=False))
+    before = {path: path.read_bytes() for path in (tmp_path / "exp").rglob("*") if path.is_file()}
+    result = CliRunner().invoke(main, ["fit", "--resume", str(tmp_path / "exp")])
+    assert result.exit_code == 2, result.output
+    assert f"expected the same {option}" in result.output
+    assert all(path.read_bytes() == content for path, content in before.items())
 
 
 def test_a_data_yaml_says_which_pictures_train_and_which_validate(shapes: Path) -> None:

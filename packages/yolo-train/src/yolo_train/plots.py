@@ -28,7 +28,8 @@ _NAMED, _LISTED, _NUMBERED = 40, 20, 30
 
 
 def results(path: Path, rows: Sequence[dict[str, float]], best: int) -> None:
-    """Every column of results.csv over the epochs. best: the epoch of the best checkpoint."""
+    """Every column of results.csv over the epochs. best: the epoch of the best checkpoint, -1 for
+    the start before epoch 0."""
     from matplotlib.ticker import MaxNLocator
 
     figure, axes = _figure(3, 4, (14, 8))
@@ -40,7 +41,8 @@ def results(path: Path, rows: Sequence[dict[str, float]], best: int) -> None:
         axis.set(title=name, xlabel="epoch")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
-    figure.suptitle(f"{len(rows)} epochs; the dashed line is the best, epoch {best}")
+    when = f"epoch {best}" if best >= 0 else "before training"
+    figure.suptitle(f"{len(rows)} epochs; the dashed line is the best, {when}")
     _save(figure, path)
 
 

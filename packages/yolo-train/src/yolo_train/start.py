@@ -67,6 +67,41 @@ def read_trained(path: str) -> Checkpoint:
     return dataclasses.replace(checkpoint, parameters=_in_rgb(checkpoint), color="rgb")
 
 
+def origins(
+    options: FitOptions, teacher: Checkpoint | None, checkpoint: Checkpoint | None
+) -> dict[str, str]:
+    """Digests of what a resumed run reads again of its start, by option; "" for what it does not.
+
+    teacher, checkpoint: of --teacher and --weights, from which a quantizer's grid is made.
+    """
+    grids = checkpoint if options.qat else None
+    return {"teacher": _digest(teacher), "weights": _digest(grids)}
+
+
+def check_origins(
+    now: Mapping[str, str], state: Mapping[str, Array], options: FitOptions, source: str
+) -> None:
+    """InputError where a run that is resumed began from other files than are there now.
+
+    now: see `origins`. state: that of the run in `source`; KeyError where it is of another kind.
+    """
+    for name, found in now.items():
+        if str(state[name]) != found:
+            place = str(getattr(options, name))
+            raise InputError(place, f"has changed since {source} began", f"the same --{name}")
+
+
+def _digest(checkpoint: Checkpoint | None) -> str:
+    """SHA-256 over the names and values of the parameters, whatever file they came from."""
+    if checkpoint is None:
+        return ""
+    state = hashlib.sha256()
+    for name, value in sorted(checkpoint.parameters.items()):
+        state.update(f"{name} {value.dtype} {value.shape}\n".encode())
+        state.update(np.ascontiguousarray(value).tobytes())
+    return state.hexdigest()
+
+
 def planned_architecture(
     options: FitOptions, hyp: Hyp, names: Sequence[str], checkpoint: Checkpoint | None
 ) -> Architecture:

@@ -45,9 +45,11 @@ from yolo_train.samples import ONE_CLASS, digest, of_one_class
 from yolo_train.schedule import Rates, Schedule
 from yolo_train.start import (
     architecture_to_text,
+    check_origins,
     continued_architecture,
     continued_start,
     new_start,
+    origins,
     planned_architecture,
     read_trained,
     read_weights,
@@ -57,6 +59,8 @@ from yolo_train.validate import Validated, Validator
 
 #: Training batches, and validation batches, that are drawn.
 _PICTURES = 3
+#: The number that stands for the start, before epoch 0.
+_START = -1
 
 
 class Training:
@@ -79,7 +83,10 @@ class Training:
         state = None if earlier is None else earlier.read_state()
         # A state holds all parameters; only a quantizer's grid is made anew from the checkpoint.
         weights = read_weights(options) if state is None or options.qat else None
-        self._teacher = _teacher(options, self._devices)
+        taught_by = None if options.teacher is None else read_trained(options.teacher)
+        self._teacher = Teacher(taught_by, self._devices) if taught_by else None
+        #: What a resumed run reads again of its start; other files would change its result.
+        self._origins = origins(options, taught_by, weights)
         # An absent split is told before the other is looked through.
         if self._teacher:
             images, names = split_pictures(options.data), self._teacher.architecture.names
@@ -129,8 +136,6 @@ class Training:
         )  # fmt: skip
         self._done, self._best, self._best_epoch = 0, -1.0, 0
         self._seen = 0
-        #: Fitness of the start, where a teacher scores it.
-        self._before = -1.0
         self._class_map: Array = np.zeros(architecture.nc)
         if state is not None and earlier is not None:
             self._restore(state, str(earlier.path))
@@ -165,6 +170,7 @@ class Training:
         try:
             if str(state["digest"]) != digest(self._train):
                 raise InputError(source, "was trained on other images or labels", "the same data")
+            check_origins(self._origins, state, self._options, source)
             self._learner.restore(state)
             self._done = int(state["epochs"])
             self._best, self._best_epoch = float(state["best"]), int(state["best_epoch"])
@@ -184,16 +190,14 @@ class Training:
     def _run(self) -> None:
         options = self._options
         begin = time.monotonic()
+        if self._done == 0 and self._teacher:
+            self._score_start()
         if self._folder and self._done == 0:
             self._folder.write_state(self._state())
         if self._folder:
             console.goes_on(f"yolo-train fit --resume {shlex.quote(str(self._folder.path))}")
             if self._done == 0 and options.plots and not self._teacher:
                 plots.labels(self._folder.path / "labels.jpg", self._train, self._names)
-            if self._done == 0 and self._teacher:
-                scores = self._validator.run(self._learner.average, "validate start").scores
-                self._before = scores.fitness
-                click.echo(f"before training: {_map_words(scores.map50, scores.map)}")
         paths = [sample.image for sample in self._train]
         cache = ImageCache.of(paths, options.imgsz, options.cache) if options.cache else None
         # Four images around a point make a square.
@@ -205,6 +209,18 @@ class Training:
                 self._epoch(self._done, loader)
         if self._folder:
             self._conclude(self._folder, time.monotonic() - begin)
+
+    def _score_start(self) -> None:
+        """The start is a candidate for the best: a student may be no better after any epoch."""
+        fitness = 0.0
+        if self._folder:
+            validated = self._validator.run(self._learner.average, "validate start")
+            scores = validated.scores
+            fitness = scores.fitness
+            click.echo(f"before training: {_map_words(scores.map50, scores.map)}")
+            self._write_checkpoint(self._folder.best, _START, validated)
+        self._best = float(self._sums.total(np.array([fitness]))[0])
+        self._best_epoch = _START
 
     @contextmanager
     def _opened_board(self) -> Iterator[None]:
@@ -334,6 +350,7 @@ class Training:
             "epochs": np.array(self._done),
             "best": np.array(self._best),
             "best_epoch": np.array(self._best_epoch),
+            **{name: np.array(found) for name, found in self._origins.items()},
             "class_map": self._class_map,
         }
 
@@ -353,28 +370,36 @@ class Training:
 
     def _conclude(self, folder: RunFolder, seconds: float) -> None:
         """Plots of the whole run and of its best checkpoint, and the closing line."""
+        best = read_checkpoint(folder.best)
         if self._options.plots:
-            best = read_checkpoint(folder.best)
             self._learner.load_average(best.parameters)
             validated = self._validator.run(self._learner.average, "validate best")
             plots.results(folder.path / "results.png", folder.rows, self._best_epoch)
             plots.curves(folder.path, validated.scores, self._names)
             plots.confusion(folder.path / plots.LAST, validated, self._names)
             pictures.val_batches(folder.path, self._val, validated, self._names, _PICTURES)
-        best_row = folder.rows[self._best_epoch]
-        map50 = best_row["metrics/mAP_0.5"]
+        if self._best_epoch == _START:
+            map50, mean, when = (
+                float(best.meta["map50"]),
+                float(best.meta["map"]),
+                "before training",
+            )
+            best_row = {"metrics/mAP_0.5": map50, "metrics/mAP_0.5:0.95": mean}
+        else:
+            best_row = folder.rows[self._best_epoch]
+            map50, mean = best_row["metrics/mAP_0.5"], best_row["metrics/mAP_0.5:0.95"]
+            when = f"in epoch {self._best_epoch}"
         rate = self._seen / seconds if seconds else 0.0
         click.echo(
-            f"{folder.best}: {_map_words(map50, best_row['metrics/mAP_0.5:0.95'])} "
-            f"in epoch {self._best_epoch}; "
+            f"{folder.best}: {_map_words(map50, mean)} {when}; "
             f"{seconds:.0f} s of training, {rate:.1f} images/s"
         )
         console.answer(
             {"run": str(folder.path), "best": str(folder.best), "epoch": self._best_epoch,
              "images_per_second": rate, **best_row}
         )  # fmt: skip
-        if self._best <= self._before:
-            click.echo("No epoch is nearer to the teacher than the start was: quantize that one.")
+        if self._best_epoch == _START:
+            click.echo("No epoch is nearer to the teacher than the start was: best is the start.")
         advice = remedy(self._options, map50, len(self._train))
         if advice:
             click.echo(advice)
@@ -386,12 +411,6 @@ class Training:
         detect = ("yolo-eval", "detect", folder.path, "PICTURES")
         # What a teacher is for has no labels to be scored with.
         console.next_steps(quantize, *(() if self._teacher else (coco,)), detect)
-
-
-def _teacher(options: FitOptions, devices: Sequence[Any]) -> Teacher | None:
-    if options.teacher is None:
-        return None
-    return Teacher(read_trained(options.teacher), devices)
 
 
 def _map_words(map50: float, mean: float) -> str:
