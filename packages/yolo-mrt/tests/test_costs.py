@@ -33,7 +33,7 @@ def test_told_before_the_work(checkpoint: Path, pictures: Path, tmp_path: Path) 
     ("limit", "code", "words"),
     [
         (("--max-memory", "1000000"), BAD_INPUT, "expected at most 1,000,000"),
-        (("--max-seconds", "0.01"), LATE, "--max-seconds"),
+        (("--max-seconds", "0.0001"), LATE, "--max-seconds"),
     ],
 )
 def test_a_grant_that_is_too_small(

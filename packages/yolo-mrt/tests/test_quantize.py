@@ -324,7 +324,9 @@ def test_report_tells_what_a_threshold_clips(
 def test_the_input_size_is_the_one_that_was_trained_at(tmp_path: Path, pictures: Path) -> None:
     stem = make_checkpoint(tmp_path / "runs" / "exp" / "weights" / "best")
     sidecar = stem.with_name("best.yaml")
-    sidecar.write_text(sidecar.read_text("utf-8").replace("meta: {}", "meta: {imgsz: 96}"), "utf-8")
+    sidecar.write_text(
+        sidecar.read_text("utf-8").replace("meta: {}", "meta: {imgsz: 96, map50: 0.0003}"), "utf-8"
+    )
     arguments = ["quantize", str(tmp_path / "runs" / "exp"), "--data", str(pictures), "--out"]
     result = CliRunner().invoke(main, [*arguments, str(tmp_path / "own")])
     assert result.exit_code == 0, result.output
@@ -332,6 +334,12 @@ def test_the_input_size_is_the_one_that_was_trained_at(tmp_path: Path, pictures:
     assert f"yolo-cvm detect {tmp_path / 'own'}" in result.output
     other = CliRunner().invoke(main, [*arguments, str(tmp_path / "other"), "--imgsz", "64"])
     assert "best was trained at 96x96" in other.output
+    told = f"{tmp_path / 'runs' / 'exp'} reached mAP@0.5 0.0003 in its training: it finds next to"
+    assert told in result.output
+    sidecar.write_text(sidecar.read_text("utf-8").replace("0.0003", "0.5"), "utf-8")
+    good = CliRunner().invoke(main, [*arguments, str(tmp_path / "good"), "--stage", "prepare"])
+    assert good.exit_code == 0, good.output
+    assert "next to nothing" not in good.output
 
 
 def test_weights_of_pytorch_are_answered_with_the_command_that_converts_them(

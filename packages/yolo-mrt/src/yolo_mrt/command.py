@@ -16,7 +16,12 @@ import click
 from yolo_core import console
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, atomic_write, read_json
-from yolo_core.mxnet.checkpoint import checkpoint_stem, checkpoint_stride, trained_imgsz
+from yolo_core.mxnet.checkpoint import (
+    checkpoint_stem,
+    checkpoint_stride,
+    trained_imgsz,
+    trained_score,
+)
 from yolo_core.outputs import check_outputs
 from yolo_core.replacing import only_one
 from yolo_core.yolo.letterbox import check_imgsz, rounded_imgsz
@@ -29,6 +34,8 @@ from yolo_mrt.settings import EFFORTS, LETTERBOX_MODES, STAGES, Settings
 
 #: Nodes that `report` prints where not all are asked for; the page has them all.
 _WORST = 10
+#: mAP@0.5 below which a network finds next to nothing.
+_NOTHING = 0.01
 
 DEFAULT_IMGSZ = (640, 640)
 #: Images that a target is judged on, at most and at least.
@@ -103,6 +110,12 @@ def settings_of(
         raise InputError("--imgsz", f"is given {len(imgsz)} times", "once or twice")
     stem = checkpoint_stem(checkpoint)
     size = _input_size(stem, imgsz, warn)
+    score = trained_score(stem)
+    if score is not None and score < _NOTHING:
+        warn(
+            f"{checkpoint} reached mAP@0.5 {score:.4f} in its training: it finds next to nothing, "
+            "and the integer model will not find more"
+        )
     _check_refine(refine, scheme)
     images = calibration_images(data, num_calib, warn, strict, size)
     return Settings(

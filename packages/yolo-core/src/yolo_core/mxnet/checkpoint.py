@@ -101,13 +101,25 @@ def trained_imgsz(path: PathLike) -> tuple[int, int] | None:
 
     InputError when the sidecar is damaged or tells an impossible size.
     """
+    told = _note(path, "imgsz")
+    return None if told is None else check_imgsz(told, str(checkpoint_files(path)[2]))
+
+
+def trained_score(path: PathLike) -> float | None:
+    """mAP@0.5, 0 to 1, that the checkpoint at this stem reached in its training; None where it is
+    not told. InputError when the sidecar is damaged."""
+    told = _note(path, "map50")
+    is_score = isinstance(told, (int, float)) and not isinstance(told, bool) and 0 <= told <= 1
+    return float(told) if is_score else None
+
+
+def _note(path: PathLike, name: str) -> Any:
+    """A note under `meta` of the checkpoint at this stem; None where there is none."""
     if not is_checkpoint(path):
         return None
-    sidecar = checkpoint_files(path)[2]
-    data = read_yaml(sidecar)
+    data = read_yaml(checkpoint_files(path)[2])
     meta = data.get("meta") if isinstance(data, dict) else None
-    told = meta.get("imgsz") if isinstance(meta, dict) else None
-    return None if told is None else check_imgsz(told, str(sidecar))
+    return meta.get(name) if isinstance(meta, dict) else None
 
 
 def checkpoint_stride(path: PathLike) -> int:
