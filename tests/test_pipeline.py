@@ -32,6 +32,7 @@ def test_the_files_of_each_stage(pipeline: Path) -> None:
         "runs/train/exp/weights/best-0000.params",
         "runs/train/exp/weights/best.yaml",
         "runs/train/exp/results.csv",
+        "runs/train/exp/best.html",
         "qout/shapes_cvm/symbol",
         "qout/shapes_cvm/params",
         "qout/shapes_cvm/ext",

@@ -62,3 +62,20 @@ def test_the_names_are_documented_and_imported_late() -> None:
     code = "import sys, yolo_eval; print('numpy' in sys.modules, 'click' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_the_page_of_a_training_is_found_by_its_entry_point(
+    model: Callable[..., Path], shapes: Path, tmp_path: Path
+) -> None:
+    from yolo_core.yolo.model_page import page_maker
+
+    maker = page_maker()
+    assert maker is not None
+    lines = maker(model("a.fake"), shapes / "data.yaml", tmp_path / "best.html")
+    assert lines[0].split() == ["class", "pictures", "objects", "P", "R", "AP50", "AP"]
+    assert any(line.startswith("localisation") for line in lines)
+    assert "<html" in (tmp_path / "best.html").read_text("utf-8")
+    (tmp_path / "notes.html").write_text("mine")
+    with pytest.raises(InputError, match=r"notes\.html"):
+        maker(model("a.fake"), shapes / "data.yaml", tmp_path / "notes.html")
+    assert (tmp_path / "notes.html").read_text() == "mine"

@@ -11,7 +11,8 @@ from yolo_core.errors import InputError
 from yolo_core.outputs import check_outputs
 from yolo_eval.figures.compare import Comparison, comparable
 from yolo_eval.figures.compare import compare as compare_runs
-from yolo_eval.pages.publish import check_place, publish
+from yolo_eval.pages.publish import check_place, publish, publish_run
+from yolo_eval.pages.text import details
 from yolo_eval.runs.evaluate import OutputFiles, evaluate, score_file
 from yolo_eval.runs.ground_truth import GroundTruth, from_coco, from_data_yaml
 from yolo_eval.runs.predict import PredictSettings
@@ -47,6 +48,17 @@ def score(
         return score_file(Path(model), truth, OutputFiles(json=place))
     check_outputs([data, annotations], [place])
     return evaluate(str(model), truth, PredictSettings(**settings), jobs, out=place)
+
+
+def write_page(model: PathLike, data: PathLike, page: PathLike) -> list[str]:
+    """Score a model on the `val` part of a data.yaml and write its page, for `yolo-train fit`.
+
+    Returns the classes and the mistakes by kind, as lines. InputError as of `score`.
+    """
+    check_outputs([data], [Path(page)])
+    run = score(model, data)
+    publish_run(run, Path(page))
+    return details(run).splitlines()
 
 
 def compare(

@@ -86,7 +86,7 @@ def check_origins(
     now: see `origins`. state: that of the run in `source`; KeyError where it is of another kind.
     """
     for name, found in now.items():
-        if str(state[name]) != found:
+        if found and str(state[name]) != found:
             place = str(getattr(options, name))
             raise InputError(place, f"has changed since {source} began", f"the same --{name}")
 

@@ -38,6 +38,7 @@ from yolo_train.images import ImageCache
 from yolo_train.learner import Diverged, Learner
 from yolo_train.loss import scaled_gains
 from yolo_train.options import FitOptions
+from yolo_train.page import write_page
 from yolo_train.recipe import knows_classes, remedy, settled
 from yolo_train.rectangles import Size, by_shape, rectangle
 from yolo_train.run_folder import COLUMNS, RunFolder
@@ -400,6 +401,8 @@ class Training:
         )  # fmt: skip
         if self._best_epoch == _START:
             click.echo("No epoch is nearer to the teacher than the start was: best is the start.")
+        if self._options.plots and not self._teacher and not self._options.single_cls:
+            write_page(folder, self._options.data)
         advice = remedy(self._options, map50, len(self._train))
         if advice:
             click.echo(advice)
