@@ -142,6 +142,10 @@ struct DirectStep : Step {
   }
 
   void run(Execution& e) const override {
+    while (!advance(e)) {
+    }
+  }
+  bool advance(Execution& e) const override {
     Convolution::Epilogue epilogue;
     c.bind(e, &epilogue);
     const uint8_t* input = e.address(c.in);
@@ -155,8 +159,8 @@ struct DirectStep : Step {
     const int64_t parts = by_channel ? (int64_t)c.blocks.size() : 1;
     const int64_t chunks = by_channel ? std::min<int64_t>(items, 2)
                                       : std::min<int64_t>(items, 16 + pixel_bytes / 65536);
-    e.pool.run(parts * chunks, [&](int64_t task) {
-      const int64_t chunk = task % chunks, part = task / chunks;
+    const auto task = [&](int64_t number) {
+      const int64_t chunk = number % chunks, part = number / chunks;
       const int64_t begin = piece_start(items, chunks, chunk);
       const int64_t end = piece_start(items, chunks, chunk + 1);
       const size_t b0 = by_channel ? (size_t)part : 0;
@@ -177,7 +181,19 @@ struct DirectStep : Step {
           for (int64_t i = begin; i < end; ++i, at.advance()) visit(b, at);
         }
       }
-    });
+    };
+    // Few layers have more than that many products; such a layer is left in between.
+    const __int128 products = (__int128)weight_bytes * items * most;
+    const int64_t tasks = parts * chunks;
+    const int64_t slices = (int64_t)std::min<__int128>(tasks, 1 + (products >> 31));
+    int64_t& slice = e.progress.next;
+    do {
+      const int64_t begun = piece_start(tasks, slices, slice);
+      e.pool.run(piece_start(tasks, slices, slice + 1) - begun,
+                 [&](int64_t i) { task(begun + i); });
+      ++slice;
+    } while (slice < slices && !e.late());
+    return slice == slices;
   }
 
   // from: the pixel of the input under the first tap of the first pixel.
@@ -208,7 +224,7 @@ struct RowsStep : DirectStep {
         count(f.count), width(f.channels) {
     require(index.count == count && out.count == count * width, "row sizes differ");
   }
-  void run(Execution& e) const override {
+  bool advance(Execution& e) const override {
     Convolution::Epilogue epilogue;
     c.bind(e, &epilogue);
     const uint8_t* input = e.address(c.in);
@@ -229,6 +245,7 @@ struct RowsStep : DirectStep {
         before = pixel;
       }
     });
+    return true;
   }
 };
 

@@ -57,7 +57,8 @@ struct Conv : Step, ConvFields {
     const int64_t each = lanes * taps * (outputs / groups / parts);
     int64_t& next = e.progress.next;
     do {
-      const int64_t some = std::min(items - next, std::max<int64_t>(64, kProducts / each));
+      const int64_t at_once = std::max<int64_t>(e.pool.threads(), kProducts / each);
+      const int64_t some = std::min(items - next, at_once);
       const int64_t pieces = some * each < kGrain ? 1 : std::min<int64_t>(some, 64);
       e.pool.run_on(pieces, [&](int64_t piece, int thread) {
         int32_t* laid = (int32_t*)e.own(thread);

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from yolo_core.graph import GraphBuilder, interpret
-from yolo_cvm.engine import library
-from yolo_cvm.engine.compiled import CompiledEngine
+from yolo_cvm.engine import library, planner
+from yolo_cvm.engine.compiled import CompiledEngine, NativePlan
 
 SETS = [pytest.param(name, id=name) for name in library.instruction_sets()]
 #: input shape, channels, kernel, strides, padding, dilation, groups
@@ -45,3 +45,25 @@ def test_a_plain_convolution_equals_the_reference(name: str, case: str, bias: bo
     for threads in (1, 2):
         ((_, (found,)),) = CompiledEngine(graph, threads, name).trace(data)
         assert np.array_equal(found, interpret.run(graph, data)[0])
+
+
+@pytest.mark.skipif(not SETS, reason="the package was installed without a compiler")
+@pytest.mark.parametrize("kind", ["conv_image", "conv"])
+def test_a_large_convolution_is_left_in_between(kind: str) -> None:
+    """So that Ctrl-C and the deadline are seen; billions of products take seconds somewhere."""
+    b = GraphBuilder()
+    size = 256 if kind == "conv_image" else 64
+    x = b.input("data", (1, 64, size, size), 8)
+    w = b.parameter("w", np.ones((64, 64, 5, 5), np.int64), 8)
+    y = b.operator("conv2d", [x, w], channels=64, kernel_size=(5, 5), use_bias=False)
+    graph = b.build([b.operator("max", [y])])
+    plan = planner.plan(graph) if kind == "conv_image" else planner.trace_plan(graph, 0)[0]
+    native = NativePlan(plan, "")
+    execution = native.execution(1)
+    (found,) = execution.begin(np.ones(graph.input_shape, np.int32), 127) or []
+    at: list[int] = []
+    while not at or at[-1] < len(plan.kinds):
+        at.append(native.library.cvm_advance(execution._handle, len(plan.kinds), 0.0))
+    number = plan.names.index(kind)
+    assert at.count(number) >= 2  # after each part but the last
+    assert found == 64 * 25
