@@ -12,7 +12,7 @@ import pytest
 from cvm_samples import small_graph, write_model
 from node_samples import BIG, BUDGET, RUNTIME, Client, name_of, npy, put, running
 
-from yolo_core.graph import RuntimeFault
+from yolo_core.graph import GraphBuilder, RuntimeFault
 from yolo_cvm.node import machine, server
 from yolo_cvm.node.caches import ByteCache
 from yolo_cvm.node.serving import Budget, Serving
@@ -145,3 +145,43 @@ def test_a_model_of_a_bundle_and_one_of_a_node_are_read_side_by_side(
     with running(sample.root, tmp_path / "plain") as client:
         answer = client.infer(type=3, model=name_of("other"), modelSize=BIG)
     assert answer.endswith(f'{gas:016x}","info":"ok"}}'.encode())
+
+
+def test_contents_of_one_sample_are_told_apart(tmp_path: Path) -> None:
+    """A content is compared by its digest, and by a sample only to see whether that is needed."""
+    b = GraphBuilder()
+    folder = write_model(
+        tmp_path / "m", b.build([b.operator("abs", [b.input("data", (1, 4096), 8)])])
+    )
+    put(tmp_path, name_of("m"), {n: (folder / n).read_bytes() for n in ("symbol", "params")})
+    serving = Serving(Store([tmp_path]), BUDGET)
+    contents = [bytes(4096), bytes([0, 1]) + bytes(4094), bytes([0, 2]) + bytes(4094)]
+    for _ in range(2):
+        for content in contents:
+            assert serving.infer_content(name_of("m"), content, BIG, 21).tobytes() == content
+    assert (len(serving.results), serving.results.hits) == (3, 3)
+    serving.close()
+
+
+def test_equal_contents_that_wait_are_one_inference(sample: Any) -> None:
+    serving = Serving(Store([sample.root]), Budget(BIG, 0, 1, 2, 1))
+    hold = threading.Event()
+    answers: list[bytes] = []
+
+    def ask() -> None:
+        data = sample.values.tobytes()
+        answers.append(serving.infer_content(sample.model, data, BIG, 21).tobytes())
+
+    threads = [threading.Thread(target=serving.workers.run, args=("busy", hold.wait))]
+    threads += [threading.Thread(target=ask) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    until = time.monotonic() + 30
+    while serving.workers.load < 2 and time.monotonic() < until:
+        time.sleep(0.001)
+    assert serving.workers.load == 2
+    hold.set()
+    for thread in threads:
+        thread.join()
+    assert (len(answers), len(set(answers))) == (6, 1)
+    serving.close()

@@ -116,6 +116,34 @@ def test_one_connection_serves_many_requests_and_pipelines(client: Client, sampl
         assert all_of(connection).count(b'"info":"ok"}') == 3
 
 
+def test_long_bodies_and_what_follows_them(client: Client, sample: Any) -> None:
+    """A long body of a told length is read another way than a short one."""
+    body = gas_body(sample)
+    long = body + b" " * 300_000
+    with client.raw() as connection:
+        connection.sendall((head(len(long)) + long + head(len(body)) + body) * 2)
+        connection.shutdown(socket.SHUT_WR)
+        assert all_of(connection).count(b'"info":"ok"}') == 4
+    with client.raw() as connection:
+        connection.sendall(head(len(long), "Expect: 100-continue\r\n"))
+        assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
+        connection.sendall(long)
+        assert b'"info":"ok"}' in connection.recv(4096)
+        connection.sendall(head(len(long), "Connection: close\r\n") + long)
+        assert all_of(connection).endswith(b'"info":"ok"}')
+    for cut in (100, 200_000):
+        with client.raw() as connection:
+            connection.sendall(head(len(long)) + long[:cut])
+            connection.shutdown(socket.SHUT_WR)
+            assert all_of(connection).endswith(BODY)
+    few = Limits(held_bytes=100_000)
+    with running(sample.root, limits=few) as small, small.raw() as connection:
+        connection.sendall(head(len(long)) + long + head(len(body)) + body)
+        connection.shutdown(socket.SHUT_WR)
+        answers = all_of(connection)
+    assert answers.index(BODY) < answers.index(b'"info":"ok"}')
+
+
 def test_expectation_chunks_and_head_requests(client: Client, sample: Any) -> None:
     body = gas_body(sample)
     with client.raw() as connection:

@@ -28,13 +28,16 @@ def encode(value: Any) -> bytes:
     if isinstance(value, int) and not isinstance(value, bool):
         value = number_to_bytes(value)
     if isinstance(value, bytes):
-        if len(value) == 1 and value[0] < _STRING:
-            return value
-        return _head(_STRING, len(value)) + value
+        return string_head(value) + value
     if isinstance(value, (list, tuple)):
         body = b"".join(map(encode, value))
         return _head(_LIST, len(body)) + body
     raise TypeError(f"RLP has no {type(value).__name__}")
+
+
+def string_head(value: bytes) -> bytes:
+    """What the RLP of a byte string has before its bytes; nothing for one byte below 128."""
+    return b"" if len(value) == 1 and value[0] < _STRING else _head(_STRING, len(value))
 
 
 def decode(data: bytes, source: str) -> Any:

@@ -11,7 +11,7 @@ from yolo_core.errors import InputError
 from yolo_core.graph import GraphError
 from yolo_cvm.node import requests
 from yolo_cvm.node.digits import Digits
-from yolo_cvm.node.http import Head, Response
+from yolo_cvm.node.http import Head, Received, Response
 from yolo_cvm.node.members import TooMuch
 from yolo_cvm.node.observe import PROMETHEUS, Log, Metrics
 from yolo_cvm.node.page import Page
@@ -44,14 +44,15 @@ class NodeApplication:
             return _NOT_FOUND
         return self._read(head)
 
-    def answer(self, head: Head, body: bytes | None) -> Response:
+    def answer(self, head: Head, body: Received | None) -> Response:
         """See `http.Application`."""
         if head.path == _INFER:
             return self._counted(head, "infer", lambda: self._infer(body))
         if body is None:
             return _json({"error": "the body is too large, or was not read to its end"}, 413)
         job = self._page.detect if head.path == "/detect" else self._page.verify
-        return self._counted(head, head.path[1:], lambda: _people(job, head, body))
+        given = bytes(body)
+        return self._counted(head, head.path[1:], lambda: _people(job, head, given))
 
     def _read(self, head: Head) -> Response:
         if head.path == "/healthz":
@@ -62,7 +63,7 @@ class NodeApplication:
             return _json(self._page.models())
         return self._page.file(head.path) or _NOT_FOUND
 
-    def _infer(self, body: bytes | None) -> tuple[Response, str]:
+    def _infer(self, body: Received | None) -> tuple[Response, str]:
         """The answer to a node, and its outcome in a word."""
         try:
             if body is None:

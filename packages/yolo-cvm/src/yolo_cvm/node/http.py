@@ -22,6 +22,7 @@ import h11
 from yolo_cvm.node.digits import Digits
 
 Body = Union[bytes, Digits]
+Received = Union[bytes, bytearray]
 
 TEXT = "text/plain; charset=utf-8"
 
@@ -62,7 +63,7 @@ class Application(Protocol):
     def before_body(self, head: Head) -> Response | None:
         """An answer that needs no body; the connection ends after it where one follows."""
 
-    def answer(self, head: Head, body: bytes | None) -> Response:
+    def answer(self, head: Head, body: Received | None) -> Response:
         """The answer. body: None where it could not be read to its end, or is too large."""
 
 
@@ -94,6 +95,41 @@ class _Connection:
     since: float | None = None
     ended: bool = False
     protocol: Any = field(default_factory=lambda: _protocol())
+
+
+@dataclass(frozen=True)
+class _Body:
+    """A body that was read. data: None where it cannot be used. held: bytes that it was counted
+    with. whole: whether all of it was read. following: bytes of the next request, where the body
+    was read past h11."""
+
+    data: Received | None
+    held: int
+    whole: bool
+    following: bytes | None = None
+
+
+def _invite(connection: _Connection) -> None:
+    """Tell a client to send its body, where it waits for that."""
+    if connection.protocol.they_are_waiting_for_100_continue:
+        go_on = h11.InformationalResponse(status_code=100, headers=[])
+        connection.socket.sendall(connection.protocol.send(go_on))
+
+
+def _next_cycle(connection: _Connection, following: bytes | None = None) -> bool:
+    """Make ready for another request, if one may come.
+
+    following: its first bytes, where h11 did not see the body before them and stays behind.
+    """
+    if connection.protocol.our_state is not h11.DONE:
+        return False
+    if following is None:
+        connection.protocol.start_next_cycle()
+        return True
+    connection.protocol = _protocol()
+    if following:
+        connection.protocol.receive_data(following)
+    return True
 
 
 def _protocol() -> h11.Connection:
@@ -176,7 +212,7 @@ class HttpServer:
             connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             while self._one_request(connection) and not self._stopping:
-                connection.protocol.start_next_cycle()
+                pass
         except (_Gone, OSError, h11.LocalProtocolError):
             pass
         finally:
@@ -201,18 +237,22 @@ class HttpServer:
                 self._linger(connection)
                 return False
             self._next(connection, deadline)
-            return bool(connection.protocol.our_state is h11.DONE)
-        body, held = self._body(connection, deadline)
+            return _next_cycle(connection)
+        long = self._long(head)
+        body = (
+            self._long_body(connection, deadline, long)
+            if long
+            else self._body(connection, deadline)
+        )
         try:
             connection.since = None
-            whole = connection.protocol.their_state is h11.DONE
-            response = self._answer(head, body)
-            self._send(connection, head, response, keep=whole)
+            response = self._answer(head, body.data)
+            self._send(connection, head, response, keep=body.whole)
         finally:
             connection.since = time.monotonic()
             with self._lock:
-                self._held -= held
-        return whole and connection.protocol.our_state is h11.DONE
+                self._held -= body.held
+        return body.whole and _next_cycle(connection, body.following)
 
     def _before_body(self, head: Head) -> Response | None:
         try:
@@ -221,7 +261,7 @@ class HttpServer:
             self._failed(error)
             return Response(b"internal error\n", 500)
 
-    def _answer(self, head: Head, body: bytes | None) -> Response:
+    def _answer(self, head: Head, body: Received | None) -> Response:
         try:
             return self._application.answer(head, body)
         except Exception as error:
@@ -234,9 +274,7 @@ class HttpServer:
             event = connection.protocol.next_event()
             if event is not h11.NEED_DATA:
                 return event
-            if connection.protocol.they_are_waiting_for_100_continue:
-                go_on = h11.InformationalResponse(status_code=100, headers=[])
-                connection.socket.sendall(connection.protocol.send(go_on))
+            _invite(connection)
             connection.socket.settimeout(deadline.left())
             data = connection.socket.recv(_CHUNK)
             if not data:
@@ -244,8 +282,47 @@ class HttpServer:
             deadline.begin()
             connection.protocol.receive_data(data)
 
-    def _body(self, connection: _Connection, deadline: _Deadline) -> tuple[bytes | None, int]:
-        """The body, or None where it is cut, late, malformed or too large; and the bytes held.
+    def _long(self, head: Head) -> int:
+        """Bytes of a long body whose length is told and may be kept; 0 for every other one."""
+        told = head.headers.get("content-length", "")
+        size = int(told) if told.isdigit() and "transfer-encoding" not in head.headers else 0
+        return size if _SMALL <= size <= self._limits.body_bytes else 0
+
+    def _long_body(self, connection: _Connection, deadline: _Deadline, size: int) -> _Body:
+        """A body of `size` bytes, read past h11, which would copy a picture three times.
+
+        Memory is taken as the bytes arrive; where all bodies together have no more, the rest is
+        read to its end and dropped.
+        """
+        begin = connection.protocol.trailing_data[0]
+        data, at = bytearray(begin[:size]), min(len(begin), size)
+        fits = self._take(at)
+        held = at if fits else 0
+        try:
+            _invite(connection)
+            while at < size:
+                if fits and at == len(data):
+                    more = min(size, max(2 * at, _CHUNK)) - at
+                    fits = self._take(more)
+                    if fits:
+                        held += more
+                        data += bytes(more)
+                connection.socket.settimeout(deadline.left())
+                if fits:
+                    with memoryview(data)[at:] as room:
+                        got = connection.socket.recv_into(room)
+                else:
+                    got = len(connection.socket.recv(min(_CHUNK, size - at)))
+                if not got:
+                    raise _Gone
+                deadline.begin()
+                at += got
+        except (_Gone, OSError):
+            return _Body(None, held, whole=False)
+        return _Body(data if fits else None, held, whole=True, following=begin[size:])
+
+    def _body(self, connection: _Connection, deadline: _Deadline) -> _Body:
+        """The body, without data where it is cut, late, malformed or too large.
 
         What is too large is read to its end all the same and dropped, so that the client gets
         its answer.
@@ -256,7 +333,8 @@ class HttpServer:
             while True:
                 event = self._next(connection, deadline)
                 if not isinstance(event, h11.Data):
-                    return (b"".join(parts) if fits else None), held
+                    whole = connection.protocol.their_state is h11.DONE
+                    return _Body(b"".join(parts) if fits else None, held, whole)
                 size = len(event.data)
                 if fits and held + size <= self._limits.body_bytes and self._take(size):
                     held += size
@@ -265,7 +343,7 @@ class HttpServer:
                     fits = False
                     parts.clear()
         except (_Gone, OSError, h11.RemoteProtocolError):
-            return None, held
+            return _Body(None, held, whole=False)
 
     def _take(self, size: int) -> bool:
         with self._lock:

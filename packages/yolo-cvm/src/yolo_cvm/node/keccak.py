@@ -13,5 +13,7 @@ from yolo_cvm.bundle import rlp
 
 def keccak256_of_string(data: bytes) -> str:
     """Digest of the RLP of one byte string, 64 lower-case hexadecimal digits."""
-    result: str = keccak.new(digest_bits=256, data=rlp.encode(data)).hexdigest()
+    state = keccak.new(digest_bits=256, data=rlp.string_head(data))
+    # The string itself may be a picture, which is not copied to put its head before it.
+    result: str = state.update(data).hexdigest()
     return result

@@ -73,7 +73,7 @@ class Text:
 Value = Union[Text, Number, Other, None]
 
 
-def members(body: bytes) -> Iterator[tuple[str, Value]]:
+def members(body: bytes | bytearray) -> Iterator[tuple[str, Value]]:
     """Keys and values of the object in a body, in their order, with repetitions.
 
     Keys that are too long for any of ours are left out. NoObject where the body is not an object,
@@ -105,7 +105,7 @@ def members(body: bytes) -> Iterator[tuple[str, Value]]:
 class _Reader:
     """A position in a body."""
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes | bytearray) -> None:
         self._body = body
         self._whole = memoryview(body)
         self._at = 0

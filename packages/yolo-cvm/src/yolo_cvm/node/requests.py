@@ -55,7 +55,7 @@ class Request:
     network: int
 
 
-def read_request(body: bytes) -> Request:
+def read_request(body: bytes | bytearray) -> Request:
     """The request in a body. UnknownType, or Unreadable where its record is broken.
 
     `members.TooMuch` for a body that is too large beside its strings.
