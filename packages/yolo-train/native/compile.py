@@ -15,6 +15,10 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+#: Those compiled once; with those of arch/.
+SOURCES = (
+    "operators.cpp", "batch_norm_silu.cpp", "pick.cpp", "ciou.cpp", "update.cpp", "team.cpp",
+)  # fmt: skip
 #: Flags of each instruction set, by machine; elsewhere its source compiles to an empty list.
 INSTRUCTION_SETS = {"x86_64": {"avx2": ["-mavx2"], "avx512": ["-mavx512f"]}}
 #: Products and sums are never joined: every instruction set rounds alike.
@@ -45,7 +49,7 @@ def compile_library(target: Path) -> None:
         raise NoCompiler("the operators are made for Linux")
     command = find_compiler()
     sets = INSTRUCTION_SETS.get(platform.machine(), {})
-    sources = [HERE / name for name in ("operators.cpp", "update.cpp", "team.cpp")]
+    sources = [HERE / name for name in SOURCES]
     sources.append(HERE / "arch" / "select.cpp")
     sources += [HERE / "arch" / name / "kernels.cpp" for name in ("portable", "avx2", "avx512")]
     with tempfile.TemporaryDirectory() as folder:

@@ -15,7 +15,11 @@ import pytest
 
 from yolo_core.errors import InputError
 from yolo_core.mxnet.importing import mxnet
+from yolo_core.yolo.architecture import Architecture
 from yolo_train import operators
+from yolo_train.batches import pad_targets
+from yolo_train.hyp import Hyp
+from yolo_train.loss import DetectionLoss
 
 mx = mxnet()
 
@@ -66,11 +70,30 @@ def _run(own: bool, shape: Any, passes: int = 1, grad_req: str = "write") -> dic
     }  # fmt: skip
 
 
+def _loss_gradients() -> list[Any]:
+    """Gradients of the heads by the whole loss, many boxes at one place."""
+    architecture = Architecture.named("n", nc=7)
+    heads = [mx.nd.array(_numbers((3, 36, 64 // s, 64 // s), s)) for s in architecture.strides]
+    targets = np.tile(np.float32([0, 1, 0.4, 0.6, 0.3, 0.2]), (40, 1))
+    targets[:, 0], targets[:, 1] = np.arange(40) % 3, np.arange(40) % 7
+    targets[20:, 2:4] = np.abs(_numbers((20, 2), 5)) % 1
+    block = DetectionLoss(architecture, (64, 64), 3, Hyp(), (0.05, 1, 0.5), own=True)
+    block.initialize()
+    for head in heads:
+        head.attach_grad()
+    with mx.autograd.record():
+        total, _ = block(*heads, mx.nd.array(pad_targets(targets)))
+    total.backward()
+    return [total.asnumpy(), *(head.grad.asnumpy() for head in heads)]
+
+
 def _digest() -> str:
     found = hashlib.sha256()
     for shape in SHAPES:
         for value in _run(True, shape).values():
             found.update(value.tobytes())
+    for value in _loss_gradients():
+        found.update(value.tobytes())
     return found.hexdigest()
 
 
@@ -146,6 +169,124 @@ def test_values_that_are_no_numbers_stay_so() -> None:
     y, _, _ = mx.nd.yolo_batch_norm_silu(x, *arrays, eps=1e-3, momentum=0.5)
     assert np.isnan(y.asnumpy()).all()
     assert np.isnan(arrays[3].asnumpy()).all()
+
+
+def _heads(seed: int) -> list[Any]:
+    """Two levels of 6 and 2 cells, 2 pictures, 2 anchors of 5 + 3 numbers."""
+    return [mx.nd.array(_numbers((2, 16, *cells), seed)) for cells in ((2, 3), (1, 2))]
+
+
+PICK = {"anchors": 2, "numbers": 8, "cells": (6, 2)}
+
+
+@needs_library
+def test_picked_rows_and_their_gradients_are_those_of_numpy() -> None:
+    assert operators.absence() == ""
+    heads = _heads(0)
+    for head in heads:
+        head.attach_grad()
+    # Twice the same place, none, another level, and numbers that are no slot or place.
+    slot = np.array([3, 3, -1, 0, 2, 4, np.nan, 1], np.float32)
+    place = np.array([4, 4, 4, 7, 6, 0, 0, np.nan], np.float32)
+    with mx.autograd.record():
+        found = mx.nd.yolo_pick(*heads, mx.nd.array(slot), mx.nd.array(place), **PICK)
+    slopes = [_numbers(each.shape, 3) for each in found]
+    mx.autograd.backward(found, [mx.nd.array(each) for each in slopes])
+    rows = np.concatenate([head.asnumpy().reshape(4, 8, -1) for head in heads], axis=2)
+    gradient = np.zeros_like(rows)
+    gradient[:, 4] = slopes[2].reshape(4, -1)
+    boxes, classes, objectness = (each.asnumpy() for each in found)
+    np.testing.assert_array_equal(objectness, rows[:, 4].reshape(2, 2, 8))
+    for k, (own, at) in enumerate(zip((3, 3, -1, 0, 2, -1, -1, 1), (4, 4, 4, 7, 6, 0, 0, 0))):
+        row = rows[own, :, at] if own >= 0 else np.zeros(8)
+        np.testing.assert_array_equal(boxes[k], row[:4])
+        np.testing.assert_array_equal(classes[k], row[5:])
+        if own >= 0:
+            gradient[own, :4, at] += slopes[0][k]
+            gradient[own, 5:, at] += slopes[1][k]
+    split = np.split(gradient, [6], axis=2)
+    for head, expected in zip(heads, split):
+        np.testing.assert_array_equal(head.grad.asnumpy().reshape(4, 8, -1), expected)
+
+
+@needs_library
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [({"cells": (6, 3)}, "another shape"), ({"cells": (6,)}, "expects 3 inputs"),
+     ({"cells": ()}, "needs anchors"), ({"numbers": 5}, "needs anchors"),
+     ({"anchors": 3}, "another shape"), ({"anchors": 0}, "needs anchors")],
+)  # fmt: skip
+def test_attributes_that_do_not_fit_the_heads_are_refused(changed: Any, expected: str) -> None:
+    assert operators.absence() == ""
+    index = mx.nd.zeros(3)
+    with pytest.raises(mx.MXNetError, match=expected):
+        mx.nd.yolo_pick(*_heads(0), index, index, **{**PICK, **changed})
+
+
+def _ciou(raw: Any, target: Any, weight: Any = None) -> tuple[Any, Any]:
+    """IoU [K] and aspect weight [K] of raw boxes [K, 4] in float64, by the formula."""
+    x, y, w, h, anchor_w, anchor_h = target
+    center = 2 / (1 + np.exp(-raw[:, :2])) - 0.5
+    size = (2 / (1 + np.exp(-raw[:, 2:]))) ** 2 * np.stack([anchor_w, anchor_h], axis=1)
+    other, other_size = np.stack([x, y], axis=1), np.stack([w, h], axis=1)
+    low, high = center - size / 2, center + size / 2
+    other_low, other_high = other - other_size / 2, other + other_size / 2
+    shared = np.minimum(high, other_high) - np.maximum(low, other_low)
+    overlap = np.maximum(shared, 0).prod(1)
+    iou = overlap / (size.prod(1) + other_size.prod(1) - overlap + 1e-7)
+    hull = np.maximum(high, other_high) - np.minimum(low, other_low)
+    distance = ((other - center) ** 2).sum(1) / ((hull**2).sum(1) + 1e-7)
+    angles = np.arctan(w / (h + 1e-7)) - np.arctan(size[:, 0] / (size[:, 1] + 1e-7))
+    aspect = 4 / np.pi**2 * angles**2
+    if weight is None:
+        weight = aspect / (aspect - iou + 1 + 1e-7)
+    return iou - distance - weight * aspect, weight
+
+
+@needs_library
+def test_ciou_and_its_gradient_are_those_of_the_formula() -> None:
+    assert operators.absence() == ""
+    rng = np.random.default_rng(0)
+    count = 64
+    raw = rng.normal(0, 2, (count, 4)).astype(np.float32)
+    target = rng.uniform(0.05, 4, (6, count)).astype(np.float32)
+    target[:2] = rng.uniform(-0.5, 1.5, (2, count))
+    slope = _numbers(count, 2)
+    boxes = mx.nd.array(raw)
+    boxes.attach_grad()
+    with mx.autograd.record():
+        found = mx.nd.yolo_ciou(boxes, *(mx.nd.array(each.reshape(2, -1)) for each in target))
+    found.backward(mx.nd.array(slope.reshape(2, -1)))
+    assert found.shape == (2, count // 2)
+    exact, words = raw.astype(np.float64), target.astype(np.float64)
+    expected, weight = _ciou(exact, words)
+    np.testing.assert_allclose(found.asnumpy().ravel(), expected, atol=1e-6)
+    for column in range(4):
+        ends = []
+        for step in (1e-6, -1e-6):
+            moved = exact.copy()
+            moved[:, column] += step
+            ends.append(_ciou(moved, words, weight)[0])
+        slopes = (ends[0] - ends[1]) / 2e-6 * slope
+        np.testing.assert_allclose(boxes.grad.asnumpy()[:, column], slopes, rtol=1e-5, atol=1e-6)
+
+
+@needs_library
+def test_ciou_of_extreme_numbers_is_a_number_and_of_none_is_none() -> None:
+    assert operators.absence() == ""
+    raw = np.array([[1e30, -1e30, 200, -200], [-90, 90, -1e4, -1e4], [0, 0, 0, np.nan]], "f4")
+    boxes = mx.nd.array(raw)
+    boxes.attach_grad()
+    with mx.autograd.record():
+        found = mx.nd.yolo_ciou(boxes, *[mx.nd.ones(3)] * 6)
+    found.backward()
+    assert np.isfinite(found.asnumpy()[:2]).all()
+    assert np.isfinite(boxes.grad.asnumpy()[:2]).all()
+    assert np.isnan(found.asnumpy()[2])
+    with pytest.raises(mx.MXNetError, match=r"\[K, 4\]"):
+        mx.nd.yolo_ciou(mx.nd.ones((3, 5)), *[mx.nd.ones(3)] * 6)
+    with pytest.raises(mx.MXNetError, match="every box"):
+        mx.nd.yolo_ciou(boxes, *[mx.nd.ones(4)] * 6)
 
 
 @needs_library

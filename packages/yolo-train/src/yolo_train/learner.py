@@ -74,8 +74,8 @@ class Learner:
         )
         sums.share_start(self._trained)
         self._average = MovingAverage(trainable(self.average), self._all, self._devices[0])
-        whole = operators.usable(self._devices)
-        self._pass = OnePass(self._optimizer, self._average) if whole else None
+        self._own = operators.usable(self._devices)
+        self._pass = OnePass(self._optimizer, self._average) if self._own else None
         share = options.batch_size // sums.workers // len(self._devices)
         self._share, self._hyp = share, hyp
         self._gains = scaled_gains(
@@ -179,7 +179,9 @@ class Learner:
 
     def _loss(self, key: Size) -> DetectionLoss:
         if key not in self._losses:
-            loss = DetectionLoss(self.architecture, key, self._share, self._hyp, self._gains)
+            loss = DetectionLoss(
+                self.architecture, key, self._share, self._hyp, self._gains, self._own
+            )
             loss.initialize(ctx=self._devices)
             loss.hybridize(static_alloc=self._fixed)
             self._losses[key] = loss

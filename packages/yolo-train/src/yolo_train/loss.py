@@ -13,6 +13,7 @@ matches its own cell twice there, as right or lower neighbour too, and so it doe
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,8 @@ _FOCAL_ALPHA = 0.25
 _CELLS = 3
 #: Numbers of the offsets in YOLOv5's order, of which the last written counts.
 _BEFORE, _AFTER, _OFFSETS = (1, 2), (3, 4), 5
+#: What a match says of its box: the target's centre and size, the anchor's size, in grid cells.
+_BOX = ("x", "y", "w", "h", "anchor_w", "anchor_h")
 #: More targets than a batch can have; the order of writing is exact in float64 below it.
 _MAX_TARGETS = 1 << 20
 
@@ -68,9 +71,11 @@ class DetectionLoss(_HybridBlock):  # type: ignore[misc]
 
     def __init__(
         self, architecture: Architecture, imgsz: tuple[int, int], batch: int, hyp: Hyp,
-        gains: tuple[float, float, float],
+        gains: tuple[float, float, float], own: bool = False,
     ) -> None:  # fmt: skip
+        """own: use the compiled operators of this package; see `operators.usable`."""
         super().__init__(prefix="")
+        self._own = own
         self._nc, self._no, self._batch = architecture.nc, architecture.no, batch
         self._levels, self._anchors = architecture.levels, architecture.anchors_per_level
         self._hyp, self._gains = hyp, gains
@@ -78,7 +83,7 @@ class DetectionLoss(_HybridBlock):  # type: ignore[misc]
         strides = np.array(architecture.strides, np.float64)
         grid_x, grid_y = width // strides, height // strides
         cells = (grid_x * grid_y).astype(np.int64)
-        self._places = int(cells.sum())
+        self._cells, self._places = tuple(cells.tolist()), int(cells.sum())
         anchors = np.array(architecture.anchors, np.float64) / strides[:, None, None]
         share = np.array(balance(self._levels)) / (batch * self._anchors * cells)
         constants: dict[str, Array] = {
@@ -90,30 +95,33 @@ class DetectionLoss(_HybridBlock):  # type: ignore[misc]
             "anchor_w": anchors[:, :, 0:1],
             "anchor_h": anchors[:, :, 1:2],
             "anchor": np.tile(np.arange(self._anchors)[:, None], (self._levels, 1, 1)),
-            # per place [1, 1, P] and per number of a row [1, no]
+            # per place [1, 1, P]
             "objectness_share": np.repeat(share, cells).reshape(1, 1, -1),
-            "column": np.arange(self._no).reshape(1, -1),
         }
+        if not own:
+            # per number of a row [1, no]
+            constants["column"] = np.arange(self._no).reshape(1, -1)
         with self.name_scope():
             for name, value in constants.items():
                 setattr(self, name, constant(self.params, name, value))
 
     def hybrid_forward(self, F: Any, first: Any, *rest: Any, **constants: Any) -> tuple[Any, Any]:
         *levels, targets = (first, *rest)
-        heads = [F.reshape(head, (0, self._anchors, self._no, -1)) for head in levels]
-        rows = F.concat(*heads, dim=3)
         found = self._assign(F, F.BlockGrad(targets), **constants)
-        numbers = self._gather(F, rows, found, constants["column"])
-        ciou = _ciou(F, numbers, found, self._levels)
+        if self._own:
+            boxes, logits, objectness = self._pick_own(F, levels, found)
+            ciou = F.yolo_ciou(boxes, *(found[name] for name in _BOX))
+        else:
+            boxes, logits, objectness = self._pick(F, levels, found, constants["column"])
+            ciou = _ciou(F, boxes, found, self._levels)
         mask, count = found["mask"], found["count"]
         box = F.sum(F.sum(mask * (1 - ciou), axis=1) / count)
         target = self._objectness_target(F, found, F.BlockGrad(F.relu(ciou)))
-        objectness = F.reshape(F.slice_axis(rows, axis=2, begin=4, end=5), (0, 0, -1))
         losses = _cross_entropy(F, objectness, target, self._hyp.obj_pw, self._hyp.fl_gamma)
         obj = F.sum(F.broadcast_mul(losses, constants["objectness_share"]))
         parts = [self._gains[0] * box, self._gains[1] * obj]
         if self._nc > 1:
-            parts.append(self._gains[2] * self._classes(F, numbers, found))
+            parts.append(self._gains[2] * self._classes(F, logits, found))
         else:
             parts.append(F.zeros_like(box))
         stacked = F.concat(*[F.reshape(part, (1,)) for part in parts], dim=0)
@@ -175,11 +183,37 @@ class DetectionLoss(_HybridBlock):  # type: ignore[misc]
         found["slot"], found["place"] = slot, F.cast(found["place"], "int32")
         return found
 
-    def _gather(self, F: Any, rows: Any, found: dict[str, Any], column: Any) -> Any:
-        """The raw numbers [L * 3 A T, no] that answer for each match."""
+    def _pick(
+        self, F: Any, levels: Sequence[Any], found: dict[str, Any], column: Any
+    ) -> tuple[Any, Any, Any]:
+        """What the loss reads of the heads: the raw numbers that answer for each match, boxes
+        [L * 3 A T, 4] and classes [L * 3 A T, nc], and the raw objectness [B, A, P] of all places.
+        """
+        heads = [F.reshape(head, (0, self._anchors, self._no, -1)) for head in levels]
+        rows = F.concat(*heads, dim=3)
         start = found["slot"] * (self._no * self._places) + found["place"]
         index = F.broadcast_add(F.reshape(start, (-1, 1)), F.cast(column, "int32") * self._places)
-        return F.take(F.reshape(rows, (-1,)), index, axis=0, mode="clip")
+        numbers = F.take(F.reshape(rows, (-1,)), index, axis=0, mode="clip")
+        return (
+            F.slice_axis(numbers, axis=1, begin=0, end=4),
+            F.slice_axis(numbers, axis=1, begin=5, end=self._no),
+            F.reshape(F.slice_axis(rows, axis=2, begin=4, end=5), (0, 0, -1)),
+        )
+
+    def _pick_own(
+        self, F: Any, levels: Sequence[Any], found: dict[str, Any]
+    ) -> tuple[Any, Any, Any]:
+        """The same by the compiled operator, with zeros where there is no match."""
+        # As plain rows: the operator reads them twice, and would turn oneDNN's layout each time.
+        heads = [F.reshape(head, (0, 0, -1)) for head in levels]
+        slot, place = (F.cast(found[name], "float32") for name in ("slot", "place"))
+        slot = (slot + 1) * (found["mask"] > 0) - 1
+        return tuple(
+            F.yolo_pick(
+                *heads, slot, place,
+                anchors=self._anchors, numbers=self._no, cells=self._cells,
+            )
+        )  # fmt: skip
 
     def _objectness_target(self, F: Any, found: dict[str, Any], iou: Any) -> Any:
         """[B, A, P]: IoU of the match that is written last at each place, 0 where none is."""
@@ -206,9 +240,8 @@ class DetectionLoss(_HybridBlock):  # type: ignore[misc]
             (self._batch, self._anchors, self._places),
         )
 
-    def _classes(self, F: Any, numbers: Any, found: dict[str, Any]) -> Any:
+    def _classes(self, F: Any, logits: Any, found: dict[str, Any]) -> Any:
         """Mean cross-entropy of the class numbers of each level's matches, summed over levels."""
-        logits = F.slice_axis(numbers, axis=1, begin=5, end=self._no)
         wrong = 0.5 * self._hyp.label_smoothing
         truth = F.one_hot(
             F.reshape(found["label"], (-1,)), self._nc, on_value=1 - wrong, off_value=wrong
@@ -264,19 +297,19 @@ def _cross_entropy(F: Any, logits: Any, truth: Any, positive_weight: float, gamm
     return losses * share * missed**gamma
 
 
-def _ciou(F: Any, numbers: Any, found: dict[str, Any], levels: int) -> Any:
-    """Complete IoU [L, 3 A T] of the decoded numbers with their targets, in grid cells."""
+def _ciou(F: Any, boxes: Any, found: dict[str, Any], levels: int) -> Any:
+    """Complete IoU [L, 3 A T] of the decoded raw boxes with their targets, in grid cells."""
     x, y, w, h = (
         F.reshape(
-            F.Activation(F.slice_axis(numbers, axis=1, begin=i, end=i + 1), act_type="sigmoid"),
+            F.Activation(F.slice_axis(boxes, axis=1, begin=i, end=i + 1), act_type="sigmoid"),
             (levels, -1),
         )
         * 2
         for i in range(4)
     )
     x, y = x - 0.5, y - 0.5
-    w, h = F.square(w) * found["anchor_w"], F.square(h) * found["anchor_h"]
-    tx, ty, tw, th = found["x"], found["y"], found["w"], found["h"]
+    tx, ty, tw, th, anchor_w, anchor_h = (found[name] for name in _BOX)
+    w, h = F.square(w) * anchor_w, F.square(h) * anchor_h
     x1, x2, y1, y2 = x - w / 2, x + w / 2, y - h / 2, y + h / 2
     tx1, tx2, ty1, ty2 = tx - tw / 2, tx + tw / 2, ty - th / 2, ty + th / 2
     overlap = F.relu(F.minimum(x2, tx2) - F.maximum(x1, tx1)) * F.relu(
