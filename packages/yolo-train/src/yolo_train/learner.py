@@ -104,7 +104,8 @@ class Learner:
         with mx.autograd.record():
             for place, device in enumerate(self._devices):
                 images, targets = self._portion(batch, place)
-                x = mx.nd.array(images, ctx=device, dtype="float32") / 255.0
+                x = mx.nd.array(images, ctx=device, dtype="float32")
+                x /= 255.0
                 size = self._size(x.shape[2:], side)
                 if x.shape[2:] != size:
                     x = mx.nd.contrib.BilinearResize2D(x, height=size[0], width=size[1])

@@ -204,7 +204,7 @@ class DetectionLoss(_HybridBlock):  # type: ignore[misc]
         self, F: Any, levels: Sequence[Any], found: dict[str, Any]
     ) -> tuple[Any, Any, Any]:
         """The same by the compiled operator, with zeros where there is no match."""
-        # As plain rows: the operator reads them twice, and would turn oneDNN's layout each time.
+        # In plain rows: MXNet would turn oneDNN's layout for each of two passes.
         heads = [F.reshape(head, (0, 0, -1)) for head in levels]
         slot, place = (F.cast(found[name], "float32") for name in ("slot", "place"))
         slot = (slot + 1) * (found["mask"] > 0) - 1

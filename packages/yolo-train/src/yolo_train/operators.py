@@ -1,7 +1,8 @@
 """Own operators of the training, compiled when the package was installed: see native/.
 
 Batch normalisation and SiLU are one operator here, which reads a tensor as often as it must and
-not once for every step of the formula. Where the library cannot be used the network is made of
+not once for every step of the formula; what the loss needs of the heads is another, complete IoU a
+third. Where the library cannot be used the network is made of
 MXNet's own operators, and `absence` is the reason to tell. The environment variable
 YOLO_TRAIN_OPERATORS names the instruction set (avx512, avx2, portable; all give the same bits), or
 is `mxnet` for MXNet's own operators.
@@ -38,9 +39,10 @@ class BatchNormSilu(_BatchNorm):  # type: ignore[misc]
         self, F: Any, x: Any, gamma: Any, beta: Any, running_mean: Any, running_var: Any
     ) -> Any:
         # MXNet 1.9.1 does not tell an operator of a library that a gradient is to be added to what
-        # is there; its own operator in between does the adding.
+        # is there; its own operator in between does the adding. And it turns an input that lies in
+        # oneDNN's layout into plain rows for every pass; a reshape to the same shape does it once.
         return F.yolo_batch_norm_silu(
-            x,
+            F.reshape(x, shape=(-2,)),
             F.reshape(gamma, shape=(-1,)),
             F.reshape(beta, shape=(-1,)),
             running_mean,
