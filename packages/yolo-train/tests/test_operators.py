@@ -74,7 +74,7 @@ def _loss_gradients() -> list[Any]:
     """Gradients of the heads by the whole loss, many boxes at one place."""
     architecture = Architecture.named("n", nc=7)
     heads = [mx.nd.array(_numbers((3, 36, 64 // s, 64 // s), s)) for s in architecture.strides]
-    targets = np.tile(np.float32([0, 1, 0.4, 0.6, 0.3, 0.2]), (40, 1))
+    targets = np.tile(np.array([0, 1, 0.4, 0.6, 0.3, 0.2], np.float32), (40, 1))
     targets[:, 0], targets[:, 1] = np.arange(40) % 3, np.arange(40) % 7
     targets[20:, 2:4] = np.abs(_numbers((20, 2), 5)) % 1
     block = DetectionLoss(architecture, (64, 64), 3, Hyp(), (0.05, 1, 0.5), own=True)
