@@ -275,3 +275,20 @@ def test_float_and_pickled_arrays_are_refused(model_folder: Path) -> None:
         np.save(wrong, array, allow_pickle=True)
         result = CliRunner().invoke(main, ["run", str(model_folder), "--input", str(wrong)])
         assert result.exit_code == 2
+
+
+def test_a_float_checkpoint_is_answered_with_the_command_that_quantizes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    weights = Path("runs/exp/weights")
+    weights.mkdir(parents=True)
+    for name in ("best.yaml", "best-symbol.json", "best-0000.params"):
+        (weights / name).touch()
+    for words in (["inspect"], ["gas"], ["bundle", "--out", "b"], ["run", "--input", "x.npy"]):
+        result = CliRunner().invoke(main, [words[0], "runs/exp", *words[1:]])
+        assert result.exit_code == 2, result.output
+        assert result.output == (
+            "Error: runs/exp: is a float checkpoint; expected an integer model: yolo-mrt quantize "
+            "runs/exp --data PICTURES --out qout/exp_cvm makes one\n"
+        )

@@ -280,6 +280,10 @@ def test_the_folder_one_works_in_has_stage_files_beside_it(
     refused = CliRunner().invoke(main, ["report", "/"])
     assert refused.exit_code == 2
     assert "is the root of the file system" in refused.output
+    absent = CliRunner().invoke(main, ["report", "absent"])
+    assert absent.output == (
+        "Error: absent: does not exist; expected a model folder that quantize wrote\n"
+    )
 
 
 def test_hostile_names_stay_text_in_the_report() -> None:

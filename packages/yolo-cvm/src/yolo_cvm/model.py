@@ -23,7 +23,7 @@ from yolo_core.graph.costs.cost import peak_bytes
 from yolo_core.graph.files.params import oddities, records_end, size_limit, stale_bytes
 from yolo_core.graph.integers import limit
 from yolo_core.graph.proof.bounds import certify
-from yolo_core.yolo.model_folder import PARAMS_LIMIT
+from yolo_core.yolo.model_folder import PARAMS_LIMIT, refuse_checkpoint
 from yolo_cvm.engine import Engine, select
 
 SYMBOL, PARAMS, DATA = "symbol", "params", "data"
@@ -131,6 +131,7 @@ def model_files(path: PathLike) -> tuple[Path, Path]:
     for folder in _folders(path):
         if (folder / SYMBOL).is_file() and (folder / PARAMS).is_file():
             return folder / SYMBOL, folder / PARAMS
+    refuse_checkpoint(path)
     cause = "has no symbol and params" if path.is_dir() else "is not a folder"
     raise InputError(path, cause, "a model folder or a bundle")
 

@@ -317,6 +317,9 @@ def _remember(settings: Settings, stages: Sequence[str]) -> None:
 
 def recall(folder: Path, work: Path | None) -> Settings:
     """The settings that a model folder was made with, from its stage files."""
+    if not folder.is_dir():
+        cause = "is not a folder" if folder.exists() else "does not exist"
+        raise InputError(folder, cause, "a model folder that quantize wrote")
     place = stage_folder(folder, work)
     if not place.is_dir() and work is None:
         # A qconf run keeps its stage files beside the folder that it dumps to.
@@ -326,7 +329,8 @@ def recall(folder: Path, work: Path | None) -> Settings:
                                                      path.name[: -len(RUN)] + "_cvm")]  # fmt: skip
     found = own or found
     if len(found) != 1:
-        raise InputError(place, f"holds {len(found)} files *{RUN}", "the stage files of one model")
+        cause = f"has {len(found)} files *{RUN} in {place}"
+        raise InputError(folder, cause, "the stage files of one model (--work names their folder)")
     data: Any = read_json(found[0])
     try:
         fields: dict[str, Any] = {

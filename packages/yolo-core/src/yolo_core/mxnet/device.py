@@ -32,7 +32,8 @@ def context(device: str) -> Any:
         return mx.cpu(index)
     found = mx.context.num_gpus()
     if index >= found:
-        raise InputError("device", f"is {device!r}", f"one of the {found} GPUs that MXNet sees")
+        seen = f"gpu:0 to gpu:{found - 1}" if found else "cpu, since MXNet sees no GPU"
+        raise InputError("device", f"is {device!r}", seen)
     return mx.gpu(index)
 
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -261,9 +262,23 @@ def model_sources(path: PathLike) -> list[Path]:
     return [path, *inside, *(Path(f"{stem}{ending}") for ending in endings)]
 
 
+def refuse_checkpoint(path: PathLike) -> None:
+    """InputError with the command that makes an integer model, where a float checkpoint is named
+    in the place of one."""
+    from yolo_core.mxnet.checkpoint import is_checkpoint  # here, since it brings a YAML reader
+
+    if is_checkpoint(path):
+        place = shlex.quote(str(path))
+        out = shlex.quote(f"qout/{Path(path).name}_cvm")
+        made = f"yolo-mrt quantize {place} --data PICTURES --out {out} makes one"
+        raise InputError(path, "is a float checkpoint", f"an integer model: {made}")
+
+
 def read_model_folder(path: PathLike) -> ModelFolder:
     """Load and check a model. Raises InputError naming the file, the node and the rule."""
     path = Path(path)
+    if not is_model_folder(path):
+        refuse_checkpoint(path)
     if not os.path.isdir(path):
         cause = "is a file" if os.path.exists(path) else "does not exist"
         raise InputError(path, cause, "a folder")
