@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -333,3 +337,20 @@ def test_only_the_loopback_unless_told_otherwise(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["serve", "--store", str(tmp_path / "absent")])
     assert result.exit_code == 2
     assert "is not a folder" in result.output
+
+
+def test_the_systemd_unit_is_understood(tmp_path: Path) -> None:
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("there is no systemd-analyze")
+    unit = Path(__file__).parents[2] / "deploy" / "yolo-cvm.service"
+    text, count = re.subn(r"ExecStart=\S+", f"ExecStart={sys.executable}", unit.read_text())
+    assert count == 1
+    (tmp_path / unit.name).write_text(text)
+    words = [program, "verify", "--man=no", str(tmp_path / unit.name)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    told = [line for line in done.stderr.splitlines() if unit.name in line]
+    assert (done.returncode, told) == (0, []), done.stderr
+    (tmp_path / unit.name).write_text(text.replace("Type=exec", "Typ=exec"))
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert "Typ" in done.stderr
