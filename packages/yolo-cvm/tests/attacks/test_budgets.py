@@ -99,4 +99,4 @@ def test_values_beyond_the_input_are_clamped_and_told(
     head, *notes = done.output.strip().splitlines()
     assert found in head
     expected = f"note: {clamped} values of the input were clamped to -127..127"
-    assert notes == [expected] * bool(clamped)
+    assert [line for line in notes if line.startswith("note")] == [expected] * bool(clamped)
