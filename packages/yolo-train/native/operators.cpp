@@ -186,7 +186,7 @@ YOLO_EXPORT int _opCallInferShape(Marker which, const char* const* keys, const c
   if (wrong) return fail(wrong);
   const bool given = give(found_in, inputs, new_in, new_in_dims) &&
                      give(found_out, outputs, out, out_dims);
-  return given ? kDone : fail("no memory");
+  return given ? kDone : fail("out of memory");
 }
 
 YOLO_EXPORT int _opCallInferType(Marker, const char* const*, const char* const*, int, int* in,

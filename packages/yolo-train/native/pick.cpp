@@ -179,7 +179,7 @@ const char* backward(const Call& call) {
   job.heads = call.out;
   // Matches by slot, in their order: places of the first of each slot, counted, then filled.
   int64_t* memory = (int64_t*)calloc(job.slots + 2 + job.matches, sizeof(int64_t));
-  if (!memory) return "yolo_pick: no memory";
+  if (!memory) return "yolo_pick: out of memory";
   int64_t *next = memory + 1, *order = memory + job.slots + 2;
   for (int64_t k = 0; k < job.matches; ++k)
     if (job.own(k) >= 0) ++next[job.own(k) + 1];
