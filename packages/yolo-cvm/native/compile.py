@@ -32,6 +32,7 @@ COMMON = [
     "image.cpp",
     "picture.cpp",
     "conv.cpp",
+    "streams.cpp",
     "winograd.cpp",
     "abi.cpp",
     "wire.cpp",

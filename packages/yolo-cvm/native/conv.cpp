@@ -5,6 +5,8 @@
 #include <cstring>
 #include <map>
 
+#include "streams.h"
+
 namespace cvm {
 namespace {
 
@@ -59,6 +61,7 @@ struct DirectStep : Step {
   int64_t weight_bytes = 0;
   PackedWeights weights;  // [block][run][word][lane][4], see Kernels::pairs
   bool flat;
+  std::unique_ptr<Streams> streams;  // null where results go to their places at once
 
   explicit DirectStep(Convolution&& convolution) : c(std::move(convolution)) {
     for (const Block& b : c.blocks) {
@@ -71,6 +74,7 @@ struct DirectStep : Step {
       take_off_offset(values);
     });
     flat = c.kh * c.kw == 1 && c.sh * c.sw == 1 && c.ph + c.pw == 0 && c.flat();
+    streams = Streams::of(c);
   }
 
   static int64_t lane_bytes(const Reach& r) { return (int64_t)r.offsets.size() * r.run_words * 4; }
@@ -171,7 +175,21 @@ struct DirectStep : Step {
         add_up(e, epilogue, from, b, at.image, at.y, at.x, at.pixels());
       };
       const TileWalk first(flat ? 1 : c.shape[1], width, tiles, begin);
-      if (c.scatters()) {
+      if (streams && !by_channel) {
+        Streams::Buffer buffer;
+        Convolution::Epilogue local = epilogue;
+        TileOp& scatter = local.ops[c.operations() - 1];
+        const TileOp there = scatter;
+        streams->redirect(&scatter, buffer);
+        TileWalk at = first;
+        for (int64_t i = begin; i < end; ++i, at.advance()) {
+          const uint8_t* from = input + at.image * c.in.image_stride +
+                                at.y * c.sh * c.in.row_stride + at.x * c.sw * c.in.pixel_stride;
+          for (size_t b = b0; b < b1; ++b) add_up(e, local, from, b, 0, 0, 0, at.pixels());
+          streams->write(there, buffer, at.image, at.y, at.x, at.pixels());
+        }
+        c.k->settle();
+      } else if (c.scatters()) {
         TileWalk at = first;
         for (int64_t i = begin; i < end; ++i, at.advance())
           for (size_t b = b0; b < b1; ++b) visit(b, at);
@@ -383,6 +401,11 @@ void Convolution::find_pieces(PieceBook& book) {
   if (!any) return;
   pieces_ = std::move(all);
   indexed_ = kLaneIndex;
+}
+
+const TileOp* Convolution::only_scatter() const {
+  const bool only = direct_.empty() && remaining_.size() == 1 && scatters_;
+  return only ? &code_->ops()[remaining_[0]] : nullptr;
 }
 
 void Convolution::bind(const Execution& e, Epilogue* into) const {

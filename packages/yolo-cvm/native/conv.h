@@ -45,12 +45,16 @@ class Convolution {
   bool grouped() const { return group_inputs != in.dims[3]; }
   // Whether results are scattered: then their cache lines should be filled at once.
   bool scatters() const { return scatters_; }
+  // The scattered store, where nothing else is done with the result; otherwise null.
+  const TileOp* only_scatter() const;
 
   // The operations of the epilogue in the order of use, with the addresses of one execution.
   struct Epilogue {
     TileOp ops[kMaxOps];
   };
   void bind(const Execution& e, Epilogue* into) const;
+  // How many operations that are.
+  size_t operations() const { return requantized_ + direct_.size() + remaining_.size(); }
 
   // Runs micro-kernel and epilogue for pixels that follow each other in a row. `t` says what to
   // add up: input, step, offsets, runs, run_words, weights, start, start_step.

@@ -205,6 +205,10 @@ struct Kernels {
   ConvKernel conv[3][kMaxPixels + 1];
   void (*tile_code)(const Tile&);
   LaneLookup lookup;  // null where the sinks of a tile know no kLaneIndex
+  // Copies values past the caches, null where the instruction set has no such stores; other threads
+  // see them after `settle`.
+  void (*stream)(int32_t* into, const int32_t* values, int64_t count);
+  void (*settle)();
   // the larger of two pixels of `count` channels
   void (*max_pixel)(int32_t dtype, uint8_t* into, const uint8_t* other, int64_t count);
   // int32 planes to interleaved bytes: out[x * pixel_stride + c] = plane c, element x, + offset

@@ -13,6 +13,7 @@
 #include "interleave.h"
 #include "kernels.h"
 #include "loops.h"
+#include "stream.h"
 #include "tile_ops.h"
 
 namespace cvm {
@@ -122,6 +123,10 @@ Kernels make_kernels(const char* name, const Winograd* winograd = nullptr) {
   k.tile_code = run_tile_code<V>;
   k.max_pixel = max_pixel<V>;
   k.interleave = interleave<V>;
+#if defined(__AVX__)
+  k.stream = stream;
+  k.settle = settle;
+#endif
   fill_loops(k.loops);
   k.winograd = winograd;
   k.ceiling = ceiling<V>;

@@ -401,6 +401,52 @@ def test_a_head_with_its_moves_costs_no_step() -> None:
     assert scatter.fields["offsets"].tolist() == expected
 
 
+@pytest.mark.parametrize(
+    ("anchors", "row", "kernel", "shape"),
+    [
+        (3, 85, 1, (1, 3, 33, 32)),
+        (2, 33, 3, (2, 3, 31, 67)),  # pixels in rows of images, since the window has a border
+        (1, 16, 1, (1, 8, 129, 127)),  # a cache line each
+        (3, 15, 1, (1, 3, 80, 75)),  # too short for lines
+        (1, 700, 1, (1, 4, 20, 19)),  # too many values for a tile
+        (2, 72, 1, (1, 96, 43, 45)),  # sums, nothing behind them
+    ],
+)
+def test_large_heads_are_written_in_whole_lines_of_the_cache(
+    anchors: int, row: int, kernel: int, shape: tuple[int, ...]
+) -> None:
+    """The rows of an anchor follow each other from pixel to pixel; they begin at any address."""
+    random = np.random.default_rng(row)
+    b = GraphBuilder()
+    x = b.input("data", shape, 8)
+    channels, pixels = anchors * row, shape[2] * shape[3]
+    taps = random.integers(-127, 128, (channels, shape[1], kernel, kernel))
+    y = b.operator(
+        "conv2d",
+        [x, b.parameter("w", taps, 8)],
+        channels=channels,
+        kernel_size=(kernel, kernel),
+        padding=(kernel // 2, kernel // 2),
+        use_bias=False,
+    )
+    if row != 72:
+        y = b.operator("cvm_right_shift", [y], precision=13, shift_bit=4)
+    y = b.operator("reshape", [y], shape=(shape[0], anchors, row, pixels))
+    y = b.operator("transpose", [y], axes=(0, 1, 3, 2))
+    graph = b.build([b.operator("reshape", [y], shape=(shape[0], anchors * pixels, row))])
+    data = random.integers(-127, 128, shape, dtype=np.int32)
+    (want,) = interpret.run(graph, data)
+    for name in library.instruction_sets():
+        for threads in (1, 3):
+            engine = select(graph, threads, name)
+            for begin in (0, 1, 13):
+                room = np.full(want.size + 32, 7, np.int32)
+                into = room[begin : begin + want.size].reshape(want.shape)
+                assert np.array_equal(engine.run(data, into)[0], want), name
+                assert np.all(room[:begin] == 7)
+                assert np.all(room[begin + want.size :] == 7)
+
+
 def test_what_nobody_reads_of_a_constant_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """The constant is worked out in every run, and so it is no constant to its other readers."""
     b = GraphBuilder()
