@@ -325,3 +325,19 @@ def test_a_split_without_boxes_is_refused_and_says_where_it_looked(tmp_path: Pat
     assert (len(report.missing), len(report.repeated), report.left_out()) == (
         1, 1, {"named twice": 1},
     )  # fmt: skip
+
+
+def test_the_key_that_yolov5_does_not_read_is_named(dataset: Any) -> None:
+    source = dataset / "data.yaml"
+    text = source.read_text(encoding="utf-8")
+    source.write_text(text.replace("val:", "valid:"), encoding="utf-8")
+    with pytest.raises(InputError, match=r"has no `val` but `valid`.*the key `val` in its place"):
+        read_data_yaml(source).places("val")
+
+
+def test_an_address_is_shown_as_it_is_written(tmp_path: Path) -> None:
+    (tmp_path / "d.yaml").write_text(
+        "train: https://example.com/a.zip\nnames: [a]\n", encoding="utf-8"
+    )
+    with pytest.raises(InputError, match=r"names https://example.com/a.zip as `train`.*address"):
+        read_data_yaml(tmp_path / "d.yaml")

@@ -12,6 +12,7 @@ This module says which files belong to a dataset; `labels` reads what stands in 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,9 @@ IMAGE_ENDINGS = (".bmp", ".dng", ".jpeg", ".jpg", ".mpo", ".pfm", ".png", ".tif"
 #: The files by which a folder of results is known: of a detection, and of a training.
 DETECTIONS, TRAINING = "detections.json", "results.csv"
 _SPLITS = ("train", "val", "test")
+_ADDRESS = re.compile(r"(?:^|/)([a-z][a-z0-9+]+):/(.*)")
+#: Keys that people write for a split and YOLOv5 does not read.
+_OTHER_WORDS = {"train": ("training",), "val": ("valid", "validation"), "test": ("testing",)}
 _YAML = (".yaml", ".yml")
 
 
@@ -38,6 +42,7 @@ class DataConfig:
     """What a data.yaml says. train, val, test: folders, lists or images; may be empty.
 
     A place that does not exist is an error only for the command that asks for its split.
+    misnamed: split → the key that stands for it and that YOLOv5 does not read.
     """
 
     source: Path
@@ -46,12 +51,16 @@ class DataConfig:
     val: tuple[Path, ...]
     test: tuple[Path, ...]
     names: tuple[str, ...]
+    misnamed: tuple[tuple[str, str], ...] = ()
 
     def places(self, split: str) -> tuple[Path, ...]:
         """Where the images of "train", "val" or "test" lie; InputError when that is nowhere."""
         places: tuple[Path, ...] = getattr(self, split)
         if not places:
-            raise InputError(self.source, f"has no `{split}`", "a folder of images")
+            other = dict(self.misnamed).get(split)
+            cause = f" but `{other}`, which YOLOv5 does not read" if other else ""
+            expected = f"the key `{split}` in its place" if other else "a folder of images"
+            raise InputError(self.source, f"has no `{split}`{cause}", expected)
         for place in places:
             if not _exists(place):
                 raise _absent(self.source, place, split)
@@ -83,10 +92,18 @@ def read_data_yaml(path: PathLike) -> DataConfig:
     if named and not any(_exists(place) for _, place in named):
         split, place = named[0]
         raise _absent(source, place, split)
-    return DataConfig(source, root, splits["train"], splits["val"], splits["test"], names)
+    misnamed = tuple(
+        (split, word) for split in _SPLITS for word in _OTHER_WORDS[split]
+        if word in data and split not in data
+    )  # fmt: skip
+    return DataConfig(source, root, splits["train"], splits["val"], splits["test"], names, misnamed)
 
 
 def _absent(source: Path, place: Path, split: str) -> InputError:
+    address = _ADDRESS.search(place.as_posix())  # a path has lost one of its slashes
+    if address:
+        cause = f"names {address[1]}://{address[2]} as `{split}`, which is an address"
+        return InputError(source, cause, "a folder on this machine")
     return InputError(source, f"names {place} as `{split}`, which does not exist")
 
 
