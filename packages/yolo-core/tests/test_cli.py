@@ -73,6 +73,16 @@ def test_the_name_of_an_absent_folder_is_escaped(tmp_path: Path) -> None:
     assert r"a\x1b[2J\x00\nproven as `train`, which does not exist" in done.output
 
 
+def test_a_check_names_the_key_that_yolov5_does_not_read(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    cv2.imwrite(str(tmp_path / "train" / "a.png"), np.zeros((8, 8, 3), np.uint8))
+    data = tmp_path / "data.yaml"
+    data.write_text("train: train\nvalid: valid\nnames: [a]\n")
+    done = run("dataset", "check", str(data))
+    assert done.exit_code == 0, done.output
+    assert "val: has no `val` but `valid`, which YOLOv5 does not read" in done.output
+
+
 @pytest.mark.parametrize("words", [["architecture", "n"], ["checkpoint"], []])
 def test_a_word_too_many_is_repeated_on_one_line(words: list[str]) -> None:
     hostile = "a\x9b2J\u202e\nproven: all is well"

@@ -91,8 +91,9 @@ class Checked:
 def check_dataset(data: DataConfig) -> Checked:
     """Look at every picture and label of a dataset. InputError where no split can be read."""
     parts, absent = [], []
+    misnamed = dict(data.misnamed)
     for split in SPLITS:
-        if not getattr(data, split):
+        if not getattr(data, split) and split not in misnamed:
             continue
         try:
             images = data.images(split)
