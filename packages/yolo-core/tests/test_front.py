@@ -22,7 +22,7 @@ def test_the_help_names_every_word_without_loading_a_package() -> None:
 
 
 def test_a_missing_package_is_told_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wishes, "_points", tuple)
+    monkeypatch.setattr(wishes, "installed", lambda group: [])
     result = CliRunner().invoke(main, ["quantize", "x"])
     assert result.exit_code == 2
     assert "pip install yolo-mrt" in result.output
@@ -36,7 +36,7 @@ def test_the_first_package_that_is_installed_answers(monkeypatch: pytest.MonkeyP
         def load() -> click.Command:
             return click.Command("of yolo-cvm")
 
-    monkeypatch.setattr(wishes, "_points", lambda: [Point])
+    monkeypatch.setattr(wishes, "installed", lambda group: [Point])
     assert wishes.answering("detect").name == "of yolo-cvm"
 
 

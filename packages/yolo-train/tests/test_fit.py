@@ -17,6 +17,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from yolo_core import plugins
 from yolo_core.mxnet import weights
 from yolo_core.mxnet.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from yolo_core.mxnet.fusing import fuse
@@ -405,7 +406,7 @@ def test_weights_of_another_framework_are_read_by_the_package_that_knows_them(
     monkeypatch.setattr(weights, "_reader", lambda path: lambda path: found)
     assert read_weights(FitOptions(data="x", weights=str(file))) is not None
     monkeypatch.undo()
-    monkeypatch.setattr(weights, "metadata", SimpleNamespace(entry_points=dict))
+    monkeypatch.setattr(plugins, "metadata", SimpleNamespace(entry_points=dict))
     result = fit(shapes, tmp_path, "--epochs", "1", "--weights", str(file))
     assert result.exit_code == 2
     assert "pip install yolo-port" in result.output

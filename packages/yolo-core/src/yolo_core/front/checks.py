@@ -7,9 +7,9 @@ import platform
 import sys
 from collections.abc import Callable, Iterator
 from importlib import metadata
-from typing import Any
 
 from yolo_core.errors import InputError
+from yolo_core.plugins import installed
 
 #: Group of entry points: functions of packages that return (label, text) pairs of their own.
 ENTRY_POINTS = "yolo_core.checks"
@@ -85,10 +85,5 @@ def _fonts() -> str:
 
 
 def _of_packages() -> Iterator[Callable[[], list[tuple[str, str]]]]:
-    points: Any = metadata.entry_points()
-    if hasattr(points, "select"):
-        found = points.select(group=ENTRY_POINTS)
-    else:  # Python 3.9 returns a mapping of groups
-        found = points.get(ENTRY_POINTS, ())
-    for point in sorted(found, key=lambda point: str(point.name)):
+    for point in installed(ENTRY_POINTS):
         yield point.load()

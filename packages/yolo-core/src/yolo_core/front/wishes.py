@@ -7,12 +7,11 @@ who is asked for a word, and what to install where nobody answers.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import metadata
-from typing import Any
 
 import click
 
 from yolo_core.errors import InputError
+from yolo_core.plugins import installed
 
 ENTRY_POINTS = "yolo_core.commands"
 
@@ -41,7 +40,9 @@ WISHES: dict[str, Wish] = {
 
 def answering(word: str) -> click.Command:
     """The command behind a word of `WISHES`. InputError where its package is not installed."""
-    found = {(point.value.partition(".")[0], point.name): point for point in _points()}
+    found = {
+        (point.value.partition(".")[0], point.name): point for point in installed(ENTRY_POINTS)
+    }
     for package in WISHES[word].packages:
         point = found.get((package.replace("-", "_"), word))
         if point is not None:
@@ -54,10 +55,3 @@ def answering(word: str) -> click.Command:
 def install(package: str) -> str:
     """What to type to have a package of ours."""
     return f"pip install {package} (from a checkout: pip install packages/{package})"
-
-
-def _points() -> Any:
-    points: Any = metadata.entry_points()
-    if hasattr(points, "select"):
-        return points.select(group=ENTRY_POINTS)
-    return points.get(ENTRY_POINTS, ())  # Python 3.9 returns a mapping of groups

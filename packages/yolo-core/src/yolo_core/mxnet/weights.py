@@ -8,13 +8,12 @@ safetensors and NumPy files.
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike
 from yolo_core.mxnet.checkpoint import Checkpoint, is_checkpoint, read_checkpoint
+from yolo_core.plugins import installed
 from yolo_core.yolo.predictor import FOREIGN_ENDINGS
 
 ENTRY_POINTS = "yolo_core.weights"
@@ -39,12 +38,7 @@ def read_weights(path: PathLike) -> Checkpoint:
 
 
 def _reader(path: PathLike) -> Callable[[PathLike], Checkpoint]:
-    points: Any = metadata.entry_points()
-    if hasattr(points, "select"):
-        found = points.select(group=ENTRY_POINTS)
-    else:  # Python 3.9 returns a mapping of groups
-        found = points.get(ENTRY_POINTS, ())
-    for point in found:
+    for point in installed(ENTRY_POINTS):
         reader: Callable[[PathLike], Checkpoint] = point.load()
         return reader
     raise InputError(

@@ -7,10 +7,10 @@ writes the page and returns what to tell, in lines. It raises InputError.
 
 from __future__ import annotations
 
-from importlib import metadata
-from typing import Any, Callable
+from typing import Callable
 
 from yolo_core.files import PathLike
+from yolo_core.plugins import installed
 
 ENTRY_POINTS = "yolo_core.model_pages"
 PageMaker = Callable[[PathLike, PathLike, PathLike], "list[str]"]
@@ -18,12 +18,7 @@ PageMaker = Callable[[PathLike, PathLike, PathLike], "list[str]"]
 
 def page_maker() -> PageMaker | None:
     """The installed maker of pages, the first by name; None where no package has one."""
-    points: Any = metadata.entry_points()
-    if hasattr(points, "select"):
-        found = points.select(group=ENTRY_POINTS)
-    else:  # Python 3.9 returns a mapping of groups
-        found = points.get(ENTRY_POINTS, ())
-    for point in sorted(found, key=lambda each: str(each.name)):
+    for point in installed(ENTRY_POINTS):
         maker: PageMaker = point.load()
         return maker
     return None

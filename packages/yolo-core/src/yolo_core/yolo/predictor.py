@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from importlib import metadata
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -18,6 +17,7 @@ import numpy as np
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike
+from yolo_core.plugins import installed
 from yolo_core.yolo.architecture import Architecture
 from yolo_core.yolo.boxes import NmsSettings, detections
 from yolo_core.yolo.letterbox import MODES, Letterbox, Resize, resize
@@ -90,12 +90,7 @@ class Opener(Protocol):
 
 def openers() -> Iterator[tuple[str, Opener]]:
     """Name and opener of every installed kind of model, by name; loaded one at a time."""
-    points: Any = metadata.entry_points()
-    if hasattr(points, "select"):
-        found = points.select(group=ENTRY_POINTS)
-    else:  # Python 3.9 returns a mapping of groups
-        found = points.get(ENTRY_POINTS, ())
-    for point in sorted(found, key=lambda point: str(point.name)):
+    for point in installed(ENTRY_POINTS):
         yield point.name, point.load()()
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
-from typing import Any, Protocol
+from typing import Protocol
 
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
+from yolo_core.plugins import installed
 from yolo_core.yolo.architecture import Architecture
 
 ENTRY_POINTS = "yolo_core.grids"
@@ -58,12 +58,7 @@ def grid_maker(name: str | None = None) -> GridMaker:
 
     InputError when there is none.
     """
-    points: Any = metadata.entry_points()
-    if hasattr(points, "select"):
-        found = points.select(group=ENTRY_POINTS)
-    else:  # Python 3.9 returns a mapping of groups
-        found = points.get(ENTRY_POINTS, ())
-    known = {str(point.name): point for point in found}
+    known = {str(point.name): point for point in installed(ENTRY_POINTS)}
     wanted = name or min(known, default="")
     if wanted not in known:
         raise InputError(
