@@ -62,25 +62,26 @@ def test_bad_input_is_one_line_and_code_2(tmp_path: Path) -> None:
         assert word in result.output
 
 
-def test_the_name_of_an_absent_folder_is_escaped(tmp_path: Path) -> None:
-    (tmp_path / "val").mkdir()
-    cv2.imwrite(str(tmp_path / "val" / "a.png"), np.zeros((8, 8, 3), np.uint8))
-    data = tmp_path / "data.yaml"
-    data.write_text('train: "a\\e[2J\\0\\nproven"\nval: val\nnames: [a]\n')
+def checked(folder: Path, text: str) -> str:
+    """What `dataset check` tells of a data.yaml of this text, beside a folder of one picture."""
+    (folder / "pictures").mkdir()
+    cv2.imwrite(str(folder / "pictures" / "a.png"), np.zeros((8, 8, 3), np.uint8))
+    data = folder / "data.yaml"
+    data.write_text(text)
     done = run("dataset", "check", str(data))
     assert done.exit_code == 0, done.output
-    assert all(line.isprintable() for line in done.output.split("\n"))
-    assert r"a\x1b[2J\x00\nproven as `train`, which does not exist" in done.output
+    return str(done.output)
+
+
+def test_the_name_of_an_absent_folder_is_escaped(tmp_path: Path) -> None:
+    told = checked(tmp_path, 'train: "a\\e[2J\\0\\nproven"\nval: pictures\nnames: [a]\n')
+    assert all(line.isprintable() for line in told.split("\n"))
+    assert r"a\x1b[2J\x00\nproven as `train`, which does not exist" in told
 
 
 def test_a_check_names_the_key_that_yolov5_does_not_read(tmp_path: Path) -> None:
-    (tmp_path / "train").mkdir()
-    cv2.imwrite(str(tmp_path / "train" / "a.png"), np.zeros((8, 8, 3), np.uint8))
-    data = tmp_path / "data.yaml"
-    data.write_text("train: train\nvalid: valid\nnames: [a]\n")
-    done = run("dataset", "check", str(data))
-    assert done.exit_code == 0, done.output
-    assert "val: has no `val` but `valid`, which YOLOv5 does not read" in done.output
+    told = checked(tmp_path, "train: pictures\nvalid: valid\nnames: [a]\n")
+    assert "val: has no `val` but `valid`, which YOLOv5 does not read" in told
 
 
 @pytest.mark.parametrize("words", [["architecture", "n"], ["checkpoint"], []])

@@ -6,6 +6,8 @@
 #include <immintrin.h>
 #endif
 
+#include "epilogue.h"
+
 namespace cvm {
 namespace {
 
@@ -34,7 +36,7 @@ inline void stream(int32_t* into, const int32_t* values, int64_t count) {
     to += kLine, from += kLine;
   }
   memcpy(to, from, (size_t)bytes);
-  _mm256_zeroupper();
+  leave_vectors();
 }
 inline void settle() { _mm_sfence(); }
 #endif

@@ -24,6 +24,7 @@ from yolo_core.mxnet.checkpoint import (
 )
 from yolo_core.outputs import check_outputs
 from yolo_core.replacing import only_one
+from yolo_core.yolo.dataset import is_yaml
 from yolo_core.yolo.letterbox import check_imgsz, rounded_imgsz
 from yolo_core.yolo.model_folder import model_sources
 from yolo_mrt import stages as stage_module
@@ -183,7 +184,7 @@ def _tell_next(settings: Settings, stages: Sequence[str], data: PathLike = "DATA
     if "compile" in stages:
         out = settings.out
         boxes = out.with_name(f"{out.name.removesuffix('_cvm')}_boxes")
-        scored = data if Path(data).suffix in (".yaml", ".yml") else "DATA.yaml"
+        scored = data if is_yaml(data) else "DATA.yaml"
         for_a_contract = [] if settings.boxes else [("yolo-mrt", "boxes", out, "--out", boxes)]
         console.next_steps(
             ("yolo-cvm", "detect", out, "PICTURE", "--out", "results"),

@@ -12,7 +12,7 @@ import numpy as np
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike
-from yolo_core.yolo.dataset import list_images, read_data_yaml
+from yolo_core.yolo.dataset import is_yaml, list_images, read_data_yaml
 from yolo_core.yolo.letterbox import read_image, resize
 from yolo_core.yolo.samples import each_once
 
@@ -32,7 +32,6 @@ _DARK = 40
 _THUMBNAIL, _ALIKE, _COMPARED = 32, 3.0, 256
 #: So many pictures of a kind are named.
 _LISTED = 5
-_YAML = (".yaml", ".yml")
 
 Tell = Callable[[str], None]
 
@@ -82,7 +81,7 @@ def calibration_images(
 def all_images(data: PathLike) -> list[Path]:
     """The images of a folder, of a list, or of the training part of a data.yaml."""
     path = Path(data)
-    if path.suffix.lower() in _YAML:
+    if is_yaml(path):
         return read_data_yaml(path).images("train")
     return list_images(path)
 
@@ -120,7 +119,7 @@ def judging_images(
     Images that cannot be read or show nothing are passed over.
     """
     found = kept_back(all_images(data), calibrated, most)
-    if not found and Path(data).suffix.lower() in _YAML:
+    if not found and is_yaml(data):
         found = kept_back(read_data_yaml(Path(data)).images("val"), calibrated, most)
     return found
 

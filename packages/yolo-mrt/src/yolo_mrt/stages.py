@@ -22,7 +22,7 @@ from yolo_core.graph import Graph
 from yolo_core.mxnet.params import encode_params, read_params
 from yolo_core.progress import progress
 from yolo_core.yolo.architecture import Architecture
-from yolo_core.yolo.boxes import rows_of
+from yolo_core.yolo.boxes import detections, rows_of
 from yolo_core.yolo.letterbox import Letterbox, read_image
 from yolo_core.yolo.model_folder import Extension
 from yolo_mrt import cache, costs
@@ -33,7 +33,7 @@ from yolo_mrt.calibrate.tables import CODE_LIMIT
 from yolo_mrt.calibrate.views import ENOUGH, views, views_each
 from yolo_mrt.compile import deliver
 from yolo_mrt.compile.boxes import told, with_boxes
-from yolo_mrt.compile.comparison import compare, sees
+from yolo_mrt.compile.comparison import CONFIDENT, compare
 from yolo_mrt.compile.estimate import Estimate
 from yolo_mrt.network.net import Layer, Net
 from yolo_mrt.network.source import Source, check_weights, read_source
@@ -183,7 +183,9 @@ def _measured(settings: Settings, source: Source) -> tuple[int, dict[str, Tensor
     seeing: list[bool] = []
 
     def look(heads: tuple[Array, ...]) -> None:
-        seeing.append(sees(rows_of(heads, source.architecture.no)[0]))
+        numbers = rows_of(heads, source.architecture.no)[0]
+        found = detections(numbers, source.architecture, settings.imgsz, CONFIDENT)
+        seeing.append(len(found) > 0)
 
     statistics = measure(source.net, planes, source.net.extents(*settings.imgsz), look)
     for name, found in statistics.items():

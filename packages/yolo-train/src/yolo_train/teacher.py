@@ -21,7 +21,7 @@ from yolo_core.mxnet.fusing import fuse
 from yolo_core.mxnet.importing import mxnet
 from yolo_core.mxnet.network import build, constant
 from yolo_core.yolo.architecture import Architecture
-from yolo_core.yolo.dataset import list_images, read_data_yaml
+from yolo_core.yolo.dataset import is_yaml, list_images, read_data_yaml
 from yolo_core.yolo.samples import Sample, each_once, picture_sizes
 from yolo_train.hyp import Hyp
 from yolo_train.validate import Validator
@@ -86,7 +86,7 @@ def split_pictures(data: str) -> dict[str, list[Path]]:
     data: a data.yaml, whose labels and names are not looked at; or a folder, a list or a picture,
     of which every eighth validates. InputError where there are fewer than two.
     """
-    if data.lower().endswith((".yaml", ".yml")):
+    if is_yaml(data):
         config = read_data_yaml(data)
         if config.val:
             return {split: config.images(split) for split in ("train", "val")}

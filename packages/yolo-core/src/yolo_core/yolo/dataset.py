@@ -71,6 +71,11 @@ class DataConfig:
         return [image for place in self.places(split) for image in list_images(place)]
 
 
+def is_yaml(path: PathLike) -> bool:
+    """Whether a path is called as a data.yaml is, and not as a folder, a list or a picture."""
+    return Path(path).suffix.lower() in _YAML
+
+
 def read_data_yaml(path: PathLike) -> DataConfig:
     """A data.yaml. InputError where it says no classes, and where nothing that it names exists.
 
@@ -171,7 +176,7 @@ def _folders(value: Any, root: Path, source: Path, split: str) -> tuple[Path, ..
         if not isinstance(item, str) or not item:
             raise InputError(source, f"has `{split}` {item!r:.60}", "folders of images")
         place = next(filter(_exists, _readings(item, root, source)), root / item)
-        if place.suffix.lower() in _YAML and os.path.isfile(place):
+        if is_yaml(place) and os.path.isfile(place):
             cause = f"names {place} as `{split}`, which is a YAML file"
             raise InputError(source, cause, "a folder of images, a list of them or an image")
         places.append(place)

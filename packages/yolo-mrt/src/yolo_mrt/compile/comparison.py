@@ -21,7 +21,6 @@ from yolo_core.yolo.boxes import (
     detections,
     detections_of_rows,
     iou,
-    plausible,
     rows_of,
 )
 from yolo_core.yolo.elementary import sigmoid
@@ -109,13 +108,6 @@ def share_interval(part: int, whole: int) -> tuple[float, float]:
         max((centre - spread) / (1 + square / whole), 0.0),
         min((centre + spread) / (1 + square / whole), 1.0),
     )
-
-
-def sees(numbers: Array) -> bool:
-    """Whether raw numbers [N, 5 + nc] of one image hold a confident detection."""
-    rows = plausible(numbers[:, 4], CONFIDENT.conf)
-    scores = sigmoid(numbers[rows, 4]) * sigmoid(numbers[rows, 5:].max(axis=1))
-    return bool((scores > CONFIDENT.conf).any())
 
 
 def compare(
