@@ -145,10 +145,6 @@ struct DirectStep : Step {
     }
   }
 
-  void run(Execution& e) const override {
-    while (!advance(e)) {
-    }
-  }
   bool advance(Execution& e) const override {
     Convolution::Epilogue epilogue;
     c.bind(e, &epilogue);

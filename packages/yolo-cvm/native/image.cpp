@@ -9,7 +9,7 @@ namespace {
 
 int64_t round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
 
-struct PointwiseStep : Step {
+struct PointwiseStep : WholeStep {
   static constexpr int64_t kTileSize = 8 * kMaxLanes;  // values of a register
   int64_t shape[4], lanes, pixels;  // lanes and pixels of a tile
   std::unique_ptr<TileCode> code;
@@ -59,7 +59,7 @@ uint8_t* pixel(uint8_t* base, const Tensor& t, int64_t n, int64_t y, int64_t x) 
 }
 
 // Writes the border of an image: one code per channel.
-struct HaloStep : Step {
+struct HaloStep : WholeStep {
   Tensor t;
   std::vector<uint8_t> codes;  // of one pixel
   HaloStep(Words& w, const Plan& p) : HaloStep(HaloFields(w, p), p) {}
@@ -88,7 +88,7 @@ struct HaloStep : Step {
 };
 
 // int32 planes [N, C, H, W] to an image.
-struct ToImage : Step, ToImageFields {
+struct ToImage : WholeStep, ToImageFields {
   const Kernels* k;
   ToImage(Words& w, const Plan& p) : ToImageFields(w, p), k(p.kernels) {
     require(out.dtype == kInt8 && x.count == out.count, "byte image of equal size expected");
@@ -123,7 +123,7 @@ void copy_row(uint8_t* to, int64_t to_step, const uint8_t* from, int64_t from_st
 }
 
 // Copies pixels, each repeated scale x scale times: upsampling, and concatenation when scale is 1.
-struct CopyImage : Step, CopyImageFields {
+struct CopyImage : WholeStep, CopyImageFields {
   CopyImage(Words& w, const Plan& p) : CopyImageFields(w, p) {
     require(x.dtype == out.dtype && x.dims[0] == out.dims[0] && x.dims[3] == out.dims[3] &&
                 x.dims[1] * scale == out.dims[1] && x.dims[2] * scale == out.dims[2],
@@ -148,7 +148,7 @@ struct CopyImage : Step, CopyImageFields {
 };
 
 // Maximum over windows; pixels outside the image never win.
-struct PoolImage : Step, PoolImageFields {
+struct PoolImage : WholeStep, PoolImageFields {
   const Kernels* k;
   PoolImage(Words& w, const Plan& p) : PoolImageFields(w, p), k(p.kernels) {
     require(x.dtype == out.dtype && x.dims[0] == out.dims[0] && x.dims[3] == out.dims[3],

@@ -61,7 +61,7 @@ int64_t row_grain(const std::vector<Axis>& axes) {
 constexpr int64_t kLongRow = 16;  // elements from which a call that copies is worth it
 
 // out[strided] = in[strided]: transpose, repeat, tile, slices, upsampling, concatenate, copies.
-struct Copy : Step, CopyFields {
+struct Copy : WholeStep, CopyFields {
   Copy(Words& w, const Plan& p) : CopyFields(w, p) {
     check_reach(axes, 0, x_start, x.count);
     check_reach(axes, 1, out_start, out.count);
@@ -87,7 +87,7 @@ struct Copy : Step, CopyFields {
   }
 };
 
-struct Unary : Step, UnaryFields {
+struct Unary : WholeStep, UnaryFields {
   Unary(Words& w, const Plan& p) : UnaryFields(w, p) {
     require(x.count == out.count, "unary sizes differ");
     const bool shifts = (UnaryKind)kind == UnaryKind::kRightShift ||
@@ -103,7 +103,7 @@ struct Unary : Step, UnaryFields {
   }
 };
 
-struct Binary : Step, BinaryFields {
+struct Binary : WholeStep, BinaryFields {
   Binary(Words& w, const Plan& p) : BinaryFields(w, p) {
     check_reach(axes, 0, 0, a.count);
     check_reach(axes, 1, 0, b.count);
@@ -124,7 +124,7 @@ struct Binary : Step, BinaryFields {
 };
 
 // Sums or maxima: kept axes index the output, reduced axes are walked for each of its elements.
-struct Reduce : Step, ReduceFields {
+struct Reduce : WholeStep, ReduceFields {
   // floor_zero: max over all axes with axis=() starts at zero (specification 3.3)
   Reduce(Words& w, const Plan& p) : ReduceFields(w, p) {
     std::vector<Axis> all = kept;
@@ -181,7 +181,7 @@ struct Reduce : Step, ReduceFields {
 };
 
 // out[outer][i][inner] = data[outer][clamp(index[i])][inner]: take and cvm_lut.
-struct Take : Step, TakeFields {
+struct Take : WholeStep, TakeFields {
   Take(Words& w, const Plan& p) : TakeFields(w, p) {
     const __int128 have = (__int128)outer * size * inner;
     const __int128 give = (__int128)outer * index.count * inner;
@@ -213,7 +213,7 @@ struct Take : Step, TakeFields {
 
 // Of each row the first `whole` elements and the low bytes (by `mask`) of the next are copied, the
 // rest is zero: the original copies bytes where it means elements (specification 3.3).
-struct Where : Step, WhereFields {
+struct Where : WholeStep, WhereFields {
   Where(Words& w, const Plan& p) : WhereFields(w, p) {
     require(whole <= row, "where copies more than a row");
     require(x.count == out.count && y.count == out.count, "where sizes differ");

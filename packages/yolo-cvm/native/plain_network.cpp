@@ -6,7 +6,7 @@
 namespace cvm {
 namespace {
 
-struct Dense : Step, DenseFields {
+struct Dense : WholeStep, DenseFields {
   Dense(Words& w, const Plan& p) : DenseFields(w, p) {
     require((__int128)rows * inner == x.count && (__int128)units * inner == weight.count &&
                 (__int128)rows * units == out.count && (!bias || bias->count == units),
@@ -49,10 +49,6 @@ struct Conv : Step, ConvFields {
     items = batch * groups * tiles * parts;
   }
   Scratch scratch() const override { return {0, kTaps * kTapLanes * 4}; }
-  void run(Execution& e) const override {
-    while (!advance(e)) {
-    }
-  }
   bool advance(Execution& e) const override {
     const int64_t each = lanes * taps * (outputs / groups / parts);
     int64_t& next = e.progress.next;
@@ -132,7 +128,7 @@ struct Conv : Step, ConvFields {
   }
 };
 
-struct MaxPool : Step, MaxPoolFields {
+struct MaxPool : WholeStep, MaxPoolFields {
   MaxPool(Words& w, const Plan& p) : MaxPoolFields(w, p) {
     require((__int128)batch * channels * height * width == x.count &&
                 (__int128)batch * channels * out_height * out_width == out.count,

@@ -71,11 +71,16 @@ class Step {
   virtual Scratch scratch() const { return {}; }
   // Whether it reads all of the input, and looks whether that lies within its bound.
   virtual bool checks_input(const Plan&) const { return false; }
-  // Must not throw: everything that can fail is done when the plan is made.
-  virtual void run(Execution& e) const = 0;
   // As much of it as can be done before `e.late()`; returns whether that is all. To be called until
-  // it is. Steps that may take much longer than their data are large do it in parts.
-  virtual bool advance(Execution& e) const {
+  // it is. Must not throw: everything that can fail is done when the plan is made.
+  virtual bool advance(Execution& e) const = 0;
+};
+
+// A step that takes little longer than its data are large, and is done at once.
+class WholeStep : public Step {
+ public:
+  virtual void run(Execution& e) const = 0;
+  bool advance(Execution& e) const final {
     run(e);
     return true;
   }

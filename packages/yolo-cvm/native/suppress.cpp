@@ -101,7 +101,7 @@ Greedy greedy(const Execution& e, int32_t* order, int64_t candidates, int64_t mo
   return g;
 }
 
-struct ValidCounts : Step, ValidCountsFields {
+struct ValidCounts : WholeStep, ValidCountsFields {
   ValidCounts(Words& w, const Plan& p) : ValidCountsFields(w, p) {
     require((__int128)batch * count * width == x.count && rows.count == x.count &&
                 counts.count == batch,
@@ -131,10 +131,6 @@ struct Suppress : Step, SuppressFields {
     require((__int128)batch * count * 6 == x.count && out.count == x.count &&
                 counts.count == batch && has_room(order, count, most),
             "non_max_suppression sizes differ");
-  }
-  void run(Execution& e) const override {
-    while (!advance(e)) {
-    }
   }
   bool advance(Execution& e) const override {
     Progress& p = e.progress;
@@ -176,10 +172,6 @@ struct Select : Step, SelectFields {
       require(c.start + (__int128)c.step * (count - 1) < c.tensor.count, "a column is too short");
     require(rows <= count && out.count == rows * 6 && has_room(order, count, most),
             "selection sizes differ");
-  }
-  void run(Execution& e) const override {
-    while (!advance(e)) {
-    }
   }
   bool advance(Execution& e) const override {
     Progress& p = e.progress;

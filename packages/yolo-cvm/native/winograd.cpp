@@ -24,7 +24,7 @@ constexpr int64_t kNearBytes = 2 << 20;    // of weights that a third cache keep
 // sets of a cache.
 int64_t spread(int64_t bytes) { return ((bytes + kLine - 1) / kLine | 1) * kLine; }
 
-struct WinogradStep : Step {
+struct WinogradStep : WholeStep {
   Convolution c;
   const Winograd& w;
   int64_t down, across, tiles;    // tiles of an image: rows, columns; of the batch
