@@ -26,6 +26,8 @@ from typing import Any
 
 #: Classes of the generated pictures that the whole training is measured on.
 SHAPES_CLASSES = 4
+#: Steps at the start that allocate memory and tune.
+UNCOUNTED = 3
 
 
 def network_step(plan: dict[str, Any]) -> list[float]:
@@ -151,12 +153,16 @@ def main() -> None:
     parser.add_argument("--imgsz", type=int, default=320)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument(
+        "--steps", type=int, default=8, help=f"the first {UNCOUNTED} are not counted"
+    )
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--torch-python", default=sys.executable)
     parser.add_argument("--without-training", action="store_true")
     parser.add_argument("--part", choices=("mxnet", "training"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.steps <= UNCOUNTED:
+        parser.error(f"--steps must be above {UNCOUNTED}: the first allocate and tune")
     if arguments.part:
         plan = json.load(sys.stdin)
         part = network_step if arguments.part == "mxnet" else whole_step
@@ -175,8 +181,7 @@ def main() -> None:
     for _ in range(arguments.rounds):
         for kind in times:
             found = _run(kind, plan, arguments.torch_python if kind == "torch" else sys.executable)
-            # The first steps allocate and tune.
-            times[kind] += found[3:] if found else []
+            times[kind] += found[UNCOUNTED:] if found else []
     best = {kind: min(values) / plan["batch"] for kind, values in times.items() if values}
     usual = {kind: statistics.median(values) / plan["batch"] for kind, values in times.items()
              if values}  # fmt: skip
@@ -188,7 +193,7 @@ def main() -> None:
     training = None if arguments.without_training else _run("training", plan)
     if training:
         # The same network alone, with as many classes as the shapes have.
-        alone = statistics.median(_run("mxnet", {**plan, "nc": SHAPES_CLASSES})[3:])
+        alone = statistics.median(_run("mxnet", {**plan, "nc": SHAPES_CLASSES})[UNCOUNTED:])
         share = 1 - alone / training["step"]
         print(f"training step: {training['step'] / plan['batch']:.1f} ms per image, its network "
               f"{alone / plan['batch']:.1f}: {share:.0%} not network")  # fmt: skip
