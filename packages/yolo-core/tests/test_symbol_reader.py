@@ -71,6 +71,13 @@ def test_what_is_no_yolov5_is_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_a_key_that_stands_twice_is_refused() -> None:
+    text = symbol_json(ARCHITECTURE, True).replace('"heads"', '"nodes": [], "heads"', 1)
+    assert json.loads(text)["nodes"] == []
+    with pytest.raises(InputError, match="has the key nodes twice"):
+        SymbolReader(text, random_parameters(ARCHITECTURE, True), "s")
+
+
 def test_heads_are_detection_convolutions() -> None:
     content = json.loads(symbol_json(ARCHITECTURE, True))
     parameters = random_parameters(ARCHITECTURE, True)

@@ -239,6 +239,7 @@ def test_two_runs_at_once_do_not_share_a_journal(
         ("what has this to do", "is damaged"),
         ("[" * 100000, "is damaged"),
         ('{"image_id": 1, "sha256": "", "detections": [[1, [0, 0, 1, 1]]]}', "is damaged"),
+        ('{"image_id": 2, "image_id": 1, "sha256": "", "detections": []}', "image_id twice"),
         ('{"image_id": 1e999, "sha256": "", "detections": []}', "has image_id inf"),
         ('{"image_id": 99, "sha256": "", "detections": [[1, [0, 0, 1, 1], 1]]}', "on image 99"),
         ('{"image_id": 1, "sha256": "", "detections": [[9, [0, 0, 1, 1], 1]]}', "of category 9"),

@@ -157,6 +157,11 @@ def test_safetensors_holds_an_ultralytics_state_dict(tmp_path: Path) -> None:
     assert {"model.0.bn.weight", "model.0.bn.bias", "model.24.m.0.bias"} <= set(found)
 
 
+def _headed(text: bytes) -> bytes:
+    """The header of a safetensors file with its length before it."""
+    return struct.pack("<Q", len(text)) + text
+
+
 def test_damaged_safetensors_are_refused(tmp_path: Path) -> None:
     save_file(arrays(random_checkpoint()), tmp_path / "m.safetensors")
     whole = (tmp_path / "m.safetensors").read_bytes()
@@ -170,6 +175,8 @@ def test_damaged_safetensors_are_refused(tmp_path: Path) -> None:
         struct.pack("<Q", 1 << 60) + whole[8:],
         whole[:8] + b"x" * length + whole[8 + length :],
         whole[:8] + text.replace(b"F32", b"F64") + whole[8 + length :],
+        _headed(text.replace(b"{", b'{"__metadata__":{"a":"1"},"__metadata__":{"a":"2"},', 1))
+        + whole[8 + length :],
         whole[:8] + text.replace(b"[16,3,6,6]", b"[16,3,6,7]") + whole[8 + length :],
     ):
         path.write_bytes(changed)
@@ -181,7 +188,8 @@ def test_damaged_description_is_refused(tmp_path: Path) -> None:
     tensors = arrays(random_checkpoint())
     deep = json.dumps(Architecture.named("n", 3).to_dict())[:-1] + ', "meta": '
     deep += '{"a": ' * 50 + "1" + "}" * 51
-    for text in ("{", "[]", json.dumps({"size": "n"}), "[" * 100_000, deep):
+    twice = deep.partition(', "meta"')[0] + ', "activation": "relu"}'
+    for text in ("{", "[]", json.dumps({"size": "n"}), "[" * 100_000, deep, twice):
         save_file(tensors, tmp_path / "m.safetensors", {"yolo_checkpoint": text})
         with pytest.raises(InputError, match=r"m\.safetensors"):
             load(tmp_path / "m.safetensors")

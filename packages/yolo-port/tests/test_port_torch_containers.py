@@ -286,6 +286,11 @@ def test_names_that_lie_beside_a_state_dict_are_used(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="gaps"):
         load(unusable)
     assert load(unusable, Answers(names=names)).architecture.names == names
+    for text in ('{"0": "a", "1": "x", "2": "c", "1": "b"}', "{0: 'a', 1: 'x', 2: 'c', 1: 'b'}"):
+        with pytest.raises(InputError, match=r"has the key 1 twice|two class names alike"):
+            load(write_pt(tmp_path / "m.pt", {"state_dict": words, "names": text}))
+    with pytest.raises(InputError, match="gaps"):
+        load(write_pt(tmp_path / "m.pt", {"state_dict": words, "names": {"0": "a", "00": "b"}}))
     values = {name: each.array for name, each in words.items()}
     for text in ('{"0": "a", "1": "b", "2": "c"}', "{0: 'a', 1: 'b', 2: 'c'}", '["a","b","c"]'):
         save_file(values, tmp_path / "m.safetensors", metadata={"names": text})

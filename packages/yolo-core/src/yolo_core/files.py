@@ -10,13 +10,12 @@ from __future__ import annotations
 import codecs
 import contextlib
 import errno
-import functools
 import hashlib
 import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +127,7 @@ def parse_json(text: str, source: PathLike, values: int = JSON_VALUES) -> Any:
     if count > values:
         raise InputError(source, f"holds {count} values", f"at most {values}")
     try:
-        content = json.loads(text, object_pairs_hook=functools.partial(_object, source))
+        content = json.loads(text, object_pairs_hook=each_key_once(source))
     except (ValueError, RecursionError) as error:
         raise InputError(source, f"is not valid JSON ({_first_line(error)})") from error
     if _SURROGATE.search(text):
@@ -139,13 +138,20 @@ def parse_json(text: str, source: PathLike, values: int = JSON_VALUES) -> Any:
     return content
 
 
-def _object(source: PathLike, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of a JSON text. InputError where a key stands twice."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        key, _ = Counter(key for key, _ in pairs).most_common(1)[0]
-        raise InputError(source, f"has the key {shown(key, 60)} twice", "each key once")
-    return found
+def each_key_once(source: PathLike) -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:
+    """What makes the objects of a JSON text (`object_pairs_hook`). source: its file.
+
+    InputError where a key stands twice.
+    """
+
+    def made(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            key, _ = Counter(key for key, _ in pairs).most_common(1)[0]
+            raise InputError(source, f"has the key {shown(key, 60)} twice", "each key once")
+        return found
+
+    return made
 
 
 def sha256_file(path: PathLike) -> str:

@@ -258,6 +258,7 @@ def test_figures_of_another_integer_model_are_refused(model: Path, tmp_path: Pat
         '{"runs": [{"metrics": {"AP": 1}}, {}]}',
         '{"metrics": {}}',
         '{"metrics": {"AP": NaN}}',
+        '{"metrics": {"AP": 0.2, "AP": 0.5}}',
         '{"metrics": {"AP": "0.5"}}',
         '{"metrics": {"AP": true}}',
         '{"metrics": {"AP": 1e999}}',

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from yolo_core.errors import InputError
+from yolo_core.files import each_key_once, parse_json
 from yolo_core.mxnet.checkpoint import Checkpoint
 from yolo_core.yolo.architecture import BATCH_NORM_EPSILON, Architecture
 from yolo_port.pickle_machine import Record, mapping
@@ -46,10 +47,7 @@ def describe(checkpoint: Checkpoint) -> str:
 
 def understand(text: str, path: str) -> dict[str, Any]:
     """What such a text says of a `SourceModel`, as its fields."""
-    try:
-        record = json.loads(text) if len(text) <= _LIMIT else {}
-    except (ValueError, RecursionError) as error:
-        raise InputError(path, f"has a {KEY} text that is not JSON", "an untouched text") from error
+    record = parse_json(text, f"{path}: {KEY}") if len(text) <= _LIMIT else {}
     architecture = Architecture.from_dict(record, path)
     meta = record.get("meta", {})
     if not isinstance(meta, dict) or not _is_shallow(meta, _MAX_DEPTH):
@@ -74,9 +72,12 @@ def understand_ultralytics_names(text: str, path: str) -> tuple[str, ...]:
     if len(text) > _LIMIT or not _NAMES.fullmatch(text):
         raise InputError(path, "has class names that cannot be read", "a list of names")
     try:
-        value = ast.literal_eval(text)
+        literal = ast.parse(text, mode="eval").body
+        value = ast.literal_eval(literal)
     except (ValueError, SyntaxError) as error:
         raise InputError(path, "has class names that cannot be read", "a list of names") from error
+    if isinstance(literal, ast.Dict) and len(value) < len(literal.keys):
+        raise InputError(path, "numbers two class names alike", "each number once")
     names = checked_names(value, path)
     if names is None:
         raise InputError(path, "has empty class names", "a list of names")
@@ -106,7 +107,8 @@ def names_beside(places: Iterable[Mapping[Any, Any]], path: str) -> dict[str, An
 def _from_text(text: str, path: str) -> Any:
     """The list or dictionary of names that a JSON text, or else a Python literal, stands for."""
     try:
-        return json.loads(text) if len(text) <= _LIMIT else None
+        once = each_key_once(path)
+        return json.loads(text, object_pairs_hook=once) if len(text) <= _LIMIT else None
     except (ValueError, RecursionError):
         return understand_ultralytics_names(text, path)
 
@@ -118,10 +120,11 @@ def checked_names(value: Any, path: str) -> tuple[str, ...] | None:
     becomes class0 and so on; blanks and line ends around a name go.
     """
     if isinstance(value, dict):
+        count = len(value)
         value = {int(key) if _is_number(key) else key: name for key, name in value.items()}
-        if any(type(key) is not int for key in value) or set(value) != set(range(len(value))):
+        if any(type(key) is not int for key in value) or set(value) != set(range(count)):
             raise InputError(path, "has class names with gaps in their numbers", "0, 1, 2 …")
-        value = [value[index] for index in range(len(value))]
+        value = [value[index] for index in range(count)]
     if value is None:
         return None
     if isinstance(value, str):  # of one class

@@ -10,7 +10,6 @@ that needs any other is refused by operator and node.
 from __future__ import annotations
 
 import ast
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +18,7 @@ import numpy as np
 
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
+from yolo_core.files import parse_json
 
 INPUT = "data"
 
@@ -379,10 +379,7 @@ class SymbolReader:
 
 
 def _parsed(text: str, source: str) -> dict[str, Any]:
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(source, f"is no MXNet symbol ({error!r:.60})", _EXPECTED) from error
+    data = parse_json(text, source)
     if not isinstance(data, dict):
         raise InputError(source, "is no MXNet symbol", _EXPECTED)
     return data

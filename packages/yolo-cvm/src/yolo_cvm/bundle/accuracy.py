@@ -9,16 +9,16 @@ stay where they are.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from typing import Any
 
 from yolo_core.errors import InputError
-from yolo_core.files import PathLike, read_bytes
+from yolo_core.files import PathLike, read_json
 
-#: Largest metrics file that is read: one with all predictions of a large data set.
-LIMIT = 1 << 30
+#: Largest metrics file that is read, and most values in it: one with all predictions of a large
+#: data set.
+LIMIT, _VALUES = 1 << 30, 64 << 20
 _FIGURES = 64
 _TEXT = 200
 _TEXTS = ("model", "data", "kind")
@@ -44,10 +44,7 @@ def read_rows(path: PathLike) -> list[dict[str, Any]]:
 
     kind is "integer" for a model in integers; digest is None where the file names none.
     """
-    try:
-        content = json.loads(read_bytes(path, LIMIT))
-    except (ValueError, RecursionError) as error:
-        raise InputError(path, "is not valid JSON", "a metrics file of yolo-eval") from error
+    content = read_json(path, LIMIT, _VALUES)
     runs = content.get("runs", [content]) if isinstance(content, dict) else [None]
     if not isinstance(runs, list) or not 0 < len(runs) <= _ROWS:
         raise InputError(path, "holds no runs", f"1 to {_ROWS}")

@@ -16,7 +16,7 @@ from typing import TextIO
 
 from yolo_core.datasets.coco_json import JSON_LIMIT
 from yolo_core.errors import InputError
-from yolo_core.files import read_bytes
+from yolo_core.files import each_key_once, read_bytes
 from yolo_core.replacing import lock_alone
 from yolo_core.words import shown
 from yolo_eval.runs import provenance
@@ -113,8 +113,9 @@ class Journal:
         detections = []
         for number, line in enumerate(lines[1:], start=2):
             try:
-                entry = json.loads(line)
-                image = identifier(entry, "image_id", f"{self.path}:{number}")
+                place = f"{self.path}:{number}"
+                entry = json.loads(line, object_pairs_hook=each_key_once(place))
+                image = identifier(entry, "image_id", place)
                 self.done[image] = (str(entry["sha256"]), [])
                 for category, box, score in entry["detections"]:
                     detections.append(
@@ -137,8 +138,8 @@ def _close(stream: TextIO) -> None:
 def _header(line: str) -> tuple[str, str]:
     """What the first line binds a journal to, and the command that began it; "" for neither."""
     try:
-        content = json.loads(line)
-    except (ValueError, RecursionError):
+        content = json.loads(line, object_pairs_hook=each_key_once(""))
+    except (InputError, ValueError, RecursionError):
         return "", ""
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         return "", ""

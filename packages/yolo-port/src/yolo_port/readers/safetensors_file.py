@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from safetensors import SafetensorError, deserialize
 
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
-from yolo_core.files import read_bytes
+from yolo_core.files import parse_json, read_bytes
 from yolo_port.description import KEY, names_beside, understand
 from yolo_port.source import SourceModel, is_shape
 from yolo_port.state_dict import tidy
@@ -46,7 +45,9 @@ def read_safetensors(path: Path) -> SourceModel:
     if len(found) > _MAX_TENSORS:
         raise InputError(source, f"has {len(found)} tensors", f"at most {_MAX_TENSORS}")
     # The library has found the header sound, and hands over all of it but the metadata.
-    metadata = json.loads(data[_LENGTH_BYTES : _LENGTH_BYTES + size]).get("__metadata__") or {}
+    # Of a name that stands twice it would take one of the two.
+    header = parse_json(data[_LENGTH_BYTES : _LENGTH_BYTES + size].decode("utf-8"), source)
+    metadata = header.get("__metadata__") or {}
     tensors, anchors = tidy({name: _array(each, name, source) for name, each in found}, source)
     if KEY in metadata:
         described = understand(metadata[KEY], source)
