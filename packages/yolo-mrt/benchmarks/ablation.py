@@ -31,9 +31,11 @@ from yolo_mrt.compile import deliver
 from yolo_mrt.compile.lower import lower
 from yolo_mrt.network.net import Net
 from yolo_mrt.pictures import calibration_images
+from yolo_mrt.planes import code_planes
 from yolo_mrt.quantize.quantizer import NORMAL_IMAGES, integer_convs, learn_rounding
 from yolo_mrt.settings import Settings
-from yolo_mrt.stages import code_planes, extension_of, prepared, run, statistics_of
+from yolo_mrt.stage_files import extension_of, prepared, statistics_of
+from yolo_mrt.stages import run
 
 RUNS = Path("runs/ablation")
 NUM_CALIB = 128

@@ -30,7 +30,8 @@ from yolo_mrt.command import stage_folder
 from yolo_mrt.pictures import calibration_images
 from yolo_mrt.report import Node, Report, page
 from yolo_mrt.settings import STAGES, Settings
-from yolo_mrt.stages import prepared, run
+from yolo_mrt.stage_files import prepared
+from yolo_mrt.stages import run
 
 
 def quantize(checkpoint: Path, data: Path, out: Path, *more: str) -> Result:

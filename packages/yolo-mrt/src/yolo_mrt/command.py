@@ -27,11 +27,12 @@ from yolo_core.replacing import only_one
 from yolo_core.yolo.dataset import is_yaml
 from yolo_core.yolo.letterbox import check_imgsz, rounded_imgsz
 from yolo_core.yolo.model_folder import model_sources
-from yolo_mrt import stages as stage_module
 from yolo_mrt.compile.boxes import BoxesOptions
 from yolo_mrt.config import overriding, read_config
-from yolo_mrt.pictures import FEW, calibration_images, judging_images
+from yolo_mrt.pictures import FEW, calibration_images, judging_images, spread
 from yolo_mrt.settings import EFFORTS, LETTERBOX_MODES, STAGES, Settings
+from yolo_mrt.stage_files import RUN, STAGE_FILES, estimated
+from yolo_mrt.stages import run as run_stages
 
 #: Nodes that `report` prints where not all are asked for; the page has them all.
 _WORST = 10
@@ -41,7 +42,6 @@ _NOTHING = 0.01
 DEFAULT_IMGSZ = (640, 640)
 #: Images that a target is judged on, at most and at least.
 MAX_TRUSTED, LEAST_JUDGED = 64, 4
-RUN = stage_module.RUN
 
 
 def _check_stages(stages: Sequence[str]) -> tuple[str, ...]:
@@ -147,7 +147,7 @@ def with_judges(settings: Settings, data: PathLike, say: Callable[[str], None]) 
                 "--target-loss", f"has {len(every)} images to calibrate and to judge on",
                 f"at least {4 * LEAST_JUDGED}",
             )  # fmt: skip
-        judged = tuple(stage_module.spread(every, back))
+        judged = tuple(spread(every, back))
         images = tuple(image for image in every if image not in set(judged))
         say(f"target: {back} of {len(every)} images are kept back to judge on")
     return replace(settings, images=images, judged=judged, evaluate_images=len(judged))
@@ -163,7 +163,7 @@ def spend_effort(
     """
     for effort in EFFORTS[EFFORTS.index(settings.effort) :]:
         carry_out(replace(settings, effort=effort), STAGES, read, say)
-        found = stage_module.estimated(settings)
+        found = estimated(settings)
         if found is None:
             raise InputError(
                 "--target-loss", "cannot be judged: the float network finds nothing",
@@ -274,7 +274,7 @@ def _check_outputs(settings: Settings, stages: Sequence[str], read: Sequence[Pat
     inputs = [*model_sources(settings.checkpoint), *settings.images, *settings.judged, *read]
     if settings.scheme is not None:
         inputs.append(settings.scheme)
-    files = [settings.stage_file(ending) for ending in stage_module.STAGE_FILES]
+    files = [settings.stage_file(ending) for ending in STAGE_FILES]
     folders = [settings.out] if "compile" in stages else []
     check_outputs(inputs, files, folders, cache=True)
 
@@ -290,9 +290,9 @@ def carry_out(
     _check_outputs(settings, stages, read)
     with only_one(settings.work):
         console.goes_on()  # finished stages are not run again
-        stage_module.run(settings, [stage for stage in stages if stage == "prepare"], say)
+        run_stages(settings, [stage for stage in stages if stage == "prepare"], say)
         _remember(settings, stages)
-        stage_module.run(settings, [stage for stage in stages if stage != "prepare"], say)
+        run_stages(settings, [stage for stage in stages if stage != "prepare"], say)
     judged = settings.stage_file(".evaluate.json")
     console.answer({
         "model": str(settings.out), "stages": str(settings.work.parent), "imgsz": settings.imgsz,
@@ -358,7 +358,7 @@ def report_of(folder: Path, work: Path | None, out: Path | None, images: int, ev
         raise InputError("--images", f"is {images}", "1 to 1000")
     settings = recall(folder, work)
     target = out if out is not None else _beside(folder, ".report.html")
-    stages = [settings.stage_file(ending) for ending in stage_module.STAGE_FILES]
+    stages = [settings.stage_file(ending) for ending in STAGE_FILES]
     check_outputs([*model_sources(folder), *stages, *settings.images, *settings.judged], [target])
     report = judge_nodes(settings, images, click.echo)
     atomic_write(target, page(report, folder.name))

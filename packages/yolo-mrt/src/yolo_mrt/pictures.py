@@ -99,7 +99,7 @@ def chosen(
         raise InputError("num-calib", f"is {count}", f"1 to {MAX_CALIB}")
     wanted, _ = each_once(images)
     look = _Look(imgsz)
-    for image in _spread(wanted, count):
+    for image in _spread_first(wanted, count):
         if len(look.kept) == count:
             break
         look.at(image)
@@ -134,7 +134,7 @@ def kept_back(
     taken = set(calibrated)
     rest = [image for image in each_once(images)[0] if image not in taken]
     found: list[Path] = []
-    for image in _spread(rest, most):
+    for image in _spread_first(rest, most):
         if len(found) == most:
             break
         try:
@@ -145,15 +145,19 @@ def kept_back(
     return tuple(found)
 
 
-def _spread(images: Sequence[Path], count: int) -> Iterator[Path]:
+def spread(images: Sequence[Path], count: int) -> Sequence[Path]:
+    """At most `count` of the images, evenly spread."""
+    if count >= len(images):
+        return images
+    return [images[i * len(images) // count] for i in range(count)]
+
+
+def _spread_first(images: Sequence[Path], count: int) -> Iterator[Path]:
     """`count` images evenly spread over all, then the others in order."""
-    if len(images) <= count:
-        yield from images
-        return
-    first = [i * len(images) // count for i in range(count)]
-    yield from (images[number] for number in first)
+    first = spread(images, count)
+    yield from first
     taken = set(first)
-    yield from (image for number, image in enumerate(images) if number not in taken)
+    yield from (image for image in images if image not in taken)
 
 
 @dataclass

@@ -27,18 +27,12 @@ from yolo_mrt.compile.estimate import Estimate
 from yolo_mrt.costs import check_judging
 from yolo_mrt.network.net import per_output
 from yolo_mrt.network.source import Source
+from yolo_mrt.pictures import spread
+from yolo_mrt.planes import float_planes
 from yolo_mrt.quantize.effort import refinement
 from yolo_mrt.quantize.sensitivity import Trial, coded_tensor, coded_weight
 from yolo_mrt.settings import Settings
-from yolo_mrt.stages import (
-    calibrated,
-    estimated,
-    float_planes,
-    prepared,
-    quantized,
-    spread,
-    statistics_of,
-)
+from yolo_mrt.stage_files import calibrated, estimated, prepared, quantized, statistics_of
 
 LABEL_CONF = 0.25
 #: Edges of the histograms of weights.

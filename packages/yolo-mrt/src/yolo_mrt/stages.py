@@ -6,9 +6,8 @@ nothing that it depends on has changed. `run` is all of them.
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -18,42 +17,35 @@ import numpy as np
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import atomic_files, atomic_write, read_json, sha256_file
-from yolo_core.graph import Graph
-from yolo_core.mxnet.params import encode_params, read_params
+from yolo_core.mxnet.params import encode_params
 from yolo_core.progress import progress
-from yolo_core.yolo.architecture import Architecture
 from yolo_core.yolo.boxes import detections, rows_of
 from yolo_core.yolo.letterbox import Letterbox, read_image
-from yolo_core.yolo.model_folder import Extension
 from yolo_mrt import cache, costs
 from yolo_mrt.calibrate.calibration import make_scheme, spread_thresholds
 from yolo_mrt.calibrate.float_pass import TensorStatistics, measure
-from yolo_mrt.calibrate.scheme import INPUT_ZERO, Scheme
-from yolo_mrt.calibrate.tables import CODE_LIMIT
-from yolo_mrt.calibrate.views import ENOUGH, views, views_each
+from yolo_mrt.calibrate.scheme import Scheme
+from yolo_mrt.calibrate.views import ENOUGH, views_each
 from yolo_mrt.compile import deliver
 from yolo_mrt.compile.boxes import told, with_boxes
 from yolo_mrt.compile.comparison import CONFIDENT, compare
-from yolo_mrt.compile.estimate import Estimate
-from yolo_mrt.network.net import Layer, Net
 from yolo_mrt.network.source import Source, check_weights, read_source
-from yolo_mrt.pictures import Likeness
+from yolo_mrt.pictures import Likeness, spread
+from yolo_mrt.planes import code_planes, float_planes
 from yolo_mrt.quantize.effort import measured_reads, refined_reads
 from yolo_mrt.quantize.quantizer import learn_rounding, moment_images
-from yolo_mrt.quantize.weights import IntegerConv
 from yolo_mrt.settings import SENSITIVITY_IMAGES, STAGES, Settings
-
-#: The file beside the stage files that says what they belong to.
-RUN = ".run.json"
-#: Endings of everything that the stages write beside the model folder.
-STAGE_FILES = (
-    RUN,
-    *(f".{stage}.conf" for stage in STAGES),
-    *(".prepare.json", ".prepare.params"),
-    *(".mrt.calibrate.json", ".mrt.calibrate.params", ".mrt.calibrate.ext"),
-    *(".mrt.quantize.json", ".mrt.quantize.params", ".mrt.quantize.ext", ".all.quantize.ext"),
-    ".evaluate.json",
+from yolo_mrt.stage_files import (
+    calibrated,
+    extension_of,
+    finished,
+    graph_of,
+    net_to_dict,
+    prepared,
+    statistics_arrays,
+    statistics_of,
 )
+
 #: Share of the calibration images that the float network should see something on. It is confident
 #: of an object on 121 of 128 training pictures of COCO (yolov5n).
 _SEEING = 0.25
@@ -65,17 +57,6 @@ def run(settings: Settings, stages: Sequence[str] = STAGES, say: Say = lambda te
     for stage in STAGES:
         if stage in stages:
             _RUNNERS[stage](settings, say)
-
-
-def finished(settings: Settings, stage: str) -> str:
-    """The key of a stage that has run, and run upon the present results of those before it."""
-    conf = settings.stage_file(f".{stage}.conf")
-    key, after = cache.sealed(conf, stage)
-    number = STAGES.index(stage)
-    if number and finished(settings, STAGES[number - 1]) != after:
-        raise InputError(conf, f"is older than the last {STAGES[number - 1]}",
-                         f"the stage {stage} to run again")  # fmt: skip
-    return key
 
 
 def _prepare(settings: Settings, say: Say) -> None:
@@ -96,21 +77,13 @@ def _prepare(settings: Settings, say: Say) -> None:
         arrays[f"arg:{layer.name}.weight"] = layer.weights
         arrays[f"arg:{layer.name}.bias"] = layer.biases
     contents: dict[Path, str | bytes] = {
-        files["json"]: json.dumps(_net_to_dict(source), indent=1) + "\n",
+        files["json"]: json.dumps(net_to_dict(source), indent=1) + "\n",
         files["params"]: encode_params(arrays),
     }
     atomic_files(contents, cache=True)
     notes = {"input_shape": [-1, 3, *settings.imgsz], "split_keys": [], "source": source.digest}
     cache.seal(conf, key, "", files.values(), notes)
     say(f"prepare: {len(source.net.layers)} layers, {source.net.weight_count()} weights")
-
-
-def prepared(settings: Settings) -> Source:
-    """What the prepare stage wrote."""
-    finished(settings, "prepare")
-    path = settings.stage_file(".prepare.json")
-    return _net_from_dict(read_json(path), read_params(settings.stage_file(".prepare.params")),
-                          str(path))  # fmt: skip
 
 
 def _calibrate(settings: Settings, say: Say) -> None:
@@ -149,7 +122,7 @@ def _calibrate(settings: Settings, say: Say) -> None:
     }
     contents: dict[Path, str | bytes] = {
         files["json"]: json.dumps(scheme.to_dict()) + "\n",
-        files["params"]: encode_params(_statistics_arrays(statistics)),
+        files["params"]: encode_params(statistics_arrays(statistics)),
         files["ext"]: deliver.calibration_ext(net, scheme, statistics),
     }
     atomic_files(contents, cache=True)
@@ -216,45 +189,6 @@ def _scheme(
     return replace(scheme, head_bits=settings.head_bits, head_exponent=settings.head_bits - 6)
 
 
-def calibrated(settings: Settings, net: Net) -> Scheme:
-    """The scheme that the calibrate stage wrote."""
-    finished(settings, "calibrate")
-    path = settings.stage_file(".mrt.calibrate.json")
-    return Scheme.from_dict(read_json(path), net, str(path))
-
-
-def statistics_of(settings: Settings) -> dict[str, TensorStatistics]:
-    """The statistics that the calibrate stage wrote."""
-    path = settings.stage_file(".mrt.calibrate.params")
-    arrays = read_params(path)
-    found: dict[str, TensorStatistics] = {}
-    with _as_written(path, "calibrate"):
-        for name in sorted({key.rpartition("|")[0] for key in arrays}):
-            found[name] = TensorStatistics(
-                arrays[f"{name}|low"], arrays[f"{name}|high"], arrays[f"{name}|tails"],
-                arrays[f"{name}|energy"], arrays[f"{name}|total"], int(arrays[f"{name}|count"][0]),
-            )  # fmt: skip
-    return found
-
-
-@contextlib.contextmanager
-def _as_written(path: Path, stage: str) -> Iterator[None]:
-    """What the block does not find in a stage file that somebody made up is an InputError."""
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
-        raise InputError(path, f"is damaged ({error!r:.60})", f"what {stage} wrote") from error
-
-
-def _statistics_arrays(statistics: Mapping[str, TensorStatistics]) -> dict[str, Array]:
-    arrays: dict[str, Array] = {}
-    for name, stats in statistics.items():
-        for part in ("low", "high", "tails", "energy", "total"):
-            arrays[f"{name}|{part}"] = getattr(stats, part)
-        arrays[f"{name}|count"] = np.array([float(stats.count)])
-    return arrays
-
-
 def _quantize(settings: Settings, say: Say) -> None:
     source = prepared(settings)
     after = finished(settings, "calibrate")
@@ -298,33 +232,6 @@ def _quantize(settings: Settings, say: Say) -> None:
     say(f"quantize: {len(convs)} convolutions, rounding learned on {told_images(count, each)}")
 
 
-def quantized(settings: Settings) -> dict[str, IntegerConv]:
-    """The integer convolutions that the quantize stage wrote."""
-    finished(settings, "quantize")
-    path = settings.stage_file(".mrt.quantize.json")
-    record = read_json(path)
-    arrays = read_params(settings.stage_file(".mrt.quantize.params"))
-    with _as_written(path, "quantize"):
-        return {
-            name: IntegerConv(
-                arrays[f"{name}.weight"], arrays[f"{name}.bias"],
-                arrays[f"{name}.multiplier"], int(entry["shift"]), int(entry["clip_bits"]),
-                arrays[f"{name}.step"],
-            )
-            for name, entry in record.items()
-        }  # fmt: skip
-
-
-def graph_of(settings: Settings) -> tuple[Graph, Extension, Source]:
-    """The program of rows that the stages so far amount to."""
-    from yolo_mrt.compile.lower import lower
-
-    source = prepared(settings)
-    scheme = calibrated(settings, source.net)
-    graph = lower(source.net, scheme, quantized(settings), settings.imgsz)
-    return graph, extension_of(settings, source, scheme), source
-
-
 def _evaluate(settings: Settings, say: Say) -> None:
     if settings.evaluate_images == 0:
         say("evaluate: skipped, no images asked for")
@@ -356,15 +263,6 @@ def _evaluate(settings: Settings, say: Say) -> None:
         say(f"evaluate: {line}")
 
 
-def estimated(settings: Settings) -> Estimate | None:
-    """What the evaluate stage says quantization costs; None where it did not run or knows nothing.
-
-    InputError where its file is damaged.
-    """
-    path = settings.stage_file(".evaluate.json")
-    return Estimate.from_dict(read_json(path), str(path)) if path.exists() else None
-
-
 def _compile(settings: Settings, say: Say) -> None:
     after = finished(settings, "quantize")
     inputs: dict[str, Any] = {"quantize": after, "out": str(settings.out.resolve())}
@@ -394,95 +292,3 @@ _RUNNERS: dict[str, Callable[[Settings, Say], None]] = {
     "evaluate": _evaluate,
     "compile": _compile,
 }
-
-
-def extension_of(settings: Settings, source: Source, scheme: Scheme) -> Extension:
-    """What the integers of the finished model mean."""
-    return Extension(
-        architecture=source.architecture,
-        imgsz=settings.imgsz,
-        input_scale=255.0,
-        input_zero_point=INPUT_ZERO,
-        input_precision=8,
-        output_scales=(2.0**scheme.head_exponent,) * source.architecture.no,
-        color=source.color,
-        letterbox=settings.letterbox,
-    )
-
-
-def spread(images: Sequence[Path], count: int) -> Sequence[Path]:
-    """At most `count` of the images, evenly spread."""
-    if count >= len(images):
-        return images
-    return [images[i * len(images) // count] for i in range(count)]
-
-
-def canvases(
-    settings: Settings, label: str, count: int | None = None, each: int = 1
-) -> Iterator[Array]:
-    """Fitted images uint8 [h, w, 3] RGB, `count` of them spread evenly, each seen in `each` ways
-    (see `views`), with progress."""
-    images = settings.images if count is None else spread(settings.images, count)
-    fit = Letterbox(*settings.imgsz, mode=settings.letterbox)
-    for image in progress(images, label, unit="images"):
-        yield from views(read_image(image), fit, each)
-
-
-def _planes(canvas: Array, color: str) -> Array:
-    channels = canvas if color == "rgb" else canvas[..., ::-1]
-    return np.ascontiguousarray(channels.transpose(2, 0, 1)[None])
-
-
-def float_planes(
-    settings: Settings, source: Source, label: str, count: int | None = None, each: int = 1
-) -> Iterator[Array]:
-    """Images as the float network takes them: float32 [1, 3, h, w] in 0…1."""
-    for canvas in canvases(settings, label, count, each):
-        yield _planes(canvas, source.color).astype(np.float32) / np.float32(255)
-
-
-def code_planes(
-    settings: Settings, source: Source, label: str, count: int | None = None, each: int = 1
-) -> Iterator[Array]:
-    """Images as the integer model takes them: int32 [1, 3, h, w] in ±127."""
-    for canvas in canvases(settings, label, count, each):
-        planes = _planes(canvas, source.color).astype(np.int32)
-        yield np.clip(planes + INPUT_ZERO, -CODE_LIMIT, CODE_LIMIT)
-
-
-def _net_to_dict(source: Source) -> dict[str, Any]:
-    return {
-        "architecture": source.architecture.to_dict(),
-        "color": source.color,
-        "digest": source.digest,
-        "heads": list(source.net.heads),
-        "layers": [
-            {
-                "name": layer.name, "op": layer.op, "inputs": list(layer.inputs),
-                "activation": layer.activation, "kernel": list(layer.kernel),
-                "stride": list(layer.stride), "padding": list(layer.padding),
-                "scale": layer.scale, "slope": layer.slope, "groups": layer.groups,
-            }
-            for layer in source.net.layers
-        ],
-    }  # fmt: skip
-
-
-def _net_from_dict(data: Any, arrays: Mapping[str, Array], path: str) -> Source:
-    try:
-        layers = tuple(
-            Layer(
-                entry["name"], entry["op"], tuple(entry["inputs"]),
-                arrays.get(f"arg:{entry['name']}.weight"), arrays.get(f"arg:{entry['name']}.bias"),
-                entry["activation"], tuple(entry["kernel"]), tuple(entry["stride"]),
-                tuple(entry["padding"]), int(entry["scale"]), float(entry["slope"]),
-                int(entry["groups"]),
-            )
-            for entry in data["layers"]
-        )  # fmt: skip
-        architecture = Architecture.from_dict(data["architecture"], path)
-        net = Net(layers, tuple(data["heads"]), architecture.anchors_per_level)
-        return Source(net, architecture, data["color"],
-                      data["digest"])  # fmt: skip
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(path, f"is damaged ({error!r:.60})", "what prepare wrote") from error
