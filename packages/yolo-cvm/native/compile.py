@@ -28,6 +28,7 @@ COMMON = [
     "plain_network.cpp",
     "suppress.cpp",
     "pieces.cpp",
+    "words.cpp",
     "tile_code.cpp",
     "image.cpp",
     "picture.cpp",
@@ -45,7 +46,7 @@ INSTRUCTION_SETS: Mapping[str, Mapping[str, Sequence[str]]] = {
         "avx2": ["-mavx2"],
         "avxvnni": ["-mavx2", "-mavxvnni"],
         "avx512vnni": [*AVX512, "-mavx512vnni"],
-        "avx512vbmi": [*AVX512, "-mavx512vnni", "-mavx512vbmi"],
+        "avx512vbmi": [*AVX512, "-mavx512vnni", "-mavx512vbmi", "-mavx512bitalg"],
     },
     "aarch64": {"neon": ["-march=armv8.2-a+dotprod"]},
     # for emulate.py: what a machine with AVX2 can run, AVX-VNNI in words of AVX2

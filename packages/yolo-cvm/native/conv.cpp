@@ -315,7 +315,7 @@ void Convolution::prepare(int64_t groups, const Constant& added, Words& w, const
   }
   code_ = std::make_unique<TileCode>(w, p, shape, padded_channels());
   plan_epilogue();
-  if (p.pieces && indexed_ != kNoIndex) find_pieces(*p.pieces);
+  if (p.pieces && requantized_) find_pieces(*p.pieces);
 }
 
 // Every tap of every output pixel lies in the image or its halo.
@@ -360,11 +360,13 @@ void Convolution::plan_epilogue() {
   if (lowest >= 0 && highest < shortest) indexed_ = highest < 1 << 15 ? kWordIndex : kLongIndex;
 }
 
-// Where a table, or the part of it that a lane reads, is made of straight pieces.
+// Where tables, or the parts of them that a lane reads, are made of pieces.
 void Convolution::find_pieces(PieceBook& book) {
   const std::vector<TileOp>& ops = code_->ops();
   const Requant& q = ops[0].requant;
+  if (indexed_ == kNoIndex && !direct_.empty()) return;
   if (q.lo != 0 || q.hi < 0 || q.hi >= 1 << 15) return;
+  if (!q.offset) words_ = WordCode::of(ops, remaining_, q.hi, shape[3]);
   std::vector<BlockPieces> all;
   bool any = false;
   for (size_t i : direct_) {
@@ -394,7 +396,7 @@ void Convolution::find_pieces(PieceBook& book) {
       all.push_back(found);
     }
   }
-  if (!any) return;
+  if (!any && !words_) return;
   pieces_ = std::move(all);
   indexed_ = kLaneIndex;
 }
@@ -419,11 +421,13 @@ void Convolution::tile(const Epilogue& epilogue, ConvTile& t, const Block& b, in
   alignas(64) int32_t buffer[kTileRegisters * kMaxPixels * 32];
   const TileOp* ops = epilogue.ops;
   ByteSink sinks[kSinks];
-  t.out = remaining_.empty() ? nullptr : buffer;
+  t.out = remaining_.empty() || words_ ? nullptr : buffer;
   t.sinks = sinks;
   t.sink_count = 0;
   t.indexed = indexed_;
   t.lookup = k->lookup;
+  t.words = nullptr;
+  t.lookup_words = k->lookup_words;
   t.valid = b.valid;
   t.requant = nullptr;
   Requant q;
@@ -444,8 +448,13 @@ void Convolution::tile(const Epilogue& epilogue, ConvTile& t, const Block& b, in
                              v.pixel_stride, ops->kind == kLookupStore ? &ops->table : nullptr,
                              pieces, t.requant ? q.offset : nullptr};
   }
+  WordSink words;
+  if (words_) {
+    words = words_->sink(ops, image, y, x, b.channel);
+    t.words = &words;
+  }
   k->conv[b.vectors][pixels](t);
-  if (remaining_.empty()) return;
+  if (!t.out) return;
   Tile rest;
   for (int i = 0; i < kTileRegisters; ++i)
     rest.registers[i] = buffer + (int64_t)i * pixels * b.lanes;

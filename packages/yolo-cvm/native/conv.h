@@ -3,6 +3,7 @@
 #include <new>
 
 #include "tile_code.h"
+#include "words.h"
 
 namespace cvm {
 
@@ -54,7 +55,7 @@ class Convolution {
   };
   void bind(const Execution& e, Epilogue* into) const;
   // How many operations that are.
-  size_t operations() const { return requantized_ + direct_.size() + remaining_.size(); }
+  size_t operations() const { return code_->size(); }
 
   // Runs micro-kernel and epilogue for pixels that follow each other in a row. `t` says what to
   // add up: input, step, offsets, runs, run_words, weights, start, start_step.
@@ -76,6 +77,7 @@ class Convolution {
   std::vector<size_t> remaining_;  // operations that run on the tile in the cache
   bool scatters_ = false;          // one of them writes to a plain tensor
   std::vector<BlockPieces> pieces_;  // kLaneIndex: of every direct store, block by block
+  std::unique_ptr<WordCode> words_;  // kLaneIndex: does what remains; null where nothing does
 };
 
 // Winograd's way, which takes `c`; null, and `c` as it was, where that is not exact or not faster.

@@ -42,7 +42,8 @@ struct Requantizer {
   }
 
   // Whether clamp, multiplication, shift are these two, as behind nearly all convolutions.
-  bool is_plain() const { return !q.clip && q.mul && q.carry_free; }
+  bool is_plain() const { return q.mul && q.carry_free; }
+  CVM_INLINE I clipped(I x) const { return V::min(V::max(x, clip_lo), clip_hi); }
   CVM_INLINE I multiply_and_shift(I x, int n) const {
     return V::sar(V::add(V::mul(x, mul[n]), rounding[n]), q.shift);
   }
@@ -51,7 +52,7 @@ struct Requantizer {
   void operator()(I* x) const {
     for (int n = 0; n < N; ++n) {
       I y = x[n];
-      if (q.clip) y = V::min(V::max(y, clip_lo), clip_hi);
+      if (q.clip) y = clipped(y);
       if (q.mul) y = V::mul(y, mul[n]);
       if (q.carry_free) {
         y = V::sar(V::add(y, rounding[n]), q.shift);
@@ -135,6 +136,15 @@ __attribute__((noinline)) void requantize_pixels(const Requant& q, typename V::I
   for (int m = 0; m < pixels; ++m) requantize(acc[m]);
 }
 
+// The clamp before the multiplication.
+template <class V, int M, int N>
+CVM_INLINE void clip_tile(const Requantizer<V, N>& requantize, typename V::I (&acc)[M][N]) {
+  if (!requantize.q.clip) return;
+#pragma GCC unroll 24
+  for (int m = 0; m < M; ++m)
+    for (int n = 0; n < N; ++n) acc[m][n] = requantize.clipped(acc[m][n]);
+}
+
 // Requantizes the accumulators of a tile.
 template <class V, int M, int N>
 CVM_INLINE void requantize_tile(const Requantizer<V, N>& requantize, typename V::I (&acc)[M][N]) {
@@ -147,6 +157,7 @@ CVM_INLINE void requantize_tile(const Requantizer<V, N>& requantize, typename V:
       for (int n = 0; n < N; ++n) acc[m][n] = copy[m][n];
     return;
   }
+  clip_tile<V, M, N>(requantize, acc);
 #pragma GCC unroll 24
   for (int m = 0; m < M; ++m)
     for (int n = 0; n < N; ++n)
@@ -200,6 +211,7 @@ CVM_INLINE void finish_lanes(const ConvTile& t, typename V::I (&acc)[M][N],
   // Two registers at a time: those of one pixel, or of a pixel and the next.
   const auto next = [](int m) { return N == 2 || m + 1 == M ? m : m + 1; };
   if (!requantized) {
+    clip_tile<V, M, N>(requantize, acc);
 #pragma GCC unroll 24
     for (int m = 0; m < M; m += 2 / N)
       V::store_clamped(index + m * N * L, requantize.multiply_and_shift(acc[m][0], 0),
@@ -214,6 +226,7 @@ CVM_INLINE void finish_lanes(const ConvTile& t, typename V::I (&acc)[M][N],
       V::store_clamped(index + m * N * L, acc[m][0], acc[next(m)][N - 1], most);
   }
   for (int64_t s = 0; s < t.sink_count; ++s) t.lookup(index, M, N * L, t.valid, t.sinks[s]);
+  if (t.words) t.lookup_words(index, M, N * L, t.valid, *t.words);
 }
 
 }  // namespace

@@ -51,6 +51,20 @@ struct BlockPieces {
   const int8_t* slopes;
 };
 
+// A table of int16 whose neighbours differ by one of two numbers within a piece of 2^bits indices,
+// reproduced exactly: for every index i of the table, with p = i >> bits and j = i % 2^bits,
+//   out = first[p] + tilt[p] * j + how many of the first j steps of rises[p] are set.
+// Step k of 1 .. 2^bits - 1 is bit 16 - 2^bits + k, so that a shift to the left by 2^bits - 1 - j
+// leaves the first j of them.
+constexpr int kWordPieces = 256;
+constexpr int kMaxWordPieceBits = 4;
+struct alignas(64) WordPieces {
+  uint8_t first_low[kWordPieces], first_high[kWordPieces];
+  uint8_t rises_low[kWordPieces], rises_high[kWordPieces];
+  int8_t tilt[kWordPieces];
+  int32_t bits;
+};
+
 // clamp -> multiply -> rounding shift -> clamp -> add, each step may be the identity. Pointers are
 // per lane, padded to the block.
 struct Requant {
@@ -109,6 +123,23 @@ struct ByteSink {
 // Bytes for the indices [pixels][lanes] of kLaneIndex; whole registers are read.
 typedef void (*LaneLookup)(const uint16_t* index, int64_t pixels, int64_t lanes, int64_t valid,
                            const ByteSink& sink);
+// What is made of the words that indices give: they are added to others, go to memory as words, and
+// as bytes behind a requantization. Strides are those between pixels, in elements.
+struct WordSink {
+  const WordPieces* pieces;
+  const int16_t* added;  // null: nothing
+  int64_t added_stride;
+  int16_t* words;  // null: not wanted
+  int64_t words_stride;
+  uint8_t* bytes;  // null: not wanted; they are wanted only of sums
+  int64_t bytes_stride;
+  // Of the bytes: a multiplication by int16, a carry-free shift, a clamp to bytes. Pointers start at
+  // the tile's first lane.
+  Requant requant;
+};
+// As LaneLookup.
+typedef void (*WordLookup)(const uint16_t* index, int64_t pixels, int64_t lanes, int64_t valid,
+                           const WordSink& sink);
 struct ConvTile {
   const uint8_t* input;    // first pixel, first tap
   int64_t step;            // bytes between neighbouring pixels
@@ -126,6 +157,8 @@ struct ConvTile {
                            // when they do without the addition, which says where a lane's part
                            // of the tables begins
   LaneLookup lookup;       // for kLaneIndex
+  const WordSink* words;   // for kLaneIndex, whose values index its pieces too; null for none
+  WordLookup lookup_words; // for `words`
   int64_t valid;           // lanes that exist
 };
 typedef void (*ConvKernel)(const ConvTile&);
@@ -205,6 +238,7 @@ struct Kernels {
   ConvKernel conv[3][kMaxPixels + 1];
   void (*tile_code)(const Tile&);
   LaneLookup lookup;  // null where the sinks of a tile know no kLaneIndex
+  WordLookup lookup_words;  // null where `lookup` is
   // Copies values past the caches, null where the instruction set has no such stores; other threads
   // see them after `settle`.
   void (*stream)(int32_t* into, const int32_t* values, int64_t count);

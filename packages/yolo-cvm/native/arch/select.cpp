@@ -46,7 +46,8 @@ Machine look() {
 #endif
   const unsigned needed = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;  // F, DQ, BW, VL
   m.avx512vnni = zmm && m.avx2 && (b7 & needed) == needed && (c7 & (1u << 11));
-  m.avx512vbmi = m.avx512vnni && (c7 & (1u << 1));
+  const unsigned permutes = 1u << 1 | 1u << 12;  // VBMI, BITALG
+  m.avx512vbmi = m.avx512vnni && (c7 & permutes) == permutes;
 #elif defined(__aarch64__) && defined(__linux__)
   m.neon_dot = getauxval(AT_HWCAP) & (1ul << 20);  // HWCAP_ASIMDDP
 #elif defined(__aarch64__)

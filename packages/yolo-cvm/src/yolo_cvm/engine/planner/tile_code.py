@@ -51,6 +51,20 @@ class Value:
     offset: Array | None = None
 
 
+def _before_addition(v: Value, low: int, high: int) -> Interval | None:
+    """The clamp of v before its addition that does what one to [low, high] would do after it;
+    None where the addition is by channel, or may wrap."""
+    assert v.offset is not None
+    if v.offset.size > 1:
+        return None
+    move = int(v.offset.reshape(-1)[0])
+    first, last = (v.low, v.high) if v.shift else v.before
+    found = [min(max(bound, low - move), high - move) for bound in (v.low, v.high)]
+    reach = [first + move, last + move, *found]
+    fits = min(reach) >= INT32_MIN and max(reach) <= INT32_MAX
+    return (found[0], found[1]) if fits else None
+
+
 @dataclass
 class TileCode:
     """Operations in order, and which registers are free.
@@ -110,8 +124,11 @@ class TileCode:
             old = v.clip or (INT32_MIN, INT32_MAX)
             clip = (min(max(old[0], low), high), min(max(old[1], low), high))
             return replace(v, known=known, clip=clip, stage=_CLIP)
-        if v.stage > _CLAMP:
-            return self.clamp(self.finish(v), low, high)
+        if v.stage == _OFFSET:
+            bounds = _before_addition(v, low, high)
+            if bounds is None:
+                return self.clamp(self.finish(v), low, high)
+            return replace(v, known=known, low=bounds[0], high=bounds[1])
         return replace(
             v,
             known=known,
