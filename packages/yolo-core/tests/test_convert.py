@@ -24,7 +24,8 @@ def run(*words: object, code: int = 0) -> str:
     result = CliRunner().invoke(main, ["dataset", *map(str, words)])
     assert result.exit_code == code, result.output
     lines = result.output.splitlines(keepends=True)
-    return "".join(line for line in lines if not re.search(r"\[[#-]", line))  # no bars
+    # Without bars and without the time that it took.
+    return "".join(line for line in lines if not re.search(r"\[[#-]|^Took ", line))
 
 
 def picture(path: Path, width: int = 64, height: int = 48, shade: int = 9) -> None:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
+import socket
+from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from yolo_core.cli import main
 from yolo_core.errors import InputError
 from yolo_core.yolo.dataset import list_images, read_data_yaml, read_labels
 
@@ -127,3 +134,54 @@ def test_any_text_is_labels_or_refused(tmp_path_factory: pytest.TempPathFactory,
     assert np.isin(labels[:, 0], [0, 1, 2]).all()
     assert ((labels[:, 1:] >= 0) & (labels[:, 1:] <= 1)).all()
     assert (labels[:, 3:] > 0).all()
+
+
+def _socket(place: Path) -> None:
+    folder = os.open(place.parent, os.O_RDONLY)  # the path of a socket is short
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(f"/proc/self/fd/{folder}/{place.name}")
+    server.close()
+    os.close(folder)
+
+
+@pytest.mark.parametrize("place", ["images/x.png", "labels/1.txt"])
+@pytest.mark.parametrize(
+    ("make", "cause"),
+    [
+        (os.mkfifo, "is not a regular file but a pipe"),
+        (lambda path: path.symlink_to("/dev/zero"), "is not a regular file but a device"),
+        (lambda path: path.symlink_to(path.name), "is a link that leads in a circle"),
+        (_socket, "is not a regular file but a socket"),
+    ],
+    ids=["pipe", "device", "circle", "socket"],
+)
+def test_a_device_among_the_data_ends_the_command(
+    make: Callable[[Path], None], cause: str, place: str, tmp_path: Path
+) -> None:
+    """It is never opened, and never one of the faulty pictures that a stage leaves out."""
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    for number in range(2):
+        cv2.imwrite(str(tmp_path / f"images/{number}.png"), np.zeros((8, 8, 3), np.uint8))
+        (tmp_path / f"labels/{number}.txt").write_text("0 .5 .5 .5 .5\n", "utf-8")
+    (tmp_path / place).unlink(missing_ok=True)
+    make(tmp_path / place)
+    source = tmp_path / "data.yaml"
+    source.write_text("train: images\nval: images/0.png\nnames: [a]\n", "utf-8")
+    name = Path(place).name
+    listed = [{"id": 1, "file_name": "0.png"}, {"id": 2, "file_name": name}]
+    (tmp_path / "coco.json").write_text(
+        json.dumps({"images": listed, "annotations": [], "categories": [{"id": 1, "name": "a"}]}),
+        "utf-8",
+    )
+    commands = [["dataset", "check", str(source)]]
+    commands.append(["dataset", "convert", str(source), "--out", str(tmp_path / "out")])
+    if name == "x.png":
+        commands.append(["dataset", "convert", str(tmp_path / "coco.json"), "--images"])
+        commands[-1] += [str(tmp_path / "images"), "--out", str(tmp_path / "out")]
+    for command in commands:
+        done = CliRunner().invoke(main, command)
+        assert done.exit_code == 2, done.output
+        last = done.output.splitlines()[-1]
+        assert last.startswith(f"Error: {tmp_path / place}: {cause}")
+    assert not (tmp_path / "out").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,16 @@ def test_pictures_that_show_too_little_are_told(
     told: list[str] = []
     calibration_images(save(tmp_path / "data", images), 64, told.append, imgsz=(640, 640))
     assert any(word in line for line in told), told
+
+
+def test_a_device_among_the_pictures_is_refused(tmp_path: Path) -> None:
+    """Also where it would only judge, and where faulty pictures are left out."""
+    folder = save(tmp_path / "data", [picture(seed) for seed in range(3)])
+    os.mkfifo(folder / "x.png")
+    with pytest.raises(InputError, match=r"x\.png: is not a regular file but a pipe"):
+        calibration_images(folder, 4, imgsz=(64, 64))
+    with pytest.raises(InputError, match=r"x\.png: is not a regular file but a pipe"):
+        judging_images(folder, [folder / "000.png"])
 
 
 def test_fewer_pictures_than_asked_for_are_told(tmp_path: Path) -> None:

@@ -38,6 +38,13 @@ class InputError(Exception):
         return shown(line, LINE_LIMIT)
 
 
+class SpecialFileError(InputError):
+    """A device, a pipe, a socket or a circle of links stands where a file should.
+
+    No honest data set holds one, so it ends a command also where faulty pictures are left out.
+    """
+
+
 class ShortageError(MemoryError):
     """This machine has too little for an input that may be good elsewhere.
 

@@ -14,13 +14,14 @@ import hashlib
 import json
 import os
 import re
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from yolo_core import outputs, replacing
-from yolo_core.errors import InputError
+from yolo_core.errors import InputError, SpecialFileError
 from yolo_core.outputs import PathLike as PathLike
 from yolo_core.words import shown
 
@@ -56,9 +57,22 @@ def read_bytes(path: PathLike, limit: int) -> bytes:
 
 def _require_regular(path: Path) -> None:
     """A FIFO or a device would block or never end, so only regular files are opened."""
-    if not path.is_file():
-        cause = "is not a regular file" if path.exists() else "does not exist"
-        raise InputError(path, cause, "a file")
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise InputError(path, "does not exist", "a file") from error
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise SpecialFileError(path, "is a link that leads in a circle", "a file") from error
+        raise
+    if stat.S_ISDIR(mode):
+        raise InputError(path, "is not a regular file but a folder", "a file")
+    if not stat.S_ISREG(mode):
+        kind = next((kind for test, kind in _KINDS if test(mode)), "a device")
+        raise SpecialFileError(path, f"is not a regular file but {kind}", "a file")
+
+
+_KINDS = ((stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
 
 
 def read_start(path: PathLike, most: int, limit: int) -> tuple[bytes, int, str]:

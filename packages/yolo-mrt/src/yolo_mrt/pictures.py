@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from yolo_core.arrays import Array
-from yolo_core.errors import InputError
+from yolo_core.errors import InputError, SpecialFileError
 from yolo_core.files import PathLike
 from yolo_core.yolo.dataset import is_yaml, list_images, read_data_yaml
 from yolo_core.yolo.letterbox import read_image, resize
@@ -140,6 +140,8 @@ def kept_back(
         try:
             if not is_flat(read_image(image)):
                 found.append(image)
+        except SpecialFileError:
+            raise
         except InputError:
             continue  # an image that cannot be read is told where it would be calibrated on
     return tuple(found)
@@ -177,6 +179,8 @@ class _Look:
     def at(self, image: Path) -> None:
         try:
             pixels = read_image(image)
+        except SpecialFileError:
+            raise
         except InputError as error:
             self.unreadable.append(str(error))
             return

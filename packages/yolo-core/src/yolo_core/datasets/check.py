@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from yolo_core.arrays import Array
-from yolo_core.errors import InputError
+from yolo_core.errors import InputError, SpecialFileError
 from yolo_core.files import sha256_file
 from yolo_core.words import shown
 from yolo_core.yolo.dataset import DataConfig, files_below
@@ -98,6 +98,8 @@ def check_dataset(data: DataConfig) -> Checked:
         try:
             images = data.images(split)
             samples, report = check_samples(images, len(data.names), split)
+        except SpecialFileError:
+            raise
         except InputError as error:
             absent.append(f"{split}: {error.cause}")
             continue

@@ -204,7 +204,8 @@ class _Reader:
             return PurePosixPath(*parts).as_posix()
         for start in range(len(parts)):
             below = PurePosixPath(*parts[start:])
-            if os.path.isfile(self.folder / below):
+            place = self.folder / below
+            if os.path.lexists(place) and not os.path.isdir(place):
                 return below.as_posix()
         self.absent.append(f"{name} is not in {self.folder}")
         return None

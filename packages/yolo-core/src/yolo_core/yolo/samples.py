@@ -1,7 +1,8 @@
 """The labelled images of a split, looked at before work begins: what is usable, what is not.
 
 One policy for all stages: an image that cannot be decoded is left out, so is a label row that
-makes no sense; both are counted and listed, and `--strict` stops instead.
+makes no sense; both are counted and listed, and `--strict` stops instead. A device, a pipe, a
+socket or a circle of links among the images or labels is refused by name.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from yolo_core.arrays import Array
-from yolo_core.errors import InputError
+from yolo_core.errors import InputError, SpecialFileError
 from yolo_core.progress import progress
 from yolo_core.yolo.labels import Labels, is_there, label_path, look_at_labels
 from yolo_core.yolo.letterbox import read_image
@@ -142,7 +143,10 @@ def check_samples(
 
 
 def picture_sizes(images: Sequence[Path], label: str) -> list[tuple[int, int] | InputError]:
-    """(height, width) of each image as it decodes, or why it does not."""
+    """(height, width) of each image as it decodes, or why it does not.
+
+    SpecialFileError for a device, a pipe and the like.
+    """
     with ThreadPoolExecutor(_THREADS) as pool:
         looks = pool.map(_size, images)
         return list(progress(looks, label, total=len(images), unit="images"))
@@ -151,6 +155,8 @@ def picture_sizes(images: Sequence[Path], label: str) -> list[tuple[int, int] | 
 def _size(image: Path) -> tuple[int, int] | InputError:
     try:
         height, width = read_image(image).shape[:2]
+    except SpecialFileError:
+        raise
     except InputError as error:
         return error
     return int(height), int(width)
@@ -180,6 +186,8 @@ def _check(image: Path, nc: int) -> _Look | InputError:
     path = label_path(image)
     try:
         return size, look_at_labels(path, nc) if is_there(path) else None
+    except SpecialFileError:
+        raise
     except InputError as error:
         return error
 
