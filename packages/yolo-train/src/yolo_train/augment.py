@@ -17,6 +17,7 @@ from yolo_core.arrays import Array
 from yolo_core.yolo.letterbox import FILL, opencv
 from yolo_train.hyp import Hyp
 from yolo_train.rectangles import Size
+from yolo_train.warp import warp
 
 #: number → image with its longer side at the training size, and its boxes
 Load = Callable[[int], tuple[Array, Array]]
@@ -190,7 +191,6 @@ def random_perspective(
     Boxes follow with the box around their warped corners, or around their warped outline where
     there is one; what is left of too little goes.
     """
-    cv2 = opencv()
     height, width = image.shape[:2]
     to_center = np.eye(3)
     to_center[:2, 2] = -width / 2, -height / 2
@@ -208,12 +208,7 @@ def random_perspective(
     shift = np.eye(3)
     shift[:2, 2] = rng.uniform(0.5 - hyp.translate, 0.5 + hyp.translate, 2) * size[::-1]
     matrix = shift @ shear @ turn @ perspective @ to_center
-    grey = (FILL, FILL, FILL)
-    if hyp.perspective:
-        warped = cv2.warpPerspective(image, matrix, size[::-1], borderValue=grey)
-    else:
-        warped = cv2.warpAffine(image, matrix[:2], size[::-1], borderValue=grey)
-    return warped, _warp_boxes(boxes, matrix, scale, size, outlines)
+    return warp(image, matrix, size), _warp_boxes(boxes, matrix, scale, size, outlines)
 
 
 def _around(outline: Array, matrix: Array, size: Size) -> Array:
