@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from commands import PACKAGES, all_commands, command_of
 from yolo_core.front.cli import main as front
@@ -44,6 +45,13 @@ def test_every_command_has_the_same_options(name: str, command: click.Command) -
     text = command.get_help(context)
     first = text.split("\n\n")[1].strip()
     assert first.endswith((".", "…")) or ":" in first, first
+
+
+@pytest.mark.parametrize("group", [front, *map(command_of, PACKAGES)])
+def test_a_group_alone_shows_its_help(group: click.Command) -> None:
+    told = CliRunner().invoke(group, [])
+    asked = CliRunner().invoke(group, ["--help"])
+    assert told.output.rstrip("\n") == asked.output.rstrip("\n")
 
 
 @pytest.mark.parametrize("package", PACKAGES)

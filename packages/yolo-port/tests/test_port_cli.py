@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -148,6 +149,26 @@ def test_verify_finds_one_changed_weight_and_the_layer_it_is_in(
     rows = {line.split()[0]: float(line.split()[2]) for line in result.stdout.splitlines()[4:-1]}
     first = next(name for name, difference in rows.items() if difference > 1e-3)
     assert first == "model.13"
+
+
+def test_verify_allows_what_single_precision_costs_the_source(
+    run: Callable[..., Result], tmp_path: Path
+) -> None:
+    """Large values that nearly cancel: float32 loses more of them than of any usual network."""
+    checkpoint = random_checkpoint()
+    for reader in ("model.18.conv.weight", "model.24.m.0.weight"):
+        weight = checkpoint.parameters[reader]
+        weight -= weight.mean(1, keepdims=True)
+    weight *= 100
+    checkpoint.parameters["model.17.cv3.bn.beta"] += np.float32(3e3)
+    write_checkpoint(tmp_path / "large", checkpoint)
+    for change, code in ((0, 0), (1, 1)):
+        weight[0, 0] += change / 10
+        write_checkpoint(tmp_path / "changed", checkpoint)
+        result = run("verify", tmp_path / "large", tmp_path / "changed", "--imgsz", 64, "--json")
+        found = json.loads(result.stdout)["result"]
+        share = 5e-5 * max(row["magnitude"] for row in found["layers"] if row["kind"] == "head")
+        assert (found["largest"] > share, result.exit_code) == (True, code), found["allowed"]
 
 
 def test_verify_sees_swapped_colours(

@@ -336,6 +336,19 @@ def test_normalisations_without_scale_or_offset(tmp_path: Path) -> None:
     found = load(write_pt(tmp_path / "m.pt", bare))
     assert all(map(np.array_equal, found.parameters.values(), wanted.parameters.values()))
     assert any("weight 1 of every batch norm" in line for line in assumptions(found))
+    some = ("model.0.bn", "model.4.cv1.bn", "model.23.cv3.bn")
+    for parts in (("weight", "bias"), ("bias",)):
+        lean = {f"{stem}.{part}" for stem in some for part in parts}
+        left = {name: each for name, each in words.items() if name not in lean}
+        found = load(write_pt(tmp_path / "m.pt", left))
+        assert all(map(np.array_equal, found.parameters.values(), wanted.parameters.values()))
+        assert any("bias 0 of 3 batch norm" in line for line in assumptions(found))
+    counted = {
+        **words,
+        "total_ops": words["model.0.bn.bias"],
+        "model.0.total_params": words["model.0.bn.bias"],
+    }
+    assert load(write_pt(tmp_path / "m.pt", counted)).architecture.nc == 3  # a profiler was here
     del words["model.3.bn.weight"]  # one alone is a damage
     with pytest.raises(InputError, match=r"lacks model.3.bn.gamma"):
         load(write_pt(tmp_path / "m.pt", words))

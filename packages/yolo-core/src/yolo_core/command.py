@@ -61,6 +61,9 @@ class _Late(OneLine):
     exit_code = LATE
 
 
+#: What click 8.2 and newer raise for a group without a command: its message is the help.
+_HELP = tuple(filter(None, [getattr(click.exceptions, "NoArgsIsHelpError", None)]))
+
 _CommandT = TypeVar("_CommandT", bound=Callable[..., Any])
 
 
@@ -187,7 +190,7 @@ def _one_line() -> Iterator[None]:
     except InputError as error:
         raise OneLine(str(error)) from error
     except click.UsageError as error:
-        if isinstance(error, click.MissingParameter):
+        if isinstance(error, (click.MissingParameter, *_HELP)):
             raise
         # It repeats what was typed, or what the shell made of `*`: names of foreign files.
         line = shown(error.format_message(), LINE_LIMIT)

@@ -155,9 +155,10 @@ def _from_tensors(model: SourceModel, answers: Answers, assumed: list[str]) -> A
     anchors_per_level, count = _head_shape(model)
     names = answers.names or model.names
     if names is not None and len(names) != count:
-        source = model.path if answers.names is None else "--names"
-        raise InputError(source, f"has {len(names)} class names", f"{count}, the classes of "
-                         f"{model.path}")  # fmt: skip
+        source, wanted = "--names", f"{count}, the classes of {model.path}"
+        if answers.names is None:
+            source, wanted = model.path, f"{count}, as many as it has classes, or --names DATA.yaml"
+        raise InputError(source, f"has {len(names)} class names", wanted)
     activation = answers.activation or model.activation
     description = dict(answers.description or model.description or {})
     if description:
@@ -324,17 +325,34 @@ def _checked(array: Array, name: str, shape: tuple[int, ...], path: str) -> Arra
 
 
 def _with_affine_parts(model: SourceModel) -> SourceModel:
-    """A state dict of `affine=False`, none of whose normalisations has a scale or an offset."""
+    """A state dict some of whose normalisations have no scale or offset, with neutral ones.
+
+    PyTorch's `affine=False` leaves both out. Where the other part is there, one tensor that is
+    missing alone is a damage of the file, and several are parameters that were set to None.
+    """
     end = ".running_var"
     stems = [name[: -len(end)] for name in model.tensors if name.endswith(end)]
+    absent = {
+        part: [s for s in stems if model.tensors.keys().isdisjoint((f"{s}.{part}", f"{s}.{ours}"))]
+        for part, ours in (("weight", "gamma"), ("bias", "beta"))
+    }
+    both = set(absent["weight"]) & set(absent["bias"])
     tensors, assumed = dict(model.tensors), list(model.assumed)
-    for part, ours, neutral in (("weight", "gamma", 1), ("bias", "beta", 0)):
-        words = {f"{stem}.{word}" for stem in stems for word in (part, ours)}
-        if stems and words.isdisjoint(model.tensors):
-            for stem in stems:
-                tensors[f"{stem}.{part}"] = np.full_like(tensors[f"{stem}{end}"], neutral)
-            assumed.append(f"{part} {neutral} of every batch normalisation, which the file lacks")
+    for (part, lacking), neutral in zip(absent.items(), (1, 0)):
+        if not both.issuperset(lacking) and len(lacking) == 1:
+            continue
+        for stem in lacking:
+            tensors[f"{stem}.{part}"] = np.full_like(tensors[f"{stem}{end}"], neutral)
+        if lacking:
+            of = "every batch normalisation" if len(lacking) == len(stems) else _listed(lacking)
+            assumed.append(f"{part} {neutral} of {of}, which the file lacks")
     return replace(model, tensors=tensors, assumed=tuple(assumed))
+
+
+def _listed(stems: Sequence[str]) -> str:
+    """Normalisations by their names, the first ones where there are many."""
+    named = ", ".join(stem[:60] for stem in stems[:3])
+    return f"{len(stems)} batch normalisations ({named}{', …' if len(stems) > 3 else ''})"
 
 
 def _with_our_epsilon(parameters: Mapping[str, Array], epsilon: float) -> dict[str, Array]:

@@ -18,19 +18,21 @@ from yolo_core.yolo.plan import IMAGE, Convolution, Step
 class Oracle:
     """A checkpoint that can be run on one image."""
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, checkpoint: Checkpoint, single: bool = False) -> None:
+        """single: compute in single precision, to see what that alone costs."""
         self._checkpoint = checkpoint
+        self._dtype = np.float32 if single else np.float64
 
     def run(self, image: Array) -> tuple[dict[int, Array], tuple[Array, ...]]:
         """[3, H, W] RGB in 0…1, H and W multiples of the largest stride → layers and heads.
 
-        Layers: index → [C, h, w] float64 for all but Detect. Heads: [anchors * (5 + nc), h, w]
-        for each level.
+        Layers: index → [C, h, w] for all but Detect. Heads: [anchors * (5 + nc), h, w] for each
+        level. Both in double precision, or single where that was asked for.
         """
         if self._checkpoint.color == "bgr":
             image = image[::-1]
         network = self._checkpoint.architecture.network
-        outputs = {IMAGE: image.astype(np.float64)}
+        outputs = {IMAGE: image.astype(self._dtype)}
         for index, step in enumerate(network.steps):
             outputs[index] = self._step(step, [outputs[each] for each in step.inputs])
         layers = {layer.index: outputs[layer.step] for layer in network.layers[:-1]}
@@ -58,7 +60,7 @@ class Oracle:
                 self._parameter(f"{conv.batch_norm}.{part}")[:, None, None]
                 for part in ("gamma", "beta", "running_mean", "running_var")
             )
-            x = (x - mean) / np.sqrt(variance + BATCH_NORM_EPSILON) * gamma + beta
+            x = (x - mean) / np.sqrt(variance + self._dtype(BATCH_NORM_EPSILON)) * gamma + beta
         return activated(x, conv.activation) if conv.activation else x
 
     def _convolve(self, conv: Convolution, x: Array) -> Array:
@@ -76,7 +78,7 @@ class Oracle:
         return y
 
     def _parameter(self, name: str) -> Array:
-        return self._checkpoint.parameters[name].astype(np.float64)
+        return self._checkpoint.parameters[name].astype(self._dtype)
 
 
 def activated(x: Array, activation: str) -> Array:

@@ -34,7 +34,9 @@ _WRAPPERS = re.compile(
     r"^(?:(?:module|_orig_mod|model|net|network|detector|ema|ema_model)\.)+(?=model\.\d+\.)"
 )
 _BARE = re.compile(r"\d{1,4}\.")
-_UNUSED = ("num_batches_tracked", ".anchor_grid", ".stride", ".grid", "n_averaged")
+# The last two are counters that the profiler thop leaves in every module.
+_UNUSED = ("num_batches_tracked", ".anchor_grid", ".stride", ".grid", "n_averaged",
+           "total_ops", "total_params")  # fmt: skip
 #: End of a tensor's name → what has such a tensor, and the remedy.
 _REWRITTEN = (
     ((".weight_u", ".weight._u", ".weight.0._u"), "weights under spectral_norm",
