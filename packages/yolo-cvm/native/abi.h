@@ -59,6 +59,11 @@ CVM_API int cvm_resize(const uint8_t* image, int64_t height, int64_t width,
 CVM_API int64_t cvm_ceiling(const char* instruction_set, int64_t rounds);
 
 // 2 * count lower-case digits of count bytes; 8 * count of count integers, each with its highest
-// byte first.
-CVM_API void cvm_hex(const uint8_t* bytes, int64_t count, uint8_t* digits);
-CVM_API void cvm_hex_words(const int32_t* words, int64_t count, uint8_t* digits);
+// byte first. Every instruction set gives the same.
+CVM_API void cvm_hex(const uint8_t* bytes, int64_t count, uint8_t* digits,
+                     const char* instruction_set);
+CVM_API void cvm_hex_words(const int32_t* words, int64_t count, uint8_t* digits,
+                           const char* instruction_set);
+// The count bytes of 2 * count digits of either case; 1, and any bytes, where one is no digit.
+CVM_API int cvm_unhex(const uint8_t* digits, int64_t count, uint8_t* bytes,
+                      const char* instruction_set);

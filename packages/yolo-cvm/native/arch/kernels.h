@@ -227,6 +227,13 @@ struct Loops {
                      int64_t count, uint8_t* out);
 };
 
+// Hexadecimal digits; see digits.h.
+struct Digits {
+  void (*spell_bytes)(const uint8_t* bytes, int64_t count, uint8_t* digits);
+  void (*spell_words)(const int32_t* words, int64_t count, uint8_t* digits);
+  bool (*read)(const uint8_t* digits, int64_t count, uint8_t* bytes);
+};
+
 struct Kernels {
   const char* name;
   int32_t offset;         // stored byte = value + offset (0 or 128)
@@ -249,6 +256,7 @@ struct Kernels {
   void (*interleave)(uint8_t* out, int64_t pixel_stride, const int32_t* planes, int64_t plane_stride,
                      int64_t channels, int64_t pixels);
   Loops loops;
+  Digits digits;
   const Winograd* winograd;  // null where the direct way is always faster
   // a loop that only multiplies registers, for the measured ceiling
   int64_t (*ceiling)(int64_t rounds);

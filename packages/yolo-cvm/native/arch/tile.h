@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "digits.h"
 #include "epilogue.h"
 #include "interleave.h"
 #include "kernels.h"
@@ -128,6 +129,7 @@ Kernels make_kernels(const char* name, const Winograd* winograd = nullptr) {
   k.settle = settle;
 #endif
   fill_loops(k.loops);
+  fill_digits(k.digits);
   k.winograd = winograd;
   k.ceiling = ceiling<V>;
   return k;

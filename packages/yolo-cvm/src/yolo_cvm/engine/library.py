@@ -44,8 +44,9 @@ _SIGNATURES = {
         c_int,
         [c_void_p, c_int64, c_int64, c_void_p, c_int64, c_void_p, c_int64, c_void_p, c_char_p],
     ),
-    "cvm_hex": (None, [c_void_p, c_int64, c_void_p]),
-    "cvm_hex_words": (None, [c_void_p, c_int64, c_void_p]),
+    "cvm_hex": (None, [c_void_p, c_int64, c_void_p, c_char_p]),
+    "cvm_hex_words": (None, [c_void_p, c_int64, c_void_p, c_char_p]),
+    "cvm_unhex": (c_int, [c_void_p, c_int64, c_void_p, c_char_p]),
 }
 
 

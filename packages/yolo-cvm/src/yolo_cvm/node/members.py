@@ -10,12 +10,13 @@ Source: spec A7 and A8, RFC 8259.
 
 from __future__ import annotations
 
-import binascii
 import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Union
+
+from yolo_cvm.node import digits
 
 #: Levels of nesting, the object itself counted, that the original reads.
 DEPTH = 10_000
@@ -160,9 +161,8 @@ class _Reader:
         end = self._body.find(b'"', begin)
         if end - begin < _LONG:
             return None
-        try:
-            content = binascii.unhexlify(self._whole[begin + 2 : end])
-        except binascii.Error:
+        content = digits.read(self._whole[begin + 2 : end])
+        if content is None:
             return None
         self._at = end + 1
         return Text(self._whole[begin:end], content)
