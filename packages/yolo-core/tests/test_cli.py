@@ -53,7 +53,7 @@ def test_bad_input_is_one_line_and_code_2(tmp_path: Path) -> None:
         (["architecture", "yolov9"], "yolov5n, s, m, l or x"),
         (["architecture", "yolov5n", "--imgsz", "0"], "multiples of 32"),
         (["checkpoint", str(tmp_path / "none")], "does not exist"),
-        (["dataset", str(tmp_path)], "regular file"),
+        (["dataset", str(tmp_path)], "is a folder"),
     ]:
         result = run(*arguments)
         assert result.exit_code == 2

@@ -158,6 +158,46 @@ def test_without_pictures_a_size_is_that_of_the_file_or_of_its_boxes(folder: Pat
     assert sizes == {5: ("sub/p1.png", 64, 48), 7: ("gone/p0.png", 64, 48)}
 
 
+@pytest.mark.parametrize("front", [True, False])
+def test_a_category_of_the_same_name_without_annotations_is_left_out(
+    folder: Path, front: bool
+) -> None:
+    """Exports list the name of the set as a category, which may be that of its one class."""
+    data = content()
+    data["categories"].insert(0 if front else 2, {"id": 0, "name": "red", "supercategory": "none"})
+    found = read(folder, data)
+    assert [(c.id, c.name) for c in found.categories] == [(1, "green"), (3, "red")]
+    assert found.unused == ("category 0 is called 'red' like 3",)
+    assert len(found.boxes) == 3
+    data["annotations"][0]["category_id"] = 0  # now both have some
+    data["annotations"][1]["category_id"] = 3
+    with pytest.raises(InputError, match="has two categories 'red'"):
+        read(folder, data)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "https://example.com/a%20b/p0.png",
+        "s3://bucket/some/p0.png",
+        "https://example.com/p0.png?token=a/b#c",
+        "gs://bucket/p%30.png",
+    ],
+)
+def test_a_picture_named_by_its_address_lies_here_under_its_last_words(
+    folder: Path, name: str
+) -> None:
+    data = content()
+    data["images"][0]["file_name"] = name
+    assert [image.file_name for image in read(folder, data).images] == ["sub/p1.png", "p0.png"]
+    data["images"][0]["file_name"] = "https://example.com/..%2f..%2fp0.png"
+    with pytest.raises(InputError, match="lies outside"):
+        read(folder, data)
+    data["images"][0]["file_name"] = "https://example.com/a%0a%00.png"
+    assert read(folder, data).absent == ("image 7 has a name that holds the character U+000A at "
+                                         "position 13",)  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("key", "change", "cause"),
     [
@@ -167,7 +207,7 @@ def test_without_pictures_a_size_is_that_of_the_file_or_of_its_boxes(folder: Pat
         ("images", lambda items: {}, "has no list 'images'"),
         ("categories", lambda items: None, "has no list 'categories'"),
         ("categories", lambda items: items * 2, "has the category id 3 twice"),
-        ("categories", lambda items: [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}], "two"),
+        ("categories", lambda items: [{"id": 8, "name": "a"}, {"id": 9, "name": "a"}], "two"),
         ("categories", lambda items: [{"id": 1, "name": "a\nb"}], "has a name that holds"),
         ("categories", lambda items: [{"id": 1}], "category 1 has no name"),
         ("categories", lambda items: [{"id": 1, "name": True}], "category 1 has no name"),

@@ -254,6 +254,18 @@ def test_an_object_whose_outline_is_none_keeps_its_box(
     assert (out / "labels/val/a/x.txt").read_text() == "0 0.5 0.5 0.5 0.5\n"
 
 
+def test_a_polygon_without_a_list_around_it_is_an_outline(coco: Path, tmp_path: Path) -> None:
+    content = json.loads(coco.read_text())
+    content["annotations"] = [
+        {"image_id": 1, "category_id": 3, "bbox": [16, 12, 32, 24],
+         "segmentation": [16, 12, 48, 12, 16, 36]}
+    ]  # fmt: skip
+    coco.write_text(json.dumps(content))
+    out = tmp_path / "out"
+    run("convert", coco, "--images", tmp_path / "pictures", "--segments", "--out", out)
+    assert (out / "labels/val/a/x.txt").read_text() == "0 0.25 0.25 0.75 0.25 0.25 0.75\n"
+
+
 def test_sources_that_do_not_fit(yolo: Path, tmp_path: Path) -> None:
     for words, cause in [
         ((yolo / "data.yaml", "--images", yolo), "needs no --images"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import zipfile
 from pathlib import Path
@@ -71,6 +72,7 @@ def test_labels_lie_beside_images() -> None:
         ("names: [a]\ntrain: nowhere\n", "does not exist"),
         ("names: [a]\ntrain: 7\n", "folders of images"),
         ("names: [a]\npath: 7\n", "path"),
+        ("names: classes.txt\n", "as one text, 'classes.txt'; expected a list or mapping"),
         ("just text\n", "not a mapping"),
         ("a: [\n", "not valid YAML"),
         ("a: &x [1]\nb: *x\n", "alias"),
@@ -104,6 +106,8 @@ def test_reads_labels(tmp_path: Path) -> None:
     [
         ("this line is five words", "not a list of numbers"),
         ("0 0.5 0.5 0.5", "4 words"),
+        ("0,0.5,0.5,0.5,0.5", "holds commas"),
+        ("0 0,5 0,5 0,5 0,5", "holds commas"),
         ("2 0.5 0.5 0.5 0.5", "class 2"),
         ("0.5 0.5 0.5 0.5 0.5", "class 0.5"),
         ("-1 0.5 0.5 0.5 0.5", "class -1"),
@@ -170,7 +174,7 @@ def test_list_lines_from_the_working_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     touch(tmp_path / "images/a.jpg", tmp_path / "lists/b.jpg")
-    (tmp_path / "lists/train.txt").write_text("images/a.jpg\nb.jpg\n./b.jpg\nhttp://a/b\n")
+    (tmp_path / "lists/train.txt").write_text("images/a.jpg\nb.jpg\n./b.jpg\n")
     monkeypatch.chdir(tmp_path)
     found = list_images("lists/train.txt")
     assert [path.as_posix() for path in found] == ["images/a.jpg", "lists/b.jpg", "lists/b.jpg"]
@@ -223,9 +227,30 @@ def test_what_we_drew_ourselves_is_no_picture_of_the_dataset(dataset: Any, mark:
 def test_an_archive_is_named(dataset: Any) -> None:
     with zipfile.ZipFile(dataset / "set.zip", "w") as archive:
         archive.writestr("images/a.jpg", bytes(range(256)))
+    (dataset / "set.gz").write_bytes(gzip.compress(b"x" * 99))
     for read in (read_data_yaml, list_images):
-        with pytest.raises(InputError, match=r"set.zip: is a zip archive; expected what it holds"):
-            read(dataset / "set.zip")
+        for kind in ("zip", "gz"):
+            with pytest.raises(InputError, match=rf"set.{kind}: is a g?zip archive; .* unpacked"):
+                read(dataset / f"set.{kind}")
+
+
+def test_a_folder_in_the_place_of_a_data_yaml_is_named(dataset: Any) -> None:
+    with pytest.raises(InputError, match=r"is a folder; expected its data\.yaml"):
+        read_data_yaml(dataset)
+
+
+def test_no_line_of_a_list_is_passed_over(dataset: Any) -> None:
+    """Lines that are no picture are told by those who read them, as absent pictures are."""
+    lines = ["./images/val/c.jpg", '"./images/val/c.jpg"', "./images/val", "./images/val/c.jpg,1"]
+    (dataset / "list.txt").write_text("\n".join(lines))
+    cv2.imwrite(str(dataset / "images/val/c.jpg"), np.zeros((8, 8, 3), np.uint8))
+    samples, report = check_samples(list_images(dataset / "list.txt"), 1, "train")
+    assert [sample.image for sample in samples] == [dataset / "images/val/c.jpg"]
+    assert len(report.corrupt) == 3
+    assert any(" not a regular file but a folder" in line for line in report.corrupt)
+    (dataset / "list.txt").write_text("\n".join(lines[1:]))
+    with pytest.raises(InputError, match="holds no image; its first line names"):
+        list_images(dataset / "list.txt")
 
 
 @pytest.mark.parametrize("nc", ["2", "'2'", "2.0", ""])

@@ -63,7 +63,9 @@ def test_an_annotation_file_is_read_whole() -> None:
             "lies outside the folder",
         ),
         (
-            content(categories=[{"id": 3, "name": "red"}, {"id": 4, "name": "red"}]),
+            content(
+                categories=[{"id": 3, "name": "red"}, {"id": 4, "name": "red"}], annotations=[]
+            ),
             "two categories 'red'",
         ),
         (content(images=content()["images"] * 2), "has the image id 7 twice"),

@@ -29,7 +29,7 @@ _JSON_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 #: How a zip archive begins.
-_ZIP = b"PK\x03\x04"
+_ARCHIVES = {b"PK\x03\x04": "a zip archive", b"\x1f\x8b": "a gzip archive"}
 
 #: How the system says that there is no room for more, by itself without a name.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -116,8 +116,9 @@ def read_text(path: PathLike, limit: int = TEXT_LIMIT) -> str:
     try:
         return data.decode(coding)
     except UnicodeDecodeError as error:
-        if data.startswith(_ZIP):
-            raise InputError(path, "is a zip archive", "what it holds, unpacked") from error
+        for start, kind in _ARCHIVES.items():
+            if data.startswith(start):
+                raise InputError(path, f"is {kind}", "what it holds, unpacked") from error
         raise InputError(path, f"is not {name} text (byte {error.start})", "UTF-8") from error
 
 

@@ -1,7 +1,8 @@
 """COCO annotation files as people have them, read as pycocotools reads them.
 
 What cannot be used is left out and told, as everywhere: an annotation without a usable box, or of
-a picture or category that is not listed; a picture that is not in the folder. What would change
+a picture or category that is not listed; a picture that is not in the folder; a category without
+annotations that is called like one with some (exports list a set's own name so). What would change
 the meaning of the rest is refused: ids that stand twice, names of two categories that are the same.
 `dataset convert` and the evaluation read such files through this module alone.
 """
@@ -10,10 +11,12 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote
 
 from yolo_core.errors import InputError
 from yolo_core.files import read_json
@@ -72,8 +75,8 @@ class CocoFile:
     places, segmentations: of each box, its place in the file and what stands there as
     `segmentation`, unchecked. image_ids, category_ids: our ids by those of the file as text, where
     the file's are not all whole numbers; empty where ours are the file's. absent: pictures that are
-    left out, rows: annotations that are, each with its cause. sizes: pictures of another size than
-    the file says, which count as they are.
+    left out, rows: annotations that are, unused: categories that are, each with its cause. sizes:
+    pictures of another size than the file says, which count as they are.
     """
 
     images: tuple[Image, ...]
@@ -85,6 +88,7 @@ class CocoFile:
     category_ids: Mapping[str, int]
     absent: tuple[str, ...]
     rows: tuple[str, ...]
+    unused: tuple[str, ...]
     sizes: tuple[str, ...]
 
 
@@ -102,15 +106,16 @@ def read_coco(source: Path, folder: Path | None) -> CocoFile:
     if not isinstance(content, dict):
         raise InputError(source, "is not a COCO annotation file", "an object with images")
     reader = _Reader(str(source), folder)
-    categories = reader.categories(list_of(content, "categories", reader.source))
+    listed = list_of(content, "categories", reader.source)
     notes = list_of(content, "annotations", reader.source)
+    categories = reader.categories(listed, notes)
     images = reader.images(list_of(content, "images", reader.source), notes)
     found = sorted(reader.boxes(notes), key=lambda entry: entry[0].image_id)
     boxes, places, segmentations = zip(*found) if found else ((), (), ())
     return CocoFile(
         images, categories, boxes, places, segmentations,
         _renamed(reader.images_by), _renamed(reader.categories_by),
-        tuple(reader.absent), tuple(reader.rows), tuple(reader.sizes),
+        tuple(reader.absent), tuple(reader.rows), tuple(reader.unused), tuple(reader.sizes),
     )  # fmt: skip
 
 
@@ -123,7 +128,7 @@ def _renamed(ids: Mapping[str, int | None]) -> dict[str, int]:
 @dataclass
 class _Reader:
     """What is known while a file is read. images_by, categories_by: the ids in the file, as text,
-    with our own; pictures that are left out have None. rows, absent: what is left out.
+    with our own; pictures that are left out have None. rows, absent, unused: what is left out.
     sizes: images of another size than stated.
     """
 
@@ -133,28 +138,44 @@ class _Reader:
     categories_by: dict[str, int] = field(default_factory=dict)
     rows: list[str] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
     sizes: list[str] = field(default_factory=list)
     _corners: dict[str, tuple[int, int]] | None = None
 
-    def categories(self, items: Sequence[Any]) -> tuple[Category, ...]:
+    def categories(self, items: Sequence[Any], notes: Sequence[Any]) -> tuple[Category, ...]:
         if not items:
             raise InputError(self.source, "lists no categories", "at least one category")
         ids = _numbered([_identity(item, "category", self.source) for item in items])
-        found: dict[str, int] = {}
         for item, own in zip(items, ids):
-            key, name = id_text(item["id"]), item.get("name")
-            if isinstance(name, (int, float)) and not isinstance(name, bool):
-                name = str(name)  # as in a data.yaml
-            if not isinstance(name, str) or not name:
-                raise InputError(self.source, f"category {key:.60} has no name", "a name")
-            check_name(name, f"category {key:.60}", self.source)
+            key = id_text(item["id"])
             if key in self.categories_by:
                 raise InputError(self.source, f"has the category id {key:.60} twice", "unique ids")
-            if name in found:
+            self.categories_by[key] = own
+        used = {id_text(note.get("category_id")) for note in notes if isinstance(note, dict)}
+        found: dict[str, str] = {}
+        for item in items:
+            key = id_text(item["id"])
+            name = self._category_name(item, key)
+            before = found.setdefault(name, key)
+            if before == key:
+                continue
+            kept, left = (before, key) if before in used else (key, before)
+            if left in used or kept not in used:
                 raise InputError(self.source, f"has two categories {name!r:.60}", "a name for each")
-            self.categories_by[key] = found[name] = own
-        named = (Category(own, name) for name, own in found.items())
+            self.unused.append(f"category {left:.60} is called {name!r:.60} like {kept:.60}")
+            del self.categories_by[left]
+            found[name] = kept
+        named = (Category(self.categories_by[key], name) for name, key in found.items())
         return tuple(sorted(named, key=lambda category: category.id))
+
+    def _category_name(self, item: Mapping[str, Any], key: str) -> str:
+        name = item.get("name")
+        if isinstance(name, (int, float)) and not isinstance(name, bool):
+            name = str(name)  # as in a data.yaml
+        if not isinstance(name, str) or not name:
+            raise InputError(self.source, f"category {key:.60} has no name", "a name")
+        check_name(name, f"category {key:.60}", self.source)
+        return name
 
     def images(self, items: Sequence[Any], notes: Sequence[Any]) -> tuple[Image, ...]:
         if not items:
@@ -190,6 +211,9 @@ class _Reader:
         name = item.get("file_name")
         if not isinstance(name, str) or not name:
             raise InputError(self.source, f"image {key:.60} has no file_name", "a relative path")
+        address = name.partition("://")[2]
+        if address:  # of a server; the picture lies here under its last words
+            name = unquote(re.split("[?#]", address)[0])
         fault = text_fault(name, PATH_LIMIT)
         if fault:
             self.absent.append(f"image {key:.60} has a name that {fault}")

@@ -130,6 +130,7 @@ def labelled(content: CocoFile, source: Path, folder: Path, told: Told) -> Itera
         raise InputError(source, f"has no usable annotation ({left_out[0]})", "boxes of its images")
     for kind, places in (
         ("annotations left out", left_out),
+        ("categories left out", content.unused),
         ("pictures left out", content.absent),
         ("pictures of another size than the file says", content.sizes),
     ):
@@ -170,10 +171,12 @@ def _is_a_row(shares: Array) -> bool:
 def _outline(value: Any, image: Image, place: str, told: Told) -> Array | None:
     if not isinstance(value, list) or not value:
         return None  # none, or a mask in runs
-    if len(value) > 1:
+    # VGG's annotator writes the numbers of its one polygon without a list around them.
+    parts = value if isinstance(value[0], list) else [value]
+    if len(parts) > 1:
         told.add("outlines of several parts, kept as boxes", place)
         return None
-    words = value[0] if isinstance(value[0], list) else []
+    words = parts[0]
     numbers = [known for known in map(finite, words) if known is not None]
     if len(numbers) < len(words) or len(numbers) % 2 or len(numbers) < 2 * _CORNERS:
         told.add("outlines that are none, kept as boxes", place)

@@ -21,7 +21,7 @@ from typing import Any
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, read_text
 from yolo_core.outputs import is_result
-from yolo_core.words import text_fault
+from yolo_core.words import shown, text_fault
 from yolo_core.yolo.architecture import MAX_CLASSES
 from yolo_core.yolo.labels import label_path as label_path
 from yolo_core.yolo.labels import read_labels as read_labels
@@ -84,6 +84,8 @@ def read_data_yaml(path: PathLike) -> DataConfig:
     from yolo_core.yaml_file import read_yaml  # a node, which reads none, is spared the library
 
     source = Path(path)
+    if os.path.isdir(source):
+        raise InputError(source, "is a folder", "its data.yaml")
     data = read_yaml(source)
     if not isinstance(data, dict):
         raise InputError(source, "is not a mapping", "path, train, val and names")
@@ -128,7 +130,8 @@ def _counted(nc: Any) -> list[str] | None:
 def _names(value: Any, source: Path) -> tuple[str, ...]:
     if isinstance(value, str) and value:
         form = ", ".join(word.strip() for word in value.split(","))
-        raise InputError(source, f"has `names` as one text, {value!r:.60}", f"names: [{form:.60}]")
+        expected = f"names: [{form:.60}]" if "," in value else "a list or mapping of names"
+        raise InputError(source, f"has `names` as one text, {value!r:.60}", expected)
     if isinstance(value, dict):
         # YOLOv5 takes the keys "0" and 0 for the same.
         numbered = {int(key) if _is_number(key) else key: name for key, name in value.items()}
@@ -208,7 +211,8 @@ def list_images(place: PathLike) -> list[Path]:
     Links to folders are followed, each folder counts once; what is hidden (`.ipynb_checkpoints`,
     `._x.jpg`) is no image, and neither is what a detection or a training of ours drew. A list's
     line that begins with `./` is meant from the list's folder, another from the working folder,
-    then from the list's. Any file that is not called like an image is a list.
+    then from the list's. Any file that is not called like an image is a list. Where one of its
+    lines is called like an image, all count: readers tell those that are none.
     """
     place = Path(place)
     if os.path.isdir(place):
@@ -218,9 +222,11 @@ def list_images(place: PathLike) -> list[Path]:
     elif is_image_name(place):
         found = [place]
     else:
-        found = sorted(path for path in listed(place) if is_image_name(path))
-    if not found:
-        raise InputError(place, "holds no image", f"files ending in {' '.join(IMAGE_ENDINGS)}")
+        found = sorted(listed(place))
+    if not any(map(is_image_name, found)):
+        first = f"; its first line names {shown(found[0], 60)}" if found else ""
+        expected = f"files ending in {' '.join(IMAGE_ENDINGS)}"
+        raise InputError(place, f"holds no image{first}", expected)
     return found
 
 

@@ -136,6 +136,8 @@ def look_at_labels(path: PathLike, nc: int) -> Labels:
 
 def _label(words: Sequence[str], nc: int, source: str) -> tuple[tuple[float, ...], _Outline]:
     outlined = len(words) >= _OUTLINE_WORDS and len(words) % 2 == 1
+    if any("," in word for word in words):
+        raise InputError(source, "holds commas", f"{_EXPECTED}, with blanks between them")
     if len(words) != _BOX_WORDS and not outlined:
         raise InputError(source, f"has {len(words)} words", _EXPECTED)
     try:

@@ -49,7 +49,8 @@ class CheckReport:
     without objects. missing: images without a label file; they count as backgrounds too.
     duplicates: label rows that stand twice in a file; the copies are dropped. repeated: images
     that are named more than once; each counts once. sizes: images of another size than a file
-    says, which count as they are. rows_are: what the source calls a row.
+    says, which count as they are. categories: those that are left out. rows_are: what the source
+    calls a row.
     """
 
     split: str
@@ -61,6 +62,7 @@ class CheckReport:
     rows: tuple[str, ...] = ()
     repeated: tuple[str, ...] = ()
     sizes: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
     rows_are: str = "label rows"
 
     def kinds(self) -> dict[str, tuple[str, ...]]:
@@ -70,6 +72,7 @@ class CheckReport:
             f"{self.rows_are} left out": self.rows,
             "without a label file": self.missing,
             f"duplicate {self.rows_are}": self.duplicates,
+            "categories left out": self.categories,
             "named twice": self.repeated,
             "of another size than stated": self.sizes,
         }

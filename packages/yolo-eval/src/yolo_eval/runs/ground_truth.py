@@ -156,7 +156,7 @@ def from_coco(
         raise InputError(annotations, "has crowds alone, and nothing to be found", "single objects")
     report = CheckReport(
         str(annotations), len(found.images), found.absent, rows=found.rows, sizes=found.sizes,
-        rows_are="annotations",
+        categories=found.unused, rows_are="annotations",
     )  # fmt: skip
     if strict:
         report.refuse_faults()
