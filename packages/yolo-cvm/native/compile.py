@@ -33,6 +33,7 @@ COMMON = [
     "image.cpp",
     "picture.cpp",
     "conv.cpp",
+    "direct.cpp",
     "streams.cpp",
     "winograd.cpp",
     "abi.cpp",

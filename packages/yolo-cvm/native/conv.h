@@ -25,6 +25,8 @@ inline int64_t piece_start(int64_t count, int64_t n, int64_t i) { return count *
 
 // Geometry, blocks of output channels, and the epilogue.
 class Convolution {
+  static constexpr size_t kSinks = 4;
+
  public:
   Convolution(Words& w, const Plan& p);
   // By single pixels, one for every row of the result, wherever they lie.
@@ -57,13 +59,43 @@ class Convolution {
   // How many operations that are.
   size_t operations() const { return code_->size(); }
 
-  // Runs micro-kernel and epilogue for pixels that follow each other in a row. `t` says what to
-  // add up: input, step, offsets, runs, run_words, weights, start, start_step.
-  void tile(const Epilogue& epilogue, ConvTile& t, const Block& b, int64_t image, int64_t y,
-            int64_t x, int64_t pixels) const;
+  // Registers of a tile.
+  struct alignas(64) Room {
+    int32_t values[kTileRegisters * kMaxPixels * 32];
+  };
+
+  // Micro-kernel and epilogue of one block, for one tile after the other.
+  class Pass {
+   public:
+    Pass(const Convolution& c, const Epilogue& epilogue, const Block& b, Room& room);
+    Pass(const Pass&) = delete;
+    Pass& operator=(const Pass&) = delete;
+
+    // What to add up: input, step, offsets, runs, run_words, weights, start, start_step.
+    ConvTile t;
+
+    // Pixels that follow each other in a row.
+    void run(int64_t image, int64_t y, int64_t x, int64_t pixels);
+    // Lets values of whole blocks that only a scattered store takes go to `out` instead, `step`
+    // apart from pixel to pixel.
+    void divert(int32_t* out, int64_t step) {
+      keep(out, step);
+      rest_.op_count = 0;
+    }
+
+   private:
+    void keep(int32_t* out, int64_t step);
+
+    const Convolution& c_;
+    const Block& b_;
+    const TileOp* stores_;  // of the sinks
+    Requant requant_;
+    ByteSink sinks_[kSinks];
+    WordSink words_;
+    Tile rest_;
+  };
 
  private:
-  static constexpr size_t kSinks = 4;
   Convolution(const ConvImageFields& f, Words& w, const Plan& p);
   void check_window(int axis, int64_t kernel, int64_t stride, int64_t pad, int64_t dilation) const;
   void prepare(int64_t groups, const Constant& added, Words& w, const Plan& p);

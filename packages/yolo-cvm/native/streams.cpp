@@ -10,10 +10,12 @@ std::unique_ptr<Streams> Streams::of(const Convolution& c) {
   const int64_t channels = c.shape[3], pixels = c.k->max_pixels[c.blocks[0].vectors];
   const int64_t values = c.shape[0] * c.shape[1] * c.shape[2] * channels;
   if (!c.k->stream || !scatter || values < kLeast || channels * pixels > kValues) return nullptr;
+  if (c.blocks.size() > kMostBlocks) return nullptr;
   const int64_t row = scatter->view.pixel_stride;
   if (row < kShortest) return nullptr;
   auto made = std::make_unique<Streams>();
   made->k_ = c.k;
+  made->row_ = row;
   made->group_ = row * pixels;
   made->offsets_.resize((size_t)c.padded_channels());
   for (int64_t first = 0; first < channels; first += row) {
@@ -29,6 +31,11 @@ void Streams::redirect(TileOp* scatter, Buffer& buffer) const {
   const int64_t row = scatter->view.pixel_stride;
   scatter->view = {(uint8_t*)buffer.values, kInt32, 0, 0, row};
   scatter->channel_offset = offsets_.data();
+}
+
+int32_t* Streams::place(Buffer& buffer, const Block& b) const {
+  const bool one_row = b.channel / row_ == (b.channel + b.lanes - 1) / row_;
+  return one_row && b.valid == b.lanes ? buffer.values + offsets_[(size_t)b.channel] : nullptr;
 }
 
 void Streams::write(const TileOp& scatter, const Buffer& buffer, int64_t image, int64_t y,

@@ -180,13 +180,16 @@ struct WinogradStep : WholeStep {
              int64_t first, const int16_t* weights, const Block& b, int64_t begin, int64_t end,
              int32_t* sums) const {
     int32_t* outputs = sums + kPositions * sum_step(b) / 4;
+    Convolution::Room room;
+    Convolution::Pass pass(c, epilogue, b, room);
+    pass.t.start_step = b.lanes;
     for (int64_t at = begin; at < end; at += chunk(b)) {
       const int64_t count = std::min(chunk(b), end - at);
       if (e.products) multiply(pixels, weights, b, at - first, count, sums);
       for (int64_t done = 0; done < count;) {
         const int64_t x = (at + done) % across;
         const int64_t n = std::min({abreast(b), count - done, across - x});
-        finish(epilogue, sums + done * b.lanes, b, at + done, n, outputs);
+        finish(pass, sums + done * b.lanes, b, at + done, n, outputs);
         done += n;
       }
     }
@@ -203,6 +206,7 @@ struct WinogradStep : WholeStep {
     t.runs = 1;
     t.run_words = words;
     t.start = no_start.data();
+    t.out_step = b.lanes;
     for (int64_t p = 0; p < kPositions; ++p) {
       t.weights = (const int8_t*)weights + p * weight_step(b);
       const uint8_t* row = (const uint8_t*)pixels + p * pixel_step + first * t.step;
@@ -216,8 +220,8 @@ struct WinogradStep : WholeStep {
   }
 
   // Transform n tiles of one row back and run the epilogue on the pixels that exist.
-  void finish(const Convolution::Epilogue& epilogue, const int32_t* sums, const Block& b,
-              int64_t first, int64_t n, int32_t* outputs) const {
+  void finish(Convolution::Pass& pass, const int32_t* sums, const Block& b, int64_t first,
+              int64_t n, int32_t* outputs) const {
     const int64_t row_step = n * kSide * b.lanes;
     for (int64_t i = 0; i < n; ++i)
       w.output(sums + i * b.lanes, sum_step(b) / 4, c.bias.data() + b.channel, b.vectors,
@@ -226,13 +230,10 @@ struct WinogradStep : WholeStep {
     const int64_t x = first % across * kSide;
     const int64_t width = std::min(n * kSide, c.shape[2] - x);
     const int64_t most = c.k->max_pixels[b.vectors];
-    ConvTile t;
-    std::memset(&t, 0, sizeof t);
-    t.start_step = b.lanes;
     for (int64_t y = 0; y < kSide && row * kSide + y < c.shape[1]; ++y)
       for (int64_t done = 0; done < width; done += most) {
-        t.start = outputs + y * row_step + done * b.lanes;
-        c.tile(epilogue, t, b, image, row * kSide + y, x + done, std::min(most, width - done));
+        pass.t.start = outputs + y * row_step + done * b.lanes;
+        pass.run(image, row * kSide + y, x + done, std::min(most, width - done));
       }
   }
 };

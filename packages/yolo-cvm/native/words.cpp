@@ -8,7 +8,7 @@ namespace cvm {
 namespace {
 
 template <class T>
-T* place(const View& v, int64_t image, int64_t y, int64_t x, int64_t channel) {
+T* address(const View& v, int64_t image, int64_t y, int64_t x, int64_t channel) {
   return (T*)v.base + image * v.image_stride + y * v.row_stride + x * v.pixel_stride + channel;
 }
 
@@ -88,27 +88,22 @@ std::unique_ptr<WordCode> WordCode::of(const std::vector<TileOp>& ops,
   return made;
 }
 
-WordSink WordCode::sink(const TileOp* bound, int64_t image, int64_t y, int64_t x,
-                        int64_t channel) const {
+WordSink WordCode::sink(const TileOp* bound, int64_t channel) const {
   WordSink s;
   std::memset(&s, 0, sizeof s);
   s.pieces = &pieces_;
-  if (load_) {
-    s.added = place<int16_t>(bound[load_].view, image, y, x, channel);
-    s.added_stride = bound[load_].view.pixel_stride;
-  }
-  if (words_) {
-    s.words = place<int16_t>(bound[words_].view, image, y, x, channel);
-    s.words_stride = bound[words_].view.pixel_stride;
-  }
-  if (bytes_) {
-    s.bytes = place<uint8_t>(bound[bytes_].view, image, y, x, channel);
-    s.bytes_stride = bound[bytes_].view.pixel_stride;
-    s.requant = bound[requant_].requant;
-    s.requant.mul += channel;
-    s.requant.rounding += channel;
-  }
+  s.added_stride = bound[load_].view.pixel_stride;
+  s.words_stride = bound[words_].view.pixel_stride;
+  s.bytes_stride = bound[bytes_].view.pixel_stride;
+  s.requant = advanced(bound[requant_].requant, channel);
   return s;
+}
+
+void WordCode::place(WordSink* sink, const TileOp* bound, int64_t image, int64_t y, int64_t x,
+                     int64_t channel) const {
+  if (load_) sink->added = address<int16_t>(bound[load_].view, image, y, x, channel);
+  if (words_) sink->words = address<int16_t>(bound[words_].view, image, y, x, channel);
+  if (bytes_) sink->bytes = address<uint8_t>(bound[bytes_].view, image, y, x, channel);
 }
 
 }  // namespace cvm

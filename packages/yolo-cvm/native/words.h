@@ -17,9 +17,12 @@ class WordCode {
                                       const std::vector<size_t>& which, int32_t highest,
                                       int64_t channels);
 
-  // The sink of a tile that begins at these coordinates. bound: the operations with addresses, in
-  // the order of `which`.
-  WordSink sink(const TileOp* bound, int64_t image, int64_t y, int64_t x, int64_t channel) const;
+  // The sink of tiles that begin with `channel`. bound: the operations with addresses, in the order
+  // of `which`.
+  WordSink sink(const TileOp* bound, int64_t channel) const;
+  // Lets it be that of the tile at these coordinates.
+  void place(WordSink* sink, const TileOp* bound, int64_t image, int64_t y, int64_t x,
+             int64_t channel) const;
 
  private:
   bool find_pieces(const Table& table, int32_t highest);

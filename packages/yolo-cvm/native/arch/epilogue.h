@@ -67,14 +67,6 @@ struct Requantizer {
   }
 };
 
-// A requantization whose per-channel pointers begin `by` channels later.
-inline Requant advanced(Requant q, int64_t by) {
-  if (q.mul) q.mul += by;
-  if (q.rounding) q.rounding += by;
-  if (q.offset) q.offset += by;
-  return q;
-}
-
 // One lookup per value; indices are within the table.
 template <class V, class Index>
 inline void lookup_tile(const Index* index, int64_t pixels, int64_t lanes, int64_t valid,
@@ -175,7 +167,7 @@ CVM_INLINE void finish_tile(const ConvTile& t, const typename V::I (&acc)[M][N])
   if (t.out) {
 #pragma GCC unroll 24
     for (int m = 0; m < M; ++m)
-      for (int n = 0; n < N; ++n) V::store(t.out + (m * N + n) * L, acc[m][n]);
+      for (int n = 0; n < N; ++n) V::store(t.out + m * t.out_step + n * L, acc[m][n]);
     if (t.sink_count == 0) return;
   }
   if (t.indexed == kLongIndex) {
@@ -219,7 +211,7 @@ CVM_INLINE void finish_lanes(const ConvTile& t, typename V::I (&acc)[M][N],
   } else {
     for (int m = 0; m < M; ++m)
       for (int n = 0; n < N; ++n) {
-        if (t.out) V::store(t.out + (m * N + n) * L, acc[m][n]);
+        if (t.out) V::store(t.out + m * t.out_step + n * L, acc[m][n]);
         if (t.requant->offset) acc[m][n] = V::sub(acc[m][n], requantize.offset[n]);
       }
     for (int m = 0; m < M; m += 2 / N)

@@ -78,6 +78,14 @@ struct Requant {
   const int32_t* offset;    // null for none
 };
 
+// The same with per-channel pointers that begin `by` channels later. Every source has its own.
+static inline Requant advanced(Requant q, int64_t by) {
+  if (q.mul) q.mul += by;
+  if (q.rounding) q.rounding += by;
+  if (q.offset) q.offset += by;
+  return q;
+}
+
 // A tensor of pixels: element (image, y, x, channel) at base + strides, in elements of `dtype`.
 struct View {
   uint8_t* base;
@@ -149,7 +157,8 @@ struct ConvTile {
   const int32_t* start;    // per lane: what is added to the products
   int64_t start_step;      // from pixel to pixel; 0 for a bias
   const Requant* requant;  // null: raw accumulators; pointers start at the tile's first lane
-  int32_t* out;            // [pixels][lanes] or null
+  int32_t* out;            // where values go too, or null
+  int64_t out_step;        // from pixel to pixel there
   const ByteSink* sinks;
   int64_t sink_count;
   int32_t indexed;         // every sink has a table, and requantized values index all of them;
