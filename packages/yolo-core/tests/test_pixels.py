@@ -83,6 +83,13 @@ def test_a_file_of_a_kilobyte_cannot_ask_for_a_gigabyte() -> None:
         decode_image(bomb, "x")
 
 
+def test_fifty_kilobytes_cannot_ask_for_half_a_gigabyte() -> None:
+    header = b"IHDR" + struct.pack(">IIBBBBB", 6000, 6000, 8, 2, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header
+    with pytest.raises(InputError, match=r"6000x6000 pixels in 50029 bytes, more than the limit"):
+        decode_image(data + bytes(50_000), "x")
+
+
 def test_the_limit_can_be_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "x.png").write_bytes(file_of("png rgb"))
     monkeypatch.setenv(picture.LIMIT_VARIABLE, str(24 * 17))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -181,6 +182,15 @@ def test_a_playlist_plays_no_other_file(kind: str, tmp_path: Path, monkeypatch: 
     with pytest.raises(InputError, match=r"evil.mp4: is not a video"):
         opened_file(tmp_path / "evil.mp4").__enter__()
     assert os.environ.get("OPENCV_FFMPEG_CAPTURE_OPTIONS") == before
+
+
+def test_a_gif_of_a_few_bytes_cannot_ask_for_gigabytes(tmp_path: Path) -> None:
+    """Its canvas is looked at before FFmpeg takes the memory for it (1.8 GB for these 35 bytes)."""
+    canvas = struct.pack("<HHBBB", 11_000, 12_000, 0x80, 0, 0) + bytes(6)
+    frame = struct.pack("<BHHHHB", 0x2C, 0, 0, 1, 1, 0) + b"\x02\x02D\x01\0"
+    (tmp_path / "x.gif").write_bytes(b"GIF89a" + canvas + frame + b";")
+    with pytest.raises(InputError, match=r"11000x12000 pixels in 35 bytes, more than the limit"):
+        opened_file(tmp_path / "x.gif").__enter__()
 
 
 @pytest.mark.parametrize(

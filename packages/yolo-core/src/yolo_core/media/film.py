@@ -19,7 +19,7 @@ import numpy as np
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike
-from yolo_core.media.picture import pixel_limit
+from yolo_core.media.picture import check_size
 from yolo_core.yolo.letterbox import opencv
 
 #: YOLOv5 takes these for videos, and .webm; what is in them is told from their bytes.
@@ -92,12 +92,22 @@ def opened_file(path: PathLike) -> Iterator[Film]:
     container = container_of(place)
     if container is None:
         raise InputError(path, "is not a video that can be read", "MP4, AVI, MOV, WEBM …")
+    length = os.path.getsize(place)
+    if container == "gif":  # FFmpeg takes memory for the canvas when it opens the file
+        check_size(*_gif_size(place), length, str(path))
     cv2 = opencv()
     allowed = f"protocol_whitelist;file|format_whitelist;{container}"
     with _told_ffmpeg(allowed):
         capture = cv2.VideoCapture(place, cv2.CAP_FFMPEG)
-    with _closing(capture, str(path), "MP4, AVI, MOV, WEBM …") as film:
+    with _closing(capture, str(path), "MP4, AVI, MOV, WEBM …", length) as film:
         yield film
+
+
+def _gif_size(place: str) -> tuple[int, int]:
+    """(width, height) by the header of a GIF."""
+    with open(place, "rb") as stream:
+        head = stream.read(10)
+    return int.from_bytes(head[6:8], "little"), int.from_bytes(head[8:10], "little")
 
 
 @contextlib.contextmanager
@@ -143,15 +153,14 @@ def _told_ffmpeg(options: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _closing(capture: Any, name: str, expected: str) -> Iterator[Film]:
+def _closing(capture: Any, name: str, expected: str, length: int | None = None) -> Iterator[Film]:
+    """length: of the file in bytes; None of a camera or stream."""
     cv2 = opencv()
     try:
         if not capture.isOpened():
             raise InputError(name, "is not a video that can be read", expected)
         width, height = (int(capture.get(side)) for side in _sides(cv2))
-        if width * height > pixel_limit():
-            cause = f"has {width}x{height} pixels, more than the limit of {pixel_limit()}"
-            raise InputError(name, cause, "a smaller video")
+        check_size(width, height, length, name)
         rate = float(capture.get(cv2.CAP_PROP_FPS))
         yield Film(name, rate if 0 < rate <= _MOST_RATE else _USUAL_RATE, capture)
     finally:

@@ -18,8 +18,9 @@ from yolo_core.media import jpeg, png, tiff, webp
 PIXEL_LIMIT = 1 << 27
 LIMIT_VARIABLE = "YOLO_MAX_PIXELS"
 #: A file may always unpack to so many pixels, and beyond to so many for each of its bytes: no
-#: photograph comes near, and a file of a kilobyte cannot ask for a gigabyte.
-_FREE_PIXELS, _PIXELS_PER_BYTE = 1 << 24, 1024
+#: photograph comes near (JPEG has at most about 100), and a file of a kilobyte cannot ask for a
+#: gigabyte.
+_FREE_PIXELS, _PIXELS_PER_BYTE = 1 << 24, 256
 
 READ = "a JPEG, PNG, BMP, TIFF, PFM or still WebP"
 
@@ -51,7 +52,7 @@ def check_picture(data: bytes, source: str) -> str:
     width, height = size(data, source)
     if width < 1 or height < 1:
         raise InputError(source, f"is no {kind} of any size", "a complete image")
-    _check_size(width, height, len(data), source)
+    check_size(width, height, len(data), source)
     if kind == "PNG":
         png.check(data, source)
     return kind
@@ -67,12 +68,16 @@ def pixel_limit() -> int:
     return int(text)
 
 
-def _check_size(width: int, height: int, length: int, source: str) -> None:
-    limit = pixel_limit()
-    if LIMIT_VARIABLE not in os.environ:
+def check_size(width: int, height: int, length: int | None, source: str) -> None:
+    """InputError for more pixels than a picture, or a frame, may have in a file of `length` bytes.
+
+    length: None where there is no file.
+    """
+    limit, told = pixel_limit(), "" if length is None else f" in {length} bytes"
+    if length is not None and LIMIT_VARIABLE not in os.environ:
         limit = min(limit, max(_FREE_PIXELS, length * _PIXELS_PER_BYTE))
     if width * height > limit:
-        cause = f"has {width}x{height} pixels in {length} bytes, more than the limit of {limit}"
+        cause = f"has {width}x{height} pixels{told}, more than the limit of {limit}"
         raise InputError(source, cause, f"a smaller image, or {LIMIT_VARIABLE}={width * height}")
 
 
