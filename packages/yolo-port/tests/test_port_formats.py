@@ -212,6 +212,9 @@ def test_half_precision_safetensors(tmp_path: Path) -> None:
         ("model.11.rbr_dense.0.weight", "YOLOv7"),
         ("model.22.dfl.conv.weight", "YOLOv8 or later"),
         ("backbone.backbone.stem.conv.conv.weight", "YOLOX"),
+        ("backbone.stem.conv.branch_3x3.conv.weight", "YOLO-NAS"),
+        ("model.28.decoder.layers.0.self_attn.in_proj_weight", "RT-DETR"),
+        ("decoder.enc_score_head.weight", "RT-DETR"),
     ],
 )
 def test_tensors_of_other_families_and_tasks_are_named(
@@ -219,7 +222,7 @@ def test_tensors_of_other_families_and_tasks_are_named(
 ) -> None:
     tensors = {**arrays(random_checkpoint()), name: np.zeros(4, np.float32)}
     save_file(tensors, tmp_path / "m.safetensors")
-    with pytest.raises(InputError, match=rf"is a .*{what}.*\(it has {name}\)"):
+    with pytest.raises(InputError, match=rf"is an? .*{what}.*\(it has {name}\)"):
         load(tmp_path / "m.safetensors")
 
 

@@ -42,6 +42,9 @@ _UNSUPPORTED = tuple(
     for pattern, what in (
         (r"model\.\d+\.proto\.", "a YOLOv5 segmentation model"),
         (r"model\.\d+\.linear\.", "a YOLOv5 classification model"),
+        (r"(backbone\.stem|neck\.neck\d|heads\.head\d)\.(conv\.branch_|cls_|reg_|\w+\.branch_)",
+         "a YOLO-NAS"),
+        (r"(model\.\d+\.|decoder\.)(decoder\.|enc_score_head|dec_bbox_head)", "an RT-DETR"),
         (r"(backbone|neck|detect)\.(stem|ERBlock_\d|Rep_|cls_convs)", "a YOLOv6"),
         (r"model\.\d+\.(i[am]\.\d|rbr_\w+|\w+\.rbr_\w+)\.", "a YOLOv7"),
         (r"model\.24\.dfl\.", "a YOLOv5u of the ultralytics package, which has no anchors"),

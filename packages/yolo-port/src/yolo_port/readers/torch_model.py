@@ -114,6 +114,10 @@ _UNSUPPORTED = (
     ("models.common", "SPPCSPC", "a YOLOv7 checkpoint"),
     ("models.yolo", "DualDDetect", "a YOLOv9 checkpoint"),
     ("models.", "", "a YOLOv5 variant with other layers"),
+    ("ultralytics.nn.", "RTDETR", "an RT-DETR checkpoint, a transformer without anchors"),
+    ("ultralytics.nn.", "YOLOv10", "a YOLOv10 checkpoint"),
+    ("ultralytics.nn.", "World", "a YOLO-World checkpoint"),
+    ("super_gradients.", "", "a checkpoint of super_gradients (YOLO-NAS)"),
     ("ultralytics.", "", "a checkpoint of the ultralytics package, without anchors (YOLOv5u, "
      "YOLOv8 or later)"),
     ("yolov6.", "", "a YOLOv6 checkpoint"),
