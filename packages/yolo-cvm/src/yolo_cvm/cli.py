@@ -308,6 +308,8 @@ def detect(
         tell(done, None if as_json else describe)
         if receipt is not None:
             click.echo(write_receipt(done, receipt), err=as_json)
+            if not as_json:
+                next_steps(("yolo-cvm", "verify", receipt, model, "--input", sources[0]))
     finally:
         if as_json:
             _print_json(records(done))

@@ -26,9 +26,12 @@ _LIBRARIES = 270 << 20
 _PER_WEIGHT = 40
 #: Tensors of the size of a layer's result that its activation needs beside the live ones.
 _BESIDE = 3
-#: Convolutions of the trial, multiply-accumulates of one, and how much slower than these a whole
+#: Most convolutions of the trial, side and channels of one, and how much slower than these a whole
 #: network is with its activations and our sums.
-_TRIALS, _TRIAL_SIDE, _TRIAL_CHANNELS, _SLOWER = 3, 40, 64, 4.0
+_TRIALS, _TRIAL_SIDE, _TRIAL_CHANNELS, _SLOWER = 30, 40, 64, 4.0
+#: Seconds after which no other convolution is tried. A few are not enough where other programs
+#: run: threads that wait for each other made the best of three twenty times too slow.
+_TRIAL_SECONDS = 0.5
 #: Seconds for everything that does not grow with the images.
 _START = 5.0
 #: Passes of one image through the network that a tensor costs when it is judged.
@@ -126,9 +129,11 @@ def _speed() -> float:
     side, channels = _TRIAL_SIDE, _TRIAL_CHANNELS
     x = mx.nd.ones((1, channels, side, side))
     weight, bias = mx.nd.ones((channels, channels, 3, 3)), mx.nd.zeros((channels,))
-    best = float("inf")
+    best, end = float("inf"), time.monotonic() + _TRIAL_SECONDS
     for _ in range(_TRIALS):
         begin = time.monotonic()
+        if begin > end:
+            break
         mx.nd.Convolution(
             x, weight, bias, kernel=(3, 3), pad=(1, 1), num_filter=channels
         ).wait_to_read()

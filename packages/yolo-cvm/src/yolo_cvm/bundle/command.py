@@ -76,6 +76,9 @@ def bundle(
             raise click.UsageError("--check takes neither MODEL nor --out")
         for passed in package.check_bundle(checked):
             click.echo(f"ok  {passed.name:<12} {passed.found}")
+        if (checked / package.MANIFEST).is_file():  # and no storage of several models
+            run = ("yolo-cvm", "run", checked, "--input", "PICTURE", "--receipt", "r.json")
+            next_steps(run)
         return
     if model is None or out is None:
         raise click.UsageError("give MODEL and --out DIR, or --check DIR")
