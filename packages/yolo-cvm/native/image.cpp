@@ -89,6 +89,7 @@ struct HaloStep : WholeStep {
 
 // int32 planes [N, C, H, W] to an image.
 struct ToImage : WholeStep, ToImageFields {
+  static constexpr int64_t kLineValues = 16;
   const Kernels* k;
   ToImage(Words& w, const Plan& p) : ToImageFields(w, p), k(p.kernels) {
     require(out.dtype == kInt8 && x.count == out.count, "byte image of equal size expected");
@@ -105,6 +106,10 @@ struct ToImage : WholeStep, ToImageFields {
     e.split(out.dims[0] * h, std::max<int64_t>(1, 16384 / (w * c)), [&](int64_t b, int64_t end) {
       for (int64_t i = b; i < end; ++i) {
         const int32_t* row = s + (i / h * c * h + i % h) * w;
+        // Rows are too short for a processor to see where the next one will be read.
+        for (int64_t plane = 0; i + 1 < end && plane < c; ++plane)
+          for (int64_t x = 0; x < w; x += kLineValues)
+            __builtin_prefetch(row + (plane * h + 1) * w + x);
         for (int64_t plane = 0; checks && plane < c; ++plane)
           if (!k->loops.within(row + plane * h * w, w, e.bound)) e.inside.store(false);
         k->interleave(pixel(d, out, i / h, i % h, 0), out.pixel_stride, row, h * w, c, w);

@@ -1,6 +1,9 @@
 // Decoding and checking a plan; executions of it.
 #include "plan.h"
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 #include <algorithm>
 #include <new>
 
@@ -100,15 +103,33 @@ std::unique_ptr<Plan> make_plan(Words w, const void* const* constants,
   return plan;
 }
 
+namespace {
+
+// Large memory comes in few pages where the system has huge ones: to walk over images by channels and
+// rows touches more of the small ones than a processor keeps in mind.
+constexpr int64_t kPage = 1 << 21;
+
+std::align_val_t alignment_of(int64_t bytes) {
+#if defined(__linux__)
+  if (bytes >= kPage) return std::align_val_t(kPage);
+#endif
+  return std::align_val_t(kAlign);
+}
+
+}  // namespace
+
 Execution::Execution(const Plan& p, int threads)
     : plan(p), pool(threads), outputs(p.output_counts.size()), seconds(p.steps.size()) {
   const int64_t arena = round_up(p.arena_bytes + kSlack);
   const int64_t scratch = p.scratch.shared + p.scratch.per_thread * pool.threads();
-  arena_ = static_cast<uint8_t*>(
-      ::operator new((size_t)(arena + scratch), std::align_val_t(kAlign)));
+  bytes_ = arena + scratch;
+  arena_ = static_cast<uint8_t*>(::operator new((size_t)bytes_, alignment_of(bytes_)));
+#if defined(__linux__)
+  if (bytes_ >= kPage) (void)madvise(arena_, (size_t)bytes_, MADV_HUGEPAGE);  // only a wish
+#endif
   scratch_ = arena_ + arena;
 }
 
-Execution::~Execution() { ::operator delete(arena_, std::align_val_t(kAlign)); }
+Execution::~Execution() { ::operator delete(arena_, alignment_of(bytes_)); }
 
 }  // namespace cvm

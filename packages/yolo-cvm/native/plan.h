@@ -237,6 +237,7 @@ class Execution {
   }
 
  private:
+  int64_t bytes_;  // of arena and scratch
   uint8_t* arena_;
   uint8_t* scratch_;  // behind the arena
 };

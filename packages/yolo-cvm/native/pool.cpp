@@ -78,14 +78,16 @@ Pool::~Pool() {
 }
 
 void Pool::take(int thread) {
+  const bool back = thread % 2;
   uint64_t state = state_.load(std::memory_order_acquire);
   while (open(state)) {
-    if (!state_.compare_exchange_weak(state, state + 1, std::memory_order_acq_rel,
+    const uint64_t claimed = state + (back ? (uint64_t)1 << kBits : 1);
+    if (!state_.compare_exchange_weak(state, claimed, std::memory_order_acq_rel,
                                       std::memory_order_acquire))
       continue;
+    const int64_t task = back ? tasks_of(state) - 1 - from_back(state) : from_front(state);
     // The round cannot end before this task is counted as done.
-    call_.load(std::memory_order_relaxed)(body_.load(std::memory_order_relaxed),
-                                          (int64_t)(state & (kMostTasks - 1)), thread);
+    call_.load(std::memory_order_relaxed)(body_.load(std::memory_order_relaxed), task, thread);
     done_.fetch_add(1, std::memory_order_release);
     state = state_.load(std::memory_order_acquire);
   }
@@ -96,7 +98,7 @@ void Pool::run_all(int64_t tasks, Call call, const void* body) {
   body_.store(body, std::memory_order_relaxed);
   done_.store(0, std::memory_order_relaxed);
   caller_cpu_.store(current_cpu(), std::memory_order_relaxed);
-  state_.store(++round_ << 2 * kBits | (uint64_t)tasks << kBits);
+  state_.store(++round_ << 3 * kBits | (uint64_t)tasks << 2 * kBits);
   {
     std::lock_guard<std::mutex> lock(mutex_);
     if (sleeping_) wake_->notify_all();

@@ -20,7 +20,8 @@ class Pool {
   int threads() const { return (int)workers_->size() + 1; }
 
   // Calls body(task, thread) for every task in [0, tasks), in any order, and returns when all are
-  // done. thread: which of `threads()` runs it, 0 being the caller. `body` must not throw, and what
+  // done. Threads of even numbers begin with the first task, the others with the last: what a thread
+  // has written in one step, it tends to read in the next, and that is still in its caches. thread: which of `threads()` runs it, 0 being the caller. `body` must not throw, and what
   // it computes must not depend on the thread.
   template <class Body>
   void run_on(int64_t tasks, const Body& body) {
@@ -40,13 +41,18 @@ class Pool {
 
  private:
   using Call = void (*)(const void*, int64_t, int);
-  // One word holds a round's number of tasks and how many have been claimed, so that a claim is
-  // valid for the round it was made in, however long the claimant slept before.
-  static constexpr int kBits = 24;
+  // One word holds a round's number of tasks and how many have been claimed from either end, so that
+  // a claim is valid for the round it was made in, however long the claimant slept before.
+  static constexpr int kBits = 16;
   static constexpr int64_t kMostTasks = (int64_t)1 << kBits;
+  static int64_t part_of(uint64_t state, int number) {
+    return (int64_t)(state >> number * kBits & (kMostTasks - 1));
+  }
+  static int64_t from_front(uint64_t state) { return part_of(state, 0); }
+  static int64_t from_back(uint64_t state) { return part_of(state, 1); }
+  static int64_t tasks_of(uint64_t state) { return part_of(state, 2); }
   static bool open(uint64_t state) {
-    const uint64_t mask = kMostTasks - 1;
-    return (state & mask) < (state >> kBits & mask);
+    return from_front(state) + from_back(state) < tasks_of(state);
   }
   // Whether this process is a child of the one that started the workers: they do not exist here.
   bool forked() const;
@@ -58,7 +64,7 @@ class Pool {
   uint64_t process_;  // which process, counted in forks, started the workers
   std::mutex mutex_;
   std::unique_ptr<std::condition_variable> wake_ = std::make_unique<std::condition_variable>();
-  std::atomic<uint64_t> state_{0};  // round | tasks | claimed
+  std::atomic<uint64_t> state_{0};  // round | tasks | claimed from the back | from the front
   std::atomic<int64_t> done_{0};
   std::atomic<bool> stop_{false};
   std::atomic<int> caller_cpu_{-1};

@@ -35,6 +35,8 @@ struct WinogradStep : WholeStep {
   int64_t pixel_step;             // bytes between positions of transformed pixels
   PackedWeights taps;             // [block][word][vector][9][lane][2]
   std::vector<int64_t> expanded;  // banded: first byte of every block's weights, then the end
+  int64_t common;                 // bytes that all tasks read: all weights, or all pixels
+  bool alone;                     // every thread makes these itself
   std::vector<int32_t> no_start;  // sums begin with zero
 
   explicit WinogradStep(Convolution&& convolution)
@@ -56,6 +58,8 @@ struct WinogradStep : WholeStep {
     pixel_step = spread(band * channels * 2);
     expanded.push_back(0);
     for (const Block& b : c.blocks) expanded.push_back(expanded.back() + weight_bytes(b));
+    common = spread(banded ? expanded.back() : pixel_bytes());
+    alone = common <= kNearBytes;
     no_start.assign((size_t)(c.k->max_vectors * c.k->vector_lanes), 0);
     c.weight.visit([&](const auto* values) { pack(values); });
   }
@@ -104,13 +108,14 @@ struct WinogradStep : WholeStep {
       most_weights = std::max(most_weights, weight_bytes(b));
       most_sums = std::max(most_sums, sum_bytes(b));
     }
-    return banded ? Scratch{expanded.back(), pixel_bytes() + most_sums}
-                  : Scratch{pixel_bytes(), most_weights + most_sums};
+    const int64_t each = most_sums + (banded ? pixel_bytes() : most_weights);
+    return alone ? Scratch{0, kLine + common + each} : Scratch{common, each};
   }
 
   void run(Execution& e) const override {
     Convolution::Epilogue epilogue;
     c.bind(e, &epilogue);
+    for (int thread = 0; alone && thread < e.pool.threads(); ++thread) made(e, thread) = false;
     if (banded) {
       run_bands(e, epilogue);
     } else {
@@ -118,26 +123,46 @@ struct WinogradStep : WholeStep {
     }
   }
 
+  // Where what all tasks read lies, and behind it the thread's own part. To read what another
+  // processor has written takes longer than to make it again.
+  bool& made(Execution& e, int thread) const { return *(bool*)e.own(thread); }
+  uint8_t* common_of(Execution& e, int thread) const {
+    return alone ? e.own(thread) + kLine : e.shared();
+  }
+  uint8_t* own_of(Execution& e, int thread) const {
+    return alone ? e.own(thread) + kLine + common : e.own(thread);
+  }
+  // Whether a task has to make it.
+  bool makes(Execution& e, int thread) const {
+    if (!alone || !e.products || made(e, thread)) return false;
+    return made(e, thread) = true;
+  }
+
   void run_bands(Execution& e, const Convolution::Epilogue& epilogue) const {
-    const auto weights = [&](size_t i) { return (int16_t*)(e.shared() + expanded[i]); };
-    e.pool.run((int64_t)c.blocks.size(), [&](int64_t i) {
-      if (e.products) expand(c.blocks[(size_t)i], weights((size_t)i));
-    });
+    const int64_t blocks = (int64_t)c.blocks.size();
+    const auto expand_into = [&](uint8_t* all, int64_t i) {
+      expand(c.blocks[(size_t)i], (int16_t*)(all + expanded[(size_t)i]));
+    };
+    if (!alone && e.products)
+      e.pool.run(blocks, [&](int64_t i) { expand_into(e.shared(), i); });
     e.pool.run_on((tiles + band - 1) / band, [&](int64_t task, int thread) {
       const int64_t begin = task * band, end = std::min(tiles, begin + band);
-      int16_t* pixels = (int16_t*)e.own(thread);
-      int32_t* sums = (int32_t*)(e.own(thread) + pixel_bytes());
+      uint8_t* all = common_of(e, thread);
+      int16_t* pixels = (int16_t*)own_of(e, thread);
+      int32_t* sums = (int32_t*)(own_of(e, thread) + pixel_bytes());
+      if (makes(e, thread))
+        for (int64_t i = 0; i < blocks; ++i) expand_into(all, i);
       if (e.products) transform(e, begin, end, pixels);
       for (size_t i = 0; i < c.blocks.size(); ++i)
-        block(e, epilogue, pixels, begin, weights(i), c.blocks[i], begin, end, sums);
+        block(e, epilogue, pixels, begin, (int16_t*)(all + expanded[i]), c.blocks[i], begin, end,
+              sums);
     });
   }
 
   void run_blocks(Execution& e, const Convolution::Epilogue& epilogue) const {
-    int16_t* pixels = (int16_t*)e.shared();
-    if (e.products)
+    if (!alone && e.products)
       e.split(tiles, 8, [&](int64_t begin, int64_t end) {
-        transform(e, begin, end, pixels + begin * channels);
+        transform(e, begin, end, (int16_t*)e.shared() + begin * channels);
       });
     // Enough tasks to share among threads, but expanding the weights must pay.
     const int64_t blocks = (int64_t)c.blocks.size();
@@ -145,8 +170,10 @@ struct WinogradStep : WholeStep {
     e.pool.run_on(blocks * ranges, [&](int64_t task, int thread) {
       const Block& b = c.blocks[(size_t)(task / ranges)];
       const int64_t range = task % ranges;
-      int16_t* weights = (int16_t*)e.own(thread);
-      int32_t* sums = (int32_t*)(e.own(thread) + weight_bytes(b));
+      int16_t* pixels = (int16_t*)common_of(e, thread);
+      int16_t* weights = (int16_t*)own_of(e, thread);
+      int32_t* sums = (int32_t*)(own_of(e, thread) + weight_bytes(b));
+      if (makes(e, thread)) transform(e, 0, tiles, pixels);
       if (e.products) expand(b, weights);
       block(e, epilogue, pixels, 0, weights, b, piece_start(tiles, ranges, range),
             piece_start(tiles, ranges, range + 1), sums);
