@@ -30,9 +30,12 @@ def test_bundle_then_check(model: Path, tmp_path: Path) -> None:
     assert manifest["stored_input"]["payload"] in made.output
     checked = run(bundle_command, "--check", tmp_path / "out")
     assert checked.exit_code == 0, checked.output
-    assert [line.split()[:2] for line in checked.output.splitlines()] == [
+    *passed, _, following = checked.output.splitlines()
+    assert [line.split()[:2] for line in passed] == [
         ["ok", name] for name in ("manifest", "files", "model", "figures", "self-test")
     ]
+    out = tmp_path / "out"
+    assert following == f"Next: yolo-cvm run {out} --input PICTURE --receipt r.json"
 
 
 def test_check_names_the_damage_in_one_line(bundle: Path, home: Path) -> None:
