@@ -24,6 +24,13 @@ def opencv():
     opencv()
 
 @main.command()
+def threads():
+    import threading
+    ended = threading.Event()
+    while True:
+        threading.Thread(target=ended.wait, daemon=True).start()
+
+@main.command()
 def mxnet():
     from yolo_core.mxnet.importing import mxnet
     mxnet()
@@ -33,8 +40,10 @@ main(sys.argv[2:])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems know no such limit")
-@pytest.mark.parametrize(("library", "megabytes"), [("opencv", 200), ("mxnet", 400)])
-def test_a_library_without_room_is_a_shortage(library: str, megabytes: int) -> None:
+@pytest.mark.parametrize(
+    ("library", "megabytes"), [("opencv", 200), ("mxnet", 400), ("threads", 300)]
+)
+def test_a_library_or_a_thread_without_room_is_a_shortage(library: str, megabytes: int) -> None:
     done = subprocess.run(
         [sys.executable, "-c", _LIMITED, str(megabytes), library],
         capture_output=True, text=True, check=False,

@@ -115,6 +115,28 @@ def test_the_annotated_video_is_one_that_browsers_play(
     assert b"vp09" in data or b"avc1" in data
 
 
+@pytest.mark.parametrize("share", [0.3, 0.98])
+def test_a_video_that_a_full_disk_cuts_does_not_take_the_place_of_another(
+    model: Callable[..., Path], tmp_path: Path, share: float
+) -> None:
+    resource = pytest.importorskip("resource")
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    opencv().imwrite(str(tmp_path / "noise.png"), noise)
+    film = lossless_film(tmp_path / "film.avi", [tmp_path / "noise.png"])
+    command = "detect", model(), film, "--out", tmp_path / "out"
+    assert run(*command).exit_code == 0
+    whole = (tmp_path / "out/film.mp4").read_bytes()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(len(whole) * share), before[1]))
+    try:
+        result = run(*command)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert result.exit_code == 2
+    assert "film.mp4: cannot be written whole" in result.output
+    assert (tmp_path / "out/film.mp4").read_bytes() == whole
+
+
 @pytest.mark.parametrize(
     ("source", "cause"),
     [

@@ -200,7 +200,7 @@ def _one_line() -> Iterator[None]:
     except MemoryError as error:
         line = shown(error) if str(error) else "this machine has too little memory"
         raise _Shortage(line) from error
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:
         if not is_shortage(error):
             raise
         line = f"this machine has too little memory ({shown(error)})"

@@ -53,12 +53,13 @@ class ShortageError(MemoryError):
     """
 
 
-#: What the loader of compiled modules says when there is no room for one.
-_NO_ROOM = ("failed to map segment", "cannot allocate memory", "Cannot allocate memory")
+#: What the loader of compiled modules says when there is no room for one, and Python of a thread.
+_NO_ROOM = ("failed to map segment", "cannot allocate memory", "Cannot allocate memory",
+            "can't start new thread")  # fmt: skip
 
 
 def is_shortage(error: Exception) -> bool:
-    """Whether a library was not loaded because this machine has too little memory for it."""
+    """Whether a library was not loaded, or a thread not begun, for want of memory."""
     return any(words in str(error) for words in _NO_ROOM)
 
 

@@ -27,7 +27,14 @@ from yolo_core.detecting.options import DetectOptions
 from yolo_core.detecting.sources import PICTURE, STREAM, Source, find_sources
 from yolo_core.errors import InputError
 from yolo_core.files import PathLike, atomic_move, atomic_write
-from yolo_core.media.film import Film, FilmWriter, check_name, opened_file, opened_stream
+from yolo_core.media.film import (
+    Film,
+    FilmWriter,
+    check_name,
+    is_whole_mp4,
+    opened_file,
+    opened_stream,
+)
 from yolo_core.outputs import check_holds_no_input, check_outputs, is_result, new_folder
 from yolo_core.yolo.dataset import DETECTIONS
 from yolo_core.yolo.drawing import draw, encode_picture, labelled
@@ -242,6 +249,8 @@ class _Video:
     def complete(self) -> None:
         assert self._writer is not None
         self._writer.close()
+        if not is_whole_mp4(self._unfinished):
+            raise InputError(self._target, "cannot be written whole", "room on the disk")
         atomic_move(self._unfinished, self._target)
 
 

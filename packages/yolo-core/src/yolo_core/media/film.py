@@ -45,6 +45,7 @@ _HEAD = 1024
 _STREAM_PROTOCOLS = "http,https,httpproxy,tcp,tls,udp,rtp,rtsp,rtsps,rtmp,rtmps,srtp,crypto"
 #: VP9 plays in every browser, and OpenCV's wheels can write it; other builds may lack it.
 _CODECS = ("vp09", "avc1", "mp4v")
+_BOX_HEADER = 8
 _USUAL_RATE, _MOST_RATE = 25.0, 1000
 
 
@@ -195,3 +196,24 @@ class FilmWriter:
 
     def close(self) -> None:
         self._writer.release()
+
+
+def is_whole_mp4(path: PathLike) -> bool:
+    """Whether an MP4's boxes fill the file, its index among them.
+
+    FFmpeg says nothing where the disk is full, and drops what it would have written. Source:
+    ISO/IEC 14496-12, section 4.2.
+    """
+    names, at, size = set(), 0, os.path.getsize(path)
+    with open(path, "rb") as stream:
+        while at < size:
+            stream.seek(at)
+            head = stream.read(16)
+            length = int.from_bytes(head[:4], "big")
+            if length == 1:
+                length = int.from_bytes(head[8:], "big")
+            if length < _BOX_HEADER:
+                return False
+            names.add(head[4:8])
+            at += length
+    return at == size and {b"mdat", b"moov"} <= names
