@@ -26,6 +26,7 @@ COMMON = [
     "plan.cpp",
     "plain.cpp",
     "plain_network.cpp",
+    "chain.cpp",
     "suppress.cpp",
     "pieces.cpp",
     "words.cpp",

@@ -166,23 +166,57 @@ struct PoolImage : WholeStep, PoolImageFields {
                 inside(x.dims[2], out.dims[2], kernel_w, stride_w, pad_w),
             "a pooling window lies outside the image");
   }
+  // Whether a row's pixels lie side by side, so that rows are joined before neighbours are.
+  bool dense() const { return x.pixel_stride == x.dims[3]; }
+  int64_t row_bytes() const { return x.dims[2] * x.dims[3] * bytes_of(x); }
+  Scratch scratch() const override { return {0, dense() ? row_bytes() : 0}; }
   void run(Execution& e) const override {
-    uint8_t *s = e.address(x), *d = e.address(out);
-    const int64_t c = x.dims[3], h = x.dims[1], w = x.dims[2], ho = out.dims[1];
-    e.split(out.dims[0] * ho, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const int64_t n = i / ho, top = i % ho * stride_h - pad_h;
-        const int64_t y0 = std::max<int64_t>(0, top), y1 = std::min(h, top + kernel_h);
-        for (int64_t q = 0; q < out.dims[2]; ++q) {
-          uint8_t* to = pixel(d, out, n, i % ho, q);
-          const int64_t left = q * stride_w - pad_w;
-          const int64_t x0 = std::max<int64_t>(0, left), x1 = std::min(w, left + kernel_w);
-          std::memcpy(to, pixel(s, x, n, y0, x0), (size_t)(c * bytes_of(x)));
-          for (int64_t y = y0; y < y1; ++y)
-            for (int64_t z = x0; z < x1; ++z) k->max_pixel(x.dtype, to, pixel(s, x, n, y, z), c);
+    const int64_t ho = out.dims[1], rows = out.dims[0] * ho, pieces = std::min<int64_t>(rows, 64);
+    e.pool.run_on(pieces, [&](int64_t piece, int thread) {
+      for (int64_t i = rows * piece / pieces; i < rows * (piece + 1) / pieces; ++i) {
+        const int64_t top = i % ho * stride_h - pad_h;
+        const int64_t y0 = std::max<int64_t>(0, top), y1 = std::min(x.dims[1], top + kernel_h);
+        if (dense()) {
+          by_rows(e, i / ho, i % ho, y0, y1, e.own(thread));
+        } else {
+          by_pixels(e, i / ho, i % ho, y0, y1);
         }
       }
     });
+  }
+  // Row `row` of image n from rows [y0, y1): those joined in `largest`, then its windows.
+  void by_rows(Execution& e, int64_t n, int64_t row, int64_t y0, int64_t y1,
+               uint8_t* largest) const {
+    uint8_t* s = e.address(x);
+    const int64_t c = x.dims[3], w = x.dims[2], each = c * bytes_of(x);
+    const uint8_t* from = pixel(s, x, n, y0, 0);
+    if (y1 - y0 > 1) {
+      std::memcpy(largest, from, (size_t)row_bytes());
+      for (int64_t y = y0 + 1; y < y1; ++y) k->max_pixel(x.dtype, largest, pixel(s, x, n, y, 0), w * c);
+      from = largest;
+    }
+    for (int64_t q = 0; q < out.dims[2];) {
+      const int64_t left = q * stride_w - pad_w, x0 = std::max<int64_t>(0, left);
+      const int64_t taps = std::min(w, left + kernel_w) - x0;
+      // Windows that no border cuts are done together.
+      const int64_t whole = left < 0 || taps < kernel_w ? 0 : (w - kernel_w - left) / stride_w + 1;
+      const int64_t some = std::max<int64_t>(1, std::min(whole, out.dims[2] - q));
+      k->pool_pixels(x.dtype, {from + x0 * each, pixel(e.address(out), out, n, row, q), c, some,
+                               taps, stride_w, out.pixel_stride});
+      q += some;
+    }
+  }
+  void by_pixels(Execution& e, int64_t n, int64_t row, int64_t y0, int64_t y1) const {
+    uint8_t *s = e.address(x), *d = e.address(out);
+    const int64_t c = x.dims[3], w = x.dims[2];
+    for (int64_t q = 0; q < out.dims[2]; ++q) {
+      uint8_t* to = pixel(d, out, n, row, q);
+      const int64_t left = q * stride_w - pad_w;
+      const int64_t x0 = std::max<int64_t>(0, left), x1 = std::min(w, left + kernel_w);
+      std::memcpy(to, pixel(s, x, n, y0, x0), (size_t)(c * bytes_of(x)));
+      for (int64_t y = y0; y < y1; ++y)
+        for (int64_t z = x0; z < x1; ++z) k->max_pixel(x.dtype, to, pixel(s, x, n, y, z), c);
+    }
   }
 };
 

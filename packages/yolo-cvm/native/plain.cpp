@@ -7,9 +7,7 @@
 #include "plan.h"
 
 namespace cvm {
-namespace {
 
-// Every element that operand j can touch, from `start`, must lie inside its tensor.
 void check_reach(const std::vector<Axis>& axes, int j, int64_t start, int64_t count) {
   __int128 lo = start, hi = start, total = 1;
   for (const Axis& a : axes) {
@@ -26,6 +24,8 @@ int64_t product(const std::vector<Axis>& axes) {
   for (const Axis& a : axes) n *= a.size;
   return n;
 }
+
+namespace {
 
 // Calls body(at[0..k)) with the start of every row of the innermost axis, for rows in [begin, end).
 template <int K, class Body>
@@ -58,30 +58,37 @@ int64_t row_grain(const std::vector<Axis>& axes) {
   return std::max<int64_t>(1, kGrain / inner_of(axes));
 }
 
-constexpr int64_t kLongRow = 16;  // elements from which a call that copies is worth it
-
 // out[strided] = in[strided]: transpose, repeat, tile, slices, upsampling, concatenate, copies.
 struct Copy : WholeStep, CopyFields {
+  std::vector<Axis> outer;  // all but the last three
+  MoveAxis inner[3];        // those, of size 1 where there are fewer
+  int cut;                  // the first of these that is longer, which threads share
   Copy(Words& w, const Plan& p) : CopyFields(w, p) {
     check_reach(axes, 0, x_start, x.count);
     check_reach(axes, 1, out_start, out.count);
+    const size_t n = axes.size(), kept = n < 3 ? 0 : n - 3;
+    outer.assign(axes.begin(), axes.begin() + (ptrdiff_t)kept);
+    outer.push_back({1, {0, 0, 0}});
+    for (size_t i = 0; i < 3; ++i) inner[i] = {1, 0, 1};
+    for (size_t i = kept; i < n; ++i)
+      inner[3 - n + i] = {axes[i].size, axes[i].stride[0], axes[i].stride[1]};
+    cut = inner[0].size == 1 ? 1 : 0;
   }
   void run(Execution& e) const override {
     const int32_t* s = e.values(x);
     int32_t* d = e.values(out);
-    const int64_t start[2] = {x_start, out_start};
-    const int64_t n = inner_of(axes);
-    const int64_t is = axes.empty() ? 0 : axes.back().stride[0];
-    const int64_t os = axes.empty() ? 0 : axes.back().stride[1];
-    e.split(rows_of(axes), row_grain(axes), [&](int64_t begin, int64_t end) {
-      for_rows<2>(axes, begin, end, start, [&](const int64_t* at) {
-        const int32_t* a = s + at[0];
-        int32_t* b = d + at[1];
-        if (is == 1 && os == 1 && n >= kLongRow) {
-          std::memcpy(b, a, (size_t)n * 4);
-        } else {
-          for (int64_t i = 0; i < n; ++i) b[i * os] = a[i * is];
-        }
+    const int64_t start[2] = {x_start, out_start}, each = inner[cut].size;
+    const int64_t below = inner[1].size * inner[2].size * inner[0].size / each;
+    const int64_t grain = std::max<int64_t>(1, kGrain / below);
+    e.split(rows_of(outer) * each, grain, [&](int64_t begin, int64_t end) {
+      int64_t at_row = begin / each * each;  // where the block in turn begins
+      for_rows<2>(outer, begin / each, (end - 1) / each + 1, start, [&](const int64_t* at) {
+        const int64_t first = std::max(begin - at_row, (int64_t)0);
+        MoveAxis part[3] = {inner[0], inner[1], inner[2]};
+        part[cut].size = std::min(end - at_row, each) - first;
+        e.loops().copy_block(s + at[0] + first * part[cut].from, d + at[1] + first * part[cut].to,
+                             part);
+        at_row += each;
       });
     });
   }
@@ -222,11 +229,19 @@ struct Where : WholeStep, WhereFields {
   void run(Execution& e) const override {
     const int32_t *c = e.values(condition), *a = e.values(x), *b = e.values(y);
     int32_t* d = e.values(out);
-    e.split(out.count, kGrain, [&](int64_t begin, int64_t end) {
+    if (row == 1 && whole == 1) {
+      e.split(out.count, kGrain, [&](int64_t begin, int64_t end) {
+        e.loops().choose(c + begin, a + begin, b + begin, end - begin, d + begin);
+      });
+      return;
+    }
+    e.split(condition.count, std::max<int64_t>(1, kGrain / row), [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        const int32_t v = c[i / row] ? a[i] : b[i];
-        const int64_t at = i % row;
-        d[i] = at < whole ? v : at == whole ? (int32_t)((uint32_t)v & (uint32_t)mask) : 0;
+        const int32_t* from = (c[i] ? a : b) + i * row;
+        int32_t* to = d + i * row;
+        std::copy(from, from + whole, to);
+        std::fill(to + whole, to + row, 0);
+        if (whole < row) to[whole] = (int32_t)((uint32_t)from[whole] & (uint32_t)mask);
       }
     });
   }

@@ -26,6 +26,46 @@ struct Dense : WholeStep, DenseFields {
   }
 };
 
+// Weights of bytes that are known: a block of units after the other, its weights term by term.
+struct DenseBytes : WholeStep, DenseBytesFields {
+  std::vector<int8_t> packed;  // [blocks][inner][kDenseLanes]
+  DenseBytes(Words& w, const Plan& p) : DenseBytesFields(w, p) {
+    require((__int128)rows * inner == x.count && (__int128)units * inner == weight.count &&
+                (__int128)rows * units == out.count && (!bias || bias->count == units),
+            "dense sizes differ");
+    require(weight.bytes, "weights of bytes expected");
+    const int8_t* given = static_cast<const int8_t*>(weight.data);
+    packed.resize((size_t)(blocks() * inner * kDenseLanes));
+    for (int64_t unit = 0; unit < units; ++unit) {
+      int8_t* to = packed.data() + unit / kDenseLanes * inner * kDenseLanes + unit % kDenseLanes;
+      for (int64_t k = 0; k < inner; ++k) to[k * kDenseLanes] = given[unit * inner + k];
+    }
+  }
+  int64_t blocks() const { return (units + kDenseLanes - 1) / kDenseLanes; }
+  void run(Execution& e) const override {
+    const int32_t *a = e.values(x), *c = bias ? e.values(*bias) : nullptr;
+    int32_t* d = e.values(out);
+    const int64_t groups = (rows + kDenseRows - 1) / kDenseRows;
+    // Weights are the larger part: every block of them is read for all rows before the next.
+    e.split(blocks() * groups, std::max<int64_t>(1, kGrain / inner / kDenseLanes),
+            [&](int64_t begin, int64_t end) {
+              for (int64_t i = begin; i < end; ++i) {
+                const int64_t row = i % groups * kDenseRows, unit = i / groups * kDenseLanes;
+                const int64_t some = std::min(kDenseRows, rows - row);
+                const int64_t count = std::min(kDenseLanes, units - unit);
+                alignas(64) int32_t sums[kDenseRows * kDenseLanes] = {0};
+                for (int64_t r = 0; c && r < some; ++r)
+                  std::copy(c + unit, c + unit + count, sums + r * kDenseLanes);
+                e.loops().dense(a + row * inner, some, inner,
+                                packed.data() + unit * inner, sums);
+                for (int64_t r = 0; r < some; ++r)
+                  std::copy(sums + r * kDenseLanes, sums + r * kDenseLanes + count,
+                            d + (row + r) * units + unit);
+              }
+            });
+  }
+};
+
 // Any groups, dilation, value range: the planner sends here what the byte kernels cannot take, and
 // traces. What neighbouring outputs read is laid out tap by tap, a lane for each of them, and every
 // output channel of the group multiplies it.
@@ -128,39 +168,43 @@ struct Conv : Step, ConvFields {
   }
 };
 
+// The largest of every window: first of its rows, then of neighbours in what they leave.
 struct MaxPool : WholeStep, MaxPoolFields {
+  int64_t reach;  // values of a row that windows reach, the border to the left included
   MaxPool(Words& w, const Plan& p) : MaxPoolFields(w, p) {
     require((__int128)batch * channels * height * width == x.count &&
                 (__int128)batch * channels * out_height * out_width == out.count,
             "pooling sizes differ");
+    const __int128 most = std::max((__int128)(out_width - 1) * stride_w + kernel_w,
+                                   (__int128)pad_w + width);
+    require(most <= (__int128)1 << 32, "a pooling window reaches too far");
+    reach = (int64_t)most;
   }
+  Scratch scratch() const override { return {0, reach * 4}; }
   void run(Execution& e) const override {
-    const int32_t* a = e.values(x);
-    int32_t* d = e.values(out);
-    e.split(batch * channels * out_height,
-            std::max<int64_t>(1, kGrain / out_width / kernel_h / kernel_w),
-            [&](int64_t begin, int64_t end) {
-              for (int64_t i = begin; i < end; ++i) {
-                const int64_t top = i % out_height * stride_h - pad_h;
-                const int64_t y0 = std::max<int64_t>(0, top), y1 = std::min(height, top + kernel_h);
-                const int32_t* plane = a + i / out_height * height * width;
-                for (int64_t q = 0; q < out_width; ++q) {
-                  const int64_t left = q * stride_w - pad_w;
-                  const int64_t x0 = std::max<int64_t>(0, left),
-                                x1 = std::min(width, left + kernel_w);
-                  int32_t best = INT32_MIN;
-                  for (int64_t y = y0; y < y1; ++y)
-                    for (int64_t z = x0; z < x1; ++z) best = std::max(best, plane[y * width + z]);
-                  d[i * out_width + q] = best;
-                }
-              }
-            });
+    const int64_t rows = batch * channels * out_height;
+    const int64_t each = std::max<int64_t>(1, kGrain / out_width / kernel_h / kernel_w);
+    const int64_t pieces = std::min<int64_t>((rows + each - 1) / each, 64);
+    e.pool.run_on(pieces, [&](int64_t piece, int thread) {
+      int32_t* largest = (int32_t*)e.own(thread);
+      std::fill(largest, largest + reach, INT32_MIN);
+      for (int64_t i = rows * piece / pieces; i < rows * (piece + 1) / pieces; ++i) {
+        const int64_t top = i % out_height * stride_h - pad_h;
+        const int64_t y0 = std::max<int64_t>(0, top), y1 = std::min(height, top + kernel_h);
+        const int32_t* plane = e.values(x) + i / out_height * height * width;
+        std::fill(largest + pad_w, largest + pad_w + width, INT32_MIN);
+        for (int64_t y = y0; y < y1; ++y)
+          e.loops().max_rows(largest + pad_w, plane + y * width, width);
+        e.loops().pool(largest, stride_w, kernel_w, out_width, e.values(out) + i * out_width);
+      }
+    });
   }
 };
 
 }  // namespace
 
 CVM_STEP(dense, Dense)
+CVM_STEP(dense_bytes, DenseBytes)
 CVM_STEP(conv, Conv)
 CVM_STEP(max_pool, MaxPool)
 

@@ -174,6 +174,11 @@ inline std::vector<Axis> read_axes(Words& w, int operands) {
   return axes;
 }
 
+// Every element that operand j can touch, from `start`, must lie inside its tensor.
+void check_reach(const std::vector<Axis>& axes, int j, int64_t start, int64_t count);
+// Elements of the whole loop.
+int64_t product(const std::vector<Axis>& axes);
+
 // Throws PlanError or std::bad_alloc. Constants of int32 are read by plain steps later, so they must
 // outlive the plan.
 std::unique_ptr<Plan> make_plan(Words words, const void* const* constants,

@@ -203,6 +203,11 @@ struct BinaryRow {
   int64_t a_step, b_step, out_step, count;
 };
 
+// One axis of a copy: its size, and how far both sides move, in elements.
+struct MoveAxis {
+  int64_t size, from, to;
+};
+
 // Boxes that suppression has kept, one array for each number.
 struct Boxes {
   int32_t *id, *x1, *y1, *x2, *y2;
@@ -213,6 +218,7 @@ struct PixelTaps {
   const int32_t *first, *second, *left, *right;
 };
 
+constexpr int64_t kDenseRows = 4, kDenseLanes = 32;  // of a dense layer, added up together
 constexpr int64_t kTapLanes = 16;  // outputs that a plain convolution adds up together
 
 // What plain steps do innermost, and resizing of pictures; see loops.h.
@@ -225,6 +231,16 @@ struct Loops {
   void (*max_rows)(int32_t* into, const int32_t* x, int64_t count);
   void (*lookup)(const int32_t* table, int64_t size, const int32_t* index, int64_t count,
                  int32_t* out);
+  void (*copy_block)(const int32_t* from, int32_t* to, const MoveAxis* three);
+  void (*choose)(const int32_t* condition, const int32_t* x, const int32_t* y, int64_t count,
+                 int32_t* out);
+  void (*pool)(const int32_t* row, int64_t step, int64_t taps, int64_t count, int32_t* out);
+  // out[i] = all of x[i][0..n) joined: added up from 0, or the largest of them and of `least`
+  void (*join_rows)(bool maximum, int32_t least, const int32_t* x, int64_t rows, int64_t n,
+                    int32_t* out);
+  // sums[r][i] += x[r][k] * weight[k][i] over all k, wrapping, for up to kDenseRows rows
+  void (*dense)(const int32_t* x, int64_t rows, int64_t terms, const int8_t* weight,
+                int32_t* sums);
   int32_t (*dot)(int32_t from, const int32_t* x, const int32_t* y, int64_t count);
   int64_t (*overlapping)(const Boxes& boxes, int64_t from, int64_t count, const int32_t* box,
                          bool force);
@@ -241,6 +257,13 @@ struct Digits {
   void (*spell_bytes)(const uint8_t* bytes, int64_t count, uint8_t* digits);
   void (*spell_words)(const int32_t* words, int64_t count, uint8_t* digits);
   bool (*read)(const uint8_t* digits, int64_t count, uint8_t* bytes);
+};
+
+// Windows over a row of pixels that lie side by side; steps in pixels, `out_step` in values.
+struct PoolRow {
+  const uint8_t* row;
+  uint8_t* out;
+  int64_t channels, pixels, taps, step, out_step;
 };
 
 struct Kernels {
@@ -261,6 +284,7 @@ struct Kernels {
   void (*settle)();
   // the larger of two pixels of `count` channels
   void (*max_pixel)(int32_t dtype, uint8_t* into, const uint8_t* other, int64_t count);
+  void (*pool_pixels)(int32_t dtype, const PoolRow& row);
   // int32 planes to interleaved bytes: out[x * pixel_stride + c] = plane c, element x, + offset
   void (*interleave)(uint8_t* out, int64_t pixel_stride, const int32_t* planes, int64_t plane_stride,
                      int64_t channels, int64_t pixels);

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "kernels.h"
+#include "moves.h"
 
 namespace cvm {
 namespace {
@@ -104,6 +105,35 @@ inline int32_t max_row(int32_t from, const int32_t* x, int64_t step, int64_t cou
   return from;
 }
 
+// The same for every one of many short rows.
+template <int64_t N>
+inline void join_rows_of(bool maximum, int32_t least, const int32_t* x, int64_t rows, int64_t n,
+                         int32_t* out) {
+  const int64_t count = N ? N : n;
+  for (int64_t i = 0; i < rows; ++i, x += count) {
+    if (maximum) {
+      int32_t most = least;
+      for (int64_t k = 0; k < count; ++k) most = most > x[k] ? most : x[k];
+      out[i] = most;
+    } else {
+      uint32_t sum = 0;
+      for (int64_t k = 0; k < count; ++k) sum += (uint32_t)x[k];
+      out[i] = (int32_t)sum;
+    }
+  }
+}
+inline void join_rows(bool maximum, int32_t least, const int32_t* x, int64_t rows, int64_t n,
+                      int32_t* out) {
+  switch (n) {
+    case 2: return join_rows_of<2>(maximum, least, x, rows, n, out);
+    case 3: return join_rows_of<3>(maximum, least, x, rows, n, out);
+    case 4: return join_rows_of<4>(maximum, least, x, rows, n, out);
+    case 8: return join_rows_of<8>(maximum, least, x, rows, n, out);
+    case 16: return join_rows_of<16>(maximum, least, x, rows, n, out);
+    default: return join_rows_of<0>(maximum, least, x, rows, n, out);
+  }
+}
+
 // into[i] = into[i] + x[i], or the larger of the two.
 inline void add_rows(int32_t* into, const int32_t* x, int64_t count) {
   for (int64_t i = 0; i < count; ++i) into[i] = wrap_add(into[i], x[i]);
@@ -124,6 +154,31 @@ inline int32_t dot_row(int32_t from, const int32_t* x, const int32_t* y, int64_t
   uint32_t sum = (uint32_t)from;
   for (int64_t i = 0; i < count; ++i) sum += (uint32_t)x[i] * (uint32_t)y[i];
   return (int32_t)sum;
+}
+
+// Products of R rows with one block of units.
+template <int64_t R>
+inline void dense_rows(const int32_t* x, int64_t terms, const int8_t* weight, int32_t* sums) {
+  uint32_t all[R][kDenseLanes];
+  for (int64_t r = 0; r < R; ++r)
+    for (int64_t i = 0; i < kDenseLanes; ++i) all[r][i] = (uint32_t)sums[r * kDenseLanes + i];
+  for (int64_t k = 0; k < terms; ++k, weight += kDenseLanes)
+    for (int64_t r = 0; r < R; ++r) {
+      const uint32_t factor = (uint32_t)x[r * terms + k];
+      for (int64_t i = 0; i < kDenseLanes; ++i)
+        all[r][i] += factor * (uint32_t)(int32_t)weight[i];
+    }
+  for (int64_t r = 0; r < R; ++r)
+    for (int64_t i = 0; i < kDenseLanes; ++i) sums[r * kDenseLanes + i] = (int32_t)all[r][i];
+}
+inline void dense_block(const int32_t* x, int64_t rows, int64_t terms, const int8_t* weight,
+                        int32_t* sums) {
+  switch (rows) {
+    case 1: return dense_rows<1>(x, terms, weight, sums);
+    case 2: return dense_rows<2>(x, terms, weight, sums);
+    case 3: return dense_rows<3>(x, terms, weight, sums);
+    default: return dense_rows<kDenseRows>(x, terms, weight, sums);
+  }
 }
 
 // into[i] += the sum over k of x[k][i] * factors[k], wrapping, for `count` of the lanes i.
@@ -195,6 +250,11 @@ inline void fill_loops(Loops& l) {
   l.add_rows = add_rows;
   l.max_rows = max_rows;
   l.lookup = lookup_row;
+  l.copy_block = copy_block;
+  l.choose = choose_row;
+  l.pool = pool_row;
+  l.join_rows = join_rows;
+  l.dense = dense_block;
   l.dot = dot_row;
   l.overlapping = overlapping_box;
   l.within = within_row;

@@ -2,7 +2,8 @@
 //
 // A vector type V offers: I (register), L (int32 lanes), W (packed weights of one register),
 // offset, load, store, set1, add, min, max, mul, sar, weights, broadcast, dot, and lookup_store.
-// Where it `gathers`, index and gather_bytes look up a register of bytes at once; where it `packs`,
+// Where it `gathers`, index and gather_bytes look up a register of bytes at once; where it `masks`,
+// widen_part and narrow_part move the first lanes of a register alone; where it `packs`,
 // store_clamped brings two registers of values into a range and stores them as words.
 // All names live in an anonymous namespace, so no two instruction sets share a symbol.
 #pragma once
@@ -123,6 +124,7 @@ Kernels make_kernels(const char* name, const Winograd* winograd = nullptr) {
   Fill<V, M2, 2>::into(k.conv);
   k.tile_code = run_tile_code<V>;
   k.max_pixel = max_pixel<V>;
+  k.pool_pixels = pool_pixels<V>;
   k.interleave = interleave<V>;
 #if defined(__AVX__)
   k.stream = stream;

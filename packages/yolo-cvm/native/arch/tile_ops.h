@@ -53,6 +53,31 @@ inline void narrow(const int32_t* from, T* to, int64_t lanes, int64_t valid, int
   for (int64_t l = 0; l < valid; ++l) to[l] = (T)wrap_add(from[l], offset);
 }
 
+// The same by whole registers, the last of them in part, where the instruction set has such.
+template <class V, class T>
+inline void load_lanes(const T* from, int32_t* to, int64_t lanes, int64_t valid, int32_t offset) {
+  if constexpr (V::masks) {
+    const typename V::I shift = V::set1(offset);
+    int64_t l = 0;
+    for (; l + V::L <= valid; l += V::L)
+      V::store(to + l, V::sub(V::widen(from + l), shift));
+    if (l < valid) V::store(to + l, V::sub(V::widen_part(from + l, valid - l), shift));
+  } else {
+    widen<V>(from, to, lanes, valid, offset);
+  }
+}
+template <class V, class T>
+inline void store_lanes(const int32_t* from, T* to, int64_t lanes, int64_t valid, int32_t offset) {
+  if constexpr (V::masks) {
+    const typename V::I shift = V::set1(offset);
+    int64_t l = 0;
+    for (; l + V::L <= valid; l += V::L) V::narrow(V::add(V::load(from + l), shift), to + l);
+    if (l < valid) V::narrow_part(V::add(V::load(from + l), shift), to + l, valid - l);
+  } else {
+    narrow<V>(from, to, lanes, valid, offset);
+  }
+}
+
 // Table entries of one pixel's values, whatever these are.
 template <class V>
 inline void lookup_pixel(const Table& table, const int32_t* row, uint8_t* out, int64_t valid) {
@@ -128,14 +153,14 @@ void run_op(const Tile& t, const TileOp& op) {
         int32_t* row = d + m * t.lanes;
         if (op.view.dtype == kInt8) {
           if (V::offset) {
-            widen<V>(op.view.base + e, row, t.lanes, t.valid, V::offset);
+            load_lanes<V>(op.view.base + e, row, t.lanes, t.valid, V::offset);
           } else {
-            widen<V>((const int8_t*)op.view.base + e, row, t.lanes, t.valid, 0);
+            load_lanes<V>((const int8_t*)op.view.base + e, row, t.lanes, t.valid, 0);
           }
         } else if (op.view.dtype == kInt16) {
-          widen<V>((const int16_t*)op.view.base + e, row, t.lanes, t.valid, 0);
+          load_lanes<V>((const int16_t*)op.view.base + e, row, t.lanes, t.valid, 0);
         } else {
-          widen<V>((const int32_t*)op.view.base + e, row, t.lanes, t.valid, 0);
+          load_lanes<V>((const int32_t*)op.view.base + e, row, t.lanes, t.valid, 0);
         }
       }
       return;
@@ -163,11 +188,11 @@ void run_op(const Tile& t, const TileOp& op) {
         if (op.kind == kLookupStore) {
           lookup_pixel<V>(op.table, row, op.view.base + e, t.valid);
         } else if (op.view.dtype == kInt8) {
-          narrow<V>(row, op.view.base + e, t.lanes, t.valid, V::offset);
+          store_lanes<V>(row, op.view.base + e, t.lanes, t.valid, V::offset);
         } else if (op.view.dtype == kInt16) {
-          narrow<V>(row, (int16_t*)op.view.base + e, t.lanes, t.valid, 0);
+          store_lanes<V>(row, (int16_t*)op.view.base + e, t.lanes, t.valid, 0);
         } else {
-          narrow<V>(row, (int32_t*)op.view.base + e, t.lanes, t.valid, 0);
+          store_lanes<V>(row, (int32_t*)op.view.base + e, t.lanes, t.valid, 0);
         }
       }
       return;
@@ -197,6 +222,40 @@ void max_pixel(int32_t dtype, uint8_t* into, const uint8_t* other, int64_t count
     default:
       return V::offset ? max_channels<uint8_t>(into, other, count)
                        : max_channels<int8_t>(into, other, count);
+  }
+}
+
+// One pixel after the other: the largest of `taps` neighbours from every `step`th pixel on, N
+// channels at a time.
+template <class T, int N>
+inline void pool_channels(const PoolRow& p, int64_t first) {
+  const T* from = (const T*)p.row + first;
+  T* to = (T*)p.out + first;
+  for (int64_t x = 0; x < p.pixels; ++x, from += p.step * p.channels, to += p.out_step) {
+    T most[N];
+    for (int c = 0; c < N; ++c) most[c] = from[c];
+    for (int64_t k = 1; k < p.taps; ++k)
+      for (int c = 0; c < N; ++c) {
+        const T value = from[k * p.channels + c];
+        most[c] = most[c] > value ? most[c] : value;
+      }
+    for (int c = 0; c < N; ++c) to[c] = most[c];
+  }
+}
+template <class T>
+inline void pool_pixels_of(const PoolRow& p) {
+  int64_t c = 0;
+  for (; c + 64 <= p.channels; c += 64) pool_channels<T, 64>(p, c);
+  for (; c + 16 <= p.channels; c += 16) pool_channels<T, 16>(p, c);
+  for (; c + 4 <= p.channels; c += 4) pool_channels<T, 4>(p, c);
+  for (; c < p.channels; ++c) pool_channels<T, 1>(p, c);
+}
+template <class V>
+void pool_pixels(int32_t dtype, const PoolRow& p) {
+  switch (dtype) {
+    case kInt16: return pool_pixels_of<int16_t>(p);
+    case kInt32: return pool_pixels_of<int32_t>(p);
+    default: return V::offset ? pool_pixels_of<uint8_t>(p) : pool_pixels_of<int8_t>(p);
   }
 }
 

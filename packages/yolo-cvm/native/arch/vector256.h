@@ -10,6 +10,7 @@ namespace {
 struct Vector256 {
   static constexpr bool gathers = false;
   static constexpr bool packs = false;
+  static constexpr bool masks = false;
   static constexpr int L = 8;
   using I = __m256i;
   static I load(const int32_t* p) { return _mm256_loadu_si256((const __m256i*)p); }

@@ -11,6 +11,7 @@ namespace {
 struct Avx512 {
   static constexpr bool gathers = true;
   static constexpr bool packs = true;
+  static constexpr bool masks = true;
   static constexpr int L = 16;
   static constexpr int32_t offset = 128;
   using I = __m512i;
@@ -30,6 +31,29 @@ struct Avx512 {
     return _mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i*)p));
   }
   static I widen(const int32_t* p) { return load(p); }
+  // The first `count` lanes, fewer than there are; the others are 0, or stay as they were.
+  static __mmask16 first(int64_t count) { return (__mmask16)((1u << count) - 1); }
+  static I widen_part(const uint8_t* p, int64_t count) {
+    return _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(first(count), p));
+  }
+  static I widen_part(const int8_t* p, int64_t count) {
+    return _mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(first(count), p));
+  }
+  static I widen_part(const int16_t* p, int64_t count) {
+    return _mm512_cvtepi16_epi32(_mm256_maskz_loadu_epi16(first(count), p));
+  }
+  static I widen_part(const int32_t* p, int64_t count) {
+    return _mm512_maskz_loadu_epi32(first(count), p);
+  }
+  static void narrow_part(I x, uint8_t* p, int64_t count) {
+    _mm512_mask_cvtepi32_storeu_epi8(p, first(count), x);
+  }
+  static void narrow_part(I x, int16_t* p, int64_t count) {
+    _mm512_mask_cvtepi32_storeu_epi16(p, first(count), x);
+  }
+  static void narrow_part(I x, int32_t* p, int64_t count) {
+    _mm512_mask_storeu_epi32(p, first(count), x);
+  }
   static I signed_halves(const void* p) {
     return _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i*)p));
   }

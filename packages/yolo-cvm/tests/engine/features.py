@@ -1,4 +1,5 @@
-"""What a plan makes use of, by name: every step, every tile operation, every means of the planner.
+"""What a plan makes use of, by name: every step, every operation of programs, every means of the
+planner.
 
 python -m engine.features        (from the tests folder) prints the report of feature coverage
 """
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 
 from yolo_core.graph import Entry, Graph
 from yolo_cvm.engine import planner
-from yolo_cvm.engine.format import Binary, DType, Step, Tile, Unary
+from yolo_cvm.engine.format import Binary, DType, Link, Step, Tile, Unary
 from yolo_cvm.engine.planner.form import Form, PlanStep
 
 from .random_graphs import random_program
@@ -53,6 +54,7 @@ ALL = frozenset(
     [*MEANS]
     + [f"step {step.name}" for step in Step]
     + [f"tile {tile.name}" for tile in Tile]
+    + [f"link {link.name}" for link in Link]
     + [f"unary {kind.name}" for kind in Unary]
     + [f"binary {kind.name}" for kind in Binary]
 )
@@ -80,6 +82,12 @@ def _kinds(form: Form) -> Iterator[str]:
             yield f"binary {Binary(step.fields['kind']).name}"
         for operation in step.fields.get("code", ()):
             yield f"tile {operation.kind.name}"
+        for operation in step.fields.get("links", ()):
+            yield f"link {operation.kind.name}"
+            if operation.kind == Link.UNARY:
+                yield f"unary {Unary(operation.fields['kind']).name}"
+            if operation.kind in (Link.BINARY, Link.SCALAR):
+                yield f"binary {Binary(operation.fields['kind']).name}"
 
 
 def _constants(form: Form) -> Iterator[str]:

@@ -119,6 +119,12 @@ def long_table() -> Graph:
     return g.b.build([g.conv(y, 4)])
 
 
+def dense_of_worked_out_weights() -> Graph:
+    g = Builder(3, 5)
+    weight = g.b.operator("negative", [g.parameter(g.random.integers(-100, 101, (4, 5)), 8)])
+    return g.b.build([g.b.operator("dense", [g.x, weight], units=4, use_bias=False)])
+
+
 def detector() -> Graph:
     d = Detector()
     rows = d.rows()
@@ -137,6 +143,7 @@ CASES: dict[str, Callable[[], Graph]] = {
     "late copy": late_copy,
     "several tables": several_tables,
     "long table": long_table,
+    "dense layer of weights that are worked out": dense_of_worked_out_weights,
     "detector": detector,
     "selection": selection,
 }

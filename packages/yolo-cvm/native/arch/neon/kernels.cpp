@@ -11,6 +11,7 @@ namespace {
 struct Neon {
   static constexpr bool gathers = false;
   static constexpr bool packs = false;
+  static constexpr bool masks = false;
   static constexpr int L = 4;
   static constexpr int32_t offset = 0;
   using I = int32x4_t;

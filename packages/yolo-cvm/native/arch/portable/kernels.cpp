@@ -17,6 +17,7 @@ struct Bytes4 {
 struct Portable {
   static constexpr bool gathers = false;
   static constexpr bool packs = false;
+  static constexpr bool masks = false;
   static constexpr int L = 8;
   static constexpr int32_t offset = 0;
   using I = Lanes8;

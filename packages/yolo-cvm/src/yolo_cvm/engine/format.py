@@ -11,7 +11,7 @@ This module imports nothing but the standard library: packages are built with it
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -21,6 +21,10 @@ REGISTERS = 8
 MOST_OPERATIONS = 48
 ALIGNMENT = 64
 MOST_AXES = 12
+LINK_REGISTERS = 24
+MOST_LINKS = 96
+#: Values of one row of a chain.
+MOST_INNER = 1 << 13
 
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 _DIM = (1, 1 << 30)
@@ -39,6 +43,7 @@ OPTIONAL_CONSTANT = "optional_constant"
 WEIGHTS = "weights"  # int8 or int32 values that are packed
 AXES = "axes"  # sizes and strides of a loop; `high` is the number of operands
 CODE = "code"  # a list of tile operations; always the last field
+LINKS = "links"  # a list of operations of a chain; always the last field
 
 READS = frozenset([PLAIN, OPTIONAL_PLAIN, IMAGE])
 WRITES = frozenset([TARGET, INTO])
@@ -105,6 +110,8 @@ class Step(IntEnum):
     VALID_COUNTS = 10
     SUPPRESS = 11
     SELECT = 12
+    DENSE_BYTES = 13
+    CHAIN = 14
     TO_IMAGE = 20
     CONV_IMAGE = 21
     POINTWISE = 22
@@ -131,9 +138,23 @@ class Tile(IntEnum):
     SCATTER = 11
 
 
+class Link(IntEnum):
+    """Operations on the registers of a chain: dst = operation(a, b)."""
+
+    INPUT = 0
+    OUTPUT = 1
+    GATHER = 2
+    UNARY = 3
+    BINARY = 4
+    SCALAR = 5
+    LOOKUP = 6
+    REDUCE = 7
+    SPREAD = 8
+
+
 @dataclass(frozen=True)
 class Field:
-    """One entry of a step or tile operation. low, high: bounds of a number."""
+    """One entry of a step or of an operation of its program. low, high: bounds of a number."""
 
     name: str
     kind: str = NUMBER
@@ -189,6 +210,14 @@ STEPS: dict[Step, Sequence[Field]] = {
         Field("data", PLAIN), Field("index", PLAIN), Field("out", TARGET),
         *_numbers("outer size inner", _DIM),
     ],
+    Step.DENSE_BYTES: [
+        Field("x", PLAIN), Field("weight", WEIGHTS), Field("bias", OPTIONAL_PLAIN),
+        Field("out", TARGET), *_numbers("rows inner units", _DIM),
+    ],
+    Step.CHAIN: [
+        Field("rows", NUMBER, 1, _REACH), Field("inner", NUMBER, 1, MOST_INNER),
+        Field("links", LINKS),
+    ],
     Step.WHERE: [
         Field("condition", PLAIN), Field("x", PLAIN), Field("y", PLAIN), Field("out", TARGET),
         Field("row", NUMBER, *_DIM), Field("whole", NUMBER, 0, _DIM[1]),
@@ -241,7 +270,7 @@ STEPS: dict[Step, Sequence[Field]] = {
     ],
 }  # fmt: skip
 
-TILES: dict[Tile, Sequence[Field]] = {
+TILES: dict[IntEnum, Sequence[Field]] = {
     Tile.REQUANT: [
         Field("clip", NUMBER, 0, 1), Field("clip_lo"), Field("clip_hi"),
         Field("mul", OPTIONAL_CONSTANT), Field("shift", NUMBER, 0, 32),
@@ -264,6 +293,24 @@ TILES: dict[Tile, Sequence[Field]] = {
     ],
 }  # fmt: skip
 
+_COLUMN = Field("column", NUMBER, 0, 1)
+LINK_FIELDS: dict[IntEnum, Sequence[Field]] = {
+    Link.INPUT: [Field("x", PLAIN), _COLUMN],
+    Link.OUTPUT: [Field("out", TARGET), _COLUMN],
+    Link.GATHER: [Field("x", PLAIN), _COLUMN, Field("axes", AXES, high=1)],
+    Link.UNARY: [Field("kind", NUMBER, 0, max(Unary)), *_CLAMP, Field("shift", NUMBER, 0, 32)],
+    Link.BINARY: [Field("kind", NUMBER, 0, max(Binary))],
+    Link.SCALAR: [
+        Field("kind", NUMBER, 0, max(Binary)), Field("value"), Field("swapped", NUMBER, 0, 1),
+    ],
+    Link.LOOKUP: [Field("table", PLAIN)],
+    Link.REDUCE: [Field("maximum", NUMBER, 0, 1), Field("least")],
+    Link.SPREAD: [],
+}  # fmt: skip
+
+#: Programs of steps: the fields of their operations.
+PROGRAMS: Mapping[str, Mapping[IntEnum, Sequence[Field]]] = {CODE: TILES, LINKS: LINK_FIELDS}
+
 #: What a tensor is described by, after its storage: see native/plan.cpp.
 TENSOR_WORDS = 15
 
@@ -272,8 +319,13 @@ def _fingerprint() -> int:
     """56 bits of a hash over the whole table."""
     text = repr(
         [VERSION, REGISTERS, MOST_OPERATIONS, ALIGNMENT, MOST_AXES, TENSOR_WORDS]
+        + [LINK_REGISTERS, MOST_LINKS, MOST_INNER]
         + [[(e.name, e.value) for e in kinds] for kinds in (Storage, DType, Unary, Binary)]
-        + [(e.name, e.value, fields) for t in (STEPS, TILES) for e, fields in t.items()]
+        + [
+            (e.name, e.value, fields)
+            for t in (STEPS, TILES, LINK_FIELDS)
+            for e, fields in t.items()
+        ]
     )
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
 
@@ -303,13 +355,18 @@ def header() -> str:
         f"constexpr int kTileRegisters = {REGISTERS};\n",
         f"constexpr int kMaxOps = {MOST_OPERATIONS};\n",
         f"constexpr int64_t kAlign = {ALIGNMENT};\n",
-        f"constexpr int kMaxAxes = {MOST_AXES};\n\n",
+        f"constexpr int kMaxAxes = {MOST_AXES};\n",
+        f"constexpr int kLinkRegisters = {LINK_REGISTERS};\n",
+        f"constexpr int64_t kMostLinks = {MOST_LINKS};\n",
+        f"constexpr int64_t kMostInner = {MOST_INNER};\n\n",
         _enum("class Storage : int64_t", Storage),
         _enum("DType : int32_t", DType),
         _enum("class UnaryKind : int32_t", Unary),
         _enum("class BinaryKind : int32_t", Binary),
         _enum("TileKind : int32_t", Tile),
         f"constexpr int32_t kLastTile = {max(Tile)};\n",
+        _enum("class LinkKind : int32_t", Link),
+        f"constexpr LinkKind kLastLink = LinkKind::k{_camel(max(Link).name)};\n",
         "\n}  // namespace cvm\n",
     ]
     return "".join(parts)
@@ -339,7 +396,7 @@ def _member(field: Field) -> tuple[str, str]:
 
 
 def _struct(name: str, fields: Sequence[Field]) -> str:
-    read = [(field.name, *_member(field)) for field in fields if field.kind != CODE]
+    read = [(field.name, *_member(field)) for field in fields if field.kind not in PROGRAMS]
     members = "".join(f"  {kind} {member};\n" for member, kind, _ in read)
     calls = ",\n        ".join(f"{member}({reader})" for member, _, reader in read)
     start = f" :\n        {calls}" if read else ""
@@ -354,6 +411,7 @@ def fields_header() -> str:
     parts = [_NOTE, "#pragma once\n\nnamespace cvm {\n\n"]
     parts += [_struct(f"{_camel(step.name)}Fields", fields) for step, fields in STEPS.items()]
     parts += [_struct(f"Tile{_camel(tile.name)}Fields", fields) for tile, fields in TILES.items()]
+    parts += [_struct(f"Link{_camel(k.name)}Fields", fields) for k, fields in LINK_FIELDS.items()]
     names = [(step, step.name.lower()) for step in STEPS]
     parts += [f"std::unique_ptr<Step> make_{name}(Words&, const Plan&);\n" for _, name in names]
     cases = "".join(f"    case {step.value}: return make_{name}(w, p);\n" for step, name in names)

@@ -6,6 +6,7 @@
     epilogues   the tile code of every region
     selection   what decides as one step
     rows        rows of heads that are worked out when they are taken
+    chains      which operators on plain values run together
     layout      where values are made
     emission    steps, tensors, constants
     memory      where buffers lie
@@ -24,6 +25,7 @@ from typing import Callable
 
 from yolo_core.graph import Entry, Graph
 from yolo_cvm.engine.planner import (
+    chains,
     constants,
     emission,
     epilogues,
@@ -53,6 +55,7 @@ PASSES: Mapping[str, Pass] = {
         epilogues,
         selection,
         rows,
+        chains,
         layout,
         emission,
         memory,

@@ -1,4 +1,4 @@
-"""Pass 8: regions become single steps, everything else is lowered as it stands.
+"""Pass 9: regions and chains become single steps, everything else is lowered as it stands.
 
 Tensors are made when they are first needed, and so are the steps that bring a value from one form
 into the other.
@@ -25,8 +25,10 @@ from yolo_cvm.engine.format import (
     Storage,
 )
 from yolo_cvm.engine.planner import lowering
+from yolo_cvm.engine.planner.chain_code import ChainWriter
 from yolo_cvm.engine.planner.form import (
     Buffer,
+    Chain,
     Form,
     Head,
     ImageName,
@@ -39,7 +41,7 @@ from yolo_cvm.engine.planner.form import (
 from yolo_cvm.engine.planner.layout import zeros
 from yolo_cvm.engine.planner.rows import Channels, columns
 from yolo_cvm.engine.planner.scatters import natural
-from yolo_cvm.engine.planner.tile_code import TileCode
+from yolo_cvm.engine.planner.tile_code import TileCode, TooWide
 from yolo_cvm.engine.planner.writer import Writer
 
 NAME = "emission"
@@ -87,6 +89,9 @@ class _Emission:
                 self._rows(entry, node)
             elif index in form.fusion.region_of or entry in form.fusion.pads:
                 continue
+            elif index in form.chains.last_of:
+                if index in form.chains.chains:
+                    self._chain(form.chains.chains[index])
             elif entry in form.fusion.images:
                 self._pixels(entry, node)
             else:
@@ -178,11 +183,43 @@ class _Emission:
         code.scatter(value, natural(entry, self.graph.shape(entry)))
         self._pointwise(code.operations, self.image_of(entry).dims)
 
+    def _chain(self, chain: Chain) -> None:
+        """A chain as one step; by single steps where it needs more registers than there are."""
+        writer = ChainWriter(self.form, chain, self.plain_of, self._made_plain)
+        try:
+            links = writer.write()
+        except TooWide:
+            for index in chain.nodes:
+                self._plain_node(index, self.graph.nodes[index])
+        else:
+            self.writer.step(Step.CHAIN, rows=writer.rows, inner=writer.inner, links=links)
+
+    def _dense(self, entry: Entry, node: Node) -> None:
+        """A dense layer whose weights are constant bytes."""
+        x = self.plain_of(node.inputs[0])
+        bias = self.plain_of(node.inputs[2]) if len(node.inputs) == 3 else None
+        self.writer.step(
+            Step.DENSE_BYTES,
+            x=x,
+            weight=self.writer.weights(self.form.stored(node.inputs[1])),
+            bias=bias,
+            out=self._made_plain(entry),
+            rows=x.dims[0],
+            inner=x.dims[1],
+            units=node.shapes[0][1],
+        )
+
     def _plain_node(self, index: int, node: Node) -> None:
+        if node.op == "dense" and self._has_bytes(node.inputs[1]):
+            self._dense(Entry(index), node)
+            return
         outputs = [self._home(Entry(index, k)) for k in range(len(node.shapes))]
         inputs = [self.plain_of(e) for e in node.inputs]
         for output, tensor in enumerate(lowering.lower(self.writer, node, inputs, outputs)):
             self.plain[Entry(index, output)] = tensor
+
+    def _has_bytes(self, entry: Entry) -> bool:
+        return self.form.is_constant(entry) and self.form.stored(entry).dtype == np.int8
 
     def _home(self, entry: Entry) -> Tensor | None:
         """The place of a plain value; None where any fresh memory will do."""

@@ -12,11 +12,10 @@ from yolo_core.arrays import Array
 from yolo_core.graph import Entry
 from yolo_cvm.engine.format import (
     AXES,
-    CODE,
     FINGERPRINT,
+    PROGRAMS,
     STEPS,
     TENSORS,
-    TILES,
     Field,
     Step,
     Storage,
@@ -109,10 +108,10 @@ def _fields(fields: Sequence[Field], values: Mapping[str, Any]) -> list[int]:
             words.append(-1 if value is None else value.number)
         elif field.kind == AXES:
             words += _axes(value, field.high)
-        elif field.kind == CODE:
+        elif field.kind in PROGRAMS:
             words.append(len(value))
             for operation in value:
-                words += _operation(operation)
+                words += _operation(operation, PROGRAMS[field.kind][operation.kind])
         else:
             words.append(int(value))
     return words
@@ -125,6 +124,6 @@ def _axes(axes: Sequence[tuple[int, tuple[int, ...]]], operands: int) -> list[in
     return words
 
 
-def _operation(operation: Operation) -> list[int]:
-    own = _fields(TILES[operation.kind], operation.fields)
+def _operation(operation: Operation, fields: Sequence[Field]) -> list[int]:
+    own = _fields(fields, operation.fields)
     return [int(operation.kind), operation.dst, operation.a, operation.b, *own]

@@ -14,7 +14,7 @@ from typing import Any, Union
 from yolo_core.arrays import Array
 from yolo_core.graph import Entry, Graph, Node
 from yolo_core.graph.costs.cost import peak_bytes
-from yolo_cvm.engine.format import DType, Step, Storage, Tile
+from yolo_cvm.engine.format import DType, Link, Step, Storage, Tile
 
 #: Lowest and highest value.
 Interval = tuple[int, int]
@@ -120,13 +120,13 @@ class Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Operation:
-    """One tile operation on registers.
+    """One operation of a program on registers: of tile code, or of a chain.
 
     fields: by the names of the format's table. Images are values of the graph (or tensors),
     constants are arrays (None where left out), a target is the value whose plain form is written.
     """
 
-    kind: Tile
+    kind: Tile | Link
     dst: int
     a: int
     b: int
@@ -199,6 +199,27 @@ class Rows:
 
     heads: Mapping[Entry, tuple[Head, ...]] = field(default_factory=dict)
     roots: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Operators on plain values that run as one step at the turn of the last of them.
+
+    nodes: ascending; shape: of the whole values; split: the axis from which on it is joined to one
+    number for every row, None where nothing is.
+    """
+
+    nodes: tuple[int, ...]
+    shape: tuple[int, ...]
+    split: int | None
+
+
+@dataclass(frozen=True)
+class Chains:
+    """chains: by their last node; last_of: that node for every node inside one."""
+
+    chains: Mapping[int, Chain] = field(default_factory=dict)
+    last_of: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -280,6 +301,7 @@ class Form:
     epilogues: Epilogues = Epilogues()
     selections: Selections = Selections()
     rows: Rows = Rows()
+    chains: Chains = Chains()
     layout: Layout = Layout()
     steps: Steps = Steps()
     memory: Memory = Memory()

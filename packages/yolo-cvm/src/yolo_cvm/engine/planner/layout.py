@@ -1,4 +1,4 @@
-"""Pass 7: where values are made, so that neither concatenations, heads nor borders cost a copy."""
+"""Pass 8: where values are made, so that neither concatenations, heads nor borders cost a copy."""
 
 from __future__ import annotations
 

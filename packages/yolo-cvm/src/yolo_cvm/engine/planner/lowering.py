@@ -71,7 +71,7 @@ def copy(
         out=target,
         x_start=source_start,
         out_start=target_start,
-        axes=_merge(dims, (source_strides, target_strides)),
+        axes=merge(dims, (source_strides, target_strides)),
     )
 
 
@@ -80,7 +80,7 @@ def pair(name: str, sizes: Sequence[int]) -> dict[str, int]:
     return {f"{name}_h": sizes[0], f"{name}_w": sizes[1]}
 
 
-def _merge(dims: Sequence[int], strides: Sequence[Strides]) -> list[tuple[int, tuple[int, ...]]]:
+def merge(dims: Sequence[int], strides: Sequence[Strides]) -> list[tuple[int, tuple[int, ...]]]:
     """Axes (size, stride of every operand), with neighbours joined where all operands allow."""
     axes: list[tuple[int, tuple[int, ...]]] = []
     for i, size in enumerate(dims):
@@ -94,26 +94,55 @@ def _merge(dims: Sequence[int], strides: Sequence[Strides]) -> list[tuple[int, t
     return axes
 
 
-def _unary(kind: Unary, low: int = 0, high: int = 0, shift: int = 0) -> Lowering:
+#: Kind, bounds and shift of a UNARY step.
+UnaryFields = tuple[Unary, int, int, int]
+
+
+def _clamp(a: Any) -> UnaryFields:
+    return Unary.CLAMP, a.a_min, a.a_max, 0
+
+
+def _cvm_clip(a: Any) -> UnaryFields:
+    bound = limit(a.precision)
+    return Unary.CLAMP, -bound, bound, 0
+
+
+def _shift(kind: Unary) -> Callable[[Any], UnaryFields]:
+    def fields(a: Any) -> UnaryFields:
+        bound = limit(a.precision)
+        return kind, -bound, bound, a.shift_bit
+
+    return fields
+
+
+#: Operators of one operand: what their attributes make of a UNARY step.
+UNARIES: dict[str, Callable[[Any], UnaryFields]] = {
+    "relu": lambda a: (Unary.CLAMP, 0, INT32_MAX, 0),
+    "abs": lambda a: (Unary.ABS, 0, 0, 0),
+    "negative": lambda a: (Unary.NEGATIVE, 0, 0, 0),
+    "cvm_precision": lambda a: (Unary.PRECISION, 0, 0, 0),
+    "clip": _clamp,
+    "cvm_clip": _cvm_clip,
+    "cvm_right_shift": _shift(Unary.RIGHT_SHIFT),
+    "cvm_left_shift": _shift(Unary.LEFT_SHIFT),
+}
+#: Operators of two operands, of shapes that fit each other.
+BINARIES: dict[str, Binary] = {
+    "elemwise_add": Binary.ADD,
+    "elemwise_sub": Binary.SUB,
+    "broadcast_add": Binary.ADD,
+    "broadcast_sub": Binary.SUB,
+    "broadcast_mul": Binary.MUL,
+    "broadcast_max": Binary.MAX,
+    "broadcast_div": Binary.DIV,
+    "broadcast_greater": Binary.GREATER,
+}
+
+
+def _unary(fields: Callable[[Any], UnaryFields]) -> Lowering:
     def build(w: Writer, node: Node, x: Inputs, y: Inputs) -> None:
+        kind, low, high, shift = fields(node.attributes)
         w.step(Step.UNARY, kind=kind, x=x[0], out=y[0], low=low, high=high, shift=shift)
-
-    return build
-
-
-def _clip(w: Writer, node: Node, x: Inputs, y: Inputs) -> None:
-    _unary(Unary.CLAMP, node.attributes.a_min, node.attributes.a_max)(w, node, x, y)
-
-
-def _cvm_clip(w: Writer, node: Node, x: Inputs, y: Inputs) -> None:
-    bound = limit(node.attributes.precision)
-    _unary(Unary.CLAMP, -bound, bound)(w, node, x, y)
-
-
-def _shift(kind: Unary) -> Lowering:
-    def build(w: Writer, node: Node, x: Inputs, y: Inputs) -> None:
-        bound = limit(node.attributes.precision)
-        _unary(kind, -bound, bound, node.attributes.shift_bit)(w, node, x, y)
 
     return build
 
@@ -121,14 +150,15 @@ def _shift(kind: Unary) -> Lowering:
 def _binary(kind: Binary) -> Lowering:
     def build(w: Writer, node: Node, x: Inputs, y: Inputs) -> None:
         shape = node.shapes[0]
-        strides = [_broadcast_strides(t.dims, shape) for t in x]
-        axes = _merge(shape, (*strides, dense_strides(shape)))
+        strides = [broadcast_strides(t.dims, shape) for t in x]
+        axes = merge(shape, (*strides, dense_strides(shape)))
         w.step(Step.BINARY, kind=kind, a=x[0], b=x[1], out=y[0], axes=axes)
 
     return build
 
 
-def _broadcast_strides(dims: Sequence[int], shape: Sequence[int]) -> Strides:
+def broadcast_strides(dims: Sequence[int], shape: Sequence[int]) -> Strides:
+    """Strides over `shape` of a dense tensor that is repeated along the axes that it lacks."""
     own = dense_strides(dims)
     missing = len(shape) - len(dims)
     return (0,) * missing + tuple(0 if d == 1 else s for d, s in zip(dims, own))
@@ -350,22 +380,8 @@ def _non_max_suppression(w: Writer, node: Node, x: Inputs, y: Inputs) -> None:
 
 
 LOWERINGS: dict[str, Lowering] = {
-    "relu": _unary(Unary.CLAMP, 0, INT32_MAX),
-    "abs": _unary(Unary.ABS),
-    "negative": _unary(Unary.NEGATIVE),
-    "cvm_precision": _unary(Unary.PRECISION),
-    "clip": _clip,
-    "cvm_clip": _cvm_clip,
-    "cvm_right_shift": _shift(Unary.RIGHT_SHIFT),
-    "cvm_left_shift": _shift(Unary.LEFT_SHIFT),
-    "elemwise_add": _binary(Binary.ADD),
-    "elemwise_sub": _binary(Binary.SUB),
-    "broadcast_add": _binary(Binary.ADD),
-    "broadcast_sub": _binary(Binary.SUB),
-    "broadcast_mul": _binary(Binary.MUL),
-    "broadcast_max": _binary(Binary.MAX),
-    "broadcast_div": _binary(Binary.DIV),
-    "broadcast_greater": _binary(Binary.GREATER),
+    **{op: _unary(fields) for op, fields in UNARIES.items()},
+    **{op: _binary(kind) for op, kind in BINARIES.items()},
     "sum": _reduce(0),
     "max": _reduce(1),
     "flatten": _flat_copy,

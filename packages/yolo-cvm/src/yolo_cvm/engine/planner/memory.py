@@ -1,4 +1,4 @@
-"""Pass 9: where every buffer lies in the arena, none overlapping another that lives meanwhile."""
+"""Pass 10: where every buffer lies in the arena, none overlapping another that lives meanwhile."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from yolo_cvm.engine.format import ALIGNMENT, CODE, STEPS, TENSORS, TILES, Storage
+from yolo_cvm.engine.format import ALIGNMENT, PROGRAMS, STEPS, TENSORS, Storage
 from yolo_cvm.engine.planner.form import Form, Memory, PlanStep, Tensor
 
 NAME = "memory"
@@ -51,14 +51,14 @@ def lives(form: Form) -> list[Life]:
 
 
 def touched(step: PlanStep) -> Iterator[Tensor]:
-    """Every tensor that a step reads or writes, its tile code included."""
+    """Every tensor that a step reads or writes, its program included."""
     for field_ in STEPS[step.kind]:
         value = step.fields[field_.name]
         if field_.kind in TENSORS and value is not None:
             yield value
-        elif field_.kind == CODE:
+        elif field_.kind in PROGRAMS:
             for operation in value:
-                for inner in TILES[operation.kind]:
+                for inner in PROGRAMS[field_.kind][operation.kind]:
                     if inner.kind in TENSORS:
                         yield operation.fields[inner.name]
 

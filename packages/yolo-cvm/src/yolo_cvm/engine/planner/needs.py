@@ -48,12 +48,19 @@ def _copied(form: Form, step: PlanStep) -> int:
                 table = operation.kind in (Tile.LOOKUP, Tile.LOOKUP_STORE)
                 channels = step.fields["channels"] + _LANES
                 total += 5 * count + _SEGMENTS if table else 4 * channels
+    if step.kind == Step.DENSE_BYTES:
+        total += _dense(step)
     if step.kind in (Step.CONV_IMAGE, Step.CONV_ROWS):
         taps = step.fields.get("kernel_h", 1) * step.fields.get("kernel_w", 1)
         outputs = step.fields["channels"]
         inputs = _inputs_of_a_block(step)
         total += (outputs + _LANES) * ((inputs + 3) * taps + 4)
     return total
+
+
+def _dense(step: PlanStep) -> int:
+    """Packed weights of a dense layer."""
+    return int(step.fields["inner"]) * (int(step.fields["units"]) + _LANES)
 
 
 def _inputs_of_a_block(step: PlanStep) -> int:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Callable
 
 from yolo_core.arrays import Array
 from yolo_core.graph import Entry
-from yolo_cvm.engine.format import AXES, CODE, CONSTANTS, NUMBER, STEPS, TILES, Storage
+from yolo_cvm.engine.format import AXES, CONSTANTS, NUMBER, PROGRAMS, STEPS, TILES, Field, Storage
 from yolo_cvm.engine.planner.form import Form, Operation, Tensor
 
 #: Entries of an array that are printed.
@@ -58,7 +58,7 @@ def _epilogues(form: Form) -> Iterator[str]:
     for root, code in sorted(form.epilogues.code.items()):
         yield f"region {_node(form, root)}:"
         for operation in code:
-            yield "  " + _operation(operation)
+            yield "  " + _operation(operation, TILES[operation.kind])
     for index in sorted(form.epilogues.absorbed):
         yield f"{_node(form, index)}: done by a scattered store"
 
@@ -80,6 +80,13 @@ def _rows(form: Form) -> Iterator[str]:
             yield f"{_entry(form, entry)}: {rows} by {_node(form, head.root)}, when they are read"
 
 
+def _chains(form: Form) -> Iterator[str]:
+    for last, chain in form.chains.chains.items():
+        joined = "" if chain.split is None else f", joined from axis {chain.split} on"
+        nodes = ", ".join(_node(form, n) for n in chain.nodes)
+        yield f"chain {last} of {_dims(chain.shape)}{joined}: {nodes}"
+
+
 def _layout(form: Form) -> Iterator[str]:
     for number, head in enumerate(form.layout.outputs):
         yield f"output {number}: {_entry(form, head)}"
@@ -95,8 +102,9 @@ def _emission(form: Form) -> Iterator[str]:
     for number, step in enumerate(form.steps.steps):
         told = _fields(STEPS[step.kind], step.fields)
         yield f"step {number} {step.kind.name} for node {step.source}: {told}"
-        for operation in step.fields.get("code", ()):
-            yield "  " + _operation(operation)
+        for field in STEPS[step.kind]:
+            for operation in step.fields[field.name] if field.kind in PROGRAMS else ():
+                yield "  " + _operation(operation, PROGRAMS[field.kind][operation.kind])
 
 
 def _memory(form: Form) -> Iterator[str]:
@@ -113,6 +121,7 @@ _PARTS: Mapping[str, Callable[[Form], Iterator[str]]] = {
     "epilogues": _epilogues,
     "selection": _selection,
     "rows": _rows,
+    "chains": _chains,
     "layout": _layout,
     "emission": _emission,
     "memory": _memory,
@@ -123,8 +132,8 @@ def _dims(shape: Any) -> str:
     return "x".join(map(str, shape))
 
 
-def _operation(operation: Operation) -> str:
-    told = _fields(TILES[operation.kind], operation.fields)
+def _operation(operation: Operation, fields: Sequence[Field]) -> str:
+    told = _fields(fields, operation.fields)
     registers = f"r{operation.dst} <- r{operation.a} r{operation.b}"
     return f"{operation.kind.name} {registers} {told}".rstrip()
 
@@ -133,7 +142,7 @@ def _fields(fields: Any, values: Mapping[str, Any]) -> str:
     return " ".join(
         f"{field.name}={_value(field.kind, values[field.name])}"
         for field in fields
-        if field.kind != CODE
+        if field.kind not in PROGRAMS
     )
 
 

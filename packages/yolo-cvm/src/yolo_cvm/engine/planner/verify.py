@@ -14,17 +14,16 @@ from yolo_core.graph import Entry
 from yolo_core.graph.integers import INT32_MAX, INT32_MIN
 from yolo_cvm.engine.format import (
     AXES,
-    CODE,
     CONSTANTS,
     MOST_AXES,
     MOST_OPERATIONS,
     NUMBER,
     OPTIONAL_CONSTANT,
     OPTIONAL_PLAIN,
+    PROGRAMS,
     READS,
     REGISTERS,
     STEPS,
-    TILES,
     WRITES,
     DType,
     Field,
@@ -178,6 +177,25 @@ def _rows(form: Form) -> None:
         _require(first == rows, form, entry, "rows without a head")
 
 
+# --- chains -----------------------------------------------------------------------------------
+
+
+def _chains(form: Form) -> None:
+    last_of = form.chains.last_of
+    for last, chain in form.chains.chains.items():
+        ordered = list(chain.nodes) == sorted(set(chain.nodes)) and chain.nodes[-1] == last
+        _require(ordered, form, last, "order")
+        for index in chain.nodes:
+            _require(last_of[index] == last, form, index, "in two chains")
+            _require(Entry(index) not in form.fusion.images, form, index, "an image in a chain")
+            for reader in form.readers.get(Entry(index), ()):
+                inside = last_of.get(reader) == last
+                _require(inside or reader > last, form, index, "a value that is read too early")
+            for entry in form.graph.nodes[index].inputs:
+                made = last_of.get(entry.node, entry.node)
+                _require(made <= last, form, index, "an operand is not there in time")
+
+
 # --- layout ------------------------------------------------------------------------------------
 
 
@@ -225,9 +243,10 @@ def _fields(
             _require(field.low <= value <= field.high, form, number, f"{field.name} = {value}")
         elif field.kind == AXES:
             _require(len(value) <= MOST_AXES, form, number, "too many axes")
-        elif field.kind == CODE:
+        elif field.kind in PROGRAMS:
             for operation in value:
-                _fields(form, number, TILES[operation.kind], operation.fields, written)
+                inner = PROGRAMS[field.kind][operation.kind]
+                _fields(form, number, inner, operation.fields, written)
         elif field.kind in CONSTANTS:
             absent = field.kind == OPTIONAL_CONSTANT and value == -1
             known = absent or 0 <= value < len(form.steps.literals)
@@ -299,6 +318,7 @@ _RULES: Mapping[str, tuple[Callable[[Form], None], ...]] = {
     "epilogues": (_fusion, _epilogues),
     "selection": (_selections,),
     "rows": (_rows,),
+    "chains": (_chains,),
     "layout": (_layout,),
     "emission": (_steps,),
     "trace": (_steps,),
