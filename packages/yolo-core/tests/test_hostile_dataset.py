@@ -25,6 +25,8 @@ from yolo_core.yolo.dataset import list_images, read_data_yaml, read_labels
     [
         ("names: [true, false]", "quoted"),
         ("names: [cat, null]", "quoted"),
+        ("names: [cat, .nan]", "quoted"),
+        ("names: [-.inf, cat]", "quoted"),
         ("names: [[cat]]", "quoted"),
         ("names: {0: {1: cat}}", "quoted"),
         ("names: {a: cat}", "gaps"),

@@ -137,6 +137,11 @@ def test_a_file_of_another_ending_is_told_by_its_bytes(place: Path) -> None:
     (place / "film").write_bytes(b"\x1a\x45\xdf\xa3")
     (place / "photo.jfif").write_bytes(b"\xff\xd8")
     assert [source.kind for source in find_sources(["film", "photo.jfif"])] == [VIDEO, PICTURE]
+    # AVIF and HEIC lie in the same kind of file as MP4, and are refused by name as pictures.
+    for number, brand in enumerate((b"avif", b"heic", b"mif1", b"isom")):
+        (place / f"{number}.bin").write_bytes(bytes(4) + b"ftyp" + brand + bytes(99))
+    kinds = [source.kind for source in find_sources([f"{number}.bin" for number in range(4)])]
+    assert kinds == [PICTURE, PICTURE, PICTURE, VIDEO]
 
 
 #: Three frames of 16 by 12 pixels.

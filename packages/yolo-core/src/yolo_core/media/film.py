@@ -30,7 +30,8 @@ _OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 _MOV = "mov,mp4,m4a,3gp,3g2,mj2"
 #: FFmpeg's names of the containers that are read, and how their files begin.
 _CONTAINERS = (
-    (_MOV, rb".{4}(ftyp|moov|mdat|free|skip|wide|pnot)"),
+    # AVIF and HEIC are pictures in the same kind of file.
+    (_MOV, rb".{4}(ftyp(?!avi[fs]|hei|hev|mif1|msf1)|moov|mdat|free|skip|wide|pnot)"),
     ("avi", rb"RIFF.{4}AVI "),
     ("matroska,webm", rb"\x1a\x45\xdf\xa3"),
     ("asf", rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11"),

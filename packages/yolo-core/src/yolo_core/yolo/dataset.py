@@ -11,6 +11,7 @@ This module says which files belong to a dataset; `labels` reads what stands in 
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -145,7 +146,9 @@ def _names(value: Any, source: Path) -> tuple[str, ...]:
     seen: dict[str, int] = {}
     for number, name in enumerate(value):
         # YAML reads an unquoted yes, no, on or off as true or false, and nothing as null.
-        if not isinstance(name, (str, int, float)) or isinstance(name, bool):
+        # An unquoted .nan or .inf is a number that is none.
+        number_like = isinstance(name, (int, float)) and not isinstance(name, bool)
+        if not isinstance(name, str) and not (number_like and math.isfinite(name)):
             raise InputError(source, f"has the class name {name!r:.40}", "names, quoted if need be")
         fault = text_fault(str(name)) or (None if str(name).isprintable() else "cannot be seen")
         if fault:
