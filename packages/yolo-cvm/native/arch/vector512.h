@@ -131,11 +131,17 @@ struct Avx512 {
   }
 
   // Two registers as words: below 0 becomes 0, above `most`, which is below 2^15, becomes `most`.
+  // Four of the first stand before four of the second, as they are packed: see natural.
   static void store_clamped(uint16_t* p, I a, I b, int32_t most) {
-    // packed by quarters of a register
-    const I order = _mm512_set_epi64(7, 5, 3, 1, 6, 4, 2, 0);
-    const I words = _mm512_permutexvar_epi64(order, _mm512_packus_epi32(a, b));
+    const I words = _mm512_packus_epi32(a, b);
     _mm512_store_si512(p, _mm512_min_epu16(words, _mm512_set1_epi16((int16_t)most)));
+  }
+  // Words that were stored so, with all of the first register before all of the second.
+  static I natural(I words) {
+    return _mm512_permutexvar_epi64(_mm512_set_epi64(7, 5, 3, 1, 6, 4, 2, 0), words);
+  }
+  static I packed(I words) {
+    return _mm512_permutexvar_epi64(_mm512_set_epi64(7, 3, 6, 2, 5, 1, 4, 0), words);
   }
 
   // A table of 128 words in four registers, indexed by seven bits.

@@ -59,7 +59,7 @@ void straight_pieces(const uint16_t* index, int64_t pixels, int64_t lanes, int64
   const bool wide = lanes == 32;
   const __m256i which = wide ? _mm256_loadu_si256((const __m256i*)b.lanes)
                              : _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i*)b.lanes));
-  const __m512i words = _mm512_cvtepu8_epi16(which);
+  const __m512i words = Avx512::packed(_mm512_cvtepu8_epi16(which));
   const __m512i both = _mm512_or_si512(words, _mm512_slli_epi16(words, 8));
   __mmask64 mine[T];
   for (int t = 1; t < T; ++t) mine[t] = _mm512_cmpeq_epi8_mask(both, _mm512_set1_epi8((char)t));
@@ -68,10 +68,11 @@ void straight_pieces(const uint16_t* index, int64_t pixels, int64_t lanes, int64
   const __m512i inside = _mm512_set1_epi16((int16_t)((1 << b.bits) - 1));
   const __m512i low_bytes = _mm512_set1_epi16(0xff), high_bytes = _mm512_set1_epi16((int16_t)0xff00);
   const __m512i slopes = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i*)b.slopes));
+  // the upper bytes of two registers of words, in the order of pixels and channels
   alignas(64) static const uint8_t kOrder[64] = {
-      0,  2,  4,  6,  8,  10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30, 32, 34, 36, 38, 40, 42,
-      44, 46, 48, 50, 52, 54, 56, 58, 60, 62, 1,  3,  5,  7,  9,  11, 13, 15, 17, 19, 21, 23,
-      25, 27, 29, 31, 33, 35, 37, 39, 41, 43, 45, 47, 49, 51, 53, 55, 57, 59, 61, 63};
+      1, 3, 5, 7, 17, 19, 21, 23, 33, 35, 37, 39, 49, 51, 53, 55, 9, 11, 13, 15, 25, 27, 29, 31,
+      41, 43, 45, 47, 57, 59, 61, 63, 65, 67, 69, 71, 81, 83, 85, 87, 97, 99, 101, 103, 113, 115,
+      117, 119, 73, 75, 77, 79, 89, 91, 93, 95, 105, 107, 109, 111, 121, 123, 125, 127};
   const __m512i order = _mm512_load_si512(kOrder);
   const int64_t step = wide ? 2 : 4;  // pixels
   uint8_t* out = sink.base;
@@ -98,23 +99,25 @@ void straight_pieces(const uint16_t* index, int64_t pixels, int64_t lanes, int64
         _mm512_ternarylogic_epi32(_mm512_srli_epi16(code, 8), value, high_bytes, 0xf8);
     const __m512i even_sum = _mm512_adds_epi16(even_base, _mm512_maddubs_epi16(even_part, slope));
     const __m512i odd_sum = _mm512_adds_epi16(odd_base, _mm512_maddubs_epi16(odd_part, slope));
-    __m512i bytes =
-        _mm512_ternarylogic_epi32(_mm512_srli_epi16(even_sum, 8), odd_sum, high_bytes, 0xf8);
-    bytes = _mm512_xor_si512(bytes, _mm512_set1_epi8((char)0x80));
-    bytes = _mm512_permutexvar_epi8(order, bytes);
-    store_pixels(out, sink.pixel_stride, lanes, valid, pixels - m, bytes);
+    const __m512i bytes = _mm512_permutex2var_epi8(even_sum, order, odd_sum);
+    store_pixels(out, sink.pixel_stride, lanes, valid, pixels - m,
+                 _mm512_xor_si512(bytes, _mm512_set1_epi8((char)0x80)));
   }
 }
 
 void gathered(const uint16_t* index, int64_t pixels, int64_t lanes, int64_t valid,
               const ByteSink& sink) {
   const __m512i zero = _mm512_setzero_si512();
-  for (int64_t m = 0; m < pixels; ++m, index += lanes)
+  alignas(64) uint16_t ordered[32];
+  for (int64_t m = 0; m < pixels; ++m) {
+    const int64_t at = m * lanes % 32;
+    if (at == 0) _mm512_store_si512(ordered, Avx512::natural(_mm512_load_si512(index + m * lanes)));
     for (int64_t l = 0; l < valid; l += Avx512::L) {
       const __m512i first = sink.first ? Avx512::load(sink.first + l) : zero;
       Avx512::gather_bytes(sink.base + m * sink.pixel_stride + l, sink.table->bytes,
-                           Avx512::add(Avx512::index(index + l), first), valid - l);
+                           Avx512::add(Avx512::index(ordered + at + l), first), valid - l);
     }
+  }
 }
 
 void look_up(const uint16_t* index, int64_t pixels, int64_t lanes, int64_t valid,
@@ -158,8 +161,8 @@ Words64 words_of(const WordPieces& pieces, const uint16_t* index) {
   const __m512i tilt = Bytes256(pieces.tilt).at(piece, upper);
   const auto sum = [&](__m512i first, __m512i rises, __m512i i, __m512i part) {
     const __m512i left = _mm512_sllv_epi16(rises, _mm512_andnot_si512(i, inside));
-    return _mm512_add_epi16(_mm512_add_epi16(first, _mm512_maddubs_epi16(part, tilt)),
-                            _mm512_popcnt_epi16(left));
+    const __m512i flat = _mm512_add_epi16(first, _mm512_popcnt_epi16(left));
+    return Avx512::natural(_mm512_add_epi16(flat, _mm512_maddubs_epi16(part, tilt)));
   };
   const __m512i even_part = _mm512_and_si512(even, inside);
   const __m512i odd_part = _mm512_slli_epi16(_mm512_and_si512(odd, inside), 8);
