@@ -63,6 +63,18 @@ def test_a_device_among_the_pictures_is_refused(tmp_path: Path) -> None:
         judging_images(folder, [folder / "000.png"])
 
 
+def test_a_set_without_a_validation_part_is_calibrated_on(tmp_path: Path) -> None:
+    save(tmp_path / "data", [picture(seed) for seed in range(3)])
+    source = tmp_path / "data.yaml"
+    for val in ("", "val: absent\n"):
+        source.write_text(f"train: data\n{val}names: [a]\n")
+        images = calibration_images(source, 3, imgsz=(64, 64))
+        assert len(images) == 3
+        assert judging_images(source, images) == ()
+    source.write_text("train: data\nval: data/002.png\nnames: [a]\n")
+    assert judging_images(source, [tmp_path / f"data/00{n}.png" for n in range(2)]) != ()
+
+
 def test_fewer_pictures_than_asked_for_are_told(tmp_path: Path) -> None:
     told: list[str] = []
     folder = save(tmp_path / "data", [picture(0)])

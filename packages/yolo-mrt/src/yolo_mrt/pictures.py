@@ -119,9 +119,13 @@ def judging_images(
     Images that cannot be read or show nothing are passed over.
     """
     found = kept_back(all_images(data), calibrated, most)
-    if not found and is_yaml(data):
-        found = kept_back(read_data_yaml(Path(data)).images("val"), calibrated, most)
-    return found
+    if found or not is_yaml(data):
+        return found
+    try:
+        others = read_data_yaml(Path(data)).images("val")
+    except InputError:
+        return ()  # quantizing needs no validation part
+    return kept_back(others, calibrated, most)
 
 
 def kept_back(
