@@ -136,7 +136,10 @@ def test_names_that_cannot_be_used_are_replaced_by_the_users(tmp_path: Path) -> 
     for names in ({"0": "a", "1": "b", "2": "c"}, ["a\r", " b", "c\n"]):
         model.names = names
         assert load(write_pt(tmp_path / "m.pt", model)).architecture.names == ("a", "b", "c")
-    for unusable in ({0: "a", 5: "b"}, "abc", ["a\tb", "c", "d"]):
+    model.names = ["a", "b", "c", "d"]
+    with pytest.raises(InputError, match=r"has 4 class names; expected 3, .* or --names DATA.yaml"):
+        load(write_pt(tmp_path / "m.pt", model))
+    for unusable in ({0: "a", 5: "b"}, "abc", ["a\tb", "c", "d"], ["a", "b", "c", "d"]):
         model.names = unusable
         path = write_pt(tmp_path / "m.pt", model)
         with pytest.raises(InputError, match="class names"):
