@@ -109,7 +109,7 @@ def test_a_dead_process_ends_the_job_with_a_message(
         stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while not list(tmp_path.glob("exp/results.csv")):
             assert process.poll() is None, process.communicate()[1]
             assert time.monotonic() < deadline

@@ -22,7 +22,7 @@ import numpy as np
 from yolo_core.arrays import Array
 from yolo_core.errors import InputError
 
-#: A single run longer than this, in seconds, is not repeated.
+#: Once a model's runs have taken so many seconds together, no other is begun.
 LONG = 20.0
 #: Bytes per unit of ru_maxrss.
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
@@ -89,8 +89,8 @@ def _measure_here(
 
     times: list[float] = []
     found: Array = np.zeros(0)
-    # The first run warms up; when it is long already, it is the only one.
-    while len(times) <= repeats and not (times and times[0] > LONG):
+    # The first run warms up; where it takes all the time, it is the only one.
+    while len(times) <= repeats and sum(times) <= LONG:
         begin = time.perf_counter()
         found = run()
         times.append(time.perf_counter() - begin)
