@@ -30,23 +30,30 @@ inline bool copied_short_rows(const int32_t* from, int32_t* to, const MoveAxis& 
   }
 }
 
-// Rows that are columns where they come from: squares of both, read and written by lines, so that no
-// line is fetched again for each of its values.
+// Distance of neighbours from which on whole lines are fetched; nearer ones are read as they come.
+constexpr int64_t kFar = 256;
+
+// Rows that are columns where they come from: a block of whole lines at a time, from which long
+// pieces of rows are written, so that no line is fetched again for each of its values.
 inline void copy_columns(const int32_t* from, int32_t* to, const MoveAxis& rows,
                          const MoveAxis& row) {
-  constexpr int64_t kSide = 16;
-  int32_t square[kSide][kSide];
-  for (int64_t i0 = 0; i0 < rows.size; i0 += kSide) {
-    const int64_t height = rows.size - i0 < kSide ? rows.size - i0 : kSide;
-    for (int64_t k0 = 0; k0 < row.size; k0 += kSide) {
-      const int64_t width = row.size - k0 < kSide ? row.size - k0 : kSide;
-      for (int64_t k = 0; k < width; ++k) {
-        const int32_t* line = from + i0 + (k0 + k) * row.from;
-        for (int64_t i = 0; i < height; ++i) square[i][k] = line[i];
+  constexpr int64_t kLine = 16, kPiece = 128;
+  int32_t block[kPiece][kLine];
+  for (int64_t i0 = 0; i0 < rows.size; i0 += kLine) {
+    const int64_t height = rows.size - i0 < kLine ? rows.size - i0 : kLine;
+    for (int64_t k0 = 0; k0 < row.size; k0 += kPiece) {
+      const int64_t width = row.size - k0 < kPiece ? row.size - k0 : kPiece;
+      const int32_t* line = from + i0 + k0 * row.from;
+      for (int64_t k = 0; k < width; ++k, line += row.from) {
+        if (height == kLine) {
+          memcpy(block[k], line, sizeof block[k]);
+        } else {
+          for (int64_t i = 0; i < height; ++i) block[k][i] = line[i];
+        }
       }
       for (int64_t i = 0; i < height; ++i) {
-        int32_t* line = to + (i0 + i) * rows.to + k0;
-        for (int64_t k = 0; k < width; ++k) line[k] = square[i][k];
+        int32_t* piece = to + (i0 + i) * rows.to + k0;
+        for (int64_t k = 0; k < width; ++k) piece[k] = block[k][i];
       }
     }
   }
@@ -65,7 +72,7 @@ inline void copy_rows(const int32_t* from, int32_t* to, const MoveAxis& rows, co
       const int32_t value = *from;
       for (int64_t k = 0; k < n; ++k) to[k] = value;
     }
-  } else if (rows.from == 1) {
+  } else if (rows.from == 1 && row.from >= kFar) {
     copy_columns(from, to, rows, row);
   } else {
     for (int64_t i = 0; i < rows.size; ++i, from += rows.from, to += rows.to)

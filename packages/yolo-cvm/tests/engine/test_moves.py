@@ -15,6 +15,8 @@ SETS = [pytest.param(name, id=name) for name in library.instruction_sets()]
 
 MOVES: dict[str, tuple[tuple[int, ...], str, dict[str, Any]]] = {
     "columns of a matrix": ((37, 50), "transpose", {"axes": (1, 0)}),
+    "columns that are far apart": ((150, 300), "transpose", {"axes": (1, 0)}),
+    "few columns that are far apart": ((3, 261), "transpose", {"axes": (1, 0)}),
     "columns narrower than a square": ((3, 100), "transpose", {"axes": (1, 0)}),
     "channels last": ((2, 17, 5, 33), "transpose", {"axes": (0, 2, 3, 1)}),
     "channels first": ((2, 5, 33, 17), "transpose", {"axes": (0, 3, 1, 2)}),
