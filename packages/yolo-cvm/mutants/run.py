@@ -33,7 +33,9 @@ LEAST = 0.95
 COPIED = ["yolo-cvm/src", "yolo-cvm/native", "yolo-cvm/tests", "yolo-cvm/benchmarks",
           "yolo-core/src", "yolo-core/tests"]  # fmt: skip
 ENGINE = ["test_features.py", "test_planner.py", "test_network.py", "test_selection.py",
-          "test_pieces.py", "test_select.py", "test_sameness.py"]  # fmt: skip
+          "test_pieces.py", "test_words.py", "test_chains.py", "test_moves.py",
+          "test_plain_convolution.py", "test_select.py", "test_sameness.py",
+          "test_exhaustive.py"]  # fmt: skip
 LIMITED = ["sh", "-c", f'ulimit -t {SECONDS}; exec "$@"', "sh"]
 #: It limits the address space, of which AddressSanitizer needs terabytes.
 WITHOUT = ["-k", "not memory_that_is_not_there"]

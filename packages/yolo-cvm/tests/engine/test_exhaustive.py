@@ -76,3 +76,17 @@ def test_all_sums_of_sixteen_bits(kind: str, shift: int) -> None:
         table = b.parameter("t", draw.integers(-127, 128, (256,)).astype(np.int32), 8)
         y = b.operator("cvm_lut", [y, table], in_dim=256)
     assert_same_everywhere(b.build([y]), all_sums())
+
+
+@pytest.mark.parametrize("shift", [1, 30, 31])
+def test_shifts_of_the_widest_integers(shift: int) -> None:
+    """2^30 is half of 2^31, and rounds to one when all bits but the sign are shifted out."""
+    ends = [0, 1, 2**30 - 1, 2**30, 2**30 + 1, 2**31 - 2, 2**31 - 1]
+    values = np.array(sorted({sign * end for end in ends for sign in (-1, 1)}), np.int32)[None]
+    b = GraphBuilder()
+    x = b.input("data", values.shape, 32)
+    graph = b.build([b.operator("cvm_right_shift", [x], precision=32, shift_bit=shift)])
+    if shift == 31:
+        rounded = (values >= 2**30).astype(np.int32) - (values < -(2**30))
+        assert np.array_equal(interpret.run(graph, values)[0], rounded)
+    assert_same_everywhere(graph, values)
