@@ -16,8 +16,8 @@ import numpy as np
 from yolo_core.arrays import Array
 from yolo_cvm.engine import ARCH_VARIABLE, library
 
-#: Values per piece, whose digits stay in the second cache until they are sent.
-PIECE = 1 << 15
+#: Values per piece, whose digits stay in a cache until they are sent.
+PIECE = 1 << 16
 
 
 class Digits:
