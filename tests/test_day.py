@@ -20,7 +20,8 @@ README = Path(__file__).resolve().parents[1] / "README.md"
 #: What makes a line of the README long, and what it is here.
 SMALLER = (("--imgsz 640", "--imgsz 64"),)
 #: Words that stand for something of the user's own.
-OWN = {"PICTURES": "calibration/images", "PICTURE": "bus.jpg", "DATA.yaml": "data.yaml"}
+OWN = {"PICTURES": "calibration/images", "PICTURE": "bus.jpg", "INPUT": "bus.jpg",
+       "DATA.yaml": "data.yaml"}  # fmt: skip
 
 
 def do(line: str) -> str:

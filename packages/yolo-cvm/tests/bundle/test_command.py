@@ -35,7 +35,7 @@ def test_bundle_then_check(model: Path, tmp_path: Path) -> None:
         ["ok", name] for name in ("manifest", "files", "model", "figures", "self-test")
     ]
     out = tmp_path / "out"
-    assert following == f"Next: yolo-cvm run {out} --input PICTURE --receipt r.json"
+    assert following == f"Next: yolo-cvm run {out} --input INPUT --receipt r.json"
 
 
 def test_check_names_the_damage_in_one_line(bundle: Path, home: Path) -> None:

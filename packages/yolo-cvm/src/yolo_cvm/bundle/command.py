@@ -77,7 +77,7 @@ def bundle(
         for passed in package.check_bundle(checked):
             click.echo(f"ok  {passed.name:<12} {passed.found}")
         if (checked / package.MANIFEST).is_file():  # and no storage of several models
-            run = ("yolo-cvm", "run", checked, "--input", "PICTURE", "--receipt", "r.json")
+            run = ("yolo-cvm", "run", checked, "--input", "INPUT", "--receipt", "r.json")
             next_steps(run)
         return
     if model is None or out is None:
