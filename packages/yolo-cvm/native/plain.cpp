@@ -79,7 +79,9 @@ struct Copy : WholeStep, CopyFields {
     int32_t* d = e.values(out);
     const int64_t start[2] = {x_start, out_start}, each = inner[cut].size;
     const int64_t below = inner[1].size * inner[2].size * inner[0].size / each;
-    const int64_t grain = std::max<int64_t>(1, kGrain / below);
+    // Columns that a task took by themselves would fetch the lines that others share once more.
+    const int64_t least = cut == 1 && inner[1].from == 1 ? kLineValues : 1;
+    const int64_t grain = std::max(least, kGrain / below);
     e.split(rows_of(outer) * each, grain, [&](int64_t begin, int64_t end) {
       int64_t at_row = begin / each * each;  // where the block in turn begins
       for_rows<2>(outer, begin / each, (end - 1) / each + 1, start, [&](const int64_t* at) {

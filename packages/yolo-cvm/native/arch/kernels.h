@@ -208,6 +208,9 @@ struct MoveAxis {
   int64_t size, from, to;
 };
 
+// Values of a line of the cache: so many columns are best moved together.
+constexpr int64_t kLineValues = 16;
+
 // Boxes that suppression has kept, one array for each number.
 struct Boxes {
   int32_t *id, *x1, *y1, *x2, *y2;

@@ -30,17 +30,24 @@ inline bool copied_short_rows(const int32_t* from, int32_t* to, const MoveAxis& 
   }
 }
 
-// Distance of neighbours from which on whole lines are fetched; nearer ones are read as they come.
-constexpr int64_t kFar = 256;
+// Whether whole lines are to be fetched for rows that are columns where they come from: near values
+// are read as they come, and so are few values whose lines do not meet in one place of the cache.
+inline bool shares_lines(const MoveAxis& rows, const MoveAxis& row) {
+  constexpr int64_t kFar = 32, kMany = 1 << 17;
+  return rows.from == 1 && row.from >= kFar &&
+         (row.from % kLineValues == 0 || rows.size * row.size >= kMany);
+}
 
 // Rows that are columns where they come from: a block of whole lines at a time, from which long
 // pieces of rows are written, so that no line is fetched again for each of its values.
 inline void copy_columns(const int32_t* from, int32_t* to, const MoveAxis& rows,
                          const MoveAxis& row) {
-  constexpr int64_t kLine = 16, kPiece = 128;
+  constexpr int64_t kLine = kLineValues, kPiece = 128;
   int32_t block[kPiece][kLine];
-  for (int64_t i0 = 0; i0 < rows.size; i0 += kLine) {
-    const int64_t height = rows.size - i0 < kLine ? rows.size - i0 : kLine;
+  const int64_t height = rows.size < kLine ? rows.size : kLine;
+  for (int64_t next = 0; next < rows.size; next += kLine) {
+    // The last block is whole too: it writes some values a second time.
+    const int64_t i0 = next + height > rows.size ? rows.size - height : next;
     for (int64_t k0 = 0; k0 < row.size; k0 += kPiece) {
       const int64_t width = row.size - k0 < kPiece ? row.size - k0 : kPiece;
       const int32_t* line = from + i0 + k0 * row.from;
@@ -72,7 +79,7 @@ inline void copy_rows(const int32_t* from, int32_t* to, const MoveAxis& rows, co
       const int32_t value = *from;
       for (int64_t k = 0; k < n; ++k) to[k] = value;
     }
-  } else if (rows.from == 1 && row.from >= kFar) {
+  } else if (shares_lines(rows, row)) {
     copy_columns(from, to, rows, row);
   } else {
     for (int64_t i = 0; i < rows.size; ++i, from += rows.from, to += rows.to)
