@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import string
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,7 @@ from node_samples import BIG, BUDGET, LOGIC, RUNTIME, Client, name_of, npy, ok, 
 from yolo_core.graph import GraphBuilder, RuntimeFault
 from yolo_cvm.bundle import torrent
 from yolo_cvm.cli import main
-from yolo_cvm.engine import ARCH_VARIABLE, library
-from yolo_cvm.node import digits, machine, members, requests
-from yolo_cvm.node.digits import Digits
+from yolo_cvm.node import machine, members, requests
 from yolo_cvm.node.keccak import keccak256_of_string
 from yolo_cvm.node.serving import Serving
 from yolo_cvm.node.store import Store
@@ -486,40 +483,3 @@ def test_health_and_figures(client: Client, sample: Any) -> None:
     events = [json.loads(line) for line in client.log.getvalue().splitlines()]
     assert events[0]["event"] == "request"
     assert events[0]["outcome"] == "ok"
-
-
-@pytest.mark.parametrize("arch", ["", *library.instruction_sets()])
-@pytest.mark.parametrize("kind", [np.int8, np.int32])
-@pytest.mark.parametrize("count", [0, 1, 5, (1 << 15) - 1, (1 << 16) + 3])
-def test_digits_are_those_of_the_bytes(
-    kind: type, count: int, arch: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(ARCH_VARIABLE, arch)
-    held = np.iinfo(kind)
-    values = np.random.default_rng(count).integers(held.min, held.max, count, kind, endpoint=True)
-    spelled = Digits(values, b"<", b">")
-    expected = values.astype(np.dtype(kind).newbyteorder(">")).tobytes().hex().encode()
-    assert bytes(spelled) == b"<" + expected + b">"
-    assert len(spelled) == len(expected) + 2
-
-
-@pytest.mark.parametrize("arch", ["", "python", *library.instruction_sets()])
-def test_digits_of_either_case_are_read_and_nothing_else(
-    arch: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if arch == "python":
-        monkeypatch.setattr(library, "opened", lambda: None)
-    monkeypatch.setenv(ARCH_VARIABLE, arch)
-    for count in (0, 1, 1023, 1024, 3001):
-        content = np.random.default_rng(count).bytes(count)
-        assert digits.read(memoryview(content.hex().encode())) == content
-        assert digits.read(memoryview(content.hex().upper().encode())) == content
-    spelled = content.hex().encode()
-    assert digits.read(memoryview(spelled[1:])) is None
-    for code in range(256):
-        for at in (0, 2047, 2048, len(spelled) - 1):
-            changed = bytearray(spelled)
-            changed[at] = code
-            found = digits.read(memoryview(changed))
-            right = bytes.fromhex(changed.decode()) if chr(code) in string.hexdigits else None
-            assert found == right, (code, at)

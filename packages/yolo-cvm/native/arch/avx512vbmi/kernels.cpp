@@ -216,23 +216,12 @@ struct WordRequantizer {
   }
 };
 
-template <bool kWide>
-void store_bytes(uint8_t* at, int64_t stride, __mmask32 exist, int64_t pixels, const __m512i* words) {
+// Two registers of words as bytes, in the order of pixels and channels.
+__m512i bytes_of(const __m512i* words) {
   const __m512i order = _mm512_set_epi64(7, 5, 3, 1, 6, 4, 2, 0);
   const __m512i packed = _mm512_xor_si512(_mm512_packs_epi16(words[0], words[1]),
                                           _mm512_set1_epi8((char)0x80));
-  const __m512i bytes = _mm512_permutexvar_epi64(order, packed);
-  const __m256i first = _mm512_castsi512_si256(bytes), second = _mm512_extracti64x4_epi64(bytes, 1);
-  if (kWide) {
-    _mm256_mask_storeu_epi8(at, exist, first);
-    if (pixels > 1) _mm256_mask_storeu_epi8(at + stride, exist, second);
-    return;
-  }
-  const __mmask16 some = (__mmask16)exist;
-  _mm_mask_storeu_epi8(at, some, _mm256_castsi256_si128(first));
-  if (pixels > 1) _mm_mask_storeu_epi8(at + stride, some, _mm256_extracti128_si256(first, 1));
-  if (pixels > 2) _mm_mask_storeu_epi8(at + 2 * stride, some, _mm256_castsi256_si128(second));
-  if (pixels > 3) _mm_mask_storeu_epi8(at + 3 * stride, some, _mm256_extracti128_si256(second, 1));
+  return _mm512_permutexvar_epi64(order, packed);
 }
 
 template <bool kWide>
@@ -263,8 +252,8 @@ void look_up_lanes(const uint16_t* index, int64_t pixels, int64_t valid, const W
                            sum);
     }
     if (sink.bytes)
-      store_bytes<kWide>(sink.bytes + m * sink.bytes_stride, sink.bytes_stride, exist, pixels - m,
-                         narrow);
+      store_pixels(sink.bytes + m * sink.bytes_stride, sink.bytes_stride, kWide ? 32 : 16, valid,
+                   pixels - m, bytes_of(narrow));
   }
 }
 
